@@ -1,0 +1,77 @@
+"""Microseconds per streaming step: one frame [B, 1, D] of NumPy in, one out, state kept between, on the processor.
+
+    python bench/bench_step.py [--quick] [--json] [--only "A/*"] [--systems "kseq*"]
+
+Models A, B, C of `models.py` at batch 1 and 16. Each system runs the same weights in its own process on one thread
+(`threads.py`) and has to agree with the float64 reference over 150 steps before it is timed. `sequence-layers` is its
+jitted step; `sequence-layers (best)` adds donated state, closed-over weights and the ring buffer. `torch`,
+`onnxruntime` and `litert` have variants, of which each case takes the fastest.
+"""
+
+import threads
+from harness import Bench, System, median_us
+
+XLA = ("jax", "jaxlib")
+SYSTEMS = [
+    System("kseq[jax]", threads.KSEQ["jax"], ("kseq", "keras", *XLA)),
+    System("kseq[tensorflow]", threads.KSEQ["tensorflow"], ("kseq", "keras", "tensorflow")),
+    System("kseq[torch]", threads.KSEQ["torch"], ("kseq", "keras", "torch")),
+    System("sequence-layers", threads.JAX, ("sequence-layers", *XLA)),
+    System("sequence-layers (best)", threads.JAX, ("sequence-layers", *XLA)),
+    System("torch", threads.TORCH, ("torch",)),
+    System("onnxruntime", threads.ONE, ("onnxruntime", "onnx", "torch")),
+    System("litert", threads.TENSORFLOW, ("ai-edge-litert", "tensorflow")),
+]
+
+
+def candidates(system, model, batch):
+    """The steps of a system, as functions that make one; most have a single one."""
+    if system.startswith("kseq"):
+        import peer_kseq
+
+        return [lambda: peer_kseq.step(model, batch)]
+    if system.startswith("sequence-layers"):
+        import peer_sequence_layers
+
+        return [lambda: peer_sequence_layers.step(model, batch, best=system.endswith("(best)"))]
+    if system == "torch":
+        import peer_torch as peer
+    elif system == "onnxruntime":
+        import peer_onnxruntime as peer
+    else:
+        import peer_litert as peer
+    return [lambda variant=variant: peer.step(model, batch, variant) for variant in peer.variants(model)]
+
+
+def prepare(system, case, quick):
+    """Make the system's step, check it against the reference, choose the fastest variant."""
+    import models
+
+    model, batch = models.parse(case)
+    x = models.frames(model, batch, 1)
+    tried = []
+    for make in candidates(system, model, batch):
+        models.check_step(model, batch, step := make())
+        tried.append((median_us(lambda step=step: step(x), 20), step))
+    microseconds, step = min(tried, key=lambda pair: pair[0])
+    seconds = 0.1 if quick else 0.3  # of a round
+    steps = int(min(max(seconds * 1e6 / microseconds, 20), 2000))
+    return lambda: {"step_us": median_us(lambda: step(x), steps)}
+
+
+def main():
+    import models
+
+    bench = Bench(
+        "step",
+        prepare,
+        cases=models.cases(),
+        systems=SYSTEMS,
+        metrics={"step_us": "lower"},
+        baseline="sequence-layers",
+    )
+    bench.main()
+
+
+if __name__ == "__main__":
+    main()

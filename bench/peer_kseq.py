@@ -1,0 +1,70 @@
+"""The models in kseq, on the backend that KERAS_BACKEND names."""
+
+import keras
+import kseq
+import models
+
+
+def build(model):
+    """The kseq layer with the bench's weights in it."""
+    d = models.CHANNELS[model]
+    make = {"A": conv, "B": lstm, "C": block}[model]
+    parts = [make(d) for _ in range(models.DEPTH[model])]  # (layer, {weight names: leaf layer})
+    layer = kseq.Serial([part for part, _ in parts])
+    layer.build((None, None, d))
+    for (_, leaves), weights in zip(parts, models.weights(model), strict=True):
+        for names, leaf in leaves.items():
+            arrays = [weights[name] for name in names]
+            leaf.set_weights([a.reshape(v.shape) for a, v in zip(arrays, leaf.weights, strict=True)])
+    return layer
+
+
+def conv(d):
+    layer = kseq.Conv1D(d, models.KERNEL, padding="causal", activation="relu")
+    return layer, {("kernel", "bias"): layer}
+
+
+def lstm(d):
+    layer = kseq.LSTM(d)
+    return layer, {("kernel", "recurrent", "bias"): layer}
+
+
+def block(d):
+    norm1, norm2 = (kseq.RMSNormalization(epsilon=models.EPSILON) for _ in range(2))
+    attention = kseq.LocalSelfAttention(
+        num_heads=models.HEADS,
+        key_dim=models.HEAD_DIM,
+        max_past_horizon=models.WINDOW - 1,
+        rope_wavelength=models.WAVELENGTH,
+        use_bias=False,
+    )
+    gate = kseq.Dense(models.HIDDEN, use_bias=False, activation=gelu_tanh)
+    up = kseq.Dense(models.HIDDEN, use_bias=False)
+    down = kseq.Dense(d, use_bias=False)
+    layer = kseq.Serial(
+        [
+            kseq.Residual([norm1, attention]),
+            kseq.Residual([norm2, kseq.Parallel([gate, up], combination="product"), down]),
+        ]
+    )
+    return layer, {
+        ("norm1",): norm1,
+        ("query", "key", "value", "output"): attention,
+        ("norm2",): norm2,
+        ("gate",): gate,
+        ("up",): up,
+        ("down",): down,
+    }
+
+
+def gelu_tanh(x):
+    return keras.ops.gelu(x, approximate=True)
+
+
+def step(model, batch):
+    """`step(frame) -> frame`: what a user calls."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    return kseq.Stream(build(model), batch_size=batch).push

@@ -1,0 +1,43 @@
+"""The host kernels: compiled where the package was built with a compiler, else their NumPy definitions."""
+
+import warnings
+
+try:
+    from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
+    from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
+
+    COMPILED = True
+except ImportError as error:
+    from kseq._ext.reference import (
+        compact,
+        copy_spans,
+        lengths_to_mask,
+        mask_to_lengths,
+        pad_rows,
+        pad_spans,
+        row_lengths,
+        transposed_window,
+        window,
+    )
+
+    COMPILED = False
+    warnings.warn(
+        f"kseq uses its NumPy kernels, which are slower, because the compiled ones are missing ({error}). "
+        "Install a C compiler (gcc, clang or MSVC) and run: "
+        "pip install --force-reinstall --no-deps --no-binary kseq kseq",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+__all__ = [
+    "COMPILED",
+    "compact",
+    "copy_spans",
+    "lengths_to_mask",
+    "mask_to_lengths",
+    "pad_rows",
+    "pad_spans",
+    "row_lengths",
+    "transposed_window",
+    "window",
+]

@@ -1,0 +1,3 @@
+"""Small real data sets, shipped in the package."""
+
+from . import japanese_vowels as japanese_vowels

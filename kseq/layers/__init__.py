@@ -1,0 +1,23 @@
+"""The layers, one module a family."""
+
+from .activation import Activation as Activation
+from .activation import Dropout as Dropout
+from .attention import LocalSelfAttention as LocalSelfAttention
+from .base import Example as Example
+from .base import SequenceLayer as SequenceLayer
+from .combinators import Parallel as Parallel
+from .combinators import Repeat as Repeat
+from .combinators import Residual as Residual
+from .combinators import Serial as Serial
+from .convolution import Conv1D as Conv1D
+from .convolution import DepthwiseConv1D as DepthwiseConv1D
+from .delay import Delay as Delay
+from .delay import Lookahead as Lookahead
+from .dense import Dense as Dense
+from .dense import Embedding as Embedding
+from .normalization import LayerNormalization as LayerNormalization
+from .normalization import RMSNormalization as RMSNormalization
+from .pooling import AveragePooling1D as AveragePooling1D
+from .pooling import MaxPooling1D as MaxPooling1D
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM

@@ -1,0 +1,243 @@
+"""Convolutions over time."""
+
+import keras
+from keras import ops
+
+from .. import padding as rules
+from ..registry import register
+from ..sequence import Sequence, SequenceSpec
+from .base import Example
+from .windows import WindowedLayer
+
+# Up to here a chunk is one matrix product over gathered windows; beyond, a convolution reuses its input better.
+_MATMUL_OUTPUTS = 4
+
+
+class _Convolution(WindowedLayer):
+    """Arguments and bias that the convolutions share."""
+
+    input_rank = 3
+
+    def __init__(
+        self,
+        kernel_size: int,
+        strides: int = 1,
+        padding: str | tuple[int, int] = "causal",
+        dilation_rate: int = 1,
+        activation=None,
+        use_bias: bool = True,
+        bias_initializer="zeros",
+        bias_regularizer=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.kernel_size = _whole("kernel_size", kernel_size)
+        self.strides = _whole("strides", strides)
+        self.dilation_rate = _whole("dilation_rate", dilation_rate)
+        self.padding = rules.standardize(padding, self.kernel_size, self.dilation_rate)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+
+    @property
+    def window_size(self):
+        return self.kernel_size
+
+    def _add_bias(self, size):
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(size,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    def _bias_and_activate(self, y):
+        return self.activation(y if self.bias is None else y + self.weight(self.bias))
+
+
+@register
+class Conv1D(_Convolution):
+    """Convolution over time.  [B, T, C] -> [B, ceil(T / strides), filters].
+
+    Mask: an output of `causal`, `reverse_causal`, `semicausal`, `same` and explicit padding is valid where its input
+    step `t * strides` is; of the `_valid` modes where every tap is. Invalid inputs count as zero. Timing: blocks of
+    `strides`; `reverse_causal` looks `(kernel_size - 1) * dilation_rate` steps ahead and has that latency. The weights
+    are those of `keras.layers.Conv1D`.
+
+    Args:
+        filters: output channels.
+        kernel_size: taps.
+        strides: inputs per output.
+        padding: a mode of `kseq.padding.MODES` or a pair (left, right); `valid`, `same` and `semicausal_full` do not step.
+        dilation_rate: steps between taps.
+        groups: channel groups, each convolved on its own.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            kernel_constraint, bias_constraint: as in Keras.
+
+    Raises:
+        ValueError: sizes below 1, an unknown padding, or channels that `groups` does not divide.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.Conv1D(8, kernel_size=3, strides=2)(np.zeros((1, 7, 4), "float32")).shape
+        (1, 4, 8)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        padding: str | tuple[int, int] = "causal",
+        dilation_rate: int = 1,
+        groups: int = 1,
+        activation=None,
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        kernel_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
+        self.filters = _whole("filters", filters)
+        self.groups = _whole("groups", groups)
+        if self.filters % self.groups:
+            raise ValueError(f"`filters` (={filters}) must be divisible by `groups` (={groups})")
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+
+    def build(self, input_shape):
+        self.channel_shape = tuple(input_shape[2:])
+        channels = input_shape[-1]
+        if channels % self.groups:
+            raise ValueError(f"input channels (={channels}) must be divisible by `groups` (={self.groups})")
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, channels // self.groups, self.filters),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self._add_bias(self.filters)
+
+    def output_spec(self, input_spec):
+        return SequenceSpec((self.filters,), self.compute_dtype)
+
+    def call_windows(self, x: Sequence):
+        values, kernel = x.values, self.weight(self.kernel)
+        outputs = None if values.shape[1] is None else (values.shape[1] - self._reach) // self.strides
+        if self.groups == 1 and outputs is not None and outputs <= _MATMUL_OUTPUTS:
+            taps = rules.windows(values, *self._window)
+            y = ops.matmul(ops.concatenate(taps, axis=-1), ops.reshape(kernel, (-1, self.filters)))
+        else:
+            # Keras refuses strides together with dilation on some backends: then drop outputs instead.
+            skip = self.strides if self.dilation_rate > 1 else 1
+            strides = self.strides // skip
+            y = ops.conv(values, kernel, strides, "valid", "channels_last", self.dilation_rate)[:, ::skip]
+        return self._bias_and_activate(y)
+
+    @property
+    def _reach(self):
+        return rules.effective_size(self.kernel_size, self.dilation_rate) - self.strides
+
+    @classmethod
+    def examples(cls):
+        return [
+            Example({"filters": 2, "kernel_size": 3, "activation": "tanh"}),
+            Example({"filters": 2, "kernel_size": 2, "dilation_rate": 2, "padding": "causal_valid"}),
+            Example({"filters": 4, "kernel_size": 4, "strides": 2, "padding": "reverse_causal", "groups": 2}, (4, 12, 4)),
+            Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "reverse_causal_valid"}),
+            Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "semicausal"}),
+            Example({"filters": 2, "kernel_size": 4, "padding": (1, 2)}),
+            Example({"filters": 2, "kernel_size": 3, "padding": "same"}),
+            Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "valid"}),
+            Example({"filters": 2, "kernel_size": 1, "use_bias": False}),
+        ]
+
+
+@register
+class DepthwiseConv1D(_Convolution):
+    """Convolution over time of each channel by itself.  [B, T, C] -> [B, ceil(T / strides), C * depth_multiplier].
+
+    Output channel `c * depth_multiplier + m` reads input channel `c`. Mask, timing and padding are those of `Conv1D`.
+    The weights are those of `keras.layers.DepthwiseConv1D`.
+
+    Args:
+        kernel_size, strides, padding, dilation_rate, activation, use_bias: as in `Conv1D`.
+        depth_multiplier: output channels per input channel.
+        depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, depthwise_constraint,
+            bias_constraint: as in Keras.
+
+    Raises:
+        ValueError: sizes below 1 or an unknown padding.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.DepthwiseConv1D(kernel_size=3, depth_multiplier=2)(np.zeros((1, 7, 4), "float32")).shape
+        (1, 7, 8)
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        strides: int = 1,
+        padding: str | tuple[int, int] = "causal",
+        depth_multiplier: int = 1,
+        dilation_rate: int = 1,
+        activation=None,
+        use_bias: bool = True,
+        depthwise_initializer="glorot_uniform",
+        depthwise_regularizer=None,
+        depthwise_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
+        self.depth_multiplier = _whole("depth_multiplier", depth_multiplier)
+        self.depthwise_initializer = keras.initializers.get(depthwise_initializer)
+        self.depthwise_regularizer = keras.regularizers.get(depthwise_regularizer)
+        self.depthwise_constraint = keras.constraints.get(depthwise_constraint)
+
+    def build(self, input_shape):
+        self.channel_shape = tuple(input_shape[2:])
+        channels = input_shape[-1]
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, channels, self.depth_multiplier),
+            initializer=self.depthwise_initializer,
+            regularizer=self.depthwise_regularizer,
+            constraint=self.depthwise_constraint,
+        )
+        self._add_bias(channels * self.depth_multiplier)
+
+    def output_spec(self, input_spec):
+        return SequenceSpec((input_spec.shape[-1] * self.depth_multiplier,), self.compute_dtype)
+
+    def call_windows(self, x: Sequence):
+        # A sum over taps: grouped convolutions are slow on CPUs, and this fuses into one loop.
+        kernel = self.weight(self.kernel)
+        taps = rules.windows(x.values, *self._window)
+        y = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
+        return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], -1)))
+
+    @classmethod
+    def examples(cls):
+        return [
+            Example({"kernel_size": 3, "depth_multiplier": 2}),
+            Example({"kernel_size": 4, "strides": 2, "padding": "reverse_causal", "dilation_rate": 2}),
+        ]
+
+
+def _whole(name, value) -> int:
+    """A size of at least 1; Keras's one-element tuples are taken as well."""
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1; received {value!r}")
+    return value

@@ -1,0 +1,153 @@
+"""Layers that move a sequence in time: Delay and Lookahead."""
+
+from keras import ops
+
+from ..padding import started
+from ..registry import register
+from ..sequence import Sequence
+from ..timing import Timing, delay
+from .base import Example, SequenceLayer
+
+
+def _steps(name, value) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of at least 0; received {value!r}")
+    return value
+
+
+@register
+class Delay(SequenceLayer):
+    """Delays a sequence by `length` steps.  [B, T, ...] -> [B, T + length, ...].
+
+    Mask: the steps put in front are invalid. Timing: input latency `length`; output step `t` is input `t - length`. With
+    `delay_layer_output=False` layer mode is the identity and the delay is an output latency: this is what combinators
+    put into a branch that is faster than another.
+
+    Args:
+        length: steps.
+        delay_layer_output: whether layer mode shows the delay.
+
+    Raises:
+        ValueError: a negative length.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> y = kseq.Delay(1)(kseq.Sequence(np.ones((1, 2, 1), "float32")))
+        >>> np.asarray(y.mask).tolist()
+        [[False, True, True]]
+    """
+
+    zeroes_invalid = False
+
+    def __init__(self, length: int, delay_layer_output: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.length = _steps("length", length)
+        self.delay_layer_output = delay_layer_output
+
+    @property
+    def timing(self):
+        if not self.delay_layer_output:
+            return delay(self.length)
+        return Timing(input_latency=self.length, receptive_field_per_step=((-self.length, -self.length),))
+
+    @property
+    def creates_mask(self):
+        return self.delay_layer_output and self.length > 0
+
+    @property
+    def _shown(self) -> int:
+        return self.length if self.delay_layer_output else 0
+
+    def output_length(self, length):
+        return length + self._shown
+
+    def output_mask(self, mask):
+        return ops.pad(mask, ((0, 0), (self._shown, 0)), constant_values=False)
+
+    def call_layer(self, x, *, training=False, constants=None):
+        return x.pad_time(self._shown, 0)
+
+    def initial_state(self, batch_size, input_spec, constants=None):
+        if not self.length:
+            return ()
+        dtype = self.output_spec(input_spec).dtype
+        return (
+            ops.zeros((batch_size, self.length, *input_spec.shape), dtype=dtype),
+            ops.zeros((batch_size, self.length), dtype="bool"),
+        )
+
+    def call_step(self, x, state, *, training=False, constants=None):
+        if not self.length:
+            return x, state
+        time = x.values.shape[1]
+        joined = Sequence.concatenate([Sequence(*state), x])
+        return joined.slice_time(None, time), tuple(joined.slice_time(time, None))
+
+    @classmethod
+    def examples(cls):
+        return [
+            Example({"length": 3}),
+            Example({"length": 2, "delay_layer_output": False}),
+            Example({"length": 0}, (4, 12), "int32"),
+        ]
+
+
+@register
+class Lookahead(SequenceLayer):
+    """Drops the first `length` steps, so that output step `t` is input `t + length`.  [B, T, ...] -> [B, T - length, ...].
+
+    In a residual branch it lets a causal layer look ahead. Leading invalid steps are as if absent: the first `length`
+    valid steps of a row become invalid before the first `length` steps are dropped. Timing: output latency `length`.
+
+    Args:
+        length: steps.
+
+    Raises:
+        ValueError: a negative length.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> x = np.arange(3, dtype="float32").reshape(1, 3, 1)
+        >>> np.asarray(kseq.Lookahead(1)(x))[0, :, 0].tolist()
+        [1.0, 2.0]
+    """
+
+    zeroes_invalid = False
+
+    def __init__(self, length: int, **kwargs):
+        super().__init__(**kwargs)
+        self.length = _steps("length", length)
+
+    @property
+    def timing(self):
+        return Timing(output_latency=self.length, receptive_field_per_step=((self.length, self.length),))
+
+    def output_length(self, length):
+        return max(length - self.length, 0)
+
+    def output_mask(self, mask):
+        return self._drop(mask, 0)[0][:, self.length :]
+
+    def call_layer(self, x, *, training=False, constants=None):
+        mask = None if x.mask is None else self.output_mask(x.mask)
+        return Sequence(x.values[:, self.length :], mask)
+
+    def initial_state(self, batch_size, input_spec, constants=None):
+        return ops.zeros((batch_size, 1), dtype="int32") if self.length else ()
+
+    def call_step(self, x, state, *, training=False, constants=None):
+        if not self.length:
+            return x, state
+        mask, state = self._drop(x.with_mask().mask, state)
+        return Sequence(x.values, mask), state
+
+    def _drop(self, mask, seen):
+        """The mask less the first `length` steps since the first valid one, and how many steps were seen since."""
+        began = ops.logical_or(started(mask), seen > 0) if not isinstance(seen, int) else started(mask)
+        count = seen + ops.cumsum(ops.cast(began, "int32"), axis=1)
+        last = count[:, -1:] if mask.shape[1] else seen
+        return ops.logical_and(mask, count > self.length), ops.minimum(last, self.length + 1)
+
+    @classmethod
+    def examples(cls):
+        return [Example({"length": 2})]

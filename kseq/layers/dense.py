@@ -1,0 +1,161 @@
+"""Layers that look at one step at a time through a weight: Dense and Embedding."""
+
+import keras
+from keras import ops
+
+from ..registry import register
+from ..sequence import Sequence, SequenceSpec
+from .base import Example, SequenceLayer
+from .convolution import _whole
+
+
+class StepwiseLayer(SequenceLayer):
+    """A layer that treats every step by itself: `call_values` is all there is to write."""
+
+    def call_values(self, values, training=False):
+        """Outputs [B, T, ...] of values [B, T, ...]."""
+        raise NotImplementedError
+
+    def call_step(self, x: Sequence, state, *, training=False, constants=None):
+        return self.call_layer(x, training=training, constants=constants), state
+
+    def call_layer(self, x: Sequence, *, training=False, constants=None):
+        return Sequence(self.call_values(x.values, training), x.mask)
+
+
+@register
+class Dense(StepwiseLayer):
+    """Matrix product over the last axis.  [B, T, ..., C] -> [B, T, ..., units].
+
+    Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`.
+
+    Args:
+        units: output channels.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            kernel_constraint, bias_constraint: as in Keras.
+
+    Raises:
+        ValueError: `units` below 1 or values without a channel axis.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.Dense(5)(np.zeros((1, 7, 4), "float32")).shape
+        (1, 7, 5)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation=None,
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = _whole("units", units)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+
+    def build(self, input_shape):
+        if len(input_shape) < 3:
+            raise ValueError(f"Dense takes values of rank 3 or more; received shape {tuple(input_shape)}")
+        self.channel_shape = tuple(input_shape[2:])
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.units,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    def output_spec(self, input_spec):
+        return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
+
+    def call_values(self, values, training=False):
+        y = ops.matmul(values, self.weight(self.kernel))
+        return self.activation(y if self.bias is None else y + self.weight(self.bias))
+
+    @classmethod
+    def examples(cls):
+        return [Example({"units": 4, "activation": "relu"}), Example({"units": 2, "use_bias": False}, (4, 12, 2, 3))]
+
+
+@register
+class Embedding(StepwiseLayer):
+    """A learned vector per integer.  int [B, T, ...] -> [B, T, ..., output_dim].
+
+    Mask: unchanged (there is no `mask_zero`: masks say what is padding). Timing: none. Indices must be from 0 to
+    `input_dim - 1`. The weights are those of `keras.layers.Embedding`.
+
+    Args:
+        input_dim: number of vectors.
+        output_dim: their size.
+        embeddings_initializer, embeddings_regularizer, embeddings_constraint: as in Keras.
+
+    Raises:
+        ValueError: sizes below 1.
+        TypeError: values that are not integers.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.Embedding(10, 3)(np.array([[1, 2]], "int32")).shape
+        (1, 2, 3)
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer="uniform",
+        embeddings_regularizer=None,
+        embeddings_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.input_dim = _whole("input_dim", input_dim)
+        self.output_dim = _whole("output_dim", output_dim)
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = keras.constraints.get(embeddings_constraint)
+
+    def build(self, input_shape):
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+        )
+
+    def output_spec(self, input_spec):
+        return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)
+
+    def call_values(self, values, training=False):
+        dtype = keras.backend.standardize_dtype(values.dtype)
+        if not keras.backend.is_int_dtype(dtype):
+            raise TypeError(f"Embedding takes integers; received {dtype}")
+        return ops.take(self.weight(self.embeddings), values, axis=0)
+
+    @classmethod
+    def examples(cls):
+        return [Example({"input_dim": 7, "output_dim": 3}, (4, 12), "int32")]

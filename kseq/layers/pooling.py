@@ -1,0 +1,132 @@
+"""Pooling over time."""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from .. import padding as rules
+from ..registry import register
+from ..sequence import Sequence
+from .base import Example
+from .convolution import _whole
+from .windows import WindowedLayer
+
+
+class _Pooling(WindowedLayer):
+    zeroes_invalid = False  # invalid steps get the pad value
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        strides: int | None = None,
+        padding: str | tuple[int, int] = "causal",
+        dilation_rate: int = 1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.pool_size = _whole("pool_size", pool_size)
+        self.strides = self.pool_size if strides is None else _whole("strides", strides)
+        self.dilation_rate = _whole("dilation_rate", dilation_rate)
+        self.padding = rules.standardize(padding, self.pool_size, self.dilation_rate)
+
+    @property
+    def window_size(self):
+        return self.pool_size
+
+    def _finish(self, values, mask):
+        # A window without valid steps would leave an infinity where losses multiply by zero.
+        return Sequence(values, mask).mask_invalid()
+
+    @classmethod
+    def examples(cls):
+        return [
+            Example({"pool_size": 3, "strides": 1}),
+            Example({"pool_size": 2, "padding": "reverse_causal_valid"}),
+            Example({"pool_size": 3, "strides": 2, "padding": "same"}),
+        ]
+
+
+@register
+class MaxPooling1D(_Pooling):
+    """Largest valid value of each window.  [B, T, ...] -> [B, ceil(T / strides), ...], in the input's dtype.
+
+    Mask, timing and padding are those of `Conv1D`; a window without a valid step gives zero where its output is
+    invalid, else the lowest value of the dtype.
+
+    Args:
+        pool_size: steps in a window.
+        strides: inputs per output, by default `pool_size`.
+        padding: as in `Conv1D`.
+        dilation_rate: steps between the taps of a window.
+
+    Raises:
+        ValueError: sizes below 1 or an unknown padding.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> x = np.array([[[1.0], [5.0], [2.0], [3.0]]], "float32")
+        >>> kseq.MaxPooling1D(2, padding="semicausal")(x)[0, :, 0].tolist()
+        [5.0, 3.0]
+    """
+
+    def pad_value(self, dtype):
+        return -float("inf") if "float" in dtype else np.iinfo(dtype).min
+
+    def call_windows(self, x: Sequence):
+        return functools.reduce(ops.maximum, rules.windows(x.values, *self._window))
+
+
+@register
+class AveragePooling1D(_Pooling):
+    """Mean of each window.  [B, T, ...] -> [B, ceil(T / strides), ...], in the input's dtype.
+
+    Invalid steps and padding count as zeros of a full window, or with `masked_average` not at all. Mask, timing and
+    padding are those of `Conv1D`. Integers are divided rounding down.
+
+    Args:
+        pool_size, strides, padding, dilation_rate: as in `MaxPooling1D`.
+        masked_average: divide by the number of valid steps of the window (zero if there is none).
+
+    Raises:
+        ValueError: sizes below 1 or an unknown padding.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> x = np.array([[[1.0], [5.0], [2.0], [4.0]]], "float32")
+        >>> kseq.AveragePooling1D(2, padding="semicausal")(x)[0, :, 0].tolist()
+        [3.0, 3.0]
+    """
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        strides: int | None = None,
+        padding: str | tuple[int, int] = "causal",
+        dilation_rate: int = 1,
+        masked_average: bool = False,
+        **kwargs,
+    ):
+        super().__init__(pool_size, strides, padding, dilation_rate, **kwargs)
+        self.masked_average = masked_average
+
+    @property
+    def needs_tap_mask(self):
+        return self.masked_average
+
+    def call_windows(self, x: Sequence):
+        total = functools.reduce(ops.add, rules.windows(x.values, *self._window))
+        count = self.pool_size
+        if self.masked_average:
+            valid = ops.cast(x.expanded_mask(), x.values.dtype)
+            count = ops.maximum(functools.reduce(ops.add, rules.windows(valid, *self._window)), 1)
+        divide = ops.divide if "float" in x.spec.dtype else ops.floor_divide
+        return ops.cast(divide(total, count), x.values.dtype)
+
+    @classmethod
+    def examples(cls):
+        masked = [
+            Example({"pool_size": 3, "strides": 1, "masked_average": True}),
+            Example({"pool_size": 4, "strides": 2, "padding": "reverse_causal", "masked_average": True}),
+        ]
+        return super().examples() + masked

@@ -1,0 +1,194 @@
+"""Gated recurrences over many steps, with a backward pass that accumulates each weight gradient in one product.
+
+Differentiating a scan adds every step's contribution to the weight gradients one at a time, which reads and writes the
+whole of them at every step. Here the forward pass keeps what the gates were, the backward scan only finds the
+gradients of the gates' inputs, and one matrix product over all steps makes the weight gradients of them.
+"""
+
+from keras import ops
+
+
+class GatedCell:
+    """The pointwise half of a gated recurrence; the matrix products are the scan's.
+
+    Args:
+        units: size of the hidden state.
+        activation, recurrent_activation: functions of the candidate and of the gates.
+        derivatives: their derivatives as functions of their *outputs*, or `None` where one is not known: then gradients
+            go through the scan.
+    """
+
+    #: How many states of `units` there are, the hidden state first, and how many gates of `units` are kept.
+    states: int
+    gates: int
+
+    def __init__(self, units, activation, recurrent_activation, derivatives=None):
+        self.units = units
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
+        self.derivatives = derivatives
+
+    def forward(self, from_input, from_hidden, states):
+        """Next states and the gates to keep, of the gates' inputs from either side, all [B, units * n]."""
+        raise NotImplementedError
+
+    def backward(self, gates, old, new, gradients):
+        """Gradients of (from_input, from_hidden, old states) of those of the new states."""
+        raise NotImplementedError
+
+    def split(self, x, parts):
+        return [x[..., i * self.units : (i + 1) * self.units] for i in range(parts)]
+
+
+class LSTMCell(GatedCell):
+    states, gates = 2, 4
+
+    def forward(self, from_input, from_hidden, states):
+        i, f, g, o = self.split(from_input + from_hidden, 4)
+        i, f, o = (self.recurrent_activation(gate) for gate in (i, f, o))
+        g = self.activation(g)
+        c = f * states[1] + i * g
+        return (o * self.activation(c), c), (i, f, g, o)
+
+    def backward(self, gates, old, new, gradients):
+        d_act, d_gate = self.derivatives
+        (i, f, g, o), (_, c_old), (_, c), (dh, dc) = gates, old, new, gradients
+        squashed = self.activation(c)
+        dc = dc + dh * o * d_act(squashed)
+        dz = ops.concatenate(
+            [dc * g * d_gate(i), dc * c_old * d_gate(f), dc * i * d_act(g), dh * squashed * d_gate(o)], axis=-1
+        )
+        return dz, dz, (ops.zeros_like(dh), dc * f)
+
+
+class GRUCell(GatedCell):
+    """Keras's `reset_after` form: the reset gate multiplies the product with the recurrent kernel."""
+
+    states, gates = 1, 4
+
+    def forward(self, from_input, from_hidden, states):
+        z, r, g = self.split(from_input, 3)
+        hz, hr, hg = self.split(from_hidden, 3)
+        z, r = self.recurrent_activation(z + hz), self.recurrent_activation(r + hr)
+        g = self.activation(g + r * hg)
+        return (z * states[0] + (1 - z) * g,), (z, r, g, hg)
+
+    def backward(self, gates, old, new, gradients):
+        d_act, d_gate = self.derivatives
+        (z, r, g, hg), (h,), (dh,) = gates, old, gradients
+        dz = dh * (h - g) * d_gate(z)
+        dg = dh * (1 - z) * d_act(g)
+        dr = dg * hg * d_gate(r)
+        return ops.concatenate([dz, dr, dg], -1), ops.concatenate([dz, dr, dg * r], -1), (dh * z,)
+
+
+def one_step(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias):
+    """Advance by one step: x [B, C] and states [B, units] to the next states; rows where `mask` [B] is false stay."""
+    (new, _) = _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias)
+    return new
+
+
+def many_steps(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias):
+    """Advance through x [B, T, C]; returns the states after every step, each [B, T, units]."""
+    x = ops.transpose(x, (1, 0, 2))  # [T, B, C]
+    mask = None if mask is None else ops.transpose(mask)  # [T, B]
+    parameters = [p for p in (kernel, recurrent_kernel, input_bias, recurrent_bias) if p is not None]
+
+    def forward(x, start, *parameters):
+        return _scan(cell, x, mask, start, *_named(parameters))
+
+    def with_gradient(x, start, *parameters):
+        history, gates = forward(x, start, *parameters)
+
+        def gradient(*args, upstream=None):
+            return _backward(cell, x, mask, start, history, gates, args[0] if upstream is None else upstream, parameters)
+
+        return history, gradient
+
+    start = ops.concatenate(states, axis=-1)
+    if cell.derivatives is None:
+        history = forward(x, start, *parameters)[0]
+    else:
+        history = ops.custom_gradient(with_gradient)(x, start, *parameters)
+    return [ops.transpose(state, (1, 0, 2)) for state in cell.split(history, cell.states)]
+
+
+def _named(parameters):
+    """Kernel, recurrent kernel and biases, of which the recurrent one or both may be missing."""
+    return (*parameters, *[None] * (4 - len(parameters)))
+
+
+def _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias):
+    from_input = ops.matmul(x, kernel)
+    if input_bias is not None:
+        from_input = from_input + input_bias
+    from_hidden = ops.matmul(states[0], recurrent_kernel)
+    if recurrent_bias is not None:
+        from_hidden = from_hidden + recurrent_bias
+    new, gates = cell.forward(from_input, from_hidden, states)
+    if mask is not None:
+        new = tuple(ops.where(mask[:, None], n, old) for n, old in zip(new, states, strict=True))
+    return tuple(new), tuple(gates)
+
+
+def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_bias):
+    """States [T, B, states * units] after every step, and the gates [T, B, units] of every step.
+
+    The input's product is not taken out of the scan: the kernel stays in the cache, all steps' products would not.
+    """
+
+    def step(carry, inputs):
+        states, _ = carry
+        x, mask = inputs if isinstance(inputs, tuple) else (inputs, None)
+        carry = _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias)
+        return carry, carry  # the TensorFlow backend wants outputs of the carry's structure
+
+    states = tuple(cell.split(start, cell.states))
+    carry = (states, tuple(ops.zeros_like(states[0]) for _ in range(cell.gates)))
+    _, (states, gates) = ops.scan(step, carry, x if mask is None else (x, mask))
+    return ops.concatenate(states, axis=-1), gates
+
+
+def _backward(cell, x, mask, start, history, gates, upstream, parameters):
+    kernel, recurrent_kernel, *biases = parameters
+    before = ops.concatenate([start[None], history[:-1]], axis=0)
+    zeros = ops.zeros_like(start)
+    from_input = ops.zeros_like(ops.concatenate(gates[: kernel.shape[1] // cell.units], -1)[0])
+
+    def step(carry, inputs):
+        gradients = carry[0]
+        upstream, gates, old, new, *mask = inputs
+        gradients = upstream + gradients
+        d_input, d_hidden, d_old = cell.backward(
+            gates, cell.split(old, cell.states), cell.split(new, cell.states), cell.split(gradients, cell.states)
+        )
+        if mask:  # an invalid step passed its states on
+            valid = mask[0][:, None]
+            d_input, d_hidden = (ops.where(valid, d, ops.zeros_like(d)) for d in (d_input, d_hidden))
+        d_old = list(d_old)
+        d_old[0] = d_old[0] + ops.matmul(d_hidden, ops.transpose(recurrent_kernel))
+        d_old = ops.concatenate(d_old, axis=-1)
+        if mask:
+            d_old = ops.where(valid, d_old, gradients)
+        carry = (d_old, d_input, d_hidden)
+        return carry, carry
+
+    inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
+    carry = (zeros, from_input, from_input)
+    (d_start, _, _), (_, d_input, d_hidden) = ops.scan(step, carry, inputs, reverse=True)
+    hidden = before[..., : cell.units]
+    d_biases = [ops.sum(d, axis=(0, 1)) for d in (d_input, d_hidden)][: len(biases)]
+    return (
+        ops.matmul(d_input, ops.transpose(kernel)),
+        d_start,
+        _outer(x, d_input),
+        _outer(hidden, d_hidden),
+        *d_biases,
+    )
+
+
+def _outer(x, gradient):
+    """Sum over time and batch of outer products: [T, B, C] and [T, B, G] to [C, G] in one matrix product."""
+    return ops.matmul(
+        ops.transpose(ops.reshape(x, (-1, x.shape[-1]))), ops.reshape(gradient, (-1, gradient.shape[-1]))
+    )

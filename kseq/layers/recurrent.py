@@ -1,0 +1,218 @@
+"""Recurrent layers: LSTM and GRU."""
+
+import math
+
+import keras
+from keras import ops
+
+from ..registry import register
+from ..sequence import Sequence, SequenceSpec
+from ..timing import Timing
+from . import recurrence
+from .base import Example, SequenceLayer
+from .convolution import _whole
+
+# Derivatives of activations as functions of their outputs.
+_DERIVATIVES = {
+    keras.activations.tanh: lambda y: 1 - y * y,
+    keras.activations.sigmoid: lambda y: y * (1 - y),
+    keras.activations.linear: ops.ones_like,
+    keras.activations.relu: lambda y: ops.cast(y > 0, y.dtype),
+}
+
+
+class _Recurrent(SequenceLayer):
+    """Weights, state and both modes of a recurrence; a subclass names its cell and the shape of its bias."""
+
+    input_rank = 3
+    cell_class: type[recurrence.GatedCell]
+    kernels: int  # gates with a kernel, in units
+
+    def __init__(
+        self,
+        units: int,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = _whole("units", units)
+        self.activation = keras.activations.get(activation)
+        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        derivatives = tuple(_DERIVATIVES.get(f) for f in (self.activation, self.recurrent_activation))
+        self._cell = self.cell_class(
+            self.units, self.activation, self.recurrent_activation, None if None in derivatives else derivatives
+        )
+
+    def build(self, input_shape):
+        self.channel_shape = tuple(input_shape[2:])
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.kernels * self.units),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel",
+            shape=(self.units, self.kernels * self.units),
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=self._bias_shape,
+                initializer=self._bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    @property
+    def _bias_shape(self):
+        return (self.kernels * self.units,)
+
+    @property
+    def _bias_initializer(self):
+        return self.bias_initializer
+
+    def _parameters(self):
+        """Kernel, recurrent kernel, bias of the input's product and bias of the hidden state's."""
+        return self.weight(self.kernel), self.weight(self.recurrent_kernel), *self._biases()
+
+    def _biases(self):
+        return None if self.bias is None else self.weight(self.bias), None
+
+    @property
+    def timing(self):
+        return Timing(receptive_field_per_step=((-math.inf, 0),))
+
+    def output_spec(self, input_spec):
+        return SequenceSpec((self.units,), self.compute_dtype)
+
+    def initial_state(self, batch_size, input_spec, constants=None):
+        return tuple(
+            ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in range(self.cell_class.states)
+        )
+
+    def call_step(self, x: Sequence, state, *, training=False, constants=None):
+        time = x.values.shape[1]
+        if time == 0:
+            return Sequence(ops.zeros((ops.shape(x.values)[0], 0, self.units), dtype=self.compute_dtype), x.mask), state
+        if time == 1:
+            mask = None if x.mask is None else x.mask[:, 0]
+            state = recurrence.one_step(self._cell, x.values[:, 0], mask, state, *self._parameters())
+            return Sequence(state[0][:, None], x.mask), state
+        states = recurrence.many_steps(self._cell, x.values, x.mask, state, *self._parameters())
+        return Sequence(states[0], x.mask), tuple(s[:, -1] for s in states)
+
+    def call_layer(self, x: Sequence, *, training=False, constants=None):
+        state = self.initial_state(ops.shape(x.values)[0], x.spec)
+        return self.call_step(x, state, training=training, constants=constants)[0]
+
+
+@register
+class LSTM(_Recurrent):
+    """Long short-term memory; gives its output at every step.  [B, T, C] -> [B, T, units].
+
+    Mask: unchanged; an invalid step leaves the state untouched. Timing: none; depends on the whole past. The weights
+    are those of `keras.layers.LSTM` (gates in the order input, forget, candidate, output).  Source: Hochreiter and
+    Schmidhuber, 1997, "Long Short-Term Memory".
+
+    Args:
+        units: size of the hidden state.
+        activation, recurrent_activation, use_bias, the initializers, regularizers and constraints: as in Keras.
+        unit_forget_bias: start the forget gate's bias at 1.
+
+    Raises:
+        ValueError: `units` below 1.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.LSTM(5)(np.zeros((1, 7, 4), "float32")).shape
+        (1, 7, 5)
+    """
+
+    cell_class = recurrence.LSTMCell
+    kernels = 4
+
+    def __init__(self, units: int, *args, unit_forget_bias: bool = True, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.unit_forget_bias = unit_forget_bias
+
+    @property
+    def _bias_initializer(self):
+        if not self.unit_forget_bias:
+            return self.bias_initializer
+
+        def initializer(shape, dtype=None):
+            gates = [self.bias_initializer((self.units,), dtype=dtype) for _ in range(4)]
+            gates[1] = ops.ones((self.units,), dtype=dtype)
+            return ops.concatenate(gates)
+
+        return initializer
+
+    @classmethod
+    def examples(cls):
+        return [Example({"units": 3}), Example({"units": 2, "activation": "softsign", "use_bias": False})]
+
+
+@register
+class GRU(_Recurrent):
+    """Gated recurrent unit; gives its output at every step.  [B, T, C] -> [B, T, units].
+
+    The reset gate is applied after the matrix product, as by default in Keras. Mask: unchanged; an invalid step leaves
+    the state untouched. Timing: none; depends on the whole past. The weights are those of `keras.layers.GRU` (gates in
+    the order update, reset, candidate; two rows of bias).  Source: Cho et al., 2014, "Learning Phrase Representations".
+
+    Args:
+        units: size of the hidden state.
+        activation, recurrent_activation, use_bias, the initializers, regularizers and constraints: as in Keras.
+
+    Raises:
+        ValueError: `units` below 1.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.GRU(5)(np.zeros((1, 7, 4), "float32")).shape
+        (1, 7, 5)
+    """
+
+    cell_class = recurrence.GRUCell
+    kernels = 3
+
+    @property
+    def _bias_shape(self):
+        return (2, self.kernels * self.units)
+
+    def _biases(self):
+        if self.bias is None:
+            return None, None
+        bias = self.weight(self.bias)
+        return bias[0], bias[1]
+
+    @classmethod
+    def examples(cls):
+        return [Example({"units": 3})]

@@ -1,0 +1,258 @@
+"""Masks and lengths on the host: from one to the other, and through windowed layers, timings and models.
+
+A mask [B, T] is bool, True = valid. Everything here is NumPy in and NumPy out; the mask rules inside a model are in
+`kseq.padding`.
+"""
+
+import functools
+import operator
+
+import numpy as np
+
+from kseq import _ext
+from kseq.timing import Timing
+
+# How windows that look at every tap treat taps outside the row: (any tap will do, before it, after it).
+_WINDOW_RULES = {
+    "valid": (False, False, False),
+    "causal_valid": (False, True, False),
+    "reverse_causal_valid": (False, False, False),
+    "semicausal_full": (True, False, False),
+}
+_TOO_LARGE = 2**60  # steps; well inside the kernels' 64-bit arithmetic
+
+
+def lengths_to_mask(lengths, length=None):
+    """The mask of right-padded rows: lengths [B] to bool [B, T].
+
+    Args:
+        lengths: integers [B], the number of valid steps of each row.
+        length: T; the longest length if not given.
+
+    Raises:
+        TypeError: lengths that are not integers.
+        ValueError: lengths of the wrong rank, negative, or larger than `length`.
+
+    Example:
+        >>> lengths_to_mask([2, 0], length=3)
+        array([[ True,  True, False],
+               [False, False, False]])
+    """
+    if length is not None:
+        length = as_integer("length", length, 0)
+    lengths = check_lengths(lengths, length)
+    if length is None:
+        length = int(lengths.max(initial=0))
+    out = np.empty((len(lengths), length), bool)
+    _ext.lengths_to_mask(lengths, out.view(np.uint8))
+    return out
+
+
+def mask_to_lengths(mask):
+    """The number of valid steps in each row: bool [B, T] to int64 [B].
+
+    A mask with holes or padding on the left gives its count of valid steps too, which is not where its row ends.
+
+    Raises:
+        TypeError: a mask that is not bool.
+        ValueError: a mask of rank other than 2.
+
+    Example:
+        >>> mask_to_lengths(np.array([[True, True, False], [False, True, False]]))
+        array([2, 1])
+    """
+    mask = check_mask(mask)
+    out = np.empty(len(mask), np.int64)
+    _ext.mask_to_lengths(mask.view(np.uint8), out)
+    return out
+
+
+def window_mask(mask, kernel_size, strides=1, dilation_rate=1, padding="valid", transpose=False):
+    """The output mask of a windowed layer (convolution, pooling, framing): bool [B, T] to bool [B, U].
+
+    With `same`, `causal`, `reverse_causal`, `semicausal` and explicit padding an output is valid where the input step
+    that it belongs to is; with `valid`, `causal_valid` and `reverse_causal_valid` where every tap is (steps before the
+    row are valid in `causal_valid` and invalid otherwise); with `semicausal_full` where any tap is. A transposed
+    window repeats the mask, save that in `valid` with a kernel longer than the stride every contributing input must be
+    valid. Time and memory are linear in T and U whatever the kernel size.
+
+    Args:
+        mask: bool [B, T].
+        kernel_size: taps of the window.
+        strides: input steps per output, or outputs per input step if transposed.
+        dilation_rate: steps between taps.
+        padding: a mode of `kseq.padding`, or a pair (left, right) that sums to `(kernel_size - 1) * dilation_rate`.
+            A transposed window takes `valid`, `same` and `causal`.
+        transpose: whether the window is transposed.
+
+    Raises:
+        TypeError: a mask that is not bool, sizes that are not integers.
+        ValueError: a mask of rank other than 2, sizes below 1, an unknown padding.
+
+    Example:
+        >>> window_mask(np.array([[True, True, True, False]]), kernel_size=2, padding="causal_valid")
+        array([[ True,  True,  True, False]])
+    """
+    from kseq import padding as rules  # on first use: it brings in Keras, which the rest of this module does without
+
+    mask = check_mask(mask)
+    kernel_size = as_integer("kernel_size", kernel_size, 1)
+    strides = as_integer("strides", strides, 1)
+    dilation_rate = as_integer("dilation_rate", dilation_rate, 1)
+    steps, window = mask.shape[1], (padding, kernel_size, strides, dilation_rate)
+    size = rules.effective_size(kernel_size, dilation_rate)
+    if steps * strides + size + strides >= _TOO_LARGE:
+        raise ValueError(
+            f"a window must span less than 2**60 steps; received kernel_size={kernel_size}, strides={strides}, "
+            f"dilation_rate={dilation_rate} over {steps} steps"
+        )
+    if transpose:
+        left, _ = rules.transpose_pad_amounts(*window)
+        if padding != "valid" or size <= strides:
+            return np.repeat(mask, strides, axis=1)
+        out = np.empty((len(mask), rules.transpose_output_length(steps, *window)), bool)
+        _ext.transposed_window(mask.view(np.uint8), out.view(np.uint8), left, kernel_size, strides, dilation_rate)
+        return out
+    left, _ = rules.pad_amounts(*window)
+    if not isinstance(padding, str) or padding not in _WINDOW_RULES:
+        return np.ascontiguousarray(mask[:, ::strides])
+    out = np.empty((len(mask), rules.output_length(steps, *window)), bool)
+    _ext.window(
+        mask.view(np.uint8), out.view(np.uint8), left, kernel_size, strides, dilation_rate, *_WINDOW_RULES[padding]
+    )
+    return out
+
+
+@functools.singledispatch
+def mask_rule(target):
+    """The function that a timing, layer or model applies to a mask: bool [B, T] to bool [B, U].
+
+    A rule for a new kind of target is added with `mask_rule.register`.
+
+    Raises:
+        TypeError: a target of a kind that has no rule.
+
+    Example:
+        >>> mask_rule(Timing(ratio=2))(np.array([[True, False]]))
+        array([[ True,  True, False, False]])
+    """
+    raise TypeError(f"masks go through a kseq.Timing, a kseq layer or a Keras model; received {target!r}")
+
+
+@mask_rule.register
+def _(target: Timing):
+    def rule(mask):
+        mask = check_mask(mask)
+        output = np.arange(target.output_length(mask.shape[1]))
+        return mask[:, output * target.ratio.denominator // target.ratio.numerator]  # u belongs to step u // ratio
+
+    return rule
+
+
+def output_lengths(lengths, target, length=None):
+    """The number of valid outputs of each row: lengths [B] of right-padded inputs to int64 [B].
+
+    Args:
+        lengths: integers [B], the number of valid input steps of each row.
+        target: a `Timing`, which gives `ceil(length * ratio)`, or a layer or model, whose rule for masks is followed.
+        length: time dimension of the inputs; the longest length if not given.
+
+    Raises:
+        TypeError: lengths that are not integers, a target of another kind.
+        ValueError: lengths of the wrong rank, negative, or larger than `length`.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> output_lengths([4, 5, 0], Timing(block_size=2, ratio=Fraction(1, 2)))
+        array([2, 3, 0])
+    """
+    rule = mask_rule(target)
+    if not isinstance(target, Timing):
+        return mask_to_lengths(rule(lengths_to_mask(lengths, length)))
+    lengths = check_lengths(lengths, None if length is None else as_integer("length", length, 0))
+    return -(-lengths * target.ratio.numerator // target.ratio.denominator)
+
+
+def check_mask(mask, shape=None):
+    """Return a mask as a C-contiguous bool array [B, T], of `shape` if given.
+
+    Raises:
+        TypeError: a mask that is not bool.
+        ValueError: a mask of rank other than 2, or of another shape.
+
+    Example:
+        >>> check_mask([[True, False]]).shape
+        (1, 2)
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be bool; received {mask.dtype}")
+    if mask.ndim != 2:
+        raise ValueError(f"mask must have shape [B, T]; received shape {mask.shape}")
+    if shape is not None and mask.shape != tuple(shape):
+        raise ValueError(f"mask must have the batch and time of the values, {tuple(shape)}; received {mask.shape}")
+    return np.ascontiguousarray(mask)
+
+
+def check_lengths(lengths, limit=None):
+    """Return lengths as an int64 array [B], none negative, none larger than `limit` if given.
+
+    Raises:
+        TypeError: lengths that are not integers.
+        ValueError: lengths of rank other than 1, negative, or larger than `limit`.
+
+    Example:
+        >>> check_lengths([3, 1], limit=3)
+        array([3, 1])
+    """
+    lengths = as_integers("lengths", lengths)
+    bad = np.flatnonzero(lengths < 0)
+    if len(bad):
+        raise ValueError(f"lengths must not be negative; received lengths[{bad[0]}] = {lengths[bad[0]]}")
+    bad = np.flatnonzero(lengths > limit) if limit is not None else ()
+    if len(bad):
+        raise ValueError(f"lengths must be at most {limit}; received lengths[{bad[0]}] = {lengths[bad[0]]}")
+    return lengths
+
+
+def as_integers(name, values):
+    """Return `values` as a contiguous int64 array of rank 1; `name` is what errors call it.
+
+    Raises:
+        TypeError: values that are not integers.
+        ValueError: values of rank other than 1, or beyond 64 signed bits.
+
+    Example:
+        >>> as_integers("offsets", (0, 2))
+        array([0, 2])
+    """
+    array = np.asarray(values)
+    if array.size == 0 and isinstance(values, (list, tuple)):
+        array = array.astype(np.int64)  # an empty list says nothing about its type
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; received {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have rank 1; received shape {array.shape}")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be below 2**63; received {array.max()}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def as_integer(name, value, least=None):
+    """Return `value` as an `int`, at least `least` if given; `name` is what errors call it.
+
+    Raises:
+        TypeError: a value that is no integer.
+        ValueError: a value below `least`.
+
+    Example:
+        >>> as_integer("length", np.int32(3), least=0)
+        3
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; received {value!r}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}; received {number}")
+    return number

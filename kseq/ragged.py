@@ -1,0 +1,451 @@
+"""Ragged rows on the host: lists of arrays [T_i, ...], flat storage, and padded batches [B, T, ...] with their masks.
+
+Everything here is NumPy in and NumPy out, for any numeric dtype (bool, complex and those of `ml_dtypes` included). The
+work is done by kernels that copy bytes and release the GIL.
+"""
+
+import itertools
+
+import numpy as np
+
+from kseq import _ext
+from kseq.masks import as_integer, as_integers, check_lengths, check_mask, lengths_to_mask, mask_to_lengths
+
+
+def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=None, dtype=None, out=None):
+    """Pad rows [T_i, ...] to one batch: values [B, T, ...] and a mask [B, T], bool, True on the steps of the rows.
+
+    No rows at all give a batch of shape [0, T], of `dtype`, or else of `out`'s or float64.
+
+    Args:
+        rows: a list or tuple of arrays or array-likes that differ in time only, or a `Ragged`.
+        length: the target time T; the longest row if not given, or the time of `out` if that is.
+        multiple_of: round T up to a multiple of this.
+        value: scalar to pad with.
+        side: "right" pads after the row, "left" before it (`padding="post"` and `"pre"` of Keras's `pad_sequences`).
+        truncate: what to do with a row longer than T: "left" drops its beginning, "right" its end (`truncating="pre"`
+            and `"post"`), None refuses it.
+        dtype: convert to this dtype, as `astype` does; rows may then differ in dtype.
+        out: a C-contiguous array [B, T, ...], or a pair of it and a mask [B, T], to fill and return.
+
+    Raises:
+        TypeError: rows of different dtype, dtypes that are not numeric.
+        ValueError: rows of different trailing shape, rows of rank 0, a row longer than the target, an `out` that does
+            not fit or that rows lie in, a padding value that the dtype cannot hold.
+
+    Example:
+        >>> values, mask = pad([np.array([1, 2, 3]), np.array([4])])
+        >>> values
+        array([[1, 2, 3],
+               [4, 0, 0]])
+        >>> mask
+        array([[ True,  True,  True],
+               [ True, False, False]])
+    """
+    if isinstance(rows, Ragged):
+        return rows.pad(
+            length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, dtype=dtype, out=out
+        )
+    rows, lengths = _measure(rows, dtype)
+    if rows and dtype is not None and rows[0].dtype != np.dtype(dtype):
+        return Ragged(*_concatenate(rows, lengths)).pad(
+            length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, dtype=dtype, out=out
+        )
+    trailing, dtype = (rows[0].shape[1:], rows[0].dtype) if rows else _empty_spec(dtype, out)
+    job = _Job(lengths, trailing, dtype, length, multiple_of, value, side, truncate, out)
+    bad = _ext.pad_rows(rows, *job.arguments)
+    if bad >= 0:
+        raise ValueError(f"rows must not share memory with out; received row {bad}, which does")
+    return job.values, job.mask
+
+
+def unpad(values, mask):
+    """Split a batch [B, T, ...] into its rows: a list of B arrays [T_i, ...], copies.
+
+    Args:
+        values: array [B, T, ...].
+        mask: bool [B, T], whose valid steps are compacted even where it has holes; or integers [B], the lengths of
+            right-padded rows; or None, all valid.
+
+    Raises:
+        TypeError: a mask that is neither bool nor integers, values that are not numeric.
+        ValueError: a mask of another shape than the values, lengths that are negative or larger than T.
+
+    Example:
+        >>> unpad(np.array([[1, 2, 0], [3, 0, 0]]), [2, 1])
+        [array([1, 2]), array([3])]
+    """
+    return flatten(values, mask).rows
+
+
+def flatten(values, mask):
+    """Store the valid steps of a batch [B, T, ...] one after the other: a `Ragged` of B rows.
+
+    Args:
+        values: array [B, T, ...].
+        mask: bool [B, T], whose valid steps are compacted even where it has holes; or integers [B], the lengths of
+            right-padded rows; or None, all valid.
+
+    Raises:
+        TypeError: a mask that is neither bool nor integers, values that are not numeric.
+        ValueError: a mask of another shape than the values, lengths that are negative or larger than T.
+
+    Example:
+        >>> flatten(np.array([[1, 2, 0], [3, 0, 0]]), np.array([[True, False, True], [True, False, False]]))
+        Ragged(rows=2, values=int64[3])
+    """
+    values = np.asarray(values)
+    if values.ndim < 2:
+        raise ValueError(f"values must have shape [B, T, ...]; received shape {values.shape}")
+    _check_dtype(values.dtype, "values")
+    values = np.ascontiguousarray(values)
+    batch, steps = values.shape[:2]
+    if mask is None:
+        mask = np.full(batch, steps)
+    if np.ndim(mask) == 1:
+        lengths = check_lengths(mask, steps)
+        if len(lengths) != batch:
+            raise ValueError(f"lengths must have the batch of the values, {batch}; received {len(lengths)}")
+        mask = lengths_to_mask(lengths, steps)
+    else:
+        mask = check_mask(mask, (batch, steps))
+        lengths = mask_to_lengths(mask)
+    flat = np.empty((int(lengths.sum()), *values.shape[2:]), values.dtype)
+    _ext.compact(values, mask.view(np.uint8), flat)
+    return Ragged._trusted(flat, _offsets(lengths))
+
+
+class Ragged:
+    """Rows of different length in flat storage: row i is `values[offsets[i] : offsets[i + 1]]`.
+
+    Nothing is copied where the arrays are contiguous and the offsets int64, so that both may be memory-mapped.
+
+    Args:
+        values: array [N, ...] of any numeric dtype.
+        offsets: integers [B + 1], non-decreasing, from 0 or more to at most N.
+
+    Raises:
+        TypeError: offsets that are not integers, values that are not numeric.
+        ValueError: offsets that are empty, negative, decreasing or past the end of the values.
+
+    Example:
+        >>> ragged = Ragged(np.arange(5), [0, 2, 2, 5])
+        >>> ragged.rows
+        [array([0, 1]), array([], dtype=int64), array([2, 3, 4])]
+        >>> ragged[-1], ragged[1:]
+        (array([2, 3, 4]), Ragged(rows=2, values=int64[5]))
+    """
+
+    __slots__ = ("offsets", "values")
+
+    def __init__(self, values, offsets):
+        values, offsets = np.asarray(values), as_integers("offsets", offsets)
+        if values.ndim == 0:
+            raise ValueError("values must have shape [N, ...]; received shape ()")
+        _check_dtype(values.dtype, "values")
+        if len(offsets) == 0:
+            raise ValueError("offsets must have one element more than there are rows; received none")
+        if offsets[0] < 0:
+            raise ValueError(f"offsets must not be negative; received offsets[0] = {offsets[0]}")
+        bad = np.flatnonzero(offsets[1:] < offsets[:-1])
+        if len(bad):
+            raise ValueError(
+                f"offsets must not decrease; received {offsets[bad[0]]} and then {offsets[bad[0] + 1]} "
+                f"at offsets[{bad[0] + 1}]"
+            )
+        if offsets[-1] > len(values):
+            raise ValueError(
+                f"offsets must lie in the {len(values)} steps of the values; "
+                f"received offsets[{len(offsets) - 1}] = {offsets[-1]}"
+            )
+        self.values, self.offsets = np.ascontiguousarray(values), offsets
+
+    @classmethod
+    def _trusted(cls, values, offsets):
+        """Make an instance of arrays that are known to be right."""
+        self = cls.__new__(cls)
+        self.values, self.offsets = values, offsets
+        return self
+
+    @classmethod
+    def from_rows(cls, rows, dtype=None):
+        """Store a list of arrays [T_i, ...] one after the other.
+
+        Args:
+            rows: a list or tuple of arrays or array-likes that differ in time only.
+            dtype: convert to this dtype.
+
+        Raises:
+            TypeError: rows of different dtype, dtypes that are not numeric.
+            ValueError: rows of different trailing shape, rows of rank 0.
+
+        Example:
+            >>> Ragged.from_rows([[1.0, 2.0], [3.0]])
+            Ragged(rows=2, values=float64[3])
+        """
+        rows, lengths = _measure(rows, dtype)
+        if not rows:
+            return cls._trusted(np.empty(0, _empty_spec(dtype, None)[1]), np.zeros(1, np.int64))
+        values, offsets = _concatenate(rows, lengths)
+        return cls._trusted(values if dtype is None else values.astype(dtype, copy=False), offsets)
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def __repr__(self):
+        shape = ", ".join(str(n) for n in self.values.shape)
+        return f"Ragged(rows={len(self)}, values={self.values.dtype}[{shape}])"
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __getitem__(self, index):
+        """Return row `index` as a view, or for a slice a `Ragged` that shares the values."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a slice of Ragged rows must have step 1 (use take for others); received {step}")
+            return self._trusted(self.values, self.offsets[start : max(start, stop) + 1])
+        number = as_integer("a row index", index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"a row index must be in [-{len(self)}, {len(self)}); received {index}")
+        number %= len(self)
+        return self.values[self.offsets[number] : self.offsets[number + 1]]
+
+    @property
+    def rows(self):
+        """Every row as a view of the values, in a list."""
+        return [self.values[start:stop] for start, stop in itertools.pairwise(self.offsets.tolist())]
+
+    @property
+    def lengths(self):
+        """The number of steps of every row: int64 [B]."""
+        return self.offsets[1:] - self.offsets[:-1]
+
+    def take(self, indices):
+        """Copy rows into a new `Ragged`.
+
+        Args:
+            indices: integers [B'], row numbers in any order; negative ones count from the end.
+
+        Raises:
+            IndexError: a row number out of range.
+            TypeError: indices that are not integers.
+
+        Example:
+            >>> Ragged(np.arange(5), [0, 2, 2, 5]).take([2, 0]).rows
+            [array([2, 3, 4]), array([0, 1])]
+        """
+        starts, lengths = self._spans(indices)
+        values = np.empty((int(lengths.sum()), *self.values.shape[1:]), self.values.dtype)
+        self._check_spans(_ext.copy_spans(self.values, starts, lengths, values), starts, lengths)
+        return self._trusted(values, _offsets(lengths))
+
+    def pad(
+        self,
+        rows=None,
+        *,
+        length=None,
+        multiple_of=None,
+        value=0,
+        side="right",
+        truncate=None,
+        dtype=None,
+        out=None,
+    ):
+        """Pad rows to one batch, gathered straight from flat storage: values [B, T, ...] and a mask [B, T].
+
+        Args:
+            rows: integers [B], row numbers in any order; all rows if not given.
+            length: as in `pad`, like every other argument.
+            multiple_of: round T up to a multiple of this.
+            value: scalar to pad with.
+            side: "right" or "left".
+            truncate: None, "left" or "right".
+            dtype: convert to this dtype.
+            out: arrays to fill and return.
+
+        Raises:
+            IndexError: a row number out of range.
+            TypeError: indices that are not integers.
+            ValueError: as `pad`.
+
+        Example:
+            >>> Ragged(np.arange(5), [0, 2, 2, 5]).pad([2, 0])[0]
+            array([[2, 3, 4],
+                   [0, 1, 0]])
+        """
+        if dtype is not None and self.values.dtype != np.dtype(dtype):
+            taken = self.take(range(len(self)) if rows is None else rows)
+            return self._trusted(taken.values.astype(dtype), taken.offsets).pad(
+                length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, out=out
+            )
+        starts, lengths = self._spans(rows)
+        job = _Job(lengths, self.values.shape[1:], self.values.dtype, length, multiple_of, value, side, truncate, out)
+        self._check_spans(_ext.pad_spans(self.values, starts, lengths, *job.arguments), starts, lengths)
+        return job.values, job.mask
+
+    def _spans(self, indices):
+        """First step and length of rows: int64 [B], int64 [B]."""
+        if indices is None:
+            return self.offsets[:-1], self.lengths
+        indices, count = as_integers("row indices", indices), len(self)
+        if len(indices) and not (-count <= indices.min() and indices.max() < count):
+            bad = np.flatnonzero((indices < -count) | (indices >= count))[0]
+            raise IndexError(f"row indices must be in [-{count}, {count}); received {indices[bad]} at position {bad}")
+        if len(indices) and indices.min() < 0:
+            indices = np.where(indices < 0, indices + count, indices)
+        starts = self.offsets[indices]
+        return starts, self.offsets[indices + 1] - starts
+
+    def _check_spans(self, bad, starts, lengths):
+        if bad >= 0:  # the offsets were right when they came in, so somebody has written to them since
+            raise ValueError(
+                f"rows must lie in the {len(self.values)} steps of the values; "
+                f"received a row from {starts[bad]} of length {lengths[bad]}: the offsets have been changed"
+            )
+
+
+class _Job:
+    """The checked arguments of one padding: the arrays to fill and what to fill them with."""
+
+    def __init__(self, lengths, trailing, dtype, length, multiple_of, value, side, truncate, out):
+        if side not in ("left", "right"):
+            raise ValueError(f'side must be "left" or "right"; received {side!r}')
+        if truncate not in (None, "left", "right"):
+            raise ValueError(f'truncate must be None, "left" or "right"; received {truncate!r}')
+        values, mask = out if isinstance(out, (tuple, list)) and len(out) == 2 else (out, None)
+        if length is None and isinstance(values, np.ndarray) and values.ndim > 1:
+            length = values.shape[1]
+        target = _target(lengths, length, multiple_of, truncate)
+        self.values = _output("out", values, (len(lengths), target, *trailing), dtype)
+        self.mask = _output("the mask of out", mask, (len(lengths), target), np.dtype(bool))
+        fill = _fill_bytes(value, dtype)
+        self.arguments = self.values, self.mask.view(np.uint8), fill, side == "left", truncate == "left"
+
+
+def _target(lengths, length, multiple_of, truncate):
+    """The time of the batch; refuses rows that are longer unless they are truncated."""
+    longest = int(lengths.max(initial=0))
+    target = longest if length is None else as_integer("length", length, 0)
+    if multiple_of is not None:
+        multiple_of = as_integer("multiple_of", multiple_of, 1)
+        target = -(-target // multiple_of) * multiple_of
+    if longest > target and truncate is None:
+        raise ValueError(
+            f"rows must have at most {target} steps (or pass truncate); "
+            f"received row {int(lengths.argmax())} with {longest} steps"
+        )
+    return target
+
+
+def _output(name, array, shape, dtype):
+    """`array` if it is as wanted, a new one if it is None."""
+    if array is None:
+        return np.empty(shape, dtype)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array; received {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {dtype}; received {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; received {array.shape}")
+    if not array.flags.c_contiguous or not array.flags.writeable:
+        kind = "a read-only" if array.flags.c_contiguous else "a non-contiguous"
+        raise ValueError(f"{name} must be C-contiguous and writeable; received {kind} array")
+    return array
+
+
+def _fill_bytes(value, dtype):
+    """The bytes of the padding value, uint8 [itemsize]; refuses a value that the dtype cannot hold."""
+    if type(value) is int and value == 0:
+        return np.zeros(dtype.itemsize, np.uint8)
+    given = np.asarray(value)
+    if given.ndim:
+        raise ValueError(f"value must be a scalar; received shape {given.shape}")
+    _check_dtype(given.dtype, "value")
+    stored = None
+    if given.dtype.kind != "c" or dtype.kind == "c":
+        with np.errstate(all="ignore"):
+            stored = given.astype(dtype)
+    if dtype.kind in "biu":
+        held = stored is not None and bool(stored == given)
+    else:
+        held = stored is not None and bool(np.isfinite(stored) or not np.isfinite(given))
+    if not held:
+        raise ValueError(f"value must be one that {dtype} can hold; received {value!r}")
+    return stored.reshape(1).view(np.uint8)
+
+
+def _measure(rows, dtype):
+    """Rows as a tuple of contiguous arrays that differ in time only, and their lengths, int64 [B]."""
+    if not isinstance(rows, (list, tuple)) and not (isinstance(rows, np.ndarray) and rows.ndim):
+        raise TypeError(f"rows must be a list or tuple of arrays [T, ...]; received {type(rows).__name__}")
+    rows = tuple(rows)
+    lengths = np.empty(len(rows), np.int64)
+    if _ext.row_lengths(rows, lengths) >= 0:  # one pass over rows that are arrays already; the others take longer
+        rows = _standard_rows(rows, dtype)
+        bad = _ext.row_lengths(rows, lengths)
+        if bad >= 0:
+            raise ValueError(f"rows must not change while they are read; received row {bad}, which did")
+    if rows:
+        _check_dtype(rows[0].dtype, "row 0")
+    return rows, lengths
+
+
+def _standard_rows(rows, dtype):
+    """Array-likes as contiguous arrays that agree in trailing shape and dtype; the first row that says so decides."""
+    arrays, first = [], None
+    for i, row in enumerate(rows):
+        if isinstance(row, (list, tuple)) and not row:
+            arrays.append(None)  # an empty list says nothing about shape and dtype: it takes those of the others
+            continue
+        try:
+            array = np.asarray(row)
+        except ValueError as error:
+            raise ValueError(f"row {i} must be an array [T, ...]; received {type(row).__name__}: {error}") from None
+        if array.ndim == 0:
+            raise ValueError(f"row {i} must have shape [T, ...]; received shape () and dtype {array.dtype}")
+        _check_dtype(array.dtype, f"row {i}")
+        if dtype is not None:
+            array = array.astype(dtype, copy=False)
+        arrays.append(np.ascontiguousarray(array))
+        if first is None:
+            first = i
+        like = arrays[first]
+        if array.shape[1:] != like.shape[1:]:
+            raise ValueError(
+                f"row {i} must have shape [T, ...] with trailing shape {like.shape[1:]}, like row {first}; "
+                f"received shape {array.shape}"
+            )
+        if array.dtype != like.dtype:
+            raise TypeError(
+                f"row {i} must have dtype {like.dtype}, like row {first} (or pass dtype); received {array.dtype}"
+            )
+    blank = np.empty(0, dtype) if first is None else arrays[first][:0]
+    return tuple(blank if array is None else array for array in arrays)
+
+
+def _concatenate(rows, lengths):
+    """Values and offsets of rows that agree."""
+    return np.concatenate(rows), _offsets(lengths)
+
+
+def _offsets(lengths):
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _empty_spec(dtype, out):
+    """Trailing shape and dtype of a batch of no rows."""
+    if isinstance(out, (tuple, list)) and out:
+        out = out[0]
+    if isinstance(out, np.ndarray) and out.ndim > 1:
+        return out.shape[2:], np.dtype(out.dtype if dtype is None else dtype)
+    return (), np.dtype(dtype)  # None is float64
+
+
+def _check_dtype(dtype, name):
+    # Bytes of objects and of NumPy's variable-width strings are pointers. ml_dtypes registers its types: isbuiltin 2.
+    if dtype.kind not in "biufc" and not (dtype.kind == "V" and dtype.isbuiltin == 2):
+        raise TypeError(f"{name} must have a numeric dtype; received {dtype}")

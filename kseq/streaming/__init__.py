@@ -1,0 +1,4 @@
+"""Streaming: any Keras model of streamable layers, block by block."""
+
+from .graph import as_layer as as_layer
+from .stream import Stream as Stream

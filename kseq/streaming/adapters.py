@@ -1,0 +1,108 @@
+"""Stock Keras layers and operations that treat every time step by itself, as kseq layers that share their weights."""
+
+import functools
+
+import keras
+from keras import ops
+
+from ..layers.base import SequenceLayer
+from ..sequence import Sequence, SequenceSpec
+
+_MERGES = (
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Multiply,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+)
+_STEPWISE = (
+    keras.layers.Activation,
+    keras.layers.BatchNormalization,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.ELU,
+    keras.layers.Embedding,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.LayerNormalization,
+    keras.layers.LeakyReLU,
+    keras.layers.Normalization,
+    keras.layers.RMSNormalization,
+    keras.layers.ReLU,
+    keras.layers.Rescaling,
+    keras.layers.Softmax,
+    keras.layers.UnitNormalization,
+)
+# What `x + y`, `keras.ops.relu(x)` and the like put into a functional model; the classes themselves are private.
+_STEPWISE_OPERATIONS = (
+    "Absolute Add Cast Clip Divide Elu Exp Gelu LeakyRelu Log Maximum Minimum Multiply Negative Power Relu Sigmoid "
+    "Silu Softplus Sqrt Square Subtract Tanh TrueDivide"
+).split()
+
+
+def obstacle(operation) -> str | None:
+    """Why a stock layer or operation has no streaming meaning here, or `None`."""
+    if isinstance(operation, (*_MERGES, keras.layers.Masking)):
+        return None
+    if isinstance(operation, keras.layers.Concatenate):
+        return None if operation.axis not in (0, 1) else "it joins batch or time; use axis=-1"
+    if isinstance(operation, _STEPWISE):
+        axis = getattr(operation, "axis", -1)
+        axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+        return "its axis is batch or time; use a channel axis" if any(a in (0, 1) for a in axes) else None
+    if not isinstance(operation, keras.layers.Layer):
+        if type(operation).__name__ in _STEPWISE_OPERATIONS:
+            return None
+        return "this operation may mix time steps; put it into a kseq layer"
+    twin = type(operation).__name__
+    return f"it has no streaming form; use kseq.{twin}" if _has_twin(twin) else "it has no streaming form"
+
+
+def _has_twin(name) -> bool:
+    from ..registry import registered_layers
+
+    return name in registered_layers()
+
+
+class Stepwise(SequenceLayer):
+    """A stock layer or operation of one or several inputs that keeps time as it is."""
+
+    zeroes_invalid = False
+
+    def __init__(self, operation, **kwargs):
+        super().__init__(name=operation.name, **kwargs)
+        self.operation = operation
+        self.built = True
+
+    def output_spec_of(self, output) -> SequenceSpec:
+        return SequenceSpec(tuple(output.shape[2:]), output.dtype)
+
+    def call_many(self, arguments, keywords):
+        """Apply the operation to its arguments, a tree with sequences as leaves."""
+        found = []
+
+        def values(leaf):
+            if isinstance(leaf, Sequence):
+                found.append(leaf)
+                return leaf.values
+            return leaf
+
+        arguments, keywords = map_sequences(values, arguments), map_sequences(values, keywords)
+        masks = [x.mask for x in found if x.mask is not None]
+        y = self.operation(*arguments, **keywords)
+        if isinstance(self.operation, keras.layers.Masking):
+            masks.append(ops.any(ops.not_equal(found[0].values, self.operation.mask_value), axis=-1))
+        return Sequence(y, functools.reduce(ops.logical_and, masks) if masks else None)
+
+
+def map_sequences(fn, structure):
+    """Apply `fn` to the leaves of nested lists, tuples and dicts, a `Sequence` being a leaf."""
+    if isinstance(structure, Sequence):
+        return fn(structure)
+    if isinstance(structure, dict):
+        return {k: map_sequences(fn, v) for k, v in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(map_sequences(fn, v) for v in structure)
+    return fn(structure)
