@@ -2,7 +2,8 @@
 
 Two environment variables change the build: `KSEQ_BOUNDSCHECK=1` turns Cython's run-time checks on, and
 `KSEQ_SANITIZE=address` compiles with the address sanitizer (run Python with
-`LD_PRELOAD=$(gcc -print-file-name=libasan.so)`).
+`LD_PRELOAD=$(gcc -print-file-name=libasan.so)`). Add `--force` when switching,
+since setuptools looks at the times of files only.
 """
 
 import os
@@ -27,7 +28,7 @@ directives = {
     "overflowcheck": checked,
     "cdivision": not checked,
 }
-compile_args, link_args = ["/O2" if os.name == "nt" else "-O3"], []
+compile_args, link_args = ["/O2"] if os.name == "nt" else ["-O3", "-g0"], []
 if sanitizer:
     link_args = [f"-fsanitize={sanitizer}"]
     compile_args = ["-O1", "-g", "-fno-omit-frame-pointer", *link_args]
@@ -40,16 +41,18 @@ extensions = [
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
-        optional=True,  # where there is no compiler, kseq._ext falls back to NumPy
     )
     for path in sorted(Path("kseq/_ext").glob("*.pyx"))
 ]
 
-setup(
-    ext_modules=cythonize(
-        extensions,
-        compiler_directives=directives,
-        # One folder of generated C per kind of build: the same source gives different C.
-        build_dir=f"build/cython{'-checked' if checked else ''}",
-    )
+extensions = cythonize(
+    extensions,
+    compiler_directives=directives,
+    # One folder of generated C per kind of build: the same source gives different C.
+    build_dir=f"build/cython{'-checked' if checked else ''}",
 )
+for extension in extensions:
+    # Where there is no compiler kseq._ext falls back to NumPy. (Set here because cythonize drops the attribute.)
+    extension.optional = True
+
+setup(ext_modules=extensions)

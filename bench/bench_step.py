@@ -55,8 +55,9 @@ def prepare(system, case, quick):
         tried.append((median_us(lambda step=step: step(x), 20), step))
     microseconds, step = min(tried, key=lambda pair: pair[0])
     seconds = 0.1 if quick else 0.3  # of a round
-    steps = int(min(max(seconds * 1e6 / microseconds, 20), 2000))
-    return lambda: {"step_us": median_us(lambda: step(x), steps)}
+    steps = int(min(max(seconds * 1e6 / microseconds, 10), 2000))
+    warmup = min(steps, 20)
+    return lambda: {"step_us": median_us(lambda: step(x), steps, warmup)}
 
 
 def main():

@@ -139,7 +139,7 @@ class Bench:
                 for metric, value in answer.get("values", {}).items():
                     values[name][metric].append(value)
             order = order[1:] + order[:1]  # nobody always runs after the same neighbour
-        for name, worker in workers.items():
+        for worker in workers.values():
             worker.ask("drop", case)
         return [
             make_row(case, name, metric, values[name][metric], better, reasons[name])
@@ -173,7 +173,7 @@ class Worker:
 
     def start(self):
         command = [sys.executable, os.path.abspath(sys.argv[0]), "--worker", self.system.name]
-        self.log = tempfile.TemporaryFile()  # a file, not a pipe: nobody has to drain it
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  # a file, not a pipe, which somebody would have to drain
         self.process = subprocess.Popen(
             command + ["--quick"] * self.quick,
             stdin=subprocess.PIPE,

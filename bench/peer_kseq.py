@@ -1,8 +1,9 @@
 """The models in kseq, on the backend that KERAS_BACKEND names."""
 
 import keras
-import kseq
 import models
+
+import kseq
 
 
 def build(model):

@@ -227,7 +227,7 @@ def as_integers(name, values):
         array([0, 2])
     """
     array = np.asarray(values)
-    if array.size == 0 and isinstance(values, (list, tuple)):
+    if array.size == 0 and not hasattr(values, "dtype"):
         array = array.astype(np.int64)  # an empty list says nothing about its type
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers; received {array.dtype}")

@@ -282,6 +282,8 @@ class Ragged:
             )
         starts, lengths = self._spans(rows)
         job = _Job(lengths, self.values.shape[1:], self.values.dtype, length, multiple_of, value, side, truncate, out)
+        if out is not None and (_overlap(self.values, job.values) or _overlap(self.values, job.mask)):
+            raise ValueError("out must not share memory with the values; received an out that does")
         self._check_spans(_ext.pad_spans(self.values, starts, lengths, *job.arguments), starts, lengths)
         return job.values, job.mask
 
@@ -320,6 +322,8 @@ class _Job:
         target = _target(lengths, length, multiple_of, truncate)
         self.values = _output("out", values, (len(lengths), target, *trailing), dtype)
         self.mask = _output("the mask of out", mask, (len(lengths), target), np.dtype(bool))
+        if out is not None and _overlap(self.values, self.mask):
+            raise ValueError("out must be two arrays that do not share memory; received two that do")
         fill = _fill_bytes(value, dtype)
         self.arguments = self.values, self.mask.view(np.uint8), fill, side == "left", truncate == "left"
 
@@ -353,6 +357,10 @@ def _output(name, array, shape, dtype):
         kind = "a read-only" if array.flags.c_contiguous else "a non-contiguous"
         raise ValueError(f"{name} must be C-contiguous and writeable; received {kind} array")
     return array
+
+
+def _overlap(a, b):
+    return np.may_share_memory(a, b)  # both contiguous, so that comparing bounds is exact
 
 
 def _fill_bytes(value, dtype):
@@ -427,7 +435,8 @@ def _standard_rows(rows, dtype):
 
 def _concatenate(rows, lengths):
     """Values and offsets of rows that agree."""
-    return np.concatenate(rows), _offsets(lengths)
+    values = np.empty((int(lengths.sum()), *rows[0].shape[1:]), rows[0].dtype)
+    return np.concatenate(rows, out=values), _offsets(lengths)  # without `out` NumPy would change the byte order
 
 
 def _offsets(lengths):

@@ -67,7 +67,7 @@ def brute_transposed(mask, kernel_size, strides, dilation_rate, padding):
 def all_masks(steps):
     """Masks of `steps` steps: every one where there are few, else right-padded, left-padded and random ones."""
     if steps <= 3:
-        return np.array(list(itertools.product([False, True], repeat=steps)), bool).reshape(-1, steps)
+        return np.array(list(itertools.product([False, True], repeat=steps)), bool).reshape(2**steps, steps)
     rng = np.random.default_rng(steps)
     lengths = np.arange(steps + 1)
     prefix = np.arange(steps) < lengths[:, None]

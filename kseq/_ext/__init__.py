@@ -23,8 +23,8 @@ except ImportError as error:
     COMPILED = False
     warnings.warn(
         f"kseq uses its NumPy kernels, which are slower, because the compiled ones are missing ({error}). "
-        "Install a C compiler (gcc, clang or MSVC) and run: "
-        "pip install --force-reinstall --no-deps --no-binary kseq kseq",
+        "Install a C compiler (gcc, clang or MSVC) and build kseq again, in its source folder: "
+        "pip install --force-reinstall --no-deps .",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -81,8 +81,8 @@ def mask_to_lengths(const unsigned char[:, ::1] mask not None, long long[::1] ou
 
 
 def window(
-    const unsigned char[:, ::1] mask not None, unsigned char[:, ::1] out not None, Py_ssize_t left, Py_ssize_t kernel_size,
-    Py_ssize_t strides, Py_ssize_t dilation_rate, bint any_valid, bint before, bint after,
+    const unsigned char[:, ::1] mask not None, unsigned char[:, ::1] out not None, Py_ssize_t left,
+    Py_ssize_t kernel_size, Py_ssize_t strides, Py_ssize_t dilation_rate, bint any_valid, bint before, bint after,
 ):
     cdef Py_ssize_t row, step, first, last, steps = mask.shape[1], reach = (kernel_size - 1) * dilation_rate
     cdef bint wanted = not any_valid, good
@@ -102,13 +102,13 @@ def window(
 
 
 def transposed_window(
-    const unsigned char[:, ::1] mask not None, unsigned char[:, ::1] out not None, Py_ssize_t left, Py_ssize_t kernel_size,
-    Py_ssize_t strides, Py_ssize_t dilation_rate,
+    const unsigned char[:, ::1] mask not None, unsigned char[:, ::1] out not None, Py_ssize_t left,
+    Py_ssize_t kernel_size, Py_ssize_t strides, Py_ssize_t dilation_rate,
 ):
     cdef Py_ssize_t row, step, phase, tap, first, steps = mask.shape[1]
     check(mask, out, kernel_size, strides, dilation_rate)
-    # Output n meets input (n - left + tap * dilation_rate) / strides at the taps for which that is whole: the first such
-    # tap depends on n modulo strides, and every `period`th tap after it is another, `gap` inputs on.
+    # Output n meets input (n - left + tap * dilation_rate) / strides at the taps for which that is whole: the first
+    # such tap depends on n modulo strides, and every `period`th tap after it is another, `gap` inputs on.
     cdef Py_ssize_t common = gcd(strides, dilation_rate)
     cdef Py_ssize_t period = strides // common, gap = dilation_rate // common
     cdef Steps first_tap = Steps(strides), unwanted = Steps(steps)

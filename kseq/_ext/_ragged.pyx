@@ -113,7 +113,8 @@ cdef inline bint alike(cnp.ndarray row, cnp.ndarray first) noexcept:
 cdef check_out(cnp.ndarray out, int axes):
     if cnp.PyArray_NDIM(out) < axes or not plain(out) or not cnp.PyArray_ISWRITEABLE(out):
         raise ValueError(
-            f"out must be writeable and C-contiguous, of rank >= {axes}; received {(<object>out).shape}, {(<object>out).dtype}"
+            f"out must be writeable and C-contiguous, of rank >= {axes}; "
+            f"received {(<object>out).shape}, {(<object>out).dtype}"
         )
 
 
@@ -195,7 +196,8 @@ def row_lengths(tuple rows not None, long long[::1] lengths not None):
 
 
 def pad_rows(
-    tuple rows not None, cnp.ndarray out not None, cnp.ndarray mask not None, const unsigned char[::1] fill not None, bint left, bint cut_left
+    tuple rows not None, cnp.ndarray out not None, cnp.ndarray mask not None, const unsigned char[::1] fill not None,
+    bint left, bint cut_left,
 ):
     cdef Py_ssize_t i, batch = len(rows), target, nbytes, out_bytes, mask_bytes
     cdef cnp.ndarray row, first = None
@@ -252,7 +254,8 @@ cdef Py_ssize_t plan_spans(
 
 def pad_spans(
     cnp.ndarray values not None, const long long[::1] starts not None, const long long[::1] lengths not None,
-    cnp.ndarray out not None, cnp.ndarray mask not None, const unsigned char[::1] fill not None, bint left, bint cut_left,
+    cnp.ndarray out not None, cnp.ndarray mask not None, const unsigned char[::1] fill not None, bint left,
+    bint cut_left,
 ):
     cdef Py_ssize_t batch = starts.shape[0], target, nbytes, bad, out_bytes, mask_bytes
     cdef char* out_at
@@ -296,7 +299,8 @@ cdef check_apart(const char* a, Py_ssize_t a_bytes, const char* b, Py_ssize_t b_
 
 
 def copy_spans(
-    cnp.ndarray values not None, const long long[::1] starts not None, const long long[::1] lengths not None, cnp.ndarray out not None
+    cnp.ndarray values not None, const long long[::1] starts not None, const long long[::1] lengths not None,
+    cnp.ndarray out not None,
 ):
     cdef Py_ssize_t i, batch = starts.shape[0], nbytes, bad, total = 0, room
     check_out(out, 1)

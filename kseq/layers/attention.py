@@ -250,13 +250,13 @@ class LocalSelfAttention(SequenceLayer):
 
     def _attend_window(self, query, key, value, visible):
         """Softmax attention of [..., Q, D] to [..., K, D] where `visible`, broadcast to [..., Q, K]."""
-        logits = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), _softmax_dtype(self.compute_dtype))
+        logits = ops.cast(ops.einsum("...qd,...kd->...qk", query, key), _softmax_dtype(self.compute_dtype))
         if self.attention_logits_soft_cap is not None:
             logits = self.attention_logits_soft_cap * ops.tanh(logits / self.attention_logits_soft_cap)
         logits = ops.where(visible, logits, ops.cast(_INVISIBLE, logits.dtype))
         weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
         weights = weights / ops.sum(weights, axis=-1, keepdims=True)
-        return ops.matmul(ops.cast(weights, self.compute_dtype), value)
+        return ops.einsum("...qk,...kd->...qd", ops.cast(weights, self.compute_dtype), value)
 
     def _combine(self, y):
         """[B, H, T, D] to the output's channels."""
@@ -293,10 +293,8 @@ def _overlapping_blocks(x, axis, blocks, more, block):
 
 def _write_slot(ring, slot, entry):
     """Write an entry [B, H, 1, D] into the slot of each row [B] of a ring [B, H, window, D]."""
-    batch, heads, _, _ = ring.shape
-    if batch == 1:
-        return ops.slice_update(ring, (0, 0, slot[0], 0), entry)
-    batch = ops.shape(ring)[0]
+    # A scatter even for one row: XLA updates the donated ring in place, where it copies around a slice update.
+    heads, batch = ring.shape[1], ops.shape(ring)[0]
     rows = ops.repeat(ops.arange(0, batch, dtype="int32"), heads)
     index = ops.stack([rows, ops.tile(ops.arange(0, heads, dtype="int32"), (batch,)), ops.repeat(slot, heads)], axis=1)
     return ops.scatter_update(ring, index, ops.reshape(entry, (-1, entry.shape[-1])))

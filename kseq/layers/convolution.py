@@ -134,8 +134,12 @@ class Conv1D(_Convolution):
         values, kernel = x.values, self.weight(self.kernel)
         outputs = None if values.shape[1] is None else (values.shape[1] - self._reach) // self.strides
         if self.groups == 1 and outputs is not None and outputs <= _MATMUL_OUTPUTS:
-            taps = rules.windows(values, *self._window)
-            y = ops.matmul(ops.concatenate(taps, axis=-1), ops.reshape(kernel, (-1, self.filters)))
+            if outputs == 1:  # the window is there already: one concatenation fewer
+                taps = values[:, :: self.dilation_rate][:, : self.kernel_size]
+                taps = ops.reshape(taps, (-1, 1, self.kernel_size * values.shape[-1]))
+            else:
+                taps = ops.concatenate(rules.windows(values, *self._window), axis=-1)
+            y = ops.matmul(taps, ops.reshape(kernel, (-1, self.filters)))
         else:
             # Keras refuses strides together with dilation on some backends: then drop outputs instead.
             skip = self.strides if self.dilation_rate > 1 else 1

@@ -21,6 +21,8 @@ class GatedCell:
     #: How many states of `units` there are, the hidden state first, and how many gates of `units` are kept.
     states: int
     gates: int
+    #: How many different gradients the gates' inputs have: 1 where both sides are only ever added.
+    gradients: int
 
     def __init__(self, units, activation, recurrent_activation, derivatives=None):
         self.units = units
@@ -33,7 +35,10 @@ class GatedCell:
         raise NotImplementedError
 
     def backward(self, gates, old, new, gradients):
-        """Gradients of (from_input, from_hidden, old states) of those of the new states."""
+        """Gradients of (from_input, from_hidden, old states) of those of the new states.
+
+        The one of `from_hidden` is `None` where it is that of `from_input`.
+        """
         raise NotImplementedError
 
     def split(self, x, parts):
@@ -41,7 +46,7 @@ class GatedCell:
 
 
 class LSTMCell(GatedCell):
-    states, gates = 2, 4
+    states, gates, gradients = 2, 4, 1
 
     def forward(self, from_input, from_hidden, states):
         i, f, g, o = self.split(from_input + from_hidden, 4)
@@ -58,13 +63,13 @@ class LSTMCell(GatedCell):
         dz = ops.concatenate(
             [dc * g * d_gate(i), dc * c_old * d_gate(f), dc * i * d_act(g), dh * squashed * d_gate(o)], axis=-1
         )
-        return dz, dz, (ops.zeros_like(dh), dc * f)
+        return dz, None, (ops.zeros_like(dh), dc * f)
 
 
 class GRUCell(GatedCell):
     """Keras's `reset_after` form: the reset gate multiplies the product with the recurrent kernel."""
 
-    states, gates = 1, 4
+    states, gates, gradients = 1, 4, 2
 
     def forward(self, from_input, from_hidden, states):
         z, r, g = self.split(from_input, 3)
@@ -152,30 +157,28 @@ def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_
 def _backward(cell, x, mask, start, history, gates, upstream, parameters):
     kernel, recurrent_kernel, *biases = parameters
     before = ops.concatenate([start[None], history[:-1]], axis=0)
-    zeros = ops.zeros_like(start)
-    from_input = ops.zeros_like(ops.concatenate(gates[: kernel.shape[1] // cell.units], -1)[0])
 
     def step(carry, inputs):
-        gradients = carry[0]
         upstream, gates, old, new, *mask = inputs
-        gradients = upstream + gradients
-        d_input, d_hidden, d_old = cell.backward(
+        gradients = upstream + carry[0]
+        d_input, d_hidden, (d_old, *d_others) = cell.backward(
             gates, cell.split(old, cell.states), cell.split(new, cell.states), cell.split(gradients, cell.states)
         )
+        found = [d for d in (d_input, d_hidden) if d is not None]
         if mask:  # an invalid step passed its states on
             valid = mask[0][:, None]
-            d_input, d_hidden = (ops.where(valid, d, ops.zeros_like(d)) for d in (d_input, d_hidden))
-        d_old = list(d_old)
-        d_old[0] = d_old[0] + ops.matmul(d_hidden, ops.transpose(recurrent_kernel))
-        d_old = ops.concatenate(d_old, axis=-1)
+            found = [ops.where(valid, d, ops.zeros_like(d)) for d in found]
+        d_old = ops.concatenate([d_old + ops.matmul(found[-1], ops.transpose(recurrent_kernel)), *d_others], axis=-1)
         if mask:
             d_old = ops.where(valid, d_old, gradients)
-        carry = (d_old, d_input, d_hidden)
+        carry = (d_old, *found)
         return carry, carry
 
     inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
-    carry = (zeros, from_input, from_input)
-    (d_start, _, _), (_, d_input, d_hidden) = ops.scan(step, carry, inputs, reverse=True)
+    like_input = ops.zeros((ops.shape(start)[0], kernel.shape[1]), dtype=start.dtype)
+    carry = (ops.zeros_like(start), *[like_input] * cell.gradients)
+    (d_start, *_), (_, *found) = ops.scan(step, carry, inputs, reverse=True)
+    d_input, d_hidden = found[0], found[-1]
     hidden = before[..., : cell.units]
     d_biases = [ops.sum(d, axis=(0, 1)) for d in (d_input, d_hidden)][: len(biases)]
     return (

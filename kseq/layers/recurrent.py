@@ -76,7 +76,7 @@ class _Recurrent(SequenceLayer):
         self.recurrent_kernel = self.add_weight(
             name="recurrent_kernel",
             shape=(self.units, self.kernels * self.units),
-            initializer=self.recurrent_initializer,
+            initializer=self._initialize_recurrent,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
         )
@@ -90,6 +90,11 @@ class _Recurrent(SequenceLayer):
                 constraint=self.bias_constraint,
             )
 
+    def _initialize_recurrent(self, shape, dtype=None):
+        # Orthogonal matrices come from a decomposition that no backend has in half precision.
+        wide = dtype if dtype == "float64" else "float32"
+        return ops.cast(self.recurrent_initializer(shape, dtype=wide), dtype or wide)
+
     @property
     def _bias_shape(self):
         return (self.kernels * self.units,)
@@ -98,7 +103,7 @@ class _Recurrent(SequenceLayer):
     def _bias_initializer(self):
         return self.bias_initializer
 
-    def _parameters(self):
+    def _matrices(self):
         """Kernel, recurrent kernel, bias of the input's product and bias of the hidden state's."""
         return self.weight(self.kernel), self.weight(self.recurrent_kernel), *self._biases()
 
@@ -123,9 +128,9 @@ class _Recurrent(SequenceLayer):
             return Sequence(ops.zeros((ops.shape(x.values)[0], 0, self.units), dtype=self.compute_dtype), x.mask), state
         if time == 1:
             mask = None if x.mask is None else x.mask[:, 0]
-            state = recurrence.one_step(self._cell, x.values[:, 0], mask, state, *self._parameters())
+            state = recurrence.one_step(self._cell, x.values[:, 0], mask, state, *self._matrices())
             return Sequence(state[0][:, None], x.mask), state
-        states = recurrence.many_steps(self._cell, x.values, x.mask, state, *self._parameters())
+        states = recurrence.many_steps(self._cell, x.values, x.mask, state, *self._matrices())
         return Sequence(states[0], x.mask), tuple(s[:, -1] for s in states)
 
     def call_layer(self, x: Sequence, *, training=False, constants=None):

@@ -170,10 +170,15 @@ class _StandIn(keras.layers.Layer):
         super().__init__()
         self.operation = operation
 
-    def compute_output_spec(self, *args, **kwargs):
-        return self.operation.compute_output_spec(*args, **kwargs)
+    def read(self, args, kwargs):
+        """The output of a call of the operation, as a node of the stand-in that reads the call's tensors."""
+        self._output = self.operation.compute_output_spec(*args, **kwargs)
+        return self([x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)])
 
-    def call(self, *args, **kwargs):
+    def compute_output_spec(self, tensors):
+        return self._output
+
+    def call(self, tensors):
         raise NotImplementedError("a stand-in is only ever called on symbols")
 
 
@@ -184,8 +189,10 @@ def _read(model):
     nodes, reasons, names = [], [], {}
 
     def record(stand_in, *args, **kwargs):
-        output = stand_in(*args, **kwargs)
+        output = stand_in.read(args, kwargs)
         operation, inputs = stand_in.operation, []
+        if isinstance(operation, SequenceLayer):
+            args = [_as_pair(arg) for arg in args]
 
         def key_of(leaf):
             tensor = leaf.values if isinstance(leaf, Sequence) else leaf
@@ -214,16 +221,26 @@ def _read(model):
 
     # A fresh model of the same tensors has no compile settings that cloning would set up again.
     plain = keras.Model(model.input, model.output)
-    inputs, outputs = _single(model.input, "input"), _single(model.output, "output")
+    channels = tuple(_single(model.input, "input").shape[2:])
+    _single(model.output, "output")
     twin = keras.models.clone_model(plain, clone_function=_StandIn, call_function=record)
     if reasons:
         raise ValueError(f"the model {model.name!r} cannot stream: " + "; ".join(reasons))
-    del outputs
     source, output = _single(twin.input, "input"), _single(twin.output, "output")
-    return nodes, names.get(id(source), source.name), names.get(id(output), output.name), tuple(inputs.shape[2:])
+    return nodes, names.get(id(source), source.name), names.get(id(output), output.name), channels
+
+
+def _as_pair(tensors):
+    """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
+    if isinstance(tensors, (list, tuple)) and len(tensors) == 2 and not isinstance(tensors, Sequence):
+        mask = tensors[1]
+        if isinstance(mask, keras.KerasTensor) and mask.dtype == "bool" and len(mask.shape) == 2:
+            return Sequence(*tensors)
+    return tensors
 
 
 def _single(tensors, what):
+    tensors = _as_pair(tensors)
     if isinstance(tensors, Sequence):
         return tensors.values
     if isinstance(tensors, (list, tuple)) and len(tensors) == 1:

@@ -1,0 +1,5 @@
+"""The contract of a layer as one call: `check_layer`."""
+
+from .contract import check_layer as check_layer
+from .errors import PROPERTIES as PROPERTIES
+from .errors import ContractError as ContractError

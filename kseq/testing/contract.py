@@ -1,0 +1,77 @@
+"""`check_layer`: every property of the contract, in an order in which a failure names its cause."""
+
+from . import fields, numerics, streaming, whole
+from .subject import Subject
+
+_LAYER_MODE = (
+    whole.check_specs,
+    whole.check_masks,
+    whole.check_config,
+    whole.check_rows,
+    fields.check_unmasked,
+)
+_STEP_MODE = (
+    streaming.check_initial_state,
+    streaming.check_resume,
+    streaming.check_agreement,
+    streaming.check_chunking,
+    streaming.check_prefix,
+    streaming.check_prefill,
+    streaming.check_ragged,
+    streaming.check_row_operations,
+)
+_BOTH = (
+    streaming.check_eager,
+    numerics.check_poison,
+    fields.check_receptive_field,
+    whole.check_edges,
+)
+_GRADIENTS = (numerics.check_gradients,)
+_PRECISION = (numerics.check_against_float64, numerics.check_precision)
+
+
+def check_layer(
+    layer,
+    input_shape,
+    *,
+    dtype: str = "float32",
+    rtol: float | None = None,
+    atol: float | None = None,
+    gradients: bool = True,
+    integers: int = 4,
+    seed: int = 0,
+):
+    """Test that a layer keeps the contract of `kseq.SequenceLayer`.
+
+    Layer mode and step mode give the same numbers, whatever the chunks, the rows and what stands at invalid steps;
+    what the layer declares (timing, specs, masks, configuration) is what it does; gradients and precision are right.
+    `kseq.testing.PROPERTIES` lists the properties. The weights of the layer are changed at random.
+
+    Args:
+        layer: the layer; it is built if it is not.
+        input_shape: (batch, time, *channels) of the inputs that it is tested with; at least 8 rows are used.
+        dtype: of the inputs.
+        rtol, atol: tolerances of comparisons between modes; by default by dtype. `atol` is relative to the largest
+            output if that is above 1.
+        gradients: whether to test gradients; turn it off for what is not differentiable.
+        integers: integer inputs are drawn from `range(integers)`, at least 2.
+        seed: of the random inputs and weights.
+
+    Raises:
+        ContractError: a property that does not hold, with the position and the two values.
+        TypeError: not a kseq layer.
+        ValueError: an input shape without batch and time, or with a size below 1.
+
+    Example:
+        >>> import kseq
+        >>> kseq.testing.check_layer(kseq.Delay(2), (2, 5, 1))
+    """
+    from ..layers.base import SequenceLayer
+
+    if not isinstance(layer, SequenceLayer):
+        raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
+    subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers)
+    properties = [*_LAYER_MODE, *(_STEP_MODE if subject.steps else (whole.check_obstacle,)), *_BOTH]
+    properties += _GRADIENTS if gradients else ()
+    for check in (*properties, *_PRECISION, streaming.check_compiled):
+        check(subject)

@@ -1,0 +1,101 @@
+"""The receptive field, by moving one input step at a time."""
+
+import math
+
+import numpy as np
+
+from ..sequence import Sequence
+from .errors import attempt, expect_same, fail, numpy
+from .subject import finite_extent
+
+_UNCHANGED = 1e-6  # of the largest output: rows of one batch may be summed in different orders
+
+
+def check_receptive_field(s):
+    """Property S15, phase by phase, and for every pair of an input and an output of a stretch that is long enough."""
+    phases = s.timing.receptive_field_per_step
+    steps = _stretch(s, phases)
+    base = s.draw((1, steps, *s.channels))
+    function = s.compile(lambda values: (s.layer(values), s.layer.compute_mask(values)), "receptive field")
+    with attempt("S15", f"layer mode of {steps} steps, all valid"):
+        depends = _dependence(s, base, steps, function)
+    outputs = depends.shape[0]
+    for phase, field in enumerate(phases):
+        seen_first = seen_last = field is None
+        candidates = False
+        for u in range(phase, outputs, len(phases)):
+            start = math.floor(u / s.ratio)
+            first, last = (steps, -1) if field is None else (start + field[0], start + field[1])
+            allowed = (np.arange(steps) >= first) & (np.arange(steps) <= last)
+            wrong = np.flatnonzero(depends[u] & ~allowed)
+            if wrong.size:
+                fail(
+                    "S15",
+                    f"output step {u} (phase {phase}) depends on input step {wrong[0]}, at {wrong[0] - start} from its own "
+                    f"(received), outside the declared {field}",
+                )
+            if field is None:
+                continue
+            # An end that is infinite counts as reached where the end of the stretch is, from as far as possible.
+            far = outputs / 2
+            if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
+                candidates = True
+                seen_first |= bool(depends[u, 0]) and u >= far if math.isinf(first) else bool(depends[u, int(first)])
+                seen_last |= bool(depends[u, -1]) and u <= far if math.isinf(last) else bool(depends[u, int(last)])
+        if candidates and not (seen_first and seen_last):
+            end = field[0] if not seen_first else field[1]
+            fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")
+        if not candidates and field is not None:
+            fail("S15", f"no output of phase {phase} has its field {field} within {steps} steps")
+
+
+def _stretch(s, phases):
+    """Steps enough for every phase to have its whole field inside."""
+    ends = [0, *(end for field in phases for end in finite_extent(field))]
+    period = math.ceil(len(phases) / s.ratio)
+    steps = max(ends) - min(ends) + 2 * period + 2 * s.block + abs(s.layer.output_length(64) - math.ceil(64 * s.ratio))
+    if any(math.isinf(end) for field in phases for end in field or ()):
+        steps = max(steps, 8)
+    return int(-(-steps // s.block) * s.block)
+
+
+def _dependence(s, base, steps, function):
+    """Whether each output depends on each input, bool [U, T]."""
+    found = False
+    for scale in (1, 10, -10):
+        rows = np.repeat(base, steps + 1, axis=0)
+        for step in range(steps):
+            rows[step + 1, step] = _moved(s, base[0, step], scale)
+        values = numpy(function(rows)[0])
+        scale = np.abs(values).max() if values.size else 0
+        if values.dtype.kind not in "iub":
+            values = values.astype("float64")
+            changed = np.abs(values[1:] - values[:1]) > _UNCHANGED * max(1.0, scale)
+        else:
+            changed = values[1:] != values[:1]
+        found = found | changed.reshape(*changed.shape[:2], -1).any(-1)
+    return found.T
+
+
+def _moved(s, value, scale):
+    """Another value for one step; far away in both directions, for maxima and thresholds."""
+    if s.dtype == "bool":
+        return ~value
+    if not s.is_float:
+        return (value + s.rng.integers(1, s.integers, value.shape)) % s.integers
+    noise = s.rng.standard_normal(value.shape)
+    return noise if scale == 1 else (scale * (0.5 + np.abs(noise))).astype(s.dtype)
+
+
+def check_unmasked(s):
+    """A tensor without a mask gives what one with a mask that is all True gives."""
+    function = s.compile(lambda values: (s.layer(values), s.layer.compute_mask(values)), "unmasked")
+    with attempt("K", "a call on a tensor without a mask"):
+        values, mask = function(s.full)
+    wanted = s.layer_mode(s.full, np.ones((s.batch, s.time), bool))[0]
+    wanted = Sequence(numpy(wanted.values), numpy(wanted.mask)).with_mask()
+    found = Sequence(numpy(values), numpy(mask)).with_mask()
+    names = ("without a mask", "with a mask that is all True")
+    expect_same("K", found.mask, wanted.mask, "mask of a call on a tensor", names=names)
+    close = {"rtol": s.rtol, "atol": s.atol, "where": wanted.mask, "names": names}
+    expect_same("K", found.values, wanted.values, "values of a call on a tensor", **close)

@@ -1,0 +1,278 @@
+"""The layer under test with its data, its compiled functions, and what its outputs must be."""
+
+import collections
+import json
+import math
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from ..sequence import Sequence, SequenceSpec
+from ..streaming import compiled
+from .errors import attempt, expect_same, fail, numpy
+
+# Relative to the largest output. Layer and step may sum in different orders.
+_TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
+# Blocks in the calls of a step: few, because every size is compiled. "All" comes on top.
+_SIZES = (1, 2, 3)
+
+
+class Subject:
+    """What the properties share: every compiled function and every expected output is made once.
+
+    Attributes:
+        values, mask: the masked input [B, T, ...] and [B, T]; values are zero at invalid steps.
+        full: values [B, T, ...] that are valid everywhere.
+        blocks: blocks that a stream of T steps needs until its last output has come out.
+        total: blocks in the streams of the tests, some of them beyond the end.
+    """
+
+    def __init__(self, layer, input_shape, dtype, rtol, atol, seed, integers):
+        if len(input_shape) < 2 or min(input_shape) < 1:
+            raise ValueError(f"`input_shape` must be (batch, time, *channels), all at least 1; received {input_shape}")
+        self.layer, self.dtype, self.integers = layer, dtype, integers
+        self.rng = np.random.default_rng(seed)
+        self.batch = 2 * max(4, -(-input_shape[0] // 2))
+        self.time, self.channels = input_shape[1], tuple(input_shape[2:])
+        self.spec = SequenceSpec(self.channels, dtype)
+        self.input_shape = (self.batch, self.time, *self.channels)
+        if not layer.built:
+            layer.build(self.input_shape)
+        self.randomize()
+        self.timing = layer.timing
+        self.ratio, self.block = self.timing.ratio, self.timing.block_size
+        self.steps = layer.supports_step
+        self.is_float = keras.backend.is_float_dtype(dtype)
+        self.output_spec = layer.output_spec(self.spec)
+        self.output_is_float = keras.backend.is_float_dtype(self.output_spec.dtype)
+        tolerance = max(_TOLERANCES.get(d, 0.0) for d in (layer.compute_dtype, self.output_spec.dtype))
+        self.rtol = tolerance if rtol is None else rtol
+        self.atol = tolerance if atol is None else atol
+        self.full = self.draw(self.input_shape)
+        self.mask = draw_mask(self.rng, self.batch, self.time)
+        self.values = Sequence(self.full, self.mask).mask_invalid().values
+        self.blocks = -(-(self.time + self.timing.input_latency) // self.block)
+        self.total = self.blocks + 6
+        self.traces = collections.Counter()
+        self.layer_mode = self.compile(lambda values, mask: self._both_doors(values, mask), "layer")
+        self._step = self.compile(self._step_function, "step")
+        self._expected = None
+
+    def compile(self, fn, name):
+        """A compiled function of NumPy arrays that gives tensors, and whose traces are counted by its input shapes."""
+
+        def traced(*arguments):
+            leaves = [tuple(leaf.shape) for leaf in tree.flatten(arguments) if leaf is not None]
+            self.traces[name, str(leaves), str([a is None for a in arguments])] += 1
+            return fn(*arguments)
+
+        function = compiled.jit(traced, quick=True)
+
+        def run(*arguments):
+            with compiled.no_gradients():
+                return function(*arguments)
+
+        return run
+
+    def _both_doors(self, values, mask):
+        """Layer mode, the call on a tensor with its mask, and the mask rule."""
+        x = Sequence(values, ops.convert_to_tensor(mask))
+        tensor = self.layer(values, mask=x.mask), self.layer.compute_mask(values, x.mask)
+        return self.layer(x), *tensor, self.layer.output_mask(x.mask)
+
+    def _step_function(self, values, mask, state, active):
+        return self.layer.step(Sequence(values, mask), state, active=active)
+
+    def randomize(self):
+        """Move every weight away from where its initialiser put it: zero biases hide mistakes."""
+        for variable in self.layer.trainable_variables:
+            value = numpy(variable)
+            noise = 0.5 * self.rng.standard_normal(value.shape)
+            variable.assign((value.astype("float64") + noise).astype(value.dtype))
+
+    def draw(self, shape):
+        """Random values of the input's dtype."""
+        if self.is_float:
+            return self.rng.standard_normal(shape).astype(self.dtype)
+        high = 2 if self.dtype == "bool" else self.integers
+        return self.rng.integers(0, high, shape).astype(self.dtype)
+
+    def weights(self):
+        return [numpy(v) for v in self.layer.trainable_variables]
+
+    # Layer mode.
+
+    def expected(self):
+        """Layer mode of the masked input, in NumPy, with a mask that is an array."""
+        if self._expected is None:
+            with attempt("1", "layer mode"):
+                y = self.layer_mode(self.values, self.mask)[0]
+            self._expected = to_numpy(y)
+        return self._expected
+
+    def output_steps(self, steps):
+        return int(steps * self.ratio)
+
+    # Step mode.
+
+    def initial_state(self, batch=None):
+        with attempt("S6", "initial_state"):
+            return self.layer.initial_state(self.batch if batch is None else batch, self.spec)
+
+    def step(self, values, mask, state, active=None):
+        """One compiled step, checked for what holds of every step."""
+        with attempt("2", f"a step over {values.shape[1]} steps"), compiled.no_gradients():
+            y, new = self._step(values, mask, state, active)
+        self.check_step(y, new, state, values.shape[1])
+        return to_numpy(y), new
+
+    def check_step(self, y, new, old, steps):
+        shape = (old_batch(old, y), self.output_steps(steps), *self.output_spec.shape)
+        self.check_values(y, shape, f"step over {steps} steps")
+        check_state(new, old, shape[0], f"after a step over {steps} steps")
+
+    def check_values(self, y, shape, what):
+        """Shape and dtype of outputs and mask."""
+        if not isinstance(y, Sequence):
+            fail("1", f"{what}: received {type(y).__name__}, wanted a Sequence")
+        found = tuple(y.values.shape), keras.backend.standardize_dtype(y.values.dtype)
+        if found != (tuple(shape), self.output_spec.dtype):
+            fail(
+                "1",
+                f"{what}: values of shape {found[0]} and dtype {found[1]} (received) against shape {tuple(shape)} "
+                f"and dtype {self.output_spec.dtype} (declared)",
+            )
+        if y.mask is not None:
+            found = tuple(y.mask.shape), keras.backend.standardize_dtype(y.mask.dtype)
+            if found != (tuple(shape[:2]), "bool"):
+                fail(
+                    "1",
+                    f"{what}: mask of shape {found[0]} and dtype {found[1]} (received) against shape "
+                    f"{tuple(shape[:2])} and dtype bool (wanted)",
+                )
+
+    def padded(self, x: Sequence, blocks=None) -> Sequence:
+        """A sequence with invalid steps after it, up to a number of blocks."""
+        steps = (self.total if blocks is None else blocks) * self.block
+        return x.pad_time(0, steps - x.values.shape[1])
+
+    def stream(self, x: Sequence, partition, state=None):
+        """Step through a sequence by calls of the given numbers of blocks; returns outputs in NumPy and the state."""
+        state = self.initial_state() if state is None else state
+        outputs, start = [], 0
+        for blocks in partition:
+            stop = start + blocks * self.block
+            chunk = x.slice_time(start, stop)
+            # Two ways through `step`: with every row active, and without saying so.
+            active = np.ones(len(chunk.values), bool) if blocks in _SIZES[::2] and chunk.mask is not None else None
+            y, state = self.step(chunk.values, chunk.mask, state, active)
+            outputs.append(y)
+            start = stop
+        return Sequence.concatenate(outputs), state
+
+    def partition(self, blocks, first=()):
+        """A random partition of a number of blocks into the sizes that are compiled."""
+        parts = [p for p in first if p <= blocks]
+        while sum(parts) < blocks:
+            parts.append(int(self.rng.choice([n for n in _SIZES if n <= blocks - sum(parts)])))
+        return parts
+
+    def expect_stream(self, key, y: Sequence, what, *, start=0, rows=None, latency=True):
+        """Fail unless a stream's outputs from output `start` on are warm-up, layer mode, and nothing valid after it."""
+        wanted = self.wanted_stream(start + y.values.shape[1])
+        wanted = wanted.slice_time(start, None)
+        if rows is not None:
+            wanted = Sequence(wanted.values[rows], wanted.mask[rows])
+        index = start + np.arange(y.values.shape[1])
+        first = self.timing.output_latency
+        last = first + self.expected().values.shape[1]
+        if latency:
+            expect_same("S7", y.mask & (index < first), wanted.mask & False, f"{what}: mask of the warm-up")
+            expect_same("S7", y.mask & (index >= last), wanted.mask & False, f"{what}: mask beyond the last output")
+        names = ("step", f"layer, {first} later")
+        expect_same(key, y.mask, wanted.mask, f"{what}: mask", names=names)
+        expect_same(
+            key, y.values, wanted.values, f"{what}: values", where=wanted.mask, names=names, rtol=self.rtol, atol=self.atol
+        )
+
+    def wanted_stream(self, length) -> Sequence:
+        """What the first outputs of a stream of the masked input must be."""
+        y, first = self.expected(), self.timing.output_latency
+        y = Sequence(np.where(y.expanded_mask(), y.values, np.zeros((), y.values.dtype)), y.mask)
+        return y.pad_time(first, max(0, length - first - y.values.shape[1])).slice_time(0, length)
+
+    # Copies.
+
+    def copy(self, policy=None):
+        """The layer built anew from its configuration as JSON, with the same weights, under another dtype policy if given."""
+        with attempt("S17", "the round trip through JSON"):
+            config = json.loads(json.dumps(self.layer.get_config()))
+            config = config if policy is None else with_policy(config, policy)
+            twin = type(self.layer).from_config(config)
+            twin.build(self.input_shape)
+            twin.set_weights([numpy(w) for w in self.layer.weights])
+        return twin
+
+
+def draw_mask(rng, batch, time):
+    """A mask of rows that are all valid, shorter, of one step and none, with holes, with leading invalid steps."""
+    steps = np.arange(time)
+    lead = min(3, time - 1)
+    holes = rng.random((batch, time)) < 0.6
+    kinds = [
+        steps < time,
+        steps < time - 4,
+        steps < 1,
+        steps < 0,
+        holes[4],
+        steps >= lead,
+        holes[6] & (steps >= lead),
+        steps == time - 1,
+    ]
+    lengths = rng.integers(0, time + 1, batch)
+    return np.stack([kinds[i] if i < len(kinds) else steps < lengths[i] for i in range(batch)])
+
+
+def to_numpy(y: Sequence) -> Sequence:
+    return Sequence(numpy(y.values), numpy(y.mask)).with_mask()
+
+
+def old_batch(state, y):
+    leaves = tree.flatten(state)
+    return leaves[0].shape[0] if leaves else y.values.shape[0]
+
+
+def check_state(new, old, batch, what):
+    """Fail unless a state has the structure, shapes and dtypes of another, the batch first in every leaf."""
+    try:
+        tree.assert_same_structure(new, old)
+    except (ValueError, TypeError) as error:
+        fail("S6", f"{what}: the structure of the state has changed: {error}")
+    for i, (a, b) in enumerate(zip(tree.flatten(new), tree.flatten(old), strict=True)):
+        for leaf in (a, b):
+            if not hasattr(leaf, "shape") or len(leaf.shape) < 1 or leaf.shape[0] != batch:
+                shape = tuple(getattr(leaf, "shape", ()))
+                fail("S6", f"{what}: state leaf {i} has shape {shape} (received), wanted ({batch}, ...): batch first")
+        found = [(tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)) for leaf in (a, b)]
+        if found[0] != found[1]:
+            fail("S6", f"{what}: state leaf {i} is {found[0]} (received), was {found[1]} before")
+
+
+def map_rows(fn, *states):
+    """Apply a function of NumPy arrays to the leaves of states, and give tensors."""
+    return tree.map_structure(lambda *leaves: ops.convert_to_tensor(fn(*map(numpy, leaves))), *states)
+
+
+def with_policy(config, policy):
+    """A layer's configuration with every dtype policy in it replaced."""
+    if isinstance(config, dict):
+        if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
+            return {**config, "config": {"name": policy}}
+        return {k: with_policy(v, policy) for k, v in config.items()}
+    return [with_policy(v, policy) for v in config] if isinstance(config, list) else config
+
+
+def finite_extent(interval):
+    """The finite ends of a receptive field."""
+    return [end for end in interval or () if math.isfinite(end)]
