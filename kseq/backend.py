@@ -7,7 +7,11 @@ import pathlib
 import sys
 
 _PACKAGES = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch", "openvino": "openvino"}
-_INSTALL = {"jax": "pip install jax", "tensorflow": "pip install 'kseq[tensorflow]'", "torch": "pip install 'kseq[torch]'"}
+_INSTALL = {
+    "jax": "pip install jax",
+    "tensorflow": "pip install 'kseq[tensorflow]'",
+    "torch": "pip install 'kseq[torch]'",
+}
 
 
 def choose():

@@ -30,9 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="kseq", description="Train Keras sequence models whole, stream them by blocks."
-    )
+    parser = argparse.ArgumentParser(prog="kseq", description="Train Keras models whole, stream them by blocks.")
     parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     # Each subcommand is one function that adds its parser and names what runs it.
@@ -44,8 +42,8 @@ def _add_demo(commands):
     parser = commands.add_parser(
         "demo",
         help="train on real speech, save, load, and stream the same numbers",
-        description="Trains a small causal model on the Japanese Vowels data, saves it, loads it back, and streams every "
-        "test utterance frame by frame from the loaded model.",
+        description="Trains a small causal model on the Japanese Vowels data, saves it, loads it back, and streams "
+        "every test utterance frame by frame from the loaded model.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--out", metavar="DIR", help="where files go; by default a new temporary folder")
@@ -75,3 +73,7 @@ def _positive(text):
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; received {text}")
     return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -93,7 +93,9 @@ def transpose_pad_amounts(padding, kernel_size: int, strides: int, dilation_rate
         total = size + strides - 2
         left = size - 1 if strides > size - 1 else -(-total // 2)
         return left, total - left
-    raise ValueError(f"padding of a transposed window must be one of {', '.join(TRANSPOSE_MODES)}; received {padding!r}")
+    raise ValueError(
+        f"padding of a transposed window must be one of {', '.join(TRANSPOSE_MODES)}; received {padding!r}"
+    )
 
 
 def transpose_output_length(length: int, padding, kernel_size: int, strides: int, dilation_rate: int) -> int:

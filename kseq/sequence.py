@@ -48,7 +48,7 @@ class Sequence(NamedTuple):
         np_ = _module(values)
         if np_ is np:
             lengths = np.asarray(lengths)
-            if len(lengths) and not (0 <= lengths.min() and lengths.max() <= values.shape[1]):
+            if len(lengths) and (lengths.min() < 0 or lengths.max() > values.shape[1]):
                 raise ValueError(f"lengths must be from 0 to {values.shape[1]}; received {lengths.tolist()}")
         if tuple(np.shape(lengths)) != (values.shape[0],):
             raise ValueError(f"lengths must have shape ({values.shape[0]},); received {tuple(np.shape(lengths))}")

@@ -26,7 +26,8 @@ class Timing:
         ValueError: a block, ratio or latency that cannot be.
 
     Example:
-        >>> serial([Timing(block_size=2, ratio=Fraction(1, 2)), Timing(input_latency=1, output_latency=1)]).input_latency
+        >>> half = Timing(block_size=2, ratio=Fraction(1, 2))
+        >>> serial([half, Timing(input_latency=1, output_latency=1)]).input_latency
         2
     """
 
@@ -113,7 +114,9 @@ def parallel(timings, names=None) -> Timing:
                 "branches must have equal ratios of outputs to inputs; "
                 f"received {timings[0].ratio} for branch {first!r} and {timing.ratio} for branch {other!r}"
             )
-    timings = [serial([t, delay(wait)]) if wait else t for t, wait in zip(timings, parallel_delays(timings), strict=True)]
+    timings = [
+        serial([t, delay(wait)]) if wait else t for t, wait in zip(timings, parallel_delays(timings), strict=True)
+    ]
     period = math.lcm(*(len(t.receptive_field_per_step) for t in timings))
     return Timing(
         block_size=math.lcm(*(t.block_size for t in timings)),

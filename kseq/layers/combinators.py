@@ -135,7 +135,10 @@ class _Branches(_Combinator):
 
     def initial_state(self, batch_size, input_spec, constants=None):
         return tuple(
-            (child.initial_state(batch_size, input_spec, constants), wait.initial_state(batch_size, child.output_spec(input_spec)))
+            (
+                child.initial_state(batch_size, input_spec, constants),
+                wait.initial_state(batch_size, child.output_spec(input_spec)),
+            )
             for child, wait in zip(self._children, self._delays, strict=True)
         )
 
@@ -184,7 +187,14 @@ class Serial(_Chain):
         ahead = {"filters": 2, "kernel_size": 4, "padding": "reverse_causal"}
         return [
             Example({"layers": [Conv1D(**ahead), GRU(2), Conv1D(2, 3, strides=2)]}, (4, 11, 2)),
-            Example({"layers": [Conv1D(2, 3, strides=2, padding="reverse_causal_valid"), Conv1D(2, 2, padding="causal_valid")]}),
+            Example(
+                {
+                    "layers": [
+                        Conv1D(2, 3, strides=2, padding="reverse_causal_valid"),
+                        Conv1D(2, 2, padding="causal_valid"),
+                    ]
+                }
+            ),
         ]
 
 

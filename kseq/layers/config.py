@@ -17,7 +17,9 @@ class ConfigFromSignature:
         config = super().get_config()
         for name in _constructor_arguments(type(self)):
             value = getattr(self, name)
-            serialize = keras.activations.serialize if inspect.isfunction(value) else keras.saving.serialize_keras_object
+            serialize = (
+                keras.activations.serialize if inspect.isfunction(value) else keras.saving.serialize_keras_object
+            )
             config[name] = serialize(value)
         return config
 
@@ -41,7 +43,9 @@ def _constructor_arguments(cls) -> list[str]:
             continue
         parameters = inspect.signature(parent.__init__).parameters.values()
         kinds = [p.kind for p in parameters]
-        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        names += [
+            p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"
+        ]
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             break
     return list(dict.fromkeys(names))

@@ -74,7 +74,8 @@ class Conv1D(_Convolution):
         filters: output channels.
         kernel_size: taps.
         strides: inputs per output.
-        padding: a mode of `kseq.padding.MODES` or a pair (left, right); `valid`, `same` and `semicausal_full` do not step.
+        padding: a mode of `kseq.padding.MODES` or a pair (left, right); `valid`, `same` and `semicausal_full` do not
+            step.
         dilation_rate: steps between taps.
         groups: channel groups, each convolved on its own.
         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
@@ -156,7 +157,9 @@ class Conv1D(_Convolution):
         return [
             Example({"filters": 2, "kernel_size": 3, "activation": "tanh"}),
             Example({"filters": 2, "kernel_size": 2, "dilation_rate": 2, "padding": "causal_valid"}),
-            Example({"filters": 4, "kernel_size": 4, "strides": 2, "padding": "reverse_causal", "groups": 2}, (4, 12, 4)),
+            Example(
+                {"filters": 4, "kernel_size": 4, "strides": 2, "padding": "reverse_causal", "groups": 2}, (4, 12, 4)
+            ),
             Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "reverse_causal_valid"}),
             Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "semicausal"}),
             Example({"filters": 2, "kernel_size": 4, "padding": (1, 2)}),

@@ -19,9 +19,9 @@ def _steps(name, value) -> int:
 class Delay(SequenceLayer):
     """Delays a sequence by `length` steps.  [B, T, ...] -> [B, T + length, ...].
 
-    Mask: the steps put in front are invalid. Timing: input latency `length`; output step `t` is input `t - length`. With
-    `delay_layer_output=False` layer mode is the identity and the delay is an output latency: this is what combinators
-    put into a branch that is faster than another.
+    Mask: the steps put in front are invalid. Timing: input latency `length`; output step `t` is input `t - length`.
+    With `delay_layer_output=False` layer mode is the identity and the delay is an output latency: this is what
+    combinators put into a branch that is faster than another.
 
     Args:
         length: steps.
@@ -94,7 +94,7 @@ class Delay(SequenceLayer):
 
 @register
 class Lookahead(SequenceLayer):
-    """Drops the first `length` steps, so that output step `t` is input `t + length`.  [B, T, ...] -> [B, T - length, ...].
+    """Drops the first `length` steps: output step `t` is input `t + length`.  [B, T, ...] -> [B, T - length, ...].
 
     In a residual branch it lets a causal layer look ahead. Leading invalid steps are as if absent: the first `length`
     valid steps of a row become invalid before the first `length` steps are dropped. Timing: output latency `length`.

@@ -127,8 +127,8 @@ class RMSNormalization(_Normalization):
 
     Example:
         >>> import kseq, numpy as np
-        >>> np.asarray(kseq.RMSNormalization()(np.array([[[1.0, 7.0]]], "float32"))).round(1).tolist()
-        [[[0.2, 1.4]]]
+        >>> np.asarray(kseq.RMSNormalization()(np.array([[[3.0, -3.0]]], "float32"))).round(2).tolist()
+        [[[1.0, -1.0]]]
     """
 
     def __init__(

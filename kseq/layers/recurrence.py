@@ -106,7 +106,9 @@ def many_steps(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recu
         history, gates = forward(x, start, *parameters)
 
         def gradient(*args, upstream=None):
-            return _backward(cell, x, mask, start, history, gates, args[0] if upstream is None else upstream, parameters)
+            return _backward(
+                cell, x, mask, start, history, gates, args[0] if upstream is None else upstream, parameters
+            )
 
         return history, gradient
 
@@ -192,6 +194,4 @@ def _backward(cell, x, mask, start, history, gates, upstream, parameters):
 
 def _outer(x, gradient):
     """Sum over time and batch of outer products: [T, B, C] and [T, B, G] to [C, G] in one matrix product."""
-    return ops.matmul(
-        ops.transpose(ops.reshape(x, (-1, x.shape[-1]))), ops.reshape(gradient, (-1, gradient.shape[-1]))
-    )
+    return ops.matmul(ops.transpose(ops.reshape(x, (-1, x.shape[-1]))), ops.reshape(gradient, (-1, gradient.shape[-1])))

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from ..layers.base import SequenceLayer
-from ..sequence import Sequence, SequenceSpec
+from ..registry import registered_layers
+from ..sequence import Sequence
 
 _MERGES = (
     keras.layers.Add,
@@ -36,10 +37,13 @@ _STEPWISE = (
     keras.layers.UnitNormalization,
 )
 # What `x + y`, `keras.ops.relu(x)` and the like put into a functional model; the classes themselves are private.
-_STEPWISE_OPERATIONS = (
-    "Absolute Add Cast Clip Divide Elu Exp Gelu LeakyRelu Log Maximum Minimum Multiply Negative Power Relu Sigmoid "
-    "Silu Softplus Sqrt Square Subtract Tanh TrueDivide"
-).split()
+# fmt: off
+_STEPWISE_OPERATIONS = {
+    "Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Exp", "Gelu", "LeakyRelu", "Log", "Maximum", "Minimum",
+    "Multiply", "Negative", "Power", "Relu", "Sigmoid", "Silu", "Softplus", "Sqrt", "Square", "Subtract", "Tanh",
+    "TrueDivide",
+}
+# fmt: on
 
 
 def obstacle(operation) -> str | None:
@@ -57,13 +61,7 @@ def obstacle(operation) -> str | None:
             return None
         return "this operation may mix time steps; put it into a kseq layer"
     twin = type(operation).__name__
-    return f"it has no streaming form; use kseq.{twin}" if _has_twin(twin) else "it has no streaming form"
-
-
-def _has_twin(name) -> bool:
-    from ..registry import registered_layers
-
-    return name in registered_layers()
+    return f"it has no streaming form; use kseq.{twin}" if twin in registered_layers() else "it has no streaming form"
 
 
 class Stepwise(SequenceLayer):
@@ -75,9 +73,6 @@ class Stepwise(SequenceLayer):
         super().__init__(name=operation.name, **kwargs)
         self.operation = operation
         self.built = True
-
-    def output_spec_of(self, output) -> SequenceSpec:
-        return SequenceSpec(tuple(output.shape[2:]), output.dtype)
 
     def call_many(self, arguments, keywords):
         """Apply the operation to its arguments, a tree with sequences as leaves."""

@@ -151,7 +151,10 @@ class _TorchStep(_Step):
         import torch
 
         names = zip(self._leaves, self._dtypes, strict=True)
-        return [torch.tensor(leaf.astype("float32") if dtype == "bfloat16" else leaf, dtype=getattr(torch, dtype)) for leaf, dtype in names]
+        return [
+            torch.tensor(leaf.astype("float32") if dtype == "bfloat16" else leaf, dtype=getattr(torch, dtype))
+            for leaf, dtype in names
+        ]
 
     def _compile(self, time, masked):
         import torch
@@ -260,6 +263,17 @@ def no_gradients():
 
         return torch.no_grad()
     return contextlib.nullcontext()
+
+
+def stateless(fn, variables):
+    """Compile `fn(*arguments)` into a function `run(weights, *arguments)`, `weights` being values for Keras variables."""
+
+    def run(weights, *arguments):
+        weights = [keras.ops.convert_to_tensor(w) for w in weights]
+        with keras.StatelessScope(list(zip(variables, weights, strict=True))):
+            return fn(*arguments)
+
+    return jit(run, quick=True)
 
 
 def value_and_gradients(fn, variables, *, of_values=True):

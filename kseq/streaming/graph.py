@@ -4,7 +4,6 @@ import keras
 
 from .. import timing as algebra
 from ..layers.base import SequenceLayer
-from ..layers.combinators import Serial
 from ..layers.delay import Delay
 from ..masks import mask_rule
 from ..sequence import Sequence, SequenceSpec
@@ -43,6 +42,7 @@ class Graph(SequenceLayer):
 
     def __init__(self, model, **kwargs):
         super().__init__(name=f"{model.name}_stream", **kwargs)
+        self.model = model  # whose variables are this layer's
         nodes, source, output, channels = _read(model)
         self.nodes, self.source, self.output_key = tuple(nodes), source, output
         self.channel_shape = channels

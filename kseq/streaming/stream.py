@@ -20,12 +20,13 @@ class Stream:
     Args:
         model: a kseq layer, or a `keras.Sequential` or functional model of streamable layers. It must be built.
         batch_size: streams that advance together.
-        dtype: dtype of the input; by default float32, or int32 for a model whose input is of integers.
+        dtype: dtype of the input; by default that of a Keras model's input, else float32, or int32 if the first
+            chunk is of integers.
 
     Attributes:
         layer: the model as one kseq layer.
         timing: its `Timing`.
-        spec: channel shape and dtype of the input.
+        spec: channel shape and dtype of the input; the dtype may be unknown (`None`) until the first push.
 
     Raises:
         ValueError: a model that is not built, or that cannot step, with the reasons.
@@ -50,12 +51,19 @@ class Stream:
         self.batch_size = batch_size
         self.timing = self.layer.timing
         self.spec = SequenceSpec(_channels(model, self.layer), dtype or _dtype(model))
-        self._step = compile_step(self.layer, batch_size, self.spec)
+        self._step = None
+        if self.spec.dtype is not None:
+            self._compile(self.spec.dtype)
         self.reset()
+
+    def _compile(self, dtype):
+        self.spec = SequenceSpec(self.spec.shape, dtype)
+        self._step = compile_step(self.layer, self.batch_size, self.spec)
+        self._numpy_dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
 
     def reset(self):
         """Start a new stream: forget the state and what was held."""
-        self._state = self._step.initial_state()
+        self._state = None if self._step is None else self._step.initial_state()
         self._held = None
         self._pushed = self._made = self._returned = 0
         self._as_sequence = False
@@ -63,7 +71,7 @@ class Stream:
     @property
     def compilations(self) -> int:
         """How often the step has been compiled so far."""
-        return self._step.compilations
+        return 0 if self._step is None else self._step.compilations
 
     def push(self, chunk):
         """Feed a chunk and return the outputs that are ready.
@@ -89,6 +97,8 @@ class Stream:
 
     def flush(self):
         """End the stream: return the outputs that are left, and start anew."""
+        if self._step is None:
+            self._compile("float32")
         limit = self.layer.output_length(self._pushed)
         held = 0 if self._held is None else self._held[0].shape[1]
         block = self.timing.block_size
@@ -99,10 +109,6 @@ class Stream:
         y = self._give(*(self._run(values, mask) if self._pushed else ([], [])), batched, limit=limit)
         self.reset()
         return y
-
-    @property
-    def _numpy_dtype(self):
-        return np.dtype(self.spec.dtype) if self.spec.dtype != "bfloat16" else np.dtype("float32")
 
     def _standardize(self, chunk):
         """Values [B, T, ...], mask or `None`, and whether the caller gave a batch axis."""
@@ -124,6 +130,9 @@ class Stream:
             raise ValueError(
                 f"a chunk must have batch {self.batch_size} and channels {self.spec.shape}; received shape {shape}"
             )
+        if self._step is None:
+            self._compile("int32" if values.dtype.kind in "iu" else "float32")
+            self._state = self._step.initial_state()
         if values.dtype != self._numpy_dtype:
             if not np.can_cast(values.dtype, self._numpy_dtype, "same_kind"):
                 raise TypeError(f"a chunk must be castable to {self._numpy_dtype}; received {values.dtype}")
@@ -190,6 +199,6 @@ def _channels(model, layer):
 
 
 def _dtype(model):
-    """The dtype of a Keras model's input; of a layer, int32 where it looks its input up, else float32."""
-    tensor = getattr(model, "inputs", None)
-    return str(tensor[0].dtype) if tensor else "float32"
+    """The dtype of a Keras model's input, or `None`."""
+    tensors = getattr(model, "inputs", None)
+    return tensors[0].dtype if tensors else None

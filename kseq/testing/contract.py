@@ -27,7 +27,7 @@ _BOTH = (
     whole.check_edges,
 )
 _GRADIENTS = (numerics.check_gradients,)
-_PRECISION = (numerics.check_against_float64, numerics.check_precision)
+_PRECISION = (numerics.check_precision,)
 
 
 def check_layer(

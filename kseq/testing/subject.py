@@ -1,6 +1,7 @@
 """The layer under test with its data, its compiled functions, and what its outputs must be."""
 
 import collections
+import functools
 import json
 import math
 
@@ -204,6 +205,13 @@ class Subject:
 
     # Copies.
 
+    @functools.cache  # noqa: B019 - a subject lives as long as its test
+    def exact(self):
+        """A copy in float64, or `None`: see `numerics.find_exact`."""
+        from .numerics import find_exact
+
+        return find_exact(self)
+
     def copy(self, policy=None):
         """The layer built anew from its configuration as JSON, with the same weights, under another dtype policy if given."""
         with attempt("S17", "the round trip through JSON"):
@@ -265,11 +273,11 @@ def map_rows(fn, *states):
 
 
 def with_policy(config, policy):
-    """A layer's configuration with every dtype policy in it replaced."""
+    """A layer's configuration with every dtype policy in it replaced, and initialisers by one that costs nothing."""
     if isinstance(config, dict):
         if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
             return {**config, "config": {"name": policy}}
-        return {k: with_policy(v, policy) for k, v in config.items()}
+        return {k: "zeros" if k.endswith("_initializer") else with_policy(v, policy) for k, v in config.items()}
     return [with_policy(v, policy) for v in config] if isinstance(config, list) else config
 
 

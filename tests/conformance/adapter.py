@@ -1,8 +1,8 @@
 """Builds kseq layers from the conformance corpus's descriptions of google/sequence-layers layers.
 
-`build(node, weights, case)` returns an object with `layer`, `initial_state`, `step`, `properties` and `grads` (NumPy in,
-NumPy out), or raises `NotImplementedError` with the reason where kseq has no such layer or option. An option that only
-changes how the reference computes (a block size, a ring buffer, rematerialisation) is accepted and has no effect.
+`build(node, weights, case)` returns an object with `layer`, `initial_state`, `step`, `properties` and `grads` (NumPy
+in, NumPy out), or raises `NotImplementedError` with the reason where kseq has no such layer or option. An option that
+only changes how the reference computes (a block size, a ring buffer, rematerialisation) is accepted and has no effect.
 """
 
 import dataclasses
@@ -405,9 +405,10 @@ def _dense(config, spec, name):
 @_reference("DenseShaped")
 def _dense_shaped(config, spec, name):
     options = _options(config, {"output_shape": None} | _DENSE, **_HINTS, **_FACTORIES)
-    if len(options["output_shape"]) != 1 or len(spec.shape) != 1:
-        raise _Unsupported(f"channels {tuple(spec.shape)} to {tuple(options['output_shape'])}: Dense maps the last axis")
-    return _dense_layer(options["output_shape"][0], options, spec)
+    given, wanted = tuple(spec.shape), tuple(options["output_shape"])
+    if (len(given), len(wanted)) != (1, 1):
+        raise _Unsupported(f"channels {given} to {wanted}, where Dense maps the last axis")
+    return _dense_layer(wanted[0], options, spec)
 
 
 def _dense_layer(units, options, spec):
@@ -423,7 +424,8 @@ def _dense_layer(units, options, spec):
 
 @_reference("Embedding")
 def _embedding(config, spec, name):
-    options = _options(config, {"dimension": None, "num_embeddings": None, "embedding_param_name": "embedding"} | _TYPES)
+    supported = {"dimension": None, "num_embeddings": None, "embedding_param_name": "embedding"}
+    options = _options(config, supported | _TYPES)
     layer = kseq.Embedding(
         options["num_embeddings"],
         options["dimension"],
@@ -477,9 +479,7 @@ def _lstm(config, spec, name):
         recurrent_initializer="zeros",
         dtype=_policy(options, spec),
     )
-    return layer, Plan(
-        {"kernel": "kernel/kernel", "recurrent_kernel": "recurrent_kernel/kernel", "bias": "bias"}
-    )
+    return layer, Plan({"kernel": "kernel/kernel", "recurrent_kernel": "recurrent_kernel/kernel", "bias": "bias"})
 
 
 # Attention.
@@ -618,9 +618,7 @@ def _make_chain(nodes, spec):
 
 def _numbered(plans, attribute, prefix="layers_"):
     """Children `layers_0`, `layers_1` and so on, found in an attribute of the layer."""
-    return [
-        (f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)
-    ]
+    return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
 
 
 @_reference("Serial", "Identity")

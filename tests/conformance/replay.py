@@ -3,8 +3,8 @@
     KERAS_BACKEND=jax python tests/conformance/replay.py [--corpus DIR] [--family conv1d] [--id conv1d_0005] [--json]
 
 A case passes when layer mode gives the reference's values and mask, the properties agree, stepping with every stored
-chunking gives what layer mode gives (the warm-up dropped, and invalid), and the gradients agree. Only valid positions are
-compared; masks are compared exactly. A case that the adapter cannot express is skipped, with the adapter's reason.
+chunking gives what layer mode gives (the warm-up dropped, and invalid), and the gradients agree. Only valid positions
+are compared; masks are compared exactly. A case that the adapter cannot express is skipped, with the adapter's reason.
 """
 
 import argparse
@@ -88,11 +88,12 @@ class _Data:
         self.values, self.mask = self.array(case["input"]["values"]), self.array(case["input"]["mask"])
         self.expected = self.array(case["output"]["values"]), self.array(case["output"]["mask"])
         self.weights = {weight["path"]: self.array(weight["key"]) for weight in case["weights"]}
-        self.constants = {
-            name: (self.array(c["values"]), self.array(c["mask"])) if c["kind"] == "sequence" else self.array(c["values"])
-            for name, c in case["constants"].items()
-        }
+        self.constants = {name: self._constant(stored) for name, stored in case["constants"].items()}
         self.tolerance = case["tolerance"]
+
+    def _constant(self, stored):
+        values = self.array(stored["values"])
+        return (values, self.array(stored["mask"])) if stored["kind"] == "sequence" else values
 
     def constants_at(self, start, stop):
         """The constants of a chunk: those that stream are cut like the input, invalid beyond their end."""
@@ -175,7 +176,8 @@ def _difference(found, expected, rtol, atol) -> str | None:
         return None
     first = tuple(np.argwhere(wrong)[0])
     step = np.argwhere(mask)[first[0]].tolist()
-    return f"at {step}, {y[first]:.6g} not {y_expected[first]:.6g}; {wrong.sum()} wrong, by up to {difference.max():.3g}"
+    wanted = f"{y[first]:.6g}, not {y_expected[first]:.6g}"
+    return f"at {step}, {wanted}; {wrong.sum()} values differ, by up to {difference.max():.3g}"
 
 
 def _pad_time(x, length):

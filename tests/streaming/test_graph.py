@@ -92,7 +92,7 @@ def test_unequal_ratios_are_refused():
     half = kseq.Conv1D(2, 2, strides=2, name="half")(x)
     late = kseq.Conv1D(2, 3, padding="reverse_causal", name="late")(x)
     model = keras.Model(x, keras.layers.Concatenate(axis=1)([half, late]))
-    with pytest.raises(ValueError, match="it joins batch or time; use axis=-1"):
+    with pytest.raises(ValueError, match="it joins batch or time"):
         kseq.Stream(model)
-    with pytest.raises(ValueError, match="equal ratios.*1/2 for branch 'half' and 1 for branch 'late'"):
+    with pytest.raises(ValueError, match=r"equal ratios.*1/2 for branch 'half' and 1 for branch 'late'"):
         kseq.Parallel([kseq.Conv1D(2, 2, strides=2, name="half"), kseq.Conv1D(2, 3, name="late")])
