@@ -236,7 +236,7 @@ class LocalSelfAttention(SequenceLayer):
         blocks = -(-time // block)
         short = blocks * block - time
         query = ops.pad(query, [(0, 0), (0, 0), (0, short), (0, 0)])
-        query = ops.reshape(query, (-1, self.num_heads, blocks, block, self.key_dim))
+        query = ops.reshape(query, (ops.shape(query)[0], self.num_heads, blocks, block, self.key_dim))
         extra = (blocks + more) * block - (time + reach)
         key, value = (
             _overlapping_blocks(ops.pad(k, [(0, 0), (0, 0), (0, extra), (0, 0)]), 2, blocks, more, block)
@@ -246,7 +246,7 @@ class LocalSelfAttention(SequenceLayer):
         ahead = ops.arange(0, (more + 1) * block)[None, :] - ops.arange(0, block)[:, None]
         visible = ops.logical_and(ahead >= 0, ahead <= reach)
         y = self._attend_window(query, key, value, ops.logical_and(valid[:, None, :, None, :], visible))
-        return ops.reshape(y, (-1, self.num_heads, blocks * block, self.key_dim))[:, :, :time]
+        return ops.reshape(y, (ops.shape(y)[0], self.num_heads, blocks * block, self.key_dim))[:, :, :time]
 
     def _attend_window(self, query, key, value, visible):
         """Softmax attention of [..., Q, D] to [..., K, D] where `visible`, broadcast to [..., Q, K]."""
@@ -265,7 +265,8 @@ class LocalSelfAttention(SequenceLayer):
             return y
         kernel, bias = self._projections["attention_output"]
         size = kernel.shape[-1]
-        y = ops.matmul(ops.reshape(y, (*ops.shape(y)[:2], -1)), ops.reshape(self.weight(kernel), (-1, size)))
+        y = ops.reshape(y, (*ops.shape(y)[:2], self.num_heads * self.key_dim))
+        y = ops.matmul(y, ops.reshape(self.weight(kernel), (-1, size)))
         return y if bias is None else y + self.weight(bias)
 
     @classmethod
@@ -285,7 +286,7 @@ def _softmax_dtype(compute_dtype):
 def _overlapping_blocks(x, axis, blocks, more, block):
     """Split `axis` into blocks and join each with the `more` blocks after it, on the next axis."""
     shape = list(x.shape)
-    shape = [-1, *shape[1:axis], blocks + more, block, *shape[axis + 1 :]]
+    shape = [ops.shape(x)[0], *shape[1:axis], blocks + more, block, *shape[axis + 1 :]]
     x = ops.reshape(x, shape)
     cut = [slice(None)] * axis
     return ops.concatenate([x[(*cut, slice(i, i + blocks))] for i in range(more + 1)], axis=axis + 1)

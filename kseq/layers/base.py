@@ -77,7 +77,7 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         """Channel shape and dtype of the output; by default the input's, floats in the compute dtype."""
         dtype = input_spec.dtype
-        return SequenceSpec(tuple(input_spec.shape), self.compute_dtype if _is_float(dtype) else dtype)
+        return SequenceSpec(tuple(input_spec.shape), self.compute_dtype if self._casts(dtype) else dtype)
 
     def output_length(self, length: int) -> int:
         """Outputs of layer mode for `length` inputs."""
@@ -138,7 +138,11 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
 
     def call(self, x, mask=None, training=None, constants=None):
         given = _as_sequence(x) if isinstance(x, (tuple, list)) else Sequence(x, mask)
-        y = self.call_layer(self._prepare(given), training=bool(training), constants=constants)
+        given = self._prepare(given)
+        if given.values.shape[0] == 0:
+            y = self._nothing(given, self.compute_output_shape(tuple(given.values.shape))[1])
+        else:
+            y = self.call_layer(given, training=bool(training), constants=constants)
         return y if isinstance(x, (tuple, list)) else y.values
 
     def compute_mask(self, inputs, previous_mask=None):
@@ -194,7 +198,10 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
             )
         if not self.built:
             self.build(tuple(x.values.shape))
-        y, new_state = self.call_step(x, state, training=training, constants=constants)
+        if 0 in (time, x.values.shape[0]):
+            y, new_state = self._nothing(x, int(time * timing.ratio)), state
+        else:
+            y, new_state = self.call_step(x, state, training=training, constants=constants)
         if time is not None and y.values.shape[1] != time * timing.ratio:
             raise ValueError(
                 f"{type(self).__name__}.call_step must give {time * timing.ratio} outputs for {time} inputs "
@@ -211,13 +218,24 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
         """A variable's value in the compute dtype."""
         return ops.cast(variable, self.compute_dtype)
 
+    def _nothing(self, x: Sequence, length: int) -> Sequence:
+        """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
+        spec, batch = self.output_spec(x.spec), ops.shape(x.values)[0]
+        masked = x.mask is not None or self.creates_mask
+        mask = ops.zeros((batch, length), dtype="bool") if masked else None
+        return Sequence(ops.zeros((batch, length, *spec.shape), dtype=spec.dtype), mask)
+
     def _prepare(self, x: Sequence) -> Sequence:
         self._check_input(x.check())
-        if _is_float(keras.backend.standardize_dtype(x.values.dtype)):
+        # Tensors from here on: not every backend adds one to a NumPy array.
+        x = Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))
+        if self._casts(x.spec.dtype):
             x = x.astype(self.compute_dtype)
-        else:
-            x = Sequence(ops.convert_to_tensor(x.values), x.mask)
         return x.mask_invalid() if self.zeroes_invalid else x
+
+    def _casts(self, dtype) -> bool:
+        """Whether an input of this dtype is cast to the compute dtype."""
+        return self.autocast and _is_float(dtype)
 
     def _check_input(self, x: Sequence):
         shape = tuple(x.values.shape)

@@ -35,13 +35,23 @@ class _Combinator(SequenceLayer):
         return None
 
 
+    def _cast_spec(self, input_spec):
+        """The spec of an input after the cast to the compute dtype, which is what children are given."""
+        return SequenceLayer.output_spec(self, input_spec)
+
+
+def _wait(length) -> Delay:
+    """A delay between children, which keeps the dtype that they give."""
+    return Delay(length, delay_layer_output=False, autocast=False)
+
+
 class _Chain(_Combinator):
     """Children one after the other; a subclass names them by `_chain`."""
 
     def _chain(self, children):
         self._children = children
         waits = algebra.serial_delays([child.timing for child in children])
-        self._delays = tuple(Delay(wait, delay_layer_output=False) for wait in waits)
+        self._delays = tuple(_wait(wait) for wait in waits)
 
     def build(self, input_shape):
         for child in self._children:
@@ -58,6 +68,7 @@ class _Chain(_Combinator):
         return any(child.creates_mask for child in self._children)
 
     def output_spec(self, input_spec):
+        input_spec = self._cast_spec(input_spec)
         return functools.reduce(lambda spec, child: child.output_spec(spec), self._children, input_spec)
 
     def output_length(self, length):
@@ -72,7 +83,7 @@ class _Chain(_Combinator):
         return x
 
     def initial_state(self, batch_size, input_spec, constants=None):
-        state = []
+        state, input_spec = [], self._cast_spec(input_spec)
         for wait, child in zip(self._delays, self._children, strict=True):
             state.append(wait.initial_state(batch_size, input_spec))
             state.append(child.initial_state(batch_size, input_spec, constants))
@@ -96,7 +107,7 @@ class _Branches(_Combinator):
         self._combination = combination
         self.timing  # noqa: B018 - refuses unequal ratios now rather than in the first call
         waits = algebra.parallel_delays([child.timing for child in children])
-        self._delays = tuple(Delay(wait, delay_layer_output=False) for wait in waits)
+        self._delays = tuple(_wait(wait) for wait in waits)
 
     def build(self, input_shape):
         for child in self._children:
@@ -112,6 +123,7 @@ class _Branches(_Combinator):
         return any(child.creates_mask for child in self._children)
 
     def output_spec(self, input_spec):
+        input_spec = self._cast_spec(input_spec)
         specs = [child.output_spec(input_spec) for child in self._children] or [input_spec]
         return SequenceSpec(_COMBINED_SHAPE[self._combination]([spec.shape for spec in specs]), specs[0].dtype)
 
@@ -134,6 +146,7 @@ class _Branches(_Combinator):
         return self._combine([child(x, training=training, constants=constants) for child in self._children] or [x])
 
     def initial_state(self, batch_size, input_spec, constants=None):
+        input_spec = self._cast_spec(input_spec)
         return tuple(
             (
                 child.initial_state(batch_size, input_spec, constants),
@@ -263,7 +276,9 @@ class Residual(_Branches):
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self.shortcut_layers = self._checked(shortcut_layers, "shortcut_layers")
-        self._branch((Serial(self.layers, name="body"), Serial(self.shortcut_layers, name="shortcut")), "add")
+        # They take what the residual has cast, and so leave the dtype as it is.
+        body = Serial(self.layers, name="body", autocast=False)
+        self._branch((body, Serial(self.shortcut_layers, name="shortcut", autocast=False)), "add")
 
     @classmethod
     def examples(cls):

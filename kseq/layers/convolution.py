@@ -231,7 +231,7 @@ class DepthwiseConv1D(_Convolution):
         kernel = self.weight(self.kernel)
         taps = rules.windows(x.values, *self._window)
         y = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
-        return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], -1)))
+        return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], y.shape[2] * y.shape[3])))
 
     @classmethod
     def examples(cls):

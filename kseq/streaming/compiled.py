@@ -266,10 +266,10 @@ def no_gradients():
 
 
 def stateless(fn, variables):
-    """Compile `fn(*arguments)` into a function `run(weights, *arguments)`, `weights` being values for Keras variables."""
+    """Compile `fn(*arguments)` into `run(weights, *arguments)`, where `weights` are values for Keras variables."""
 
     def run(weights, *arguments):
-        weights = [keras.ops.convert_to_tensor(w) for w in weights]
+        weights, arguments = tree.map_structure(keras.ops.convert_to_tensor, (list(weights), arguments))
         with keras.StatelessScope(list(zip(variables, weights, strict=True))):
             return fn(*arguments)
 
@@ -285,9 +285,9 @@ def value_and_gradients(fn, variables, *, of_values=True):
         of_values: whether to find the gradient of `values`; integers have none.
 
     Returns:
-        A function `run(values, weights, *arguments)` of NumPy arrays, `weights` being values for `variables`. It returns
-        the scalar, the further results, the gradient of `values` or `None`, and the list of gradients of the weights;
-        zeros where there is no dependence.
+        A function `run(values, weights, *arguments)` of NumPy arrays, where `weights` are values for `variables`. It
+        returns the scalar, the further results, the gradient of `values` or `None`, and the list of gradients of the
+        weights; zeros where there is no dependence.
     """
     backend = {"jax": _jax_value, "tensorflow": _tensorflow_value, "torch": _torch_value}[keras.backend.backend()]
 
@@ -336,7 +336,7 @@ def _torch_value(loss, of_values):
     import torch
 
     def run(values, weights, *arguments):
-        values = torch.tensor(values)
+        values, *arguments = [keras.ops.convert_to_tensor(a) for a in (values, *arguments)]
         weights = [torch.tensor(w) for w in weights]
         sources = [values, *weights] if of_values else weights
         for source in sources:

@@ -41,7 +41,7 @@ class Graph(SequenceLayer):
     zeroes_invalid = False
 
     def __init__(self, model, **kwargs):
-        super().__init__(name=f"{model.name}_stream", **kwargs)
+        super().__init__(name=f"{model.name}_stream", autocast=False, **kwargs)
         self.model = model  # whose variables are this layer's
         nodes, source, output, channels = _read(model)
         self.nodes, self.source, self.output_key = tuple(nodes), source, output
@@ -57,7 +57,7 @@ class Graph(SequenceLayer):
         joined = algebra.parallel(timings, node.inputs)
         (_, block_wait) = algebra.serial_delays([joined, node.layer.timing])
         self._timings[node.output] = algebra.serial([joined, node.layer.timing])
-        return tuple(Delay(wait + block_wait, delay_layer_output=False) for wait in waits)
+        return tuple(Delay(wait + block_wait, delay_layer_output=False, autocast=False) for wait in waits)
 
     @property
     def timing(self):

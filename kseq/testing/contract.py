@@ -3,16 +3,10 @@
 from . import fields, numerics, streaming, whole
 from .subject import Subject
 
-_LAYER_MODE = (
-    whole.check_specs,
-    whole.check_masks,
-    whole.check_config,
-    whole.check_rows,
-    fields.check_unmasked,
-)
+_FIRST = (whole.check_specs, whole.check_config)
+_FIRST_OF_STEP = (streaming.check_initial_state, streaming.check_resume)
+_LAYER_MODE = (whole.check_masks, whole.check_rows, fields.check_unmasked)
 _STEP_MODE = (
-    streaming.check_initial_state,
-    streaming.check_resume,
     streaming.check_agreement,
     streaming.check_chunking,
     streaming.check_prefix,
@@ -26,8 +20,8 @@ _BOTH = (
     fields.check_receptive_field,
     whole.check_edges,
 )
+_NUMBERS = (numerics.check_precision,)
 _GRADIENTS = (numerics.check_gradients,)
-_PRECISION = (numerics.check_precision,)
 
 
 def check_layer(
@@ -71,7 +65,10 @@ def check_layer(
     if not isinstance(layer, SequenceLayer):
         raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
     subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers)
-    properties = [*_LAYER_MODE, *(_STEP_MODE if subject.steps else (whole.check_obstacle,)), *_BOTH]
-    properties += _GRADIENTS if gradients else ()
-    for check in (*properties, *_PRECISION, streaming.check_compiled):
+    if subject.steps:
+        properties = [*_FIRST, *_FIRST_OF_STEP, *_LAYER_MODE, *_STEP_MODE]
+    else:
+        properties = [*_FIRST, *_LAYER_MODE, whole.check_obstacle]
+    properties += [*_BOTH, *_NUMBERS, *(_GRADIENTS if gradients else ()), streaming.check_compiled]
+    for check in properties:
         check(subject)

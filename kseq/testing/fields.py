@@ -31,8 +31,8 @@ def check_receptive_field(s):
             if wrong.size:
                 fail(
                     "S15",
-                    f"output step {u} (phase {phase}) depends on input step {wrong[0]}, at {wrong[0] - start} from its own "
-                    f"(received), outside the declared {field}",
+                    f"output step {u} (phase {phase}) depends on input step {wrong[0]}, which is {wrong[0] - start} "
+                    f"from its own (received), outside the declared {field}",
                 )
             if field is None:
                 continue

@@ -190,7 +190,8 @@ class Exact:
             layer = s.copy("float64")
             loss = Loss(s, layer)
             self._run = compiled.stateless(loss.of_layer, layer.trainable_variables)
-            self.values = self._call(s.values.astype("float64") if s.is_float else s.values, s.weights(), loss.weighting)[1]
+            values = s.values.astype("float64") if s.is_float else s.values
+            self.values = self._call(values, s.weights(), loss.weighting)[1]
 
     def loss(self, weighting, values, weights):
         return float(self._call(values, weights, weighting)[0])

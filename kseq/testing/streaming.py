@@ -2,6 +2,7 @@
 
 import io
 
+import keras
 import numpy as np
 from keras import ops, tree
 
@@ -55,7 +56,7 @@ def _expect_identical(s, found, wanted, names, i):
 
 
 def _bits(x):
-    return np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8).reshape(*x.shape, -1)
+    return np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8).reshape(*x.shape, x.dtype.itemsize)
 
 
 def to_bytes(state) -> bytes:
@@ -92,8 +93,8 @@ def check_latency(s):
         if s.output_steps(blocks * s.block) < outputs:
             fail(
                 "S7",
-                f"input_latency={timing.input_latency} lets {s.output_steps(blocks * s.block)} outputs out after {time} "
-                f"inputs (received), wanted {outputs}: output_latency {timing.output_latency} and the outputs of layer mode",
+                f"input_latency={timing.input_latency} lets {s.output_steps(blocks * s.block)} outputs out after "
+                f"{time} inputs (received), wanted {outputs}: those of layer mode, {timing.output_latency} later",
             )
         spare.append(s.output_steps((blocks - 1) * s.block) >= outputs)
     if timing.input_latency and all(spare):
@@ -145,11 +146,11 @@ def check_prefix(s):
             start = s.output_steps(count * s.block)
             length = s.output_steps(s.total * s.block)
             what = f"row {row} after {count} leading invalid blocks"
-            nothing = np.zeros((1, start), bool)
-            names = ("step", "invalid")
-            expect_same("S1", y.mask[row : row + 1, :start], nothing, f"{what}: mask of the leading outputs", names=names)
-            found = Sequence(y.values[row : row + 1, start : start + length], y.mask[row : row + 1, start : start + length])
-            s.expect_stream("S1", found, what, rows=slice(row, row + 1), latency=False)
+            alone = slice(row, row + 1)
+            before, nothing = y.mask[alone, :start], np.zeros((1, start), bool)
+            expect_same("S1", before, nothing, f"{what}: mask of the leading outputs", names=("step", "invalid"))
+            found = Sequence(y.values[alone], y.mask[alone]).slice_time(start, start + length)
+            s.expect_stream("S1", found, what, rows=alone, latency=False)
 
 
 def check_prefill(s):
@@ -164,6 +165,8 @@ def check_prefill(s):
 
 def check_compiled(s):
     """Property S11: eager and compiled agree; checked after everything else: no shape was compiled twice."""
+    if keras.backend.backend() == "torch":
+        return  # nothing is compiled
     for name, count in s.traces.items():
         if count > 1:
             fail("S11", f"{name[0]} was traced {count} times (received) for inputs of shapes {name[1]}, wanted once")

@@ -192,10 +192,9 @@ class Subject:
             expect_same("S7", y.mask & (index < first), wanted.mask & False, f"{what}: mask of the warm-up")
             expect_same("S7", y.mask & (index >= last), wanted.mask & False, f"{what}: mask beyond the last output")
         names = ("step", f"layer, {first} later")
+        close = {"where": wanted.mask, "names": names, "rtol": self.rtol, "atol": self.atol}
         expect_same(key, y.mask, wanted.mask, f"{what}: mask", names=names)
-        expect_same(
-            key, y.values, wanted.values, f"{what}: values", where=wanted.mask, names=names, rtol=self.rtol, atol=self.atol
-        )
+        expect_same(key, y.values, wanted.values, f"{what}: values", **close)
 
     def wanted_stream(self, length) -> Sequence:
         """What the first outputs of a stream of the masked input must be."""
@@ -213,7 +212,7 @@ class Subject:
         return find_exact(self)
 
     def copy(self, policy=None):
-        """The layer built anew from its configuration as JSON, with the same weights, under another dtype policy if given."""
+        """The layer built anew from its configuration as JSON, with its weights, under another policy if given."""
         with attempt("S17", "the round trip through JSON"):
             config = json.loads(json.dumps(self.layer.get_config()))
             config = config if policy is None else with_policy(config, policy)

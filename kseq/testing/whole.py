@@ -47,8 +47,11 @@ def check_masks(s):
         wanted, found = to_numpy(whole).mask, numpy(found)
         if mask.all() and not s.layer.creates_mask and not wanted.all():
             first = np.argwhere(~wanted)[0].tolist()
-            fail("M", f"output at [batch, time] = {first} of an input that is all valid is invalid (received), but "
-                 "creates_mask is False (declared)")
+            fail(
+                "M",
+                f"output at [batch, time] = {first} of an input that is all valid is invalid (received), but "
+                "creates_mask is False (declared)",
+            )
         expect_same("M", found, wanted, f"output_mask {what}", names=("output_mask", "layer mode"))
     _, values, mask, _ = s.layer_mode(s.values, s.mask)
     if mask is None:
