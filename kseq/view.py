@@ -7,6 +7,7 @@ import math
 import keras
 import numpy as np
 from keras import tree
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +18,8 @@ from .sequence import SequenceSpec
 from .streaming import adapters, as_layer
 from .timing import Timing
 
-_COLUMNS = ("output shape", "parameters", "block", "ratio", "latency in/out", "past", "future", "state bytes")
+# Narrow enough that a model fits into 80 characters; only names wrap.
+_COLUMNS = ("output\nshape", "params", "block", "ratio", "latency\nin / out", "past", "future", "state\nbytes")
 _TEXT_WIDTH = 240
 _TIMING = ("block", "ratio", "input_latency", "output_latency", "past", "future")
 
@@ -25,9 +27,9 @@ _TIMING = ("block", "ratio", "input_latency", "output_latency", "past", "future"
 def summary(model, print_fn=None):
     """Print a table of a model's layers: sizes, timing, and the state that each stream needs.
 
-    Blocks and latencies are in time steps of a layer's input (output latency: of its output); past and future are the
-    steps before and after its own that an output depends on. The last line is the whole model by the algebra of
-    timings, so it holds the delays that align branches.
+    Shapes are of B streams and T steps. Blocks and latencies are in time steps of a layer's input (output latency: of
+    its output); past and future are the steps before and after its own that an output depends on. The last line is the
+    whole model by the algebra of timings, so it holds the delays that align branches.
 
     Args:
         model: a kseq layer, a `keras.Sequential` or a functional model, built.
@@ -42,10 +44,10 @@ def summary(model, print_fn=None):
         >>> kseq.summary(keras.Sequential([keras.Input((None, 3)), kseq.GRU(2)]), print_fn=lambda text: None)
     """
     rows = summary_rows(model)
-    table = Table()
+    table = Table(box=HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("layer", overflow="fold")
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name == "output shape" else "right")
+        table.add_column(name, justify="right", no_wrap=True)
     for i, row in enumerate(rows, 1):
         table.add_row(*map(escape, _cells(row)), end_section=i == len(rows) - 1)
 
@@ -210,7 +212,9 @@ def _cells(row):
     latency = None if row["input_latency"] is None else f"{row['input_latency']} / {row['output_latency']}"
     values = [row["parameters"], row["block"], row["ratio"], latency, row["past"], row["future"], row["state_bytes"]]
     name = f"{'  ' * row['depth']}{row['layer']} ({row['type']})"
-    return [name, str(tuple(row["output_shape"])), *map(_text, values)]
+    batch, time, *channels = row["output_shape"]
+    shape = ", ".join(map(str, (batch or "B", time or "T", *channels)))
+    return [name, shape, *map(_text, values)]
 
 
 def _text(value):

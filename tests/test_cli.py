@@ -49,7 +49,7 @@ def test_demo_as_text():
     assert len(accuracies) == 2
     assert min(accuracies) >= 0.96
     assert "Epoch 40/40" in shown
-    for line in ("largest difference", "one step", "real-time factor", "latency", "kseq-demo-", "state bytes"):
+    for line in ("largest difference", "one step", "real-time factor", "latency", "kseq-demo-", "B, T, 9"):
         assert line in shown
 
 

@@ -327,9 +327,9 @@ class KnowsWhetherItIsCompiled(Identity):
 
 
 @broken("S13", "float64")
-class RoundsToHalf(Identity):
+class Cancels(Identity):
     def call_step(self, x, state, *, training=False, constants=None):
-        return x.apply(lambda v: ops.cast(ops.cast(v, "bfloat16"), v.dtype)), state
+        return x.apply(lambda v: (v + 1e4 * ops.abs(v)) - 1e4 * ops.abs(v)), state
 
 
 @broken("S13", "declared", gradients=False)
@@ -359,7 +359,7 @@ class WrongGradient(Scaled):
 @broken("S14", "finite gradient")
 class GradientIsNaN(Identity):
     def call_step(self, x, state, *, training=False, constants=None):
-        return x.apply(lambda v: ops.where(v > 0, ops.sqrt(v), 0.0) + v), state
+        return x.apply(lambda v: ops.where(v > 0, ops.log(v), 0.0)), state
 
 
 @broken("S15", "outside the declared")

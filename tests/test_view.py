@@ -150,7 +150,7 @@ def test_prints_to_the_terminal(capsys):
     assert kseq.summary(sequential(kseq.GRU(2, name="gru"))) is None
     shown = capsys.readouterr().out
     assert "gru (GRU)" in shown
-    assert "state bytes" in shown
+    assert "B, T, 2" in shown
     assert "…" not in shown
 
 

@@ -161,11 +161,17 @@ class _TorchStep(_Step):
 
         def run(values, mask, state):
             with torch.inference_mode(), self.scope:
-                given = torch.from_numpy(values)
-                y, y_mask, state = self._step(given, None if mask is None else torch.from_numpy(mask), state)
+                y, y_mask, state = self._step(_to_torch(values), None if mask is None else _to_torch(mask), state)
                 return _torch_to_numpy(y), None if y_mask is None else y_mask.numpy(), state
 
         return run
+
+
+def _to_torch(x):
+    """A tensor on the array's memory where torch can take it: not where it is read-only or runs backwards."""
+    import torch
+
+    return torch.from_numpy(x if x.flags.writeable and x.flags.c_contiguous else x.copy())
 
 
 def _torch_to_numpy(y):
@@ -173,7 +179,11 @@ def _torch_to_numpy(y):
 
 
 # Tests run a compiled function a few times: time spent on making it faster is lost.
-_QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+_QUICK_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
 
 def jit(fn, *, quick=False):

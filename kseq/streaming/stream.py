@@ -51,7 +51,8 @@ class Stream:
         self.batch_size = batch_size
         self.timing = self.layer.timing
         self.spec = SequenceSpec(_channels(model, self.layer), dtype or _dtype(model))
-        self._step = None
+        self._output_latency = self.timing.output_latency
+        self._step, self._block_shape = None, None
         if self.spec.dtype is not None:
             self._compile(self.spec.dtype)
         self.reset()
@@ -60,13 +61,14 @@ class Stream:
         self.spec = SequenceSpec(self.spec.shape, dtype)
         self._step = compile_step(self.layer, self.batch_size, self.spec)
         self._numpy_dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
+        self._block_shape = (self.batch_size, self.timing.block_size, *self.spec.shape)
 
     def reset(self):
         """Start a new stream: forget the state and what was held."""
         self._state = None if self._step is None else self._step.initial_state()
         self._held = None
         self._pushed = self._made = self._returned = 0
-        self._as_sequence = False
+        self._as_sequence, self._batched = False, True
 
     @property
     def compilations(self) -> int:
@@ -87,13 +89,26 @@ class Stream:
             ValueError: a wrong rank, batch size, channel shape or mask shape.
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
         """
+        if (
+            type(chunk) is np.ndarray
+            and chunk.shape == self._block_shape
+            and chunk.dtype == self._numpy_dtype
+            and self._held is None
+            and self._made >= self._output_latency
+            and not self._as_sequence
+        ):
+            return self._push_block(chunk)
         values, mask, batched = self._standardize(chunk)
-        time = values.shape[1]
-        self._pushed += time
-        if self._held is None and mask is None and time == self.timing.block_size:
-            y, y_mask, self._state = self._step(values, None, self._state)
-            return self._give([y], [y_mask], batched)
+        self._pushed += values.shape[1]
         return self._give(*self._run(values, mask), batched)
+
+    def _push_block(self, block):
+        """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
+        y, _, self._state = self._step(block, None, self._state)
+        self._pushed += block.shape[1]
+        self._made += y.shape[1]
+        self._returned += y.shape[1]
+        return y
 
     def flush(self):
         """End the stream: return the outputs that are left, and start anew."""
@@ -105,8 +120,7 @@ class Stream:
         missing = self.timing.input_latency + -(held + self.timing.input_latency) % block
         values = np.zeros((self.batch_size, missing, *self.spec.shape), self._numpy_dtype)
         mask = np.zeros((self.batch_size, missing), bool)
-        batched = self._batched if self._pushed else True
-        y = self._give(*(self._run(values, mask) if self._pushed else ([], [])), batched, limit=limit)
+        y = self._give(*(self._run(values, mask) if self._pushed else ([], [])), self._batched, limit=limit)
         self.reset()
         return y
 

@@ -3,10 +3,11 @@
 from . import fields, numerics, streaming, whole
 from .subject import Subject
 
-_FIRST = (whole.check_specs, whole.check_config)
-_FIRST_OF_STEP = (streaming.check_initial_state, streaming.check_resume)
-_LAYER_MODE = (whole.check_masks, whole.check_rows, fields.check_unmasked)
+_FIRST = (whole.check_specs,)
+_FIRST_OF_STEP = (streaming.check_initial_state, streaming.check_repeatable)
+_LAYER_MODE = (whole.check_config, whole.check_masks, whole.check_rows, fields.check_unmasked)
 _STEP_MODE = (
+    streaming.check_resume,
     streaming.check_agreement,
     streaming.check_chunking,
     streaming.check_prefix,

@@ -16,7 +16,7 @@ def check_receptive_field(s):
     phases = s.timing.receptive_field_per_step
     steps = _stretch(s, phases)
     base = s.draw((1, steps, *s.channels))
-    function = s.compile(lambda values: (s.layer(values), s.layer.compute_mask(values)), "receptive field")
+    function = s.compile(lambda values: s.layer(values), "receptive field")
     with attempt("S15", f"layer mode of {steps} steps, all valid"):
         depends = _dependence(s, base, steps, function)
     outputs = depends.shape[0]
@@ -56,7 +56,7 @@ def _stretch(s, phases):
     steps = max(ends) - min(ends) + 2 * period + 2 * s.block + abs(s.layer.output_length(64) - math.ceil(64 * s.ratio))
     if any(math.isinf(end) for field in phases for end in field or ()):
         steps = max(steps, 8)
-    return int(-(-steps // s.block) * s.block)
+    return max(int(steps), s.time)
 
 
 def _dependence(s, base, steps, function):

@@ -14,8 +14,9 @@ from .subject import Subject, check_state, to_numpy
 _EPSILONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 # Errors of rounding, in epsilons of the largest value: sums of tens of terms, a few layers deep.
 _ROUNDINGS = 64
-# Pure and mixed, one of each float of half the size: the other two combinations add no new code path.
-_POLICIES = ("bfloat16", "mixed_float16")
+# Pure and mixed, one of each float of half the size, each in one mode: every further run is compiled. In layer mode
+# Keras casts weights by itself, so it is the step that shows a weight of a mixed policy that is not cast.
+_POLICIES = {"bfloat16": "layer", "mixed_float16": "step"}
 
 
 def poisons(s: Subject):
@@ -219,27 +220,25 @@ def check_precision(s: Subject):
     reference = ("float64", exact.values) if exact is not None else (own, s.expected().values)
     if exact is not None:
         _expect_rounding(s, s.expected(), own, reference, "layer mode")
-    for policy in _POLICIES:
-        layer, what = s.copy(policy), f" under the policy {policy}"
+    for policy, mode in _POLICIES.items():
+        mode = mode if s.steps else "layer"
+        layer, what = s.copy(policy), f"{mode} mode under the policy {policy}"
 
-        def run(values, mask, layer=layer, what=what):
-            y = layer(Sequence(values, mask))
-            if not s.steps:
-                return y, y
+        def run(values, mask, layer=layer, mode=mode, what=what):
+            if mode == "layer":
+                return layer(Sequence(values, mask))
             first = s.timing.output_latency
-            x = s.padded(Sequence(values, mask), s.blocks)
-            return y, in_two_chunks(s, layer, x, what).slice_time(first, first + y.values.shape[1])
+            y = in_two_chunks(s, layer, s.padded(Sequence(values, mask), s.blocks), f" in {what}")
+            return y.slice_time(first, first + s.expected().values.shape[1])
 
         with attempt("S13", what):
-            found = s.compile(run, policy)(ops.convert_to_tensor(s.values), ops.convert_to_tensor(s.mask))
-        declared = layer.output_spec(s.spec).dtype
-        for mode, y in zip(("layer", "step"), found, strict=True):
-            dtype = keras.backend.standardize_dtype(y.values.dtype)
-            if dtype != declared:
-                fail("S13", f"{mode} mode{what}: outputs of dtype {dtype} (received) against {declared} (declared)")
-            y = to_numpy(y)
-            expect_same("S13", y.mask, s.expected().mask, f"mask of {mode} mode{what}", names=(policy, own))
-            _expect_rounding(s, y, layer.compute_dtype, reference, f"{mode} mode{what}")
+            y = s.compile(run, policy)(ops.convert_to_tensor(s.values), ops.convert_to_tensor(s.mask))
+        dtype, declared = keras.backend.standardize_dtype(y.values.dtype), layer.output_spec(s.spec).dtype
+        if dtype != declared:
+            fail("S13", f"{what}: outputs of dtype {dtype} (received) against {declared} (declared)")
+        y = to_numpy(y)
+        expect_same("S13", y.mask, s.expected().mask, f"mask of {what}", names=(policy, own))
+        _expect_rounding(s, y, layer.compute_dtype, reference, what)
 
 
 def _expect_rounding(s, y, dtype, reference, what):

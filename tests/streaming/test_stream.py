@@ -43,37 +43,50 @@ def whole(model, x):
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
-def model(request):
-    return MODELS[request.param]()
+def streamed(request):
+    """A model with a stream of it, shared because compiling takes longest; every test flushes it."""
+    model = MODELS[request.param]()
+    return model, kseq.Stream(model, batch_size=2)
 
 
-@pytest.mark.parametrize("chunks", [[1] * 11, [11], [3, 0, 5, 1, 2], [2, 9]], ids=str)
-def test_any_chunks_give_the_whole(model, chunks):
+@pytest.mark.parametrize("chunks", [[1] * 11, [11], [3, 0, 5, 1, 2], [2, 9], [1], [2], [5]], ids=str)
+def test_any_chunks_give_the_whole(streamed, chunks):
+    model, stream = streamed
     x = np.random.default_rng(0).normal(size=(2, sum(chunks), 3)).astype("float32")
-    stream = kseq.Stream(model, batch_size=2)
     parts = [stream.push(part) for part in np.split(x, np.cumsum(chunks)[:-1], axis=1)] + [stream.flush()]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole(model, x), atol=1e-5)
 
 
-@pytest.mark.parametrize("time", [1, 2, 5])
-def test_a_stream_shorter_than_the_latency_or_no_multiple_of_the_block(model, time):
-    x = np.random.default_rng(1).normal(size=(time, 3)).astype("float32")
-    stream = kseq.Stream(model)
-    y = np.concatenate([stream.push(x), stream.flush()])
-    np.testing.assert_allclose(y, whole(model, x[None])[0], atol=1e-5)
-
-
-def test_flush_starts_a_new_stream_and_the_caller_may_reuse_its_array(model):
-    x = np.random.default_rng(2).normal(size=(7, 3)).astype("float32")
-    stream, buffer, runs = kseq.Stream(model), np.empty((1, 3), "float32"), []
+def test_flush_starts_a_new_stream_and_the_caller_may_reuse_its_array(streamed):
+    model, stream = streamed
+    x = np.random.default_rng(2).normal(size=(2, 7, 3)).astype("float32")
+    buffer, runs = np.empty((2, 1, 3), "float32"), []
     for _ in range(2):
         parts = []
-        for frame in x:
-            buffer[0] = frame
+        for frame in np.split(x, 7, axis=1):
+            buffer[:] = frame
             parts.append(stream.push(buffer).copy())
-        runs.append(np.concatenate([*parts, stream.flush()]))
+        runs.append(np.concatenate([*parts, stream.flush()], axis=1))
     np.testing.assert_array_equal(runs[0], runs[1])
-    np.testing.assert_allclose(runs[0], whole(model, x[None])[0], atol=1e-5)
+    np.testing.assert_allclose(runs[0], whole(model, x), atol=1e-5)
+
+
+def test_reset_forgets(streamed):
+    model, stream = streamed
+    x = np.random.default_rng(3).normal(size=(2, 5, 3)).astype("float32")
+    stream.push(x[:, :3])
+    stream.reset()
+    parts = [stream.push(x), stream.flush()]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole(model, x), atol=1e-5)
+
+
+def test_one_stream_needs_no_batch_axis():
+    layer = built(kseq.Conv1D(2, 3, padding="reverse_causal"))
+    x = np.random.default_rng(4).normal(size=(6, 3)).astype("float32")
+    stream = kseq.Stream(layer)
+    x.flags.writeable = False
+    y = np.concatenate([stream.push(x[:4]), stream.push(x[4:]), stream.flush()])
+    np.testing.assert_allclose(y, whole(layer, x[None])[0], atol=1e-5)
 
 
 def test_a_long_chunk_is_few_calls_and_nothing_is_compiled_twice():
