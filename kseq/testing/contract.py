@@ -5,7 +5,7 @@ from .subject import Subject
 
 _FIRST = (whole.check_specs,)
 _FIRST_OF_STEP = (streaming.check_initial_state, streaming.check_repeatable)
-_LAYER_MODE = (whole.check_config, whole.check_masks, whole.check_rows, fields.check_unmasked)
+_LAYER_MODE = (whole.check_config, whole.check_masks, whole.check_rows)
 _STEP_MODE = (
     streaming.check_resume,
     streaming.check_agreement,

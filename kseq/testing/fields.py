@@ -4,21 +4,25 @@ import math
 
 import numpy as np
 
-from ..sequence import Sequence
 from .errors import attempt, expect_same, fail, numpy
-from .subject import finite_extent
+from .subject import finite_extent, to_numpy
 
 _UNCHANGED = 1e-6  # of the largest output: rows of one batch may be summed in different orders
 
 
 def check_receptive_field(s):
-    """Property S15, phase by phase, and for every pair of an input and an output of a stretch that is long enough."""
+    """Property S15, phase by phase, and for every pair of an input and an output of a stretch that is long enough.
+
+    And K: a tensor without a mask gives what one with a mask that is all True gives.
+    """
     phases = s.timing.receptive_field_per_step
     steps = _stretch(s, phases)
     base = s.draw((1, steps, *s.channels))
-    function = s.compile(lambda values: s.layer(values), "receptive field")
     with attempt("S15", f"layer mode of {steps} steps, all valid"):
-        depends = _dependence(s, base, steps, function)
+        depends = _dependence(s, base, steps, s.compile(s.layer, "unmasked"))
+    if steps != s.time:
+        with attempt("K", "a call on a tensor without a mask"):
+            _check_unmasked(s, numpy(s.compile(s.layer, "unmasked, as long as the input")(s.full)))
     outputs = depends.shape[0]
     for phase, field in enumerate(phases):
         seen_first = seen_last = field is None
@@ -66,7 +70,12 @@ def _dependence(s, base, steps, function):
         rows = np.repeat(base, steps + 1, axis=0)
         for step in range(steps):
             rows[step + 1, step] = _moved(s, base[0, step], scale)
-        values = numpy(function(rows)[0])
+        if steps == s.time:  # the same function serves another property
+            values = numpy(function(np.concatenate([s.full, rows])))
+            _check_unmasked(s, values[: s.batch])
+            values = values[s.batch :]
+        else:
+            values = numpy(function(rows))
         scale = np.abs(values).max() if values.size else 0
         if values.dtype.kind not in "iub":
             values = values.astype("float64")
@@ -87,15 +96,13 @@ def _moved(s, value, scale):
     return noise if scale == 1 else (scale * (0.5 + np.abs(noise))).astype(s.dtype)
 
 
-def check_unmasked(s):
-    """A tensor without a mask gives what one with a mask that is all True gives."""
-    function = s.compile(lambda values: (s.layer(values), s.layer.compute_mask(values)), "unmasked")
-    with attempt("K", "a call on a tensor without a mask"):
-        values, mask = function(s.full)
+def _check_unmasked(s, found):
     wanted = s.layer_mode(s.full, np.ones((s.batch, s.time), bool))[0]
-    wanted = Sequence(numpy(wanted.values), numpy(wanted.mask)).with_mask()
-    found = Sequence(numpy(values), numpy(mask)).with_mask()
-    names = ("without a mask", "with a mask that is all True")
-    expect_same("K", found.mask, wanted.mask, "mask of a call on a tensor", names=names)
-    close = {"rtol": s.rtol, "atol": s.atol, "where": wanted.mask, "names": names}
-    expect_same("K", found.values, wanted.values, "values of a call on a tensor", **close)
+    wanted = to_numpy(wanted)
+    close = {
+        "rtol": s.rtol,
+        "atol": s.atol,
+        "where": wanted.mask,
+        "names": ("without a mask", "with one that is all True"),
+    }
+    expect_same("K", found, wanted.values, "values of a call on a tensor", **close)
