@@ -115,7 +115,7 @@ def _model_rows(model, depth):
 
 def _layer_rows(layer, spec, depth):
     yield _layer_row(layer, spec, depth)
-    for child in getattr(layer, "_children", ()):
+    for child in getattr(layer, "sublayers", ()):
         if not (isinstance(child, Serial) and not child.layers):  # the shortcut of most residuals
             yield from _layer_rows(child, spec, depth + 1)
         if isinstance(layer, (Serial, Repeat)):

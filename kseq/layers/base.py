@@ -1,5 +1,6 @@
 """`SequenceLayer`: write the step, get the layer."""
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -190,7 +191,7 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
         if not self.supports_step:
             raise ValueError(f"{self.name} ({type(self).__name__}) cannot step: {self.step_obstacle}")
         x = self._prepare(_as_sequence(x))
-        timing, time = self.timing, x.values.shape[1]
+        timing, time = self._timing, x.values.shape[1]
         if time is not None and time % timing.block_size:
             raise ValueError(
                 f"{self.name} ({type(self).__name__}) steps over blocks of {timing.block_size}: the number of time "
@@ -213,6 +214,11 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
         return Sequence(y.values, mask), hold_rows(active, new_state, state)
 
     # What layers share.
+
+    @functools.cached_property
+    def _timing(self):
+        # Composing timings costs more than an eager step of a small layer.
+        return self.timing
 
     def weight(self, variable):
         """A variable's value in the compute dtype."""

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 from keras import ops
 
 from .. import timing as algebra
@@ -15,7 +16,9 @@ from .recurrent import GRU
 
 
 class _Combinator(SequenceLayer):
-    zeroes_invalid = False  # the children do
+    """Attributes: `sublayers`, the layers in the order in which they run."""
+
+    zeroes_invalid = False  # the sublayers do
 
     def _checked(self, layers, name="layers") -> tuple[SequenceLayer, ...]:
         layers = (layers,) if isinstance(layers, SequenceLayer) else tuple(layers)
@@ -29,11 +32,10 @@ class _Combinator(SequenceLayer):
 
     @property
     def step_obstacle(self):
-        for child in self._children:
+        for child in self.sublayers:
             if child.step_obstacle is not None:
                 return f"{child.name} ({type(child).__name__}): {child.step_obstacle}"
         return None
-
 
     def _cast_spec(self, input_spec):
         """The spec of an input after the cast to the compute dtype, which is what children are given."""
@@ -49,42 +51,42 @@ class _Chain(_Combinator):
     """Children one after the other; a subclass names them by `_chain`."""
 
     def _chain(self, children):
-        self._children = children
+        self.sublayers = children
         waits = algebra.serial_delays([child.timing for child in children])
         self._delays = tuple(_wait(wait) for wait in waits)
 
     def build(self, input_shape):
-        for child in self._children:
+        for child in self.sublayers:
             if not child.built:
                 child.build(input_shape)
             input_shape = child.compute_output_shape(input_shape)
 
     @property
     def timing(self):
-        return algebra.serial([child.timing for child in self._children])
+        return algebra.serial([child.timing for child in self.sublayers])
 
     @property
     def creates_mask(self):
-        return any(child.creates_mask for child in self._children)
+        return any(child.creates_mask for child in self.sublayers)
 
     def output_spec(self, input_spec):
         input_spec = self._cast_spec(input_spec)
-        return functools.reduce(lambda spec, child: child.output_spec(spec), self._children, input_spec)
+        return functools.reduce(lambda spec, child: child.output_spec(spec), self.sublayers, input_spec)
 
     def output_length(self, length):
-        return functools.reduce(lambda n, child: child.output_length(n), self._children, length)
+        return functools.reduce(lambda n, child: child.output_length(n), self.sublayers, length)
 
     def output_mask(self, mask):
-        return functools.reduce(lambda m, child: child.output_mask(m), self._children, mask)
+        return functools.reduce(lambda m, child: child.output_mask(m), self.sublayers, mask)
 
     def call_layer(self, x, *, training=False, constants=None):
-        for child in self._children:
+        for child in self.sublayers:
             x = child(x, training=training, constants=constants)
         return x
 
     def initial_state(self, batch_size, input_spec, constants=None):
         state, input_spec = [], self._cast_spec(input_spec)
-        for wait, child in zip(self._delays, self._children, strict=True):
+        for wait, child in zip(self._delays, self.sublayers, strict=True):
             state.append(wait.initial_state(batch_size, input_spec))
             state.append(child.initial_state(batch_size, input_spec, constants))
             input_spec = child.output_spec(input_spec)
@@ -92,7 +94,7 @@ class _Chain(_Combinator):
 
     def call_step(self, x, state, *, training=False, constants=None):
         new_state = []
-        for i, (wait, child) in enumerate(zip(self._delays, self._children, strict=True)):
+        for i, (wait, child) in enumerate(zip(self._delays, self.sublayers, strict=True)):
             x, waiting = wait.step(x, state[2 * i])
             x, after = child.step(x, state[2 * i + 1], training=training, constants=constants)
             new_state += [waiting, after]
@@ -103,47 +105,54 @@ class _Branches(_Combinator):
     """Children side by side; a subclass names them by `_branch`."""
 
     def _branch(self, children, combination):
-        self._children = children
+        self.sublayers = children
         self._combination = combination
         self.timing  # noqa: B018 - refuses unequal ratios now rather than in the first call
         waits = algebra.parallel_delays([child.timing for child in children])
         self._delays = tuple(_wait(wait) for wait in waits)
 
     def build(self, input_shape):
-        for child in self._children:
+        for child in self.sublayers:
             if not child.built:
                 child.build(input_shape)
 
     @property
     def timing(self):
-        return algebra.parallel([child.timing for child in self._children], [child.name for child in self._children])
+        return algebra.parallel([child.timing for child in self.sublayers], [child.name for child in self.sublayers])
 
     @property
     def creates_mask(self):
-        return any(child.creates_mask for child in self._children)
+        return any(child.creates_mask for child in self.sublayers)
 
     def output_spec(self, input_spec):
         input_spec = self._cast_spec(input_spec)
-        specs = [child.output_spec(input_spec) for child in self._children] or [input_spec]
-        return SequenceSpec(_COMBINED_SHAPE[self._combination]([spec.shape for spec in specs]), specs[0].dtype)
+        if not self.sublayers:
+            return input_spec
+        specs = [child.output_spec(input_spec) for child in self.sublayers]
+        dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
+        if self._combination == "mean" and not keras.backend.is_float_dtype(dtype):
+            dtype = "float32"
+        return SequenceSpec(_COMBINED_SHAPE[self._combination]([spec.shape for spec in specs]), dtype)
 
     def output_length(self, length):
-        lengths = {child.output_length(length) for child in self._children} or {length}
+        lengths = {child.output_length(length) for child in self.sublayers} or {length}
         if len(lengths) > 1:
             raise ValueError(
                 f"the branches of {self.name} must give outputs of equal length; received "
-                + ", ".join(f"{child.output_length(length)} from {child.name}" for child in self._children)
+                + ", ".join(f"{child.output_length(length)} from {child.name}" for child in self.sublayers)
             )
         return lengths.pop()
 
     def output_mask(self, mask):
-        masks = [child.output_mask(mask) for child in self._children] or [mask]
+        masks = [child.output_mask(mask) for child in self.sublayers] or [mask]
         return functools.reduce(ops.logical_and, masks)
 
     def call_layer(self, x, *, training=False, constants=None):
         if x.values.shape[1] is not None:
             self.output_length(x.values.shape[1])
-        return self._combine([child(x, training=training, constants=constants) for child in self._children] or [x])
+        if not self.sublayers:
+            return x
+        return self._combine([child(x, training=training, constants=constants) for child in self.sublayers])
 
     def initial_state(self, batch_size, input_spec, constants=None):
         input_spec = self._cast_spec(input_spec)
@@ -152,17 +161,19 @@ class _Branches(_Combinator):
                 child.initial_state(batch_size, input_spec, constants),
                 wait.initial_state(batch_size, child.output_spec(input_spec)),
             )
-            for child, wait in zip(self._children, self._delays, strict=True)
+            for child, wait in zip(self.sublayers, self._delays, strict=True)
         )
 
     def call_step(self, x, state, *, training=False, constants=None):
+        if not self.sublayers:
+            return x, state
         outputs, new_state = [], []
-        for child, wait, (before, waiting) in zip(self._children, self._delays, state, strict=True):
+        for child, wait, (before, waiting) in zip(self.sublayers, self._delays, state, strict=True):
             y, after = child.step(x, before, training=training, constants=constants)
             y, waiting = wait.step(y, waiting)
             outputs.append(y)
             new_state.append((after, waiting))
-        return self._combine(outputs or [x]), tuple(new_state)
+        return self._combine(outputs), tuple(new_state)
 
     def _combine(self, outputs):
         masks = [y.mask for y in outputs if y.mask is not None]
@@ -248,7 +259,7 @@ class Parallel(_Branches):
         return [
             Example({"layers": branches, "combination": "concat"}),
             Example({"layers": [Conv1D(2, 3, strides=2), Conv1D(2, 4, strides=2, padding="reverse_causal")]}),
-            Example({"layers": [], "combination": "mean"}),
+            Example({"layers": []}),
         ]
 
 

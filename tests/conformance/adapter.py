@@ -658,6 +658,6 @@ def _repeat(config, spec, name):
     layer = kseq.Repeat(child, options["num_repeats"], dtype=_own_policy(spec))
     # The repeats' weights are stacked; the copies that Repeat makes are nowhere public.
     children = [
-        ("child_layer", (i,), lambda layer, i=i: layer._children[i], plan) for i in range(options["num_repeats"])
+        ("child_layer", (i,), lambda layer, i=i: layer.sublayers[i], plan) for i in range(options["num_repeats"])
     ]
     return layer, Plan(children=children)
