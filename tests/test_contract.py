@@ -70,26 +70,36 @@ def test_stack(make):
 
 _PADDINGS = st.sampled_from(["causal", "causal_valid", "reverse_causal", "reverse_causal_valid", "semicausal"])
 _SMALL = st.integers(1, 3)
+
+
+def _some(cls, **options):
+    """Layers as (class, options): they are made in the test, since initialisers draw random numbers."""
+    return st.tuples(st.just(cls), st.fixed_dictionaries(options))
+
+
 _LAYERS = st.one_of(
-    st.builds(
-        lambda padding, kernel_size, strides, dilation_rate: _conv(
-            padding, kernel_size=kernel_size, strides=strides, dilation_rate=dilation_rate
-        ),
-        _PADDINGS,
-        st.integers(1, 4),
-        st.integers(1, 2),
-        st.integers(1, 2),
+    _some(
+        kseq.Conv1D,
+        filters=st.just(2),
+        kernel_size=st.integers(1, 4),
+        strides=st.integers(1, 2),
+        dilation_rate=st.integers(1, 2),
+        padding=_PADDINGS,
     ),
-    st.builds(lambda n, padding: kseq.MaxPooling1D(n, padding=padding), st.integers(2, 3), _PADDINGS),
-    st.builds(
-        lambda n, padding: kseq.AveragePooling1D(n, strides=1, padding=padding, masked_average=True), _SMALL, _PADDINGS
+    _some(kseq.MaxPooling1D, pool_size=st.integers(2, 3), padding=_PADDINGS),
+    _some(kseq.AveragePooling1D, pool_size=_SMALL, strides=st.just(1), padding=_PADDINGS, masked_average=st.booleans()),
+    _some(kseq.Delay, length=_SMALL, delay_layer_output=st.booleans()),
+    _some(kseq.Lookahead, length=_SMALL),
+    _some(
+        kseq.LocalSelfAttention,
+        num_heads=st.just(1),
+        key_dim=st.just(2),
+        max_past_horizon=_SMALL,
+        max_future_horizon=st.integers(0, 2),
+        rope_wavelength=st.sampled_from([None, 30.0]),
     ),
-    st.builds(lambda n, shown: kseq.Delay(n, delay_layer_output=shown), _SMALL, st.booleans()),
-    st.builds(kseq.Lookahead, _SMALL),
-    st.builds(lambda future: _attention(max_future_horizon=future, rope_wavelength=30.0), st.integers(0, 2)),
-    st.builds(lambda: kseq.GRU(2)),
-    st.builds(lambda: kseq.LSTM(2)),
-    st.builds(lambda padding: kseq.Residual([_conv(padding)]), _PADDINGS),
+    _some(kseq.GRU, units=st.just(2)),
+    _some(kseq.LSTM, units=st.just(2)),
 )
 
 
@@ -103,7 +113,7 @@ _LAYERS = st.one_of(
 @given(st.lists(_LAYERS, min_size=2, max_size=4), st.integers(1, 13))
 def test_random_stack(layers, time):
     # Gradients and receptive fields of each layer are tested on their own.
-    check_layer(kseq.Serial(layers), (2, time, 2), gradients=False)
+    check_layer(kseq.Serial([cls(**options) for cls, options in layers]), (2, time, 2), gradients=False)
 
 
 def test_weights_are_moved():

@@ -5,7 +5,9 @@ whole of them at every step. Here the forward pass keeps what the gates were, th
 gradients of the gates' inputs, and one matrix product over all steps makes the weight gradients of them.
 """
 
-from keras import ops
+import itertools
+
+from keras import ops, tree
 
 
 class GatedCell:
@@ -152,7 +154,7 @@ def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_
 
     states = tuple(cell.split(start, cell.states))
     carry = (states, tuple(ops.zeros_like(states[0]) for _ in range(cell.gates)))
-    _, (states, gates) = ops.scan(step, carry, x if mask is None else (x, mask))
+    _, (states, gates) = _scan_time(step, carry, x if mask is None else (x, mask))
     return ops.concatenate(states, axis=-1), gates
 
 
@@ -179,7 +181,7 @@ def _backward(cell, x, mask, start, history, gates, upstream, parameters):
     inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
     like_input = ops.zeros((ops.shape(start)[0], kernel.shape[1]), dtype=start.dtype)
     carry = (ops.zeros_like(start), *[like_input] * cell.gradients)
-    (d_start, *_), (_, *found) = ops.scan(step, carry, inputs, reverse=True)
+    (d_start, *_), (_, *found) = _scan_time(step, carry, inputs, reverse=True)
     d_input, d_hidden = found[0], found[-1]
     hidden = before[..., : cell.units]
     d_biases = [ops.sum(d, axis=(0, 1)) for d in (d_input, d_hidden)][: len(biases)]
@@ -190,6 +192,22 @@ def _backward(cell, x, mask, start, history, gates, upstream, parameters):
         _outer(hidden, d_hidden),
         *d_biases,
     )
+
+
+def _scan_time(step, carry, inputs, reverse=False):
+    """`ops.scan`, also over several inputs [T, B, ...] of unknown T, of which Keras takes but one on TensorFlow."""
+    leaves = tree.flatten(inputs)
+    if len(leaves) == 1 or leaves[0].shape[0] is not None:
+        return ops.scan(step, carry, inputs, reverse=reverse)
+    wide = [leaf if len(leaf.shape) == 3 else ops.cast(leaf, leaves[0].dtype)[..., None] for leaf in leaves]
+    ends = list(itertools.accumulate(leaf.shape[-1] for leaf in wide))
+
+    def step_of_one(carry, joined):
+        parts = [joined[..., start:end] for start, end in itertools.pairwise([0, *ends])]
+        parts = [p if len(leaf.shape) == 3 else p[..., 0] > 0 for p, leaf in zip(parts, leaves, strict=True)]
+        return step(carry, tree.pack_sequence_as(inputs, parts))
+
+    return ops.scan(step_of_one, carry, ops.concatenate(wide, axis=-1), reverse=reverse)
 
 
 def _outer(x, gradient):
