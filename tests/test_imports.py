@@ -44,7 +44,7 @@ MAY_IMPORT = {
     # The public names: nothing that a user may never need.
     "__init__": GROUND | {"backend", "layers", "registry", "streaming", "testing", "view"},
 }
-MAY_IMPORT_BACKENDS = {"streaming/compiled.py", "deploy.py"}
+MAY_IMPORT_BACKENDS = {"streaming/compiled.py", "streaming/transforms.py", "deploy.py"}
 
 
 def name(path):

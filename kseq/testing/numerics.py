@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
-from ..streaming import compiled
+from ..streaming import transforms
 from .errors import attempt, expect_same, fail, numpy, wide
 from .subject import Subject, check_state, to_numpy
 
@@ -104,8 +104,8 @@ class Gradients:
         self.s, self.loss = s, Loss(s, s.layer)
         variables = s.layer.trainable_variables
         self.names = [v.path for v in variables]
-        self._layer = compiled.value_and_gradients(self.loss.of_layer, variables, of_values=s.is_float)
-        self._stream = compiled.value_and_gradients(self.loss.of_stream, variables, of_values=s.is_float)
+        self._layer = transforms.value_and_gradients(self.loss.of_layer, variables, of_values=s.is_float)
+        self._stream = transforms.value_and_gradients(self.loss.of_stream, variables, of_values=s.is_float)
 
     def __call__(self, x: Sequence, weights, *, step=False):
         """Loss and gradients; those of the input without padding."""
@@ -187,10 +187,10 @@ class Exact:
 
     def __init__(self, s: Subject):
         self._s = s
-        with compiled.float64():
+        with transforms.float64():
             layer = s.copy("float64")
             loss = Loss(s, layer)
-            self._run = compiled.stateless(loss.of_layer, layer.trainable_variables)
+            self._run = transforms.stateless(loss.of_layer, layer.trainable_variables)
             values = s.values.astype("float64") if s.is_float else s.values
             self.values = self._call(values, s.weights(), loss.weighting)[1]
 
@@ -198,7 +198,7 @@ class Exact:
         return float(self._call(values, weights, weighting)[0])
 
     def _call(self, values, weights, weighting):
-        with compiled.float64(), compiled.no_gradients():
+        with transforms.float64(), transforms.no_gradients():
             found = self._run([w.astype("float64") for w in weights], values, self._s.mask, weighting)
             return [numpy(a) for a in found]
 

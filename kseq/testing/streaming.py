@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..sequence import Sequence
-from ..streaming import compiled
+from ..streaming import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import check_state, map_rows, to_numpy
 from .whole import garbage
@@ -48,7 +48,7 @@ def check_repeatable(s):
 def _eager_step(s, layer, i, state):
     """Outputs, in NumPy, and state after block `i`."""
     chunk = s.padded(Sequence(s.values, s.mask)).slice_time(i * s.block, (i + 1) * s.block)
-    with attempt("S11", "an eager step"), compiled.no_gradients():
+    with attempt("S11", "an eager step"), transforms.no_gradients():
         y, state = layer.step(chunk, state)
     return to_numpy(y), state
 
@@ -184,7 +184,7 @@ def check_compiled(s):
 def check_eager(s):
     """Property S11: the first blocks of a stream, or layer mode of what cannot stream."""
     if not s.steps:
-        with attempt("S11", "an eager call"), compiled.no_gradients():
+        with attempt("S11", "an eager call"), transforms.no_gradients():
             y = to_numpy(s.layer(Sequence(s.values, s.mask)))
         wanted = s.expected()
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..sequence import Sequence, SequenceSpec
-from ..streaming import compiled
+from ..streaming import transforms
 from .errors import attempt, expect_same, fail, numpy
 
 # Relative to the largest output. Layer and step may sum in different orders.
@@ -68,10 +68,10 @@ class Subject:
             self.traces[name, str(leaves), str([a is None for a in arguments])] += 1
             return fn(*arguments)
 
-        function = compiled.jit(traced, quick=True)
+        function = transforms.jit(traced, quick=True)
 
         def run(*arguments):
-            with compiled.no_gradients():
+            with transforms.no_gradients():
                 return function(*arguments)
 
         return run
@@ -123,7 +123,7 @@ class Subject:
 
     def step(self, values, mask, state, active=None):
         """One compiled step, checked for what holds of every step."""
-        with attempt("2", f"a step over {values.shape[1]} steps"), compiled.no_gradients():
+        with attempt("2", f"a step over {values.shape[1]} steps"), transforms.no_gradients():
             y, new = self._step(values, mask, state, active)
         self.check_step(y, new, state, values.shape[1])
         return to_numpy(y), new

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..sequence import Sequence
-from ..streaming import compiled
+from ..streaming import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import to_numpy
 
@@ -16,7 +16,7 @@ def check_specs(s):
     """Property 1: what the layer declares is what comes out."""
     y = s.expected()
     length = s.layer.output_length(s.time)
-    with compiled.no_gradients():
+    with transforms.no_gradients():
         raw = s.layer_mode(s.values, s.mask)[0]
     s.check_values(raw, (s.batch, length, *s.output_spec.shape), "layer mode")
     if raw.mask is None:
@@ -109,7 +109,7 @@ def check_config(s):
     if s.steps:
         return  # that of a step is run in `streaming.check_resume`, that of layer mode in `check_edges`
     # Eagerly, since two compiled functions need not sum in the same order.
-    with attempt("S17", "the copy"), compiled.no_gradients():
+    with attempt("S17", "the copy"), transforms.no_gradients():
         wanted, found = (to_numpy(layer(Sequence(s.values, s.mask))) for layer in (s.layer, twin))
     names = ("copy", "layer")
     expect_same("S17", found.mask, wanted.mask, "mask of layer mode", names=names)

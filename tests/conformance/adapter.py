@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 import kseq
-from kseq.streaming import compiled
+from kseq.streaming import transforms
 
 
 def build(node, weights, case) -> "Implementation":
@@ -37,8 +37,8 @@ class Implementation:
 
     def __init__(self, layer, spec, bound, weights, node):
         self._layer, self._spec, self._bound, self._weights, self._node = layer, spec, bound, weights, node
-        self._whole = compiled.jit(self._call)
-        self._chunk = compiled.jit(self._step)
+        self._whole = transforms.jit(self._call)
+        self._chunk = transforms.jit(self._step)
 
     def layer(self, values, mask, constants):
         return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask))
@@ -74,13 +74,15 @@ class Implementation:
 
         def loss(values):
             y = self._layer(self._given(values, mask)).values
-            return ops.sum(ops.cast(y, "float32") * ops.convert_to_tensor(cotangent, dtype="float32"))
+            return ops.sum(ops.cast(y, "float32") * ops.convert_to_tensor(cotangent, dtype="float32")), ()
 
-        if np.issubdtype(values.dtype, np.floating):
-            of_values, found = compiled.gradients(loss, variables, values)
+        floats = np.issubdtype(values.dtype, np.floating)
+        run = transforms.value_and_gradients(loss, variables, of_values=floats)
+        _, _, of_values, found = run(values, [ops.convert_to_numpy(v) for v in variables])
+        if floats:
+            of_values = ops.convert_to_numpy(of_values)
             of_values = np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), of_values, 0)
-        else:  # integers have no gradient: differentiate with respect to something else that is unused
-            of_values, found = None, compiled.gradients(lambda _: loss(values), variables, np.zeros((), "float32"))[1]
+        found = [ops.convert_to_numpy(gradient) for gradient in found]
         gradients = {path: np.zeros(np.shape(stored), "float32") for path, stored in self._weights.items()}
         for weight, gradient in zip(self._bound, found, strict=True):
             part = gradients[weight.path][weight.index]

@@ -99,9 +99,8 @@ def test_masks_go_through_a_keras_model_and_into_its_loss():
 
 def big_model():
     x = keras.Input((None, 4))
-    y = kseq.Repeat(
-        [kseq.Residual([kseq.RMSNormalization(), kseq.LocalSelfAttention(2, 2, 3, rope_wavelength=9.0)])], 2
-    )(x)
+    block = kseq.Residual([kseq.RMSNormalization(), kseq.LocalSelfAttention(2, 2, 3, rope_wavelength=9.0)])
+    y = kseq.Repeat(block, 2)(keras.layers.Masking()(x))
     y = kseq.Parallel([kseq.LSTM(3), kseq.DepthwiseConv1D(2)], combination="concat")(y)
     y = kseq.MaxPooling1D(2)(kseq.Dropout(0.1)(kseq.Activation("gelu")(y)))
     return keras.Model(x, keras.layers.Dense(2)(kseq.LayerNormalization()(y)))
