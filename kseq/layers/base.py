@@ -140,8 +140,9 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
     def call(self, x, mask=None, training=None, constants=None):
         given = _as_sequence(x) if isinstance(x, (tuple, list)) else Sequence(x, mask)
         given = self._prepare(given)
-        if given.values.shape[0] == 0:
-            y = self._nothing(given, self.compute_output_shape(tuple(given.values.shape))[1])
+        batch, length = self.compute_output_shape(tuple(given.values.shape))[:2]
+        if 0 in (batch, length):
+            y = self._nothing(given, length)
         else:
             y = self.call_layer(given, training=bool(training), constants=constants)
         return y if isinstance(x, (tuple, list)) else y.values

@@ -101,25 +101,21 @@ def many_steps(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recu
     mask = None if mask is None else ops.transpose(mask)  # [T, B]
     parameters = [p for p in (kernel, recurrent_kernel, input_bias, recurrent_bias) if p is not None]
 
-    def forward(x, start, *parameters):
-        return _scan(cell, x, mask, start, *_named(parameters))
-
     def with_gradient(x, start, *parameters):
-        history, gates = forward(x, start, *parameters)
+        history, gates = _scan(cell, x, mask, start, *_named(parameters))
 
         def gradient(*args, upstream=None):
-            return _backward(
-                cell, x, mask, start, history, gates, args[0] if upstream is None else upstream, parameters
-            )
+            upstream = args[0] if upstream is None else upstream
+            return _backward(cell, x, mask, start, history, gates, upstream, parameters)
 
-        return history, gradient
+        return ops.stack(history), gradient
 
-    start = ops.concatenate(states, axis=-1)
+    start = ops.stack(states)
     if cell.derivatives is None:
-        history = forward(x, start, *parameters)[0]
-    else:
+        history = _scan(cell, x, mask, start, *_named(parameters))[0]
+    else:  # one array in and out for all states: more would not pass through the torch backend
         history = ops.custom_gradient(with_gradient)(x, start, *parameters)
-    return [ops.transpose(state, (1, 0, 2)) for state in cell.split(history, cell.states)]
+    return [ops.transpose(history[i], (1, 0, 2)) for i in range(cell.states)]
 
 
 def _named(parameters):
@@ -141,7 +137,7 @@ def _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurr
 
 
 def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_bias):
-    """States [T, B, states * units] after every step, and the gates [T, B, units] of every step.
+    """States after every step and gates of every step, two tuples of [T, B, units].
 
     The input's product is not taken out of the scan: the kernel stays in the cache, all steps' products would not.
     """
@@ -152,44 +148,43 @@ def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_
         carry = _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias)
         return carry, carry  # the TensorFlow backend wants outputs of the carry's structure
 
-    states = tuple(cell.split(start, cell.states))
+    states = tuple(start[i] for i in range(cell.states))
     carry = (states, tuple(ops.zeros_like(states[0]) for _ in range(cell.gates)))
     _, (states, gates) = _scan_time(step, carry, x if mask is None else (x, mask))
-    return ops.concatenate(states, axis=-1), gates
+    return states, gates
 
 
 def _backward(cell, x, mask, start, history, gates, upstream, parameters):
     kernel, recurrent_kernel, *biases = parameters
-    before = ops.concatenate([start[None], history[:-1]], axis=0)
+    start = [start[i] for i in range(cell.states)]
+    before = tuple(ops.concatenate([s[None], h[:-1]], axis=0) for s, h in zip(start, history, strict=True))
+    upstream = tuple(upstream[i] for i in range(cell.states))
 
     def step(carry, inputs):
         upstream, gates, old, new, *mask = inputs
-        gradients = upstream + carry[0]
-        d_input, d_hidden, (d_old, *d_others) = cell.backward(
-            gates, cell.split(old, cell.states), cell.split(new, cell.states), cell.split(gradients, cell.states)
-        )
+        gradients = [u + g for u, g in zip(upstream, carry[0], strict=True)]
+        d_input, d_hidden, (d_old, *d_others) = cell.backward(gates, old, new, gradients)
         found = [d for d in (d_input, d_hidden) if d is not None]
         if mask:  # an invalid step passed its states on
             valid = mask[0][:, None]
             found = [ops.where(valid, d, ops.zeros_like(d)) for d in found]
-        d_old = ops.concatenate([d_old + ops.matmul(found[-1], ops.transpose(recurrent_kernel)), *d_others], axis=-1)
+        d_old = [d_old + ops.matmul(found[-1], ops.transpose(recurrent_kernel)), *d_others]
         if mask:
-            d_old = ops.where(valid, d_old, gradients)
-        carry = (d_old, *found)
+            d_old = [ops.where(valid, d, g) for d, g in zip(d_old, gradients, strict=True)]
+        carry = (tuple(d_old), *found)
         return carry, carry
 
     inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
-    like_input = ops.zeros((ops.shape(start)[0], kernel.shape[1]), dtype=start.dtype)
-    carry = (ops.zeros_like(start), *[like_input] * cell.gradients)
+    like_input = ops.zeros((ops.shape(start[0])[0], kernel.shape[1]), dtype=start[0].dtype)
+    carry = (tuple(ops.zeros_like(s) for s in start), *[like_input] * cell.gradients)
     (d_start, *_), (_, *found) = _scan_time(step, carry, inputs, reverse=True)
     d_input, d_hidden = found[0], found[-1]
-    hidden = before[..., : cell.units]
     d_biases = [ops.sum(d, axis=(0, 1)) for d in (d_input, d_hidden)][: len(biases)]
     return (
         ops.matmul(d_input, ops.transpose(kernel)),
-        d_start,
+        ops.stack(d_start),
         _outer(x, d_input),
-        _outer(hidden, d_hidden),
+        _outer(before[0], d_hidden),
         *d_biases,
     )
 

@@ -40,12 +40,21 @@ def check_receptive_field(s):
                 )
             if field is None:
                 continue
-            # An end that is infinite counts as reached where the end of the stretch is, from as far as possible.
-            far = outputs / 2
+            # An end that is infinite counts as reached near the end of the stretch, from as far as possible: a layer
+            # before this one may have dropped the very first steps.
+            far, near = outputs / 2, max(steps // 4, *map(abs, (0, 0, *finite_extent(field))))
             if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
                 candidates = True
-                seen_first |= bool(depends[u, 0]) and u >= far if math.isinf(first) else bool(depends[u, int(first)])
-                seen_last |= bool(depends[u, -1]) and u <= far if math.isinf(last) else bool(depends[u, int(last)])
+                seen_first |= (
+                    bool(depends[u, : near + 1].any()) and u >= far
+                    if math.isinf(first)
+                    else bool(depends[u, int(first)])
+                )
+                seen_last |= (
+                    bool(depends[u, -near - 1 :].any()) and u <= far
+                    if math.isinf(last)
+                    else bool(depends[u, int(last)])
+                )
         if candidates and not (seen_first and seen_last):
             end = field[0] if not seen_first else field[1]
             fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")
