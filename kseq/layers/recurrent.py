@@ -124,8 +124,6 @@ class _Recurrent(SequenceLayer):
 
     def call_step(self, x: Sequence, state, *, training=False, constants=None):
         time = x.values.shape[1]
-        if time == 0:
-            return Sequence(ops.zeros((ops.shape(x.values)[0], 0, self.units), dtype=self.compute_dtype), x.mask), state
         if time == 1:
             mask = None if x.mask is None else x.mask[:, 0]
             state = recurrence.one_step(self._cell, x.values[:, 0], mask, state, *self._matrices())

@@ -67,11 +67,6 @@ class WindowedLayer(SequenceLayer):
         return rules.output_mask(mask, self.padding, *self._window)
 
     def call_layer(self, x: Sequence, *, training=False, constants=None) -> Sequence:
-        time = x.values.shape[1]
-        if time is not None and self.output_length(time) == 0:
-            spec = self.output_spec(x.spec)
-            empty = Sequence(ops.zeros((ops.shape(x.values)[0], 0, *spec.shape), dtype=spec.dtype))
-            return empty if x.mask is None and not self.creates_mask else empty.with_mask()
         mask = x.with_mask().mask if self.creates_mask else x.mask
         left, right = rules.pad_amounts(self.padding, *self._window)
         filled = self._fill(x)
@@ -90,7 +85,7 @@ class WindowedLayer(SequenceLayer):
     def initial_state(self, batch_size, input_spec, constants=None):
         state, length = {}, self._buffer_length
         if length:
-            dtype = self.compute_dtype if "float" in input_spec.dtype else input_spec.dtype
+            dtype = self.compute_dtype if self._casts(input_spec.dtype) else input_spec.dtype
             shape = (batch_size, length, *input_spec.shape)
             state["values"] = ops.full(shape, self.pad_value(dtype), dtype=dtype)
         if self.needs_tap_mask and length:

@@ -148,7 +148,7 @@ class _Node:
     def call(self, sequences, **options):
         if isinstance(self.layer, adapters.Stepwise):
             return self.layer.call_many(*self._bind(sequences))
-        return self.layer.call_layer(self.layer._prepare(sequences[0]), **options)
+        return self.layer(sequences[0], **options)
 
     def step(self, sequences, state, **options):
         if isinstance(self.layer, adapters.Stepwise):

@@ -45,16 +45,9 @@ def check_receptive_field(s):
             far, near = outputs / 2, max(steps // 4, *map(abs, (0, 0, *finite_extent(field))))
             if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
                 candidates = True
-                seen_first |= (
-                    bool(depends[u, : near + 1].any()) and u >= far
-                    if math.isinf(first)
-                    else bool(depends[u, int(first)])
-                )
-                seen_last |= (
-                    bool(depends[u, -near - 1 :].any()) and u <= far
-                    if math.isinf(last)
-                    else bool(depends[u, int(last)])
-                )
+                early = depends[u, : near + 1].any() and u >= far if math.isinf(first) else depends[u, int(first)]
+                late = depends[u, -near - 1 :].any() and u <= far if math.isinf(last) else depends[u, int(last)]
+                seen_first, seen_last = seen_first or early, seen_last or late
         if candidates and not (seen_first and seen_last):
             end = field[0] if not seen_first else field[1]
             fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")

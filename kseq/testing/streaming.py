@@ -95,8 +95,8 @@ def check_latency(s):
     timing, spare = s.timing, []
     for time in range(max(1, s.time - s.block + 1), s.time + 1):
         outputs = s.layer.output_length(time)
-        if not outputs:
-            continue
+        if not outputs or s.output_steps(time) <= timing.output_latency:
+            continue  # a layer that drops steps has nothing to drop
         outputs += timing.output_latency
         blocks = -(-(time + timing.input_latency) // s.block)
         if s.output_steps(blocks * s.block) < outputs:
