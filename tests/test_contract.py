@@ -105,7 +105,7 @@ _LAYERS = st.one_of(
 
 @pytest.mark.slow
 @settings(
-    max_examples=15 if keras.backend.backend() == "jax" else 30,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

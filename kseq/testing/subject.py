@@ -53,7 +53,7 @@ class Subject:
         self.full = self.draw(self.input_shape)
         self.mask = draw_mask(self.rng, self.batch, self.time)
         self.values = Sequence(self.full, self.mask).mask_invalid().values
-        self.blocks = -(-(self.time + self.timing.input_latency) // self.block)
+        self.blocks = self.blocks_for(self.time)
         self.total = self.blocks + 6
         self.traces = collections.Counter()
         self.layer_mode = self.compile(lambda values, mask: self._both_doors(values, mask), "layer")
@@ -111,6 +111,17 @@ class Subject:
                 y = self.layer_mode(self.values, self.mask)[0]
             self._expected = to_numpy(y)
         return self._expected
+
+    def blocks_for(self, time):
+        """Blocks that a stream of `time` steps needs until its last output has come out.
+
+        More than the input latency gives where a layer had to drop more steps than there are: `streaming.check_latency`
+        sees to it that this is the only case.
+        """
+        outputs = self.timing.output_latency + self.layer.output_length(time)
+        return max(
+            -(-(time + self.timing.input_latency) // self.block), math.ceil(outputs / self.output_steps(self.block))
+        )
 
     def output_steps(self, steps):
         return int(steps * self.ratio)

@@ -163,7 +163,7 @@ def check_edges(s):
 
 def _same_as_streamed(s, name, x, y):
     """Layer mode of few steps equals a stream of them."""
-    blocks = -(-(x.values.shape[1] + s.timing.input_latency) // s.block)
+    blocks = s.blocks_for(x.values.shape[1])
     found, _ = s.stream(s.padded(x, blocks), s.partition(blocks))
     first = s.timing.output_latency
     found = found.slice_time(first, first + y.values.shape[1])
