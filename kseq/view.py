@@ -40,7 +40,7 @@ def summary(model, print_fn=None):
         TypeError: neither a kseq layer nor a sequential or functional Keras model.
 
     Example:
-        >>> import keras, kseq
+        >>> import kseq, keras
         >>> kseq.summary(keras.Sequential([keras.Input((None, 3)), kseq.GRU(2)]), print_fn=lambda text: None)
     """
     rows = summary_rows(model)

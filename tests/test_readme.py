@@ -1,8 +1,11 @@
 """The README is true: its code runs, and its tables and lists are those of the package."""
 
 import inspect
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +30,12 @@ def test_there_are_blocks():
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
 def test_block_runs(block):
     exec(compile(block, str(README), "exec"), {"__name__": "readme"})
+
+
+def test_the_first_block_runs_where_no_backend_was_chosen(tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | {"KERAS_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_layer_table_is_the_registry():

@@ -33,7 +33,7 @@ class Stream:
         TypeError: neither a kseq layer nor a Keras model.
 
     Example:
-        >>> import keras, kseq, numpy as np
+        >>> import kseq, keras, numpy as np
         >>> model = keras.Sequential([keras.Input((None, 3)), kseq.Conv1D(2, 3, padding="reverse_causal"), kseq.GRU(2)])
         >>> stream = kseq.Stream(model)
         >>> x = np.random.rand(10, 3).astype("float32")

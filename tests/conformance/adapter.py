@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
 import keras
 import numpy as np
 from keras import ops
 
-import kseq
 from kseq.streaming import transforms
 
 
