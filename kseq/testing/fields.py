@@ -42,7 +42,7 @@ def check_receptive_field(s):
                 continue
             # An end that is infinite counts as reached near the end of the stretch, from as far as possible: a layer
             # before this one may have dropped the very first steps.
-            far, near = outputs / 2, max(steps // 4, *map(abs, (0, 0, *finite_extent(field))))
+            far, near = outputs / 2, max(steps // 4, _dropped(s))
             if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
                 candidates = True
                 early = depends[u, : near + 1].any() and u >= far if math.isinf(first) else depends[u, int(first)]
@@ -55,13 +55,18 @@ def check_receptive_field(s):
             fail("S15", f"no output of phase {phase} has its field {field} within {steps} steps")
 
 
+def _dropped(s):
+    """A bound on the inputs at the start that no output depends on."""
+    return math.ceil(s.timing.output_latency / s.ratio)
+
+
 def _stretch(s, phases):
     """Steps enough for every phase to have its whole field inside."""
     ends = [0, *(end for field in phases for end in finite_extent(field))]
     period = math.ceil(len(phases) / s.ratio)
     steps = max(ends) - min(ends) + 2 * period + 2 * s.block + abs(s.layer.output_length(64) - math.ceil(64 * s.ratio))
     if any(math.isinf(end) for field in phases for end in field or ()):
-        steps = max(steps, 8)
+        steps = max(steps, 8) + 2 * _dropped(s)
     return max(int(steps), s.time)
 
 
