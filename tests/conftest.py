@@ -1,3 +1,11 @@
-"""Imports kseq before any test imports Keras: it chooses a backend where there is no choice."""
+"""Chooses the backend and the random numbers of every test."""
 
-import kseq  # noqa: F401
+import kseq  # noqa: F401, isort: skip - before Keras: it chooses a backend where there is no choice
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same weights and dropout in every run."""
+    keras.utils.set_random_seed(0)

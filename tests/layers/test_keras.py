@@ -109,8 +109,8 @@ def big_model():
 def test_a_model_trains_saves_and_loads(tmp_path):
     model = big_model()
     model.compile(keras.optimizers.Adam(0.01), "mse")
-    history = model.fit(X, np.ones((2, 4, 2)), epochs=3, verbose=0).history["loss"]
-    assert history[-1] < history[0]
+    history = model.fit(X, np.ones((2, 4, 2)), epochs=30, verbose=0).history["loss"]
+    assert min(history[-3:]) < 0.8 * history[0]
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(numpy(loaded(X)), numpy(model(X)))
