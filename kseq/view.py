@@ -143,8 +143,9 @@ def _layer_row(layer, spec, depth):
 
 
 def _stock_row(operation, depth):
-    obstacle = adapters.obstacle(operation)
-    row = _row(operation, depth, _first(operation.output).shape, obstacle=obstacle)
+    shape = _first(operation.output).shape
+    obstacle = adapters.obstacle(operation, len(shape))
+    row = _row(operation, depth, shape, obstacle=obstacle)
     if obstacle is None:
         row |= _timing(Timing()) | {"state_bytes": 0}
     return row

@@ -46,16 +46,15 @@ _STEPWISE_OPERATIONS = {
 # fmt: on
 
 
-def obstacle(operation) -> str | None:
-    """Why a stock layer or operation has no streaming meaning here, or `None`."""
+def obstacle(operation, rank) -> str | None:
+    """Why a stock layer or operation has no streaming meaning on values of this rank, or `None`."""
     if isinstance(operation, (*_MERGES, keras.layers.Masking)):
         return None
-    if isinstance(operation, keras.layers.Concatenate):
-        return None if operation.axis not in (0, 1) else "it joins batch or time; use axis=-1"
-    if isinstance(operation, _STEPWISE):
+    if isinstance(operation, (keras.layers.Concatenate, *_STEPWISE)):
         axis = getattr(operation, "axis", -1)
         axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-        return "its axis is batch or time; use a channel axis" if any(a in (0, 1) for a in axes) else None
+        mixed = any(a + rank < 2 if a < 0 else a < 2 for a in axes if a is not None)
+        return "its axis is batch or time; use a channel axis" if mixed else None
     if not isinstance(operation, keras.layers.Layer):
         if type(operation).__name__ in _STEPWISE_OPERATIONS:
             return None

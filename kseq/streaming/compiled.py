@@ -10,11 +10,11 @@ from ..sequence import Sequence
 
 
 def compile_step(layer, batch_size, spec):
-    """Return (step, initial_state): `step(values, mask, state)` on NumPy arrays, with an opaque state.
+    """A step `step(values, mask, state)` on NumPy arrays; `step.initial_state()` gives its first, opaque, state.
 
     `values` is [B, T, ...], `mask` bool [B, T] or `None`; the step returns (values, mask or `None`, state) with NumPy
     arrays. It is compiled at the first call of each chunk size, with and without a mask, over the weights that the
-    layer has now; the state given to a call must not be used again.
+    layer has now; the state given to a call must not be used again. `step.compilations` counts.
     """
     example = layer.initial_state(batch_size, spec)
 

@@ -212,7 +212,7 @@ def _read(model):
         if isinstance(operation, (SequenceLayer, keras.Model)):
             layer = as_layer(operation)
         else:
-            reason = adapters.obstacle(operation)
+            reason = adapters.obstacle(operation, len(tensor.shape))
             if reason:
                 reasons.append(f"{operation.name} ({type(operation).__name__}): {reason}")
             layer = adapters.Stepwise(operation)

@@ -87,12 +87,29 @@ def test_each_layer_that_cannot_stream_is_reported():
         kseq.Stream(same)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [keras.layers.Softmax(axis=-2), keras.layers.LayerNormalization(axis=[-2, -1]), keras.layers.Concatenate(axis=-2)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_axes_counted_from_the_end_may_not_reach_time(layer):
+    x = keras.Input((4, 2))
+    model = keras.Model(x, layer([x, x]) if isinstance(layer, keras.layers.Concatenate) else layer(x))
+    with pytest.raises(ValueError, match="its axis is batch or time"):
+        kseq.Stream(model)
+
+
+def test_axes_counted_from_the_end_may_be_channels():
+    x = keras.Input((None, 2, 3))
+    assert as_layer(keras.Model(x, keras.layers.Concatenate(axis=-2)([x, x]))).supports_step
+
+
 def test_unequal_ratios_are_refused():
     x = keras.Input((None, 2))
     half = kseq.Conv1D(2, 2, strides=2, name="half")(x)
     late = kseq.Conv1D(2, 3, padding="reverse_causal", name="late")(x)
     model = keras.Model(x, keras.layers.Concatenate(axis=1)([half, late]))
-    with pytest.raises(ValueError, match="it joins batch or time"):
+    with pytest.raises(ValueError, match="its axis is batch or time"):
         kseq.Stream(model)
     with pytest.raises(ValueError, match=r"equal ratios.*1/2 for branch 'half' and 1 for branch 'late'"):
         kseq.Parallel([kseq.Conv1D(2, 2, strides=2, name="half"), kseq.Conv1D(2, 3, name="late")])

@@ -1,0 +1,40 @@
+"""The `kseq` command: one module per subcommand, each with `add_parser` and what it runs."""
+
+import argparse
+import sys
+
+import kseq
+
+from . import demo
+
+_COMMANDS = (demo,)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Raises:
+        SystemExit: from `argparse`, after `--help` and `--version`, and with status 2 for wrong arguments.
+
+    Example:
+        >>> main([])  # doctest: +ELLIPSIS
+        usage: kseq ...
+        2
+    """
+    parser = argparse.ArgumentParser(prog="kseq", description="Train Keras models whole, stream them by blocks.")
+    parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    args = parser.parse_args(argv)
+    if "run" not in args:
+        parser.print_help()
+        return 2
+    try:
+        return args.run(args)
+    except OSError as error:
+        print(f"{args.prog}: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,31 @@
+"""`kseq demo`."""
+
+import json
+
+from .arguments import positive_int
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "demo",
+        help="train on real speech, save, load, and stream the same numbers",
+        description="Trains a small causal model on the Japanese Vowels data, saves it, loads it back, and streams "
+        "every test utterance frame by frame from the loaded model.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--out", metavar="DIR", help="where files go; by default a new temporary folder")
+    parser.add_argument("--epochs", type=positive_int, default=40, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(args) -> int:
+    from .. import demo  # on use: it loads the data set's reader
+
+    options = {"out": args.out, "epochs": args.epochs, "seed": args.seed}
+    if args.json:
+        results = demo.run(**options, report=lambda text: None, verbose=0)
+        print(json.dumps(results, allow_nan=False))
+    else:
+        demo.run(**options)
+    return 0
