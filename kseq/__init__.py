@@ -1,5 +1,8 @@
 """kseq: write an ordinary Keras model, train it on whole sequences, stream it block by block with the same numbers."""
 
+import importlib
+import typing
+
 from . import backend
 
 backend.choose()
@@ -34,11 +37,26 @@ from .ragged import flatten as flatten  # noqa: E402
 from .ragged import pad as pad  # noqa: E402
 from .ragged import unpad as unpad  # noqa: E402
 from .registry import register as register  # noqa: E402
+from .registry import register_factory as register_factory  # noqa: E402
 from .registry import registered_layers as registered_layers  # noqa: E402
 from .sequence import Sequence as Sequence  # noqa: E402
 from .sequence import SequenceSpec as SequenceSpec  # noqa: E402
 from .streaming import Stream as Stream  # noqa: E402
 from .timing import Timing as Timing  # noqa: E402
+from .version import __version__ as __version__  # noqa: E402
 from .view import summary as summary  # noqa: E402
 
-__version__ = "0.1.0"
+if typing.TYPE_CHECKING:
+    from . import spec as spec
+    from .spec import SpecError as SpecError
+    from .spec import dump_spec as dump_spec
+    from .spec import load_spec as load_spec
+
+
+def __getattr__(name):
+    # On use: it loads the YAML reader.
+    if name == "spec":
+        return importlib.import_module("kseq.spec")
+    if name in ("SpecError", "dump_spec", "load_spec"):
+        return getattr(importlib.import_module("kseq.spec"), name)
+    raise AttributeError(f"module 'kseq' has no attribute {name!r}")

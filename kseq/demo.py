@@ -47,7 +47,7 @@ def run(out=None, epochs: int = 40, seed: int = 0, report=print, verbose="auto")
         f"of {min(test.lengths)} to {max(test.lengths)} frames; backend {keras.backend.backend()}"
     )
 
-    model = build_model(train.values)
+    model = build_model(train.values, steps=epochs * -(-len(train_labels) // BATCH_SIZE))
     started = time.perf_counter()
     fit(model, train, train_labels, epochs, verbose)
     train_seconds = time.perf_counter() - started
@@ -84,39 +84,16 @@ def run(out=None, epochs: int = 40, seed: int = 0, report=print, verbose="auto")
     return results
 
 
-def build_model(frames) -> keras.Model:
-    """A causal convolution and a GRU that name the speaker at every frame; `frames` [N, 12] give the scale."""
-    values = keras.Input((None, frames.shape[-1]), name="values")
-    mask = keras.Input((None,), dtype="bool", name="mask")
-    scaled = keras.layers.Normalization(mean=frames.mean(0), variance=frames.var(0), name="scale")(values)
-    layers = kseq.Serial(
-        [
-            kseq.Conv1D(64, 3, padding="causal", activation="gelu", name="conv"),
-            kseq.Dropout(0.3),
-            kseq.Residual(
-                [kseq.Dropout(0.5), kseq.GRU(16, name="gru"), kseq.Dropout(0.5), kseq.Dense(64)], name="memory"
-            ),
-            kseq.Dense(64, activation="gelu", name="hidden"),
-            kseq.Dropout(0.3),
-            kseq.Dense(9, name="logits"),
-        ],
-        name="speaker",
-    )
-    outputs = layers(kseq.Sequence(scaled, mask))
-    # A list, and not a Sequence, as the inputs' structure: it is the same in a model that was loaded from a file.
-    return keras.Model([values, mask], outputs.values, name="japanese_vowels")
+def build_model(frames, steps) -> keras.Model:
+    """The shipped spec's model, which names the speaker at every frame; `frames` [N, 12] give the scale."""
+    scale = {"mean": frames.mean(0).tolist(), "variance": frames.var(0).tolist()}
+    return kseq.load_spec(kseq.spec.shipped()["japanese_vowels"], vars=scale | {"steps": steps})
 
 
 def fit(model, rows, labels, epochs, verbose):
     """Train with the utterance's label at every valid frame; padding has no weight in the loss."""
     values, mask = kseq.pad(rows)  # [B, T, 12], [B, T]
     targets = np.repeat(labels[:, None], values.shape[1], axis=1)  # [B, T]
-    steps = epochs * -(-len(labels) // BATCH_SIZE)
-    model.compile(
-        optimizer=keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(3e-3, steps), weight_decay=1e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
-        weighted_metrics=["accuracy"],
-    )
     model.fit(
         [values, mask],
         targets,

@@ -5,9 +5,11 @@ modes follow google/sequence-layers: `valid`, `same`, `causal`, `causal_valid`, 
 `reverse_causal_valid`, `semicausal`, `semicausal_full`, and an explicit pair `(left, right)`.
 """
 
+from typing import Literal, get_args
+
 from keras import ops
 
-MODES = (
+Mode = Literal[
     "valid",
     "same",
     "causal",
@@ -16,7 +18,9 @@ MODES = (
     "reverse_causal_valid",
     "semicausal",
     "semicausal_full",
-)
+]
+Padding = Mode | tuple[int, int]
+MODES = get_args(Mode)
 TRANSPOSE_MODES = ("valid", "same", "causal")
 _NOT_STREAMING = ("valid", "same", "semicausal_full")
 _WINDOWED_MASK = ("valid", "causal_valid", "reverse_causal_valid", "semicausal_full")

@@ -1,18 +1,37 @@
 """The one door through which layers become known: to Keras's saving, to specs, to the contract test."""
 
+import dataclasses
+
 import keras
 
 PACKAGE = "kseq"
 _LAYERS: dict[str, type] = {}
+_FACTORIES: dict[str, "Factory"] = {}
+_STOCK: dict[str, type] = {}
+_FORMER_NAMES: dict[str, str] = {}
+_FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
 
 
-def register(target=None, /):
+@dataclasses.dataclass(frozen=True)
+class Factory:
+    """A function that makes a layer of a typed configuration."""
+
+    configuration: type
+    build: object
+
+    def __call__(self, **arguments):
+        return self.build(self.configuration(**arguments))
+
+
+def register(target=None, /, *, former_names=(), former_arguments=None):
     """Register a layer class under its class name, or under a namespaced name of a third party.
 
-    The class becomes serialisable by Keras and is listed by `registered_layers`.
+    The class becomes serialisable by Keras, a type in specs, and is listed by `registered_layers`.
 
     Args:
         target: the class (when used bare), or a name `"namespace.ClassName"`.
+        former_names: names under which specs and saved models may still know the layer.
+        former_arguments: new name of a constructor's argument by each name that it had.
 
     Returns:
         The class, or a decorator.
@@ -22,31 +41,121 @@ def register(target=None, /):
 
     Example:
         >>> import kseq
-        >>> @kseq.register("acme.Twice")
+        >>> @kseq.register("acme.Twice", former_names=["acme.Double"])
         ... class Twice(kseq.SequenceLayer):
         ...     def call_step(self, x, state, *, training=False, constants=None):
         ...         return x.apply(lambda values: 2 * values), state
         >>> kseq.Serial([Twice(), kseq.Delay(1)]).timing.input_latency
         1
     """
-    if isinstance(target, str):
-        package, _, name = target.rpartition(".")
-        if not package or not name.isidentifier():
-            raise ValueError(f"a registered name must be 'namespace.ClassName'; received {target!r}")
-        return lambda cls: _register(cls, package, name)
-    return _register(target, PACKAGE, target.__name__)
+    if target is not None and not isinstance(target, str):
+        return _register(target, target.__name__, former_names, former_arguments)
+    if target is not None:
+        _check_namespaced(target)
+    return lambda cls: _register(cls, target or cls.__name__, former_names, former_arguments)
 
 
-def _register(cls, package, name):
-    key = name if package == PACKAGE else f"{package}.{name}"
-    known = _LAYERS.get(key)
-    # A module that is run again (a notebook cell, a reload) defines the same class anew.
-    if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"the name {key!r} is taken by {known.__module__}.{known.__qualname__}; received {cls!r}")
-    _LAYERS[key] = cls
-    return keras.saving.register_keras_serializable(package=package, name=name)(cls)
+def register_factory(configuration: type, name: str | None = None):
+    """Register a function that makes a layer of a dataclass, so that specs can name it.
+
+    In a spec the arguments are the dataclass's fields, checked against their types.
+
+    Args:
+        configuration: the dataclass.
+        name: `"namespace.ClassName"`; by default the first part of the configuration's module and its class name
+            without the ending "Config".
+
+    Returns:
+        A decorator of the function, which takes the configuration and returns a layer.
+
+    Raises:
+        TypeError: a configuration that is no dataclass.
+        ValueError: a name without a namespace, or one that is taken.
+
+    Example:
+        >>> import dataclasses, kseq
+        >>> @dataclasses.dataclass
+        ... class SmoothConfig:
+        ...     size: int = 3
+        >>> @kseq.register_factory(SmoothConfig, "acme.Smooth")
+        ... def smooth(config):
+        ...     return kseq.AveragePooling1D(config.size, strides=1)
+    """
+    if not (isinstance(configuration, type) and dataclasses.is_dataclass(configuration)):
+        raise TypeError(f"a configuration is a dataclass; received {configuration!r}")
+    name = name or f"{configuration.__module__.partition('.')[0]}.{configuration.__name__.removesuffix('Config')}"
+    _check_namespaced(name)
+    known = _FACTORIES.get(name)
+    _check_free(name, configuration, known.configuration if known else _LAYERS.get(name))
+
+    def decorate(build):
+        _FACTORIES[name] = Factory(configuration, build)
+        return build
+
+    return decorate
+
+
+def register_stock(classes):
+    """Make layers of Keras's own known to specs: those that have a streaming meaning."""
+    _STOCK.update({cls.__name__: cls for cls in classes})
 
 
 def registered_layers() -> dict[str, type]:
     """Every registered layer class by name."""
     return dict(_LAYERS)
+
+
+def registered_factories() -> dict[str, Factory]:
+    """Every registered factory by name."""
+    return dict(_FACTORIES)
+
+
+def stock_layers() -> dict[str, type]:
+    """Keras's own layers that have a streaming meaning, by class name."""
+    return dict(_STOCK)
+
+
+def current_name(name: str) -> str:
+    """The name of today of a layer that may have had another."""
+    return _FORMER_NAMES.get(name, name)
+
+
+def former_arguments(cls) -> dict[str, str]:
+    """New names of a layer's arguments by former names."""
+    return _FORMER_ARGUMENTS.get(cls, {})
+
+
+def registered_name(cls) -> str | None:
+    """The name under which a layer class is registered, or `None`."""
+    return next((name for name, known in _LAYERS.items() if known is cls), None)
+
+
+def _register(cls, name, former_names, former_arguments):
+    package, _, short = name.rpartition(".")
+    package = package or PACKAGE
+    key = short if package == PACKAGE else name
+    _check_free(key, cls, _LAYERS.get(key))
+    _LAYERS[key] = cls
+    _FORMER_ARGUMENTS[cls] = dict(former_arguments or {})
+    for former in former_names:
+        _FORMER_NAMES[former] = key
+        _serializable(cls, former)
+    # Last: Keras saves a class under the name that it was given last.
+    return _serializable(cls, f"{package}.{short}")
+
+
+def _serializable(cls, name):
+    package, _, short = name.rpartition(".")
+    return keras.saving.register_keras_serializable(package or PACKAGE, short)(cls)
+
+
+def _check_namespaced(name):
+    package, _, short = name.rpartition(".")
+    if not package or not short.isidentifier() or package == "keras":
+        raise ValueError(f"a registered name must be 'namespace.ClassName', and not Keras's; received {name!r}")
+
+
+def _check_free(name, cls, known):
+    # A module that is run again (a notebook cell, a reload) defines the same class anew.
+    if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(f"the name {name!r} is taken by {known.__module__}.{known.__qualname__}; received {cls!r}")

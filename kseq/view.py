@@ -102,7 +102,7 @@ def summary_rows(model) -> list[dict]:
 
 def _model_rows(model, depth):
     for operation in getattr(model, "operations", None) or model.layers:
-        if isinstance(operation, keras.layers.InputLayer):
+        if isinstance(operation, keras.layers.InputLayer) or adapters.joins_masks(operation, operation.input):
             continue
         if isinstance(operation, keras.Model):
             yield _model_row(operation, depth)

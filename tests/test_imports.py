@@ -30,19 +30,22 @@ MAY_IMPORT = {
     "ragged": GROUND,
     "sequence": GROUND,
     "registry": set(),
-    "layers": GROUND | {"registry"},
+    "signature": set(),
+    "version": set(),
+    "layers": GROUND | {"registry", "signature"},
     "streaming": GROUND | {"registry", "layers"},
     "deploy": GROUND | {"registry", "layers", "streaming"},
     "testing": GROUND | {"registry", "layers", "streaming"},
     "view": GROUND | {"registry", "layers", "streaming"},
-    "spec": {"registry"},
+    "timeline": GROUND | {"registry", "layers", "streaming"},
+    "spec": {"registry", "sequence", "signature", "version"},
     "data": {"ragged"},
     "datasets": {"ragged", "data"},
     "models": GROUND | {"registry", "layers", "streaming", "data"},
     "demo": ANYTHING,
     "cli": ANYTHING,
     # The public names: nothing that a user may never need.
-    "__init__": GROUND | {"backend", "layers", "registry", "streaming", "testing", "view"},
+    "__init__": GROUND | {"backend", "layers", "registry", "spec", "streaming", "testing", "version", "view"},
 }
 MAY_IMPORT_BACKENDS = {"streaming/compiled.py", "streaming/transforms.py", "deploy.py"}
 

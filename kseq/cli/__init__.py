@@ -5,9 +5,9 @@ import sys
 
 import kseq
 
-from . import demo
+from . import bench, demo, stream
 
-_COMMANDS = (demo,)
+_COMMANDS = (demo, stream, bench)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """Layers made of layers: Serial, Parallel, Residual and Repeat, each aligning latencies by itself."""
 
 import functools
+from collections.abc import Iterable
+from typing import Literal
 
 import keras
 from keras import ops
@@ -13,6 +15,9 @@ from .convolution import Conv1D, _whole
 from .delay import Delay
 from .dense import Dense
 from .recurrent import GRU
+
+Layers = SequenceLayer | Iterable[SequenceLayer]
+Combination = Literal["stack", "concat", "add", "mean", "product"]
 
 
 class _Combinator(SequenceLayer):
@@ -201,7 +206,7 @@ class Serial(_Chain):
         (1, 1)
     """
 
-    def __init__(self, layers=(), **kwargs):
+    def __init__(self, layers: Layers = (), **kwargs):
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self._chain(self.layers)
@@ -245,7 +250,7 @@ class Parallel(_Branches):
         ((1, 7, 7), 2)
     """
 
-    def __init__(self, layers=(), combination: str = "stack", **kwargs):
+    def __init__(self, layers: Layers = (), combination: Combination = "stack", **kwargs):
         super().__init__(**kwargs)
         if combination not in _COMBINATIONS:
             raise ValueError(f"`combination` must be one of {', '.join(_COMBINATIONS)}; received {combination!r}")
@@ -283,7 +288,7 @@ class Residual(_Branches):
         2
     """
 
-    def __init__(self, layers=(), shortcut_layers=(), **kwargs):
+    def __init__(self, layers: Layers = (), shortcut_layers: Layers = (), **kwargs):
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self.shortcut_layers = self._checked(shortcut_layers, "shortcut_layers")
@@ -319,7 +324,7 @@ class Repeat(_Chain):
         6
     """
 
-    def __init__(self, layers, num_repeats: int, **kwargs):
+    def __init__(self, layers: Layers, num_repeats: int, **kwargs):
         super().__init__(**kwargs)
         self.num_repeats = _whole("num_repeats", num_repeats)
         self.layers = self._checked(layers)

@@ -4,6 +4,9 @@ import inspect
 
 import keras
 
+from ..registry import former_arguments
+from ..signature import constructor_arguments
+
 
 class ConfigFromSignature:
     """Derives `get_config` and `from_config` from the signature of the constructor.
@@ -25,7 +28,8 @@ class ConfigFromSignature:
 
     @classmethod
     def from_config(cls, config):
-        names = _constructor_arguments(cls)
+        names, renamed = _constructor_arguments(cls), former_arguments(cls)
+        config = {renamed.get(k, k): v for k, v in config.items()}
         return super().from_config({k: _deserialize(v) if k in names else v for k, v in config.items()})
 
 
@@ -34,18 +38,5 @@ def _deserialize(value):
     return keras.saving.deserialize_keras_object(value) if isinstance(value, (dict, list, tuple)) else value
 
 
-def _constructor_arguments(cls) -> list[str]:
-    names = []
-    for parent in cls.__mro__:
-        if parent is ConfigFromSignature:
-            break
-        if "__init__" not in vars(parent):
-            continue
-        parameters = inspect.signature(parent.__init__).parameters.values()
-        kinds = [p.kind for p in parameters]
-        names += [
-            p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"
-        ]
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            break
-    return list(dict.fromkeys(names))
+def _constructor_arguments(cls):
+    return constructor_arguments(cls, until=(ConfigFromSignature,))

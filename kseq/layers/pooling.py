@@ -20,7 +20,7 @@ class _Pooling(WindowedLayer):
         self,
         pool_size: int = 2,
         strides: int | None = None,
-        padding: str | tuple[int, int] = "causal",
+        padding: rules.Padding = "causal",
         dilation_rate: int = 1,
         **kwargs,
     ):
@@ -102,7 +102,7 @@ class AveragePooling1D(_Pooling):
         self,
         pool_size: int = 2,
         strides: int | None = None,
-        padding: str | tuple[int, int] = "causal",
+        padding: rules.Padding = "causal",
         dilation_rate: int = 1,
         masked_average: bool = False,
         **kwargs,

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from ..layers.base import SequenceLayer
-from ..registry import registered_layers
+from ..registry import register_stock, registered_layers
 from ..sequence import Sequence
 
 _MERGES = (
@@ -36,6 +36,7 @@ _STEPWISE = (
     keras.layers.Softmax,
     keras.layers.UnitNormalization,
 )
+register_stock((*_MERGES, *_STEPWISE, keras.layers.Concatenate, keras.layers.Masking))
 # What `x + y`, `keras.ops.relu(x)` and the like put into a functional model; the classes themselves are private.
 # fmt: off
 _STEPWISE_OPERATIONS = {
@@ -61,6 +62,13 @@ def obstacle(operation, rank) -> str | None:
         return "this operation may mix time steps; put it into a kseq layer"
     twin = type(operation).__name__
     return f"it has no streaming form; use kseq.{twin}" if twin in registered_layers() else "it has no streaming form"
+
+
+def joins_masks(operation, tensors) -> bool:
+    """Whether an operation is the `and` of the masks of sequences whose values are merged."""
+    return type(operation).__name__ == "LogicalAnd" and all(
+        isinstance(x, keras.KerasTensor) and x.dtype == "bool" and len(x.shape) == 2 for x in tensors
+    )
 
 
 class Stepwise(SequenceLayer):

@@ -1,0 +1,365 @@
+"""Frames in and out of files and pipes, a block at a time."""
+
+import dataclasses
+import io
+import math
+import os
+import pathlib
+import struct
+import sys
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+FORMATS = ("auto", "npy", "wav", "raw")
+_MAGIC = {"npy": b"\x93NUMPY", "wav": b"RIFF"}
+_READ_BYTES = 1 << 20  # at once: memory follows what arrives, not what a header or an option says
+_MAX_HEADER_BYTES = 10_000  # as in NumPy
+# Tools that write to a pipe cannot know the length: ffmpeg writes -1, GStreamer 0, SoX and arecord just below 2**31.
+_UNKNOWN_WAV_BYTES = 0x7FFF0000
+_WAV_PCM, _WAV_EXTENSIBLE = 1, 0xFFFE
+
+
+class FramesError(ValueError):
+    """Frames that cannot be read, or do not fit the model; the text is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """How frames lie in the bytes that follow a header."""
+
+    name: str
+    dtype: np.dtype
+    frame_bytes: int
+    decode: Callable  # bytes of whole frames -> values [n, *channels] of the dtype
+    length: int | None = None  # frames in all, where the header says so
+
+
+class Frames:
+    """Frames of one input, read in order; `length` is how many there are in all, or `None` where that is not known."""
+
+    def __init__(self, file, layout, dtype):
+        if layout.dtype.kind not in "biuf" or not np.can_cast(layout.dtype, dtype, "same_kind"):
+            raise FramesError(
+                f"the model takes {dtype}, to which {layout.name} input cannot be cast; received {_shown(layout.dtype)}"
+            )
+        self._file, self._layout, self._dtype = file, layout, dtype
+        self._done, self.length = 0, layout.length
+
+    def read(self, count: int) -> np.ndarray:
+        """The next frames [count, *channels] in the model's dtype: fewer only at the end, and then none.
+
+        Raises:
+            FramesError: input that ends within a frame, or before the length that its header gave.
+        """
+        left = None if self.length is None else self.length - self._done
+        data = _read(self._file, (count if left is None else min(count, left)) * self._layout.frame_bytes)
+        frames, rest = divmod(len(data), self._layout.frame_bytes)
+        self._done += frames
+        if rest:
+            raise FramesError(
+                f"the {self._layout.name} input is truncated: it ends {rest} bytes into frame {self._done + 1}, "
+                f"which has {self._layout.frame_bytes} bytes"
+            )
+        if left is not None and frames < min(count, left):
+            raise FramesError(
+                f"the {self._layout.name} input is truncated: its header says {self.length} frames; "
+                f"received {self._done}"
+            )
+        return self._layout.decode(data).astype(self._dtype, copy=False)
+
+
+class _MappedFrames(Frames):
+    """Frames of a file whose frames do not lie one after the other: memory-mapped."""
+
+    def __init__(self, values, layout, dtype):
+        super().__init__(None, layout, dtype)
+        self._values = values
+
+    def read(self, count):
+        start, self._done = self._done, min(self._done + count, self.length)
+        return np.ascontiguousarray(self._values[start : self._done], self._dtype)
+
+
+def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False) -> Frames:
+    """Frames for a model's input from an open binary file or pipe.
+
+    Nothing beyond what is needed is waited for, so that a slow pipe gives its first frame when that is there.
+
+    Args:
+        file: binary file; `read` may return less than it is asked for.
+        spec: `SequenceSpec` of the model's input.
+        kind: one of `FORMATS`; "auto" tells NPY and WAV by the first bytes.
+        raw_if_unknown: whether what is neither NPY nor WAV is raw values in "auto".
+
+    Raises:
+        FramesError: a malformed header, or frames of another shape or dtype than the model takes.
+    """
+    dtype = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    shape = tuple(spec.shape)
+    if kind == "auto":
+        kind, head = _recognize(file)
+        if kind is None and not raw_if_unknown:
+            raise FramesError(f"the input must be NPY or WAV, or given with --format raw; it starts with {head!r}")
+        file = _Pushed(head, file)
+    if kind == "npy":
+        return _open_npy(file, shape, dtype)
+    if kind == "wav":
+        return Frames(file, _wav_layout(file, shape), dtype)
+    return Frames(file, _array_layout("raw", dtype.newbyteorder("<"), shape), dtype)
+
+
+def _recognize(file):
+    """The format by the fewest bytes that tell, or `None`, and those bytes."""
+    head = b""
+    while any(magic.startswith(head) for magic in _MAGIC.values()):
+        byte = _read(file, 1)
+        head += byte
+        for kind, magic in _MAGIC.items():
+            if head == magic:
+                return kind, head
+        if not byte:
+            break
+    return None, head
+
+
+class _Pushed:
+    """A file with bytes that were read from it put back in front."""
+
+    def __init__(self, head, file):
+        self._head, self.file = head, file
+
+    def read(self, size):
+        if self._head:
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        return self.file.read(size)
+
+
+def _read(file, size):
+    """As many bytes as asked for; fewer only at the end."""
+    data = bytearray()
+    while len(data) < size:
+        part = file.read(min(size - len(data), _READ_BYTES))
+        if part is None:
+            raise BlockingIOError("the input is a non-blocking file; one that blocks is needed")
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def _read_whole(file, size, what):
+    data = _read(file, size)
+    if len(data) < size:
+        raise FramesError(f"the input is truncated: {what} has {size} bytes; received {len(data)}")
+    return data
+
+
+def _array_layout(name, dtype, shape, length=None):
+    def decode(data):
+        return np.frombuffer(data, dtype).reshape(-1, *shape)
+
+    return _Layout(name, dtype, math.prod(shape) * dtype.itemsize, decode, length)
+
+
+def _open_npy(file, channels, dtype):
+    shape, fortran, wire, header_bytes = _npy_header(file)
+    if len(shape) == len(channels) + 2 and shape[0] == 1:
+        length, frame = shape[1], shape[2:]
+    else:
+        length, frame = (shape or (0,))[0], shape[1:]
+    if not shape or frame != channels:
+        wanted = ", ".join(map(str, ("T", *channels)))
+        raise FramesError(f"the model takes frames of an array [{wanted}] or [1, {wanted}]; received {_shown(shape)}")
+    layout = _array_layout("NPY", wire, channels, length)
+    if not fortran or len(shape) == 1:
+        return Frames(file, layout, dtype)
+    path = _regular_path(file)
+    if path is None:
+        raise FramesError(
+            f"an NPY array in Fortran order cannot be read frame by frame from a pipe; received shape {shape}: "
+            "give it as a file, or save np.ascontiguousarray of it"
+        )
+    values = np.zeros((0, *channels), dtype)  # where there is nothing to map
+    if length and wire.kind in "biuf":
+        size, wanted = os.path.getsize(path), header_bytes + length * layout.frame_bytes
+        if size < wanted:
+            raise FramesError(f"the NPY input is truncated: by its header it has {wanted} bytes; received {size}")
+        values = np.memmap(path, wire, "r", header_bytes, shape, "F")
+        values = values if len(shape) == len(channels) + 1 else values[0]
+    return _MappedFrames(values, layout, dtype)
+
+
+def _npy_header(file):
+    """Shape, whether the order is Fortran's, dtype, and where the data starts."""
+    start = _read_whole(file, 8, "the start of an NPY header")
+    if start[:6] != _MAGIC["npy"] or start[6] not in (1, 2, 3) or start[7]:
+        raise FramesError(
+            f"an NPY input must start with {_MAGIC['npy']!r} and version 1.0, 2.0 or 3.0; received {start!r}"
+        )
+    length_bytes = _read_whole(file, 2 if start[6] == 1 else 4, "the length of an NPY header")
+    size = int.from_bytes(length_bytes, "little")
+    if size > _MAX_HEADER_BYTES:
+        raise FramesError(f"an NPY header must have at most {_MAX_HEADER_BYTES} bytes; received {size}")
+    text = _read_whole(file, size, "the NPY header")
+    read = np.lib.format.read_array_header_1_0 if start[6] == 1 else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the literals in the header, and that Python 2 wrote it
+            shape, fortran, dtype = read(io.BytesIO(length_bytes + text))
+    except Exception as error:  # it is parsed as Python, which fails on malformed text in many ways
+        raise FramesError(f"malformed NPY header: {type(error).__name__}: {_shown(error)}") from error
+    if not all(0 <= size < 1 << 63 for size in shape):
+        raise FramesError("malformed NPY header: an axis must have from 0 to 2**63 - 1 steps; one has not")
+    return shape, fortran, dtype, 8 + len(length_bytes) + size
+
+
+def _shown(value):
+    """What a file says, as one short line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _regular_path(file):
+    """The path of a file on disk that was opened by name, or `None`."""
+    file = file.file if isinstance(file, _Pushed) else file
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) and os.path.isfile(name) else None
+
+
+def _wav_layout(file, channels):
+    # Not the `wave` module: it refuses the RIFF length 0 of streaming tools and, before Python 3.12, the extensible
+    # header in which most tools write 24 and 32 bits.
+    start = _read_whole(file, 12, "the start of a WAV header")
+    if start[:4] != b"RIFF" or start[8:] != b"WAVE":
+        raise FramesError(f"a WAV input must start with RIFF, a length and WAVE; received {start!r}")
+    form = None
+    while True:
+        name, size = struct.unpack("<4sI", _read_whole(file, 8, "the head of a WAV chunk"))
+        if name == b"data":
+            break
+        if name == b"fmt ":
+            form = _read_whole(file, min(size, 40), "the format chunk of WAV")
+            size -= len(form)
+        _skip(file, size + size % 2)
+    if form is None or len(form) < 16:
+        raise FramesError(
+            f"a WAV input must have a format chunk of at least 16 bytes before its data; received {form!r}"
+        )
+    tag, count, _, _, _, bits = struct.unpack_from("<HHIIHH", form)
+    if tag == _WAV_EXTENSIBLE and len(form) == 40:
+        (tag,) = struct.unpack_from("<H", form, 24)
+    width = -(-bits // 8)
+    if tag != _WAV_PCM or width not in (1, 2, 3, 4):
+        raise FramesError(
+            f"a WAV input must be PCM (format 1) of 8, 16, 24 or 32 bits; received format {tag} of {bits}"
+        )
+    if channels != (count,):
+        raise FramesError(f"the model takes frames of shape {channels}; received WAV of shape ({count},)")
+    length, rest = None, 0
+    if 0 < size < _UNKNOWN_WAV_BYTES:
+        length, rest = divmod(size, width * count)
+    if rest:
+        raise FramesError(f"the data of a WAV input must be whole frames of {width * count} bytes; received {size}")
+    return _Layout("WAV", np.dtype("float32"), width * count, lambda data: _pcm(data, width, count), length)
+
+
+def _skip(file, size):
+    while size:
+        part = _read(file, min(size, _READ_BYTES))
+        if not part:
+            raise FramesError(f"the input is truncated: {size} bytes of a WAV chunk are missing")
+        size -= len(part)
+
+
+def _pcm(data, width, channels):
+    """Samples as float32 from -1 to 1, [n, channels]."""
+    if width == 1:
+        values = np.frombuffer(data, "u1").astype("float32") - 128
+    elif width == 3:
+        # As the upper bytes of 32 bits, where the sign is in its place.
+        wide = np.zeros((len(data) // 3, 4), "u1")
+        wide[:, 1:] = np.frombuffer(data, "u1").reshape(-1, 3)
+        values, width = wide.view("<i4").astype("float32"), 4
+    else:
+        values = np.frombuffer(data, f"<i{width}").astype("float32")
+    return (values * np.float32(2.0 ** (1 - 8 * width))).reshape(-1, channels)
+
+
+class RawWriter:
+    """Writes values little-endian to a file as they come; `length` counts them along the first axis."""
+
+    def __init__(self, file):
+        self._file, self.length = file, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def write(self, values):
+        self._file.write(_little(values).tobytes())
+        self._file.flush()
+        self.length += len(values)
+
+
+class NpyWriter:
+    """Writes an NPY file as values come; the file appears under its name, whole, when the `with` block ends well.
+
+    Raises:
+        FramesError: a name that does not end in `.npy`, or of something other than a file.
+        OSError: a folder or disk that cannot be written.
+    """
+
+    def __init__(self, path):
+        path = pathlib.Path(os.path.realpath(path))
+        if path.suffix != ".npy":
+            raise FramesError(
+                f"the output must be a file .npy, or - for raw values to standard output; received {path}"
+            )
+        if path.exists() and not path.is_file():  # a rename would replace a device or a pipe
+            raise FramesError(f"the output must be a file that can be replaced; received {path}, which is none")
+        self._path, self.length, self._shape = path, 0, None
+
+    def __enter__(self):
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        self._file = self._temporary.open("xb")
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.seek(0)
+                    self._write_header()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, values):
+        values = _little(values)
+        if self._shape is None:
+            self._shape, self._dtype = values.shape[1:], values.dtype
+            self._write_header()
+        self.length += len(values)
+        self._file.write(values.tobytes())
+
+    def _write_header(self):
+        """The header, of one size for every length: NumPy leaves room for the first axis to grow."""
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.length, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def open_writer(output):
+    """The writer for `-` or a path; a context manager with `write(values)`."""
+    return RawWriter(sys.stdout.buffer) if output == "-" else NpyWriter(output)
+
+
+def _little(values):
+    if values.dtype.kind == "V":  # bfloat16, for which NPY has no name
+        values = values.astype("float32")
+    return values.astype(values.dtype.newbyteorder("<"), copy=False)

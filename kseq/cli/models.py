@@ -1,0 +1,99 @@
+"""Models that commands are given: saved by Keras, or written as a spec."""
+
+import argparse
+import pathlib
+
+import keras
+import yaml
+
+import kseq
+
+_SAVED, _SPECS = ".keras", (".yaml", ".yml", ".json")
+
+
+class ModelError(ValueError):
+    """A file that gives no model, or a model that does not do what is asked."""
+
+
+def load(path, variables=None):
+    """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`) with its variables.
+
+    Raises:
+        OSError: a file that cannot be opened.
+        ModelError: another kind of file, a file that gives no model, or variables for what is not a spec.
+    """
+    path = pathlib.Path(path)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if path.suffix in _SPECS:
+        return _load_spec(path, variables)
+    if path.suffix != _SAVED:
+        wanted = ", ".join((_SAVED, *_SPECS))
+        raise ModelError(f"{path}: a model is a file of the kinds {wanted}; received {path.suffix or 'no suffix'}")
+    if variables:
+        raise ModelError(f"{path}: variables are for specs ({', '.join(_SPECS)}); received {', '.join(variables)}")
+    if start != b"PK\3\4":
+        raise ModelError(f"{path}: not a Keras file, which is a zip archive; it starts with {start!r}")
+    try:
+        return keras.models.load_model(path, compile=False)  # the optimizer and the losses are of no use here
+    except Exception as error:  # Keras, zipfile, json and h5py each raise their own on what they cannot read
+        raise ModelError(f"{path}: cannot be loaded: {type(error).__name__}: {_line(error)}") from error
+
+
+def load_trained(path):
+    """The model of a `.keras` file: a spec is refused, for it has no trained weights.
+
+    Raises:
+        OSError: a file that cannot be opened.
+        ModelError: as for `load`, and a spec.
+    """
+    if pathlib.Path(path).suffix in _SPECS:
+        raise ModelError(
+            f"{path}: a spec has no trained weights; give the file of a model that was built from it, trained, "
+            f"and saved by `model.save('....{_SAVED[1:]}')`"
+        )
+    return load(path)
+
+
+def open_stream(model, batch_size=1) -> kseq.Stream:
+    """A stream of a model.
+
+    Raises:
+        ModelError: a model that cannot stream, with the reasons, or whose channels are not all known.
+    """
+    try:
+        stream = kseq.Stream(model, batch_size)
+    except (TypeError, ValueError) as error:
+        raise ModelError(_line(error)) from error
+    if not all(stream.spec.shape):  # None or 0
+        raise ModelError(f"{model.name} cannot stream: its input must have known channels; it has {stream.spec.shape}")
+    return stream
+
+
+def variable(text) -> tuple:
+    """NAME=VALUE with the value read as YAML, or an error that argparse prints."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE; received {text!r}")
+    try:
+        value = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"the value must be YAML; received {text!r}") from None
+    if not isinstance(value, str | int | float | None):
+        raise argparse.ArgumentTypeError(f"the value must be a number, text, true, false or null; received {text!r}")
+    return name, value
+
+
+def _load_spec(path, variables):
+    from .. import spec
+
+    try:
+        return spec.load_spec(path, variables or {})
+    except (TypeError, ValueError) as error:
+        raise ModelError(error) from error  # a spec's problems have a few lines each, with the place
+
+
+def _line(error):
+    """One line of an error: Keras words its own over many, some with the whole configuration."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:500]}..."

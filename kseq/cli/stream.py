@@ -1,0 +1,126 @@
+"""`kseq stream`."""
+
+import collections
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+
+from .arguments import positive_int
+from .frames import FORMATS, FramesError, open_frames, open_writer
+from .models import ModelError, load_trained, open_stream
+
+# The latest pushes, of which the median is told: a stream may never end.
+_TIMED_PUSHES = 10_000
+# As a shell tells SIGINT and SIGPIPE.
+_INTERRUPTED, _PIPE_CLOSED = 130, 141
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "stream",
+        help="stream a saved model over frames from a file or a pipe, as they arrive",
+        description="Streams a saved model over frames and writes each output as soon as it is ready.",
+    )
+    parser.add_argument("model", metavar="MODEL.keras", help="a trained model, as `model.save` writes it")
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="FILE|-",
+        help="NPY array [T, ...] or [1, T, ...], or PCM WAV (as float32 from -1 to 1, [T, channels]); - is standard "
+        "input, where what is neither is raw little-endian values of the model's input dtype",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE.npy|-",
+        help="NPY array [U, ...], there when all is done; - is raw little-endian values to standard output, at once",
+    )
+    parser.add_argument("--block", type=positive_int, metavar="N", help="frames at a time; default: the model's block")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input; default: by its first bytes")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object at the end (to standard error with --output -)"
+    )
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(args) -> int:
+    try:
+        results = _stream(args)
+        if args.json:
+            out = sys.stderr if args.output == "-" else sys.stdout
+            print(json.dumps(results, allow_nan=False), file=out, flush=True)
+        return 0
+    except (FramesError, ModelError) as error:
+        print(f"{args.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has enough. Python would complain on exit, when it flushes what is left.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return _PIPE_CLOSED
+
+
+def _stream(args):
+    """Stream all of the input and return what `--json` prints."""
+    import keras
+
+    with _open_input(args.input) as file, open_writer(args.output) as writer:
+        stream = open_stream(load_trained(args.model))
+        frames = open_frames(file, stream.spec, args.format, raw_if_unknown=args.input == "-")
+        block = args.block or stream.timing.block_size
+        seconds, done = collections.deque(maxlen=_TIMED_PUSHES), 0
+        started = time.perf_counter()
+        with _progress(frames.length) as advance:
+            while True:
+                chunk = frames.read(block)
+                before = time.perf_counter()
+                outputs = stream.push(chunk)
+                if len(chunk):
+                    seconds.append(time.perf_counter() - before)
+                    done += len(chunk)
+                    advance(done, seconds[-1])
+                writer.write(outputs)
+                if len(chunk) < block:
+                    break
+            writer.write(stream.flush())
+    return {
+        "frames": done,
+        "outputs": writer.length,
+        "block": block,
+        "step_us": statistics.median(seconds) * 1e6 if seconds else None,
+        "seconds": time.perf_counter() - started,
+        "latency": {
+            "input_latency": stream.timing.input_latency,
+            "output_latency": stream.timing.output_latency,
+        },
+        "backend": keras.backend.backend(),
+        "output": args.output,
+    }
+
+
+def _open_input(name):
+    if name != "-":
+        return open(name, "rb")
+    if sys.stdin is None:
+        raise FramesError("the input is standard input, which is closed")
+    return contextlib.nullcontext(sys.stdin.buffer)
+
+
+@contextlib.contextmanager
+def _progress(total):
+    """A function of (frames done, seconds of the last step) that shows both on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, seconds: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = MofNCompleteColumn(), TextColumn("frames"), BarColumn(), TextColumn("{task.fields[step]}")
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total, step="")
+        yield lambda done, seconds: progress.update(task, completed=done, step=f"{seconds * 1e6:.0f} us a step")

@@ -1,0 +1,36 @@
+"""The named arguments of a constructor, its parents' included where it passes `**kwargs` on to them."""
+
+import functools
+import inspect
+import typing
+
+
+@functools.cache
+def constructor_arguments(cls, until=()) -> dict[str, inspect.Parameter]:
+    """Named parameters of `cls(...)`, in order, with type hints resolved.
+
+    Args:
+        cls: any class.
+        until: parents at which to stop, their own arguments left out.
+    """
+    found = {}
+    for parent in cls.__mro__:
+        if parent in until:
+            break
+        if "__init__" not in vars(parent):
+            continue
+        parameters = inspect.signature(parent.__init__).parameters.values()
+        hints = _hints(parent.__init__)
+        for p in parameters:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
+                found.setdefault(p.name, p.replace(annotation=hints.get(p.name, p.annotation)))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def _hints(function) -> dict:
+    try:
+        return typing.get_type_hints(function)
+    except NameError:  # a name that only type checkers import
+        return {}

@@ -1,0 +1,177 @@
+"""A plan to a Keras model."""
+
+import contextlib
+import functools
+import math
+import re
+
+import keras
+from keras import ops
+
+from ..sequence import Sequence
+from .errors import SpecError, shorten
+from .names import Names
+from .node import _RAISE
+from .plan import LayerPlan, Plan, SpecPlan
+
+# Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
+_FAILED = object()
+
+
+def build(plan: SpecPlan, problems, limits) -> keras.Model:
+    """The model of a plan.
+
+    Raises:
+        SpecError: what constructors, `build` and `compile` refuse, each with its place.
+    """
+    names = Names(_explicit_names(plan))
+    inputs, values = {}, {}
+    for given in plan.inputs:
+        inputs |= _inputs(given, names, problems)
+        values[given.id] = _value(given, inputs)
+    layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
+    problems.check()
+    budget = _Budget(limits.parameters)
+    made = {}
+    for call, layer in zip(plan.calls, layers, strict=True):
+        layer = made[call.id] = made[call.share] if layer is None else layer
+        with _reporting(problems, call.node, _path(call)), budget.counting(layer):
+            values[call.id] = _call(layer, [values[name] for name in call.inputs])
+        problems.check()
+    with _reporting(problems, plan.node, ""):
+        outputs = [_values(values[name]) for name in plan.outputs]
+        given = list(inputs.values())
+        model = keras.Model(
+            given if len(given) > 1 else given[0], outputs if len(outputs) > 1 else outputs[0], name=plan.name
+        )
+    problems.check()
+    if plan.compile is not None:
+        with _reporting(problems, plan.node, "compile"):
+            options = {k: _resolve(v, names, problems) for k, v in plan.compile.items()}
+            problems.check()
+            model.compile(**options)
+        problems.check()
+    return model
+
+
+def _explicit_names(plan):
+    def of_layer(layer):
+        yield layer.arguments.get("name")
+        for value in layer.arguments.values():
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, LayerPlan):
+                    yield from of_layer(child)
+
+    for given in plan.inputs:
+        yield given.name
+    for call in plan.calls:
+        if call.layer is not None:
+            yield from of_layer(call.layer)
+
+
+def _inputs(given, names, problems):
+    """Keras's inputs of one input of the spec: its values, and its mask where it has one."""
+    name = given.name or names.take("input_layer")
+    found = {}
+    with _reporting(problems, None, given.id):
+        found[given.id] = keras.Input(given.shape, dtype=given.dtype, name=name)
+        if given.mask:
+            mask = given.mask if isinstance(given.mask, str) else f"{name}_mask"
+            found[given.id, "mask"] = keras.Input(given.shape[:1], dtype="bool", name=mask)
+    problems.check()
+    return found
+
+
+def _value(given, inputs):
+    mask = inputs.get((given.id, "mask"))
+    return inputs[given.id] if mask is None else Sequence(inputs[given.id], mask)
+
+
+def _make(plan, names, problems):
+    """The object of a plan, and of the plans among its arguments first."""
+    arguments = {k: _resolve(v, names, problems) for k, v in plan.arguments.items()}
+    if any(part is _FAILED for v in arguments.values() for part in (v if isinstance(v, list) else [v])):
+        return _FAILED
+    if isinstance(plan, LayerPlan) and plan.label and arguments.get("name") is None:
+        arguments["name"] = names.take(plan.label)
+    with _reporting(problems, plan.node, plan.path, plan.places):
+        made = plan.make(**arguments)
+        if isinstance(plan, LayerPlan) and not isinstance(made, keras.layers.Layer):
+            raise TypeError(f"must give a Keras layer; received {made!r}")
+        return made
+    return _FAILED
+
+
+def _resolve(value, names, problems):
+    if isinstance(value, list):
+        return [_resolve(item, names, problems) for item in value]
+    return _make(value, names, problems) if isinstance(value, Plan) else value
+
+
+def _call(layer, given):
+    """The output of a layer of one input or several, which are tensors or sequences."""
+    if hasattr(layer, "step"):
+        if len(given) > 1:
+            raise ValueError(f"{type(layer).__name__} takes one input; received {len(given)}")
+        return layer(given[0])
+    masks = [x.mask for x in given if isinstance(x, Sequence)]
+    values = [_values(x) for x in given]
+    y = layer(values if len(values) > 1 else values[0])
+    return Sequence(y, functools.reduce(ops.logical_and, dict.fromkeys(masks))) if masks else y
+
+
+def _values(x):
+    return x.values if isinstance(x, Sequence) else x
+
+
+def _path(call):
+    return call.path if call.layer is None else call.layer.path
+
+
+@contextlib.contextmanager
+def _reporting(problems, node, path, places=None):
+    """Turns what a layer raises into a problem at its place, or at that of the argument that the message names."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except Exception as error:  # layers of third parties may raise anything
+        message = shorten(str(error).strip().partition("\n")[0]) or type(error).__name__
+        for name in re.findall(r"`(\w+)`", message):
+            if places and name in places:
+                node, path = places[name], f"{path}.{name}"
+                break
+        problems.add(message, node, path)
+
+
+class _Budget:
+    """Counts weights before they are allocated."""
+
+    def __init__(self, limit):
+        self.limit, self.left = limit, limit
+
+    @contextlib.contextmanager
+    def counting(self, layer):
+        layers = list(_with_sublayers(layer))
+        for part in layers:
+            part.add_weight = self._counted(part.add_weight)
+        try:
+            yield
+        finally:
+            for part in layers:
+                del part.add_weight
+
+    def _counted(self, add_weight):
+        def counted(shape=None, *args, **kwargs):
+            self.left -= math.prod(shape or ())
+            if self.left < 0:
+                raise ValueError(f"more than {self.limit} parameters; {_RAISE} `parameters`")
+            return add_weight(shape, *args, **kwargs)
+
+        return counted
+
+
+def _with_sublayers(layer):
+    yield layer
+    for child in getattr(layer, "sublayers", ()):
+        yield from _with_sublayers(child)

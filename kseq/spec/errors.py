@@ -1,0 +1,136 @@
+"""`SpecError`: everything that is wrong with a spec, each with its place."""
+
+import dataclasses
+import difflib
+
+_SHOWN_ERRORS = 50
+_SHOWN_TEXT = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a spec.
+
+    Attributes:
+        message: what is wrong.
+        path: where in the spec, as in `layers[1].Repeat.layers[0].Dense`; empty for the file as a whole.
+        hint: what to do about it, or `None`.
+        source: the file's name, `<text>` or `<mapping>`.
+        line, column: the place in the text, from 1; `None` in a mapping.
+        text: that line.
+    """
+
+    message: str
+    path: str = ""
+    hint: str | None = None
+    source: str = "<text>"
+    line: int | None = None
+    column: int | None = None
+    text: str | None = None
+
+    def __str__(self):
+        place = self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
+        head = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        if self.text is None:
+            return f"{head}; {self.hint}" if self.hint else head
+        number, (text, caret) = str(self.line), _excerpt(self.text, self.column - 1)
+        margin = " " * len(number)
+        return f"{head}\n {number} | {text}\n {margin} | {' ' * caret}^{f' {self.hint}' if self.hint else ''}"
+
+
+class SpecError(ValueError):
+    """A spec that cannot become a model; the message lists all that is wrong with it.
+
+    Attributes:
+        problems: the list of `Problem`, in the order of the text.
+
+    Example:
+        >>> import kseq
+        >>> try:
+        ...     kseq.load_spec({"kseq": 1, "input": {"shape": [None, 8]}, "layers": [{"Dense": {"unit": 2}}]})
+        ... except kseq.SpecError as error:
+        ...     print(error.problems[0].hint)
+        did you mean `units`?
+    """
+
+    def __init__(self, problems):
+        self.problems = list(problems)
+        shown = [str(problem) for problem in self.problems[:_SHOWN_ERRORS]]
+        if len(self.problems) > _SHOWN_ERRORS:
+            shown.append(f"and {len(self.problems) - _SHOWN_ERRORS} more")
+        super().__init__("\n".join(shown))
+
+    def __reduce__(self):
+        return type(self), (self.problems,)
+
+
+class Collector:
+    """Gathers problems of one spec; the same one twice (a block used again) counts once."""
+
+    def __init__(self, source):
+        self.source = source
+        self._found = {}
+
+    def add(self, message, node=None, path="", hint=None):
+        line = getattr(node, "line", None)
+        text = None if line is None else self.source.line(line)
+        column = None if line is None else node.column
+        problem = Problem(message, path, hint, self.source.name, line, column, text)
+        place = (line, column) if line is not None else path
+        self._found.setdefault((place, message), problem)
+
+    def stop(self, *args, **kwargs):
+        """Add a problem after which reading on makes no sense."""
+        self.add(*args, **kwargs)
+        self.check()
+
+    def check(self):
+        """Raise what was gathered, if anything was.
+
+        Raises:
+            SpecError: something was.
+        """
+        if self._found:
+            problems = self._found.values()
+            raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.column or 0)))
+
+
+def did_you_mean(name, known) -> str | None:
+    """A hint with the known name nearest to `name`, or `None` if none is near."""
+    known = list(known)
+    tail = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
+    if len(name) > _SHOWN_TEXT:
+        return None
+    if name.lower() in tail:
+        return f"did you mean `{tail[name.lower()]}`?"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else None
+
+
+def shown(value) -> str:
+    """A value of a spec as an error message shows it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case str():
+            return repr(shorten(value))
+    return str(value)
+
+
+def shorten(text) -> str:
+    """Text that fits into a message and into any terminal: no control characters, not too long."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
+
+
+def _excerpt(text, column):
+    """The part of a line around a column, and the column within it."""
+    start = max(column - _SHOWN_TEXT // 2, 0) if len(text) > _SHOWN_TEXT else 0
+    before, after = shorten(text[start:column]), shorten(text[column : start + _SHOWN_TEXT])
+    return before + after, len(before)

@@ -1,0 +1,49 @@
+"""`load_spec`: a spec to a Keras model."""
+
+import keras
+
+from .build import build
+from .check import check
+from .errors import Collector
+from .node import DEFAULT_LIMITS, Limits, Source, from_python
+from .reader import read
+
+
+def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+    """The Keras model that a spec describes, built, with new weights, and compiled where the spec says how.
+
+    Nothing in a spec names a module, a file or code: types are those that are registered, Keras's own that stream, and
+    installed plugins of exactly the name in the spec.
+
+    Args:
+        spec: a path, YAML or JSON text (str or bytes), or a mapping. A str is text where it has a line break or a `: `.
+        vars: values that replace those of the spec's `vars`, by name.
+        limits: how large the text and the model may be.
+
+    Returns:
+        A functional `keras.Model`. An input with a mask is two inputs, values and mask, in this order.
+
+    Raises:
+        SpecError: all that is wrong with the spec, each with its place and a hint.
+        TypeError: a spec that is none of these.
+
+    Example:
+        >>> import kseq
+        >>> model = kseq.load_spec('''
+        ... kseq: 1
+        ... vars: {d: 8}
+        ... input: {shape: [null, 4]}
+        ... layers:
+        ...   - Conv1D: {filters: $d, kernel_size: 3}
+        ...   - Dense: {units: 2}
+        ... ''', vars={"d": 16})
+        >>> model.count_params()
+        242
+    """
+    tree, problems = read(spec, limits)
+    variables = None
+    if vars is not None:
+        given = Collector(Source("<vars>"))
+        variables = from_python(vars, given, limits)
+        given.check()
+    return build(check(tree, problems, limits, variables), problems, limits)

@@ -1,0 +1,150 @@
+"""The positioned tree that YAML, JSON and Python mappings are read into."""
+
+import bisect
+import dataclasses
+import math
+import numbers
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How large a spec, and the model that it describes, may be.
+
+    Attributes:
+        bytes: of the text.
+        nodes: values in the text, and again in all that blocks and variables expand to.
+        depth: of values within values, and of layers within layers times four.
+        repeats: of one `num_repeats`.
+        layers: in the model, repeats counted.
+        parameters: weights of the model, counted before they are allocated.
+
+    Example:
+        >>> import kseq
+        >>> limits = kseq.spec.Limits(parameters=10**9)
+    """
+
+    bytes: int = 1_000_000
+    nodes: int = 20_000
+    depth: int = 64
+    repeats: int = 1_000
+    layers: int = 2_000
+    parameters: int = 250_000_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """A value with its place.
+
+    Attributes:
+        value: `None`, a bool, int, float or str; a list of nodes; or a dict of nodes by key.
+        line, column: of the first character, from 1; `None` where there is no text.
+        keys: of a mapping: a node for each key.
+    """
+
+    value: Any
+    line: int | None = None
+    column: int | None = None
+    keys: dict[str, "Node"] = dataclasses.field(default_factory=dict)
+
+    def plain(self):
+        """The value without places."""
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        if isinstance(self.value, dict):
+            return {key: item.plain() for key, item in self.value.items()}
+        return self.value
+
+
+class Source:
+    """Where a spec came from: its name and its lines."""
+
+    def __init__(self, name, text=""):
+        self.name, self.text = name, text
+        self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
+
+    def line(self, number) -> str:
+        """The text of a line, numbered from 1, without its end."""
+        return _LINE_END.split(self.text[self._starts[number - 1] :], maxsplit=1)[0]
+
+    def place(self, offset) -> tuple[int, int]:
+        """Line and column, from 1, of a character of the text."""
+        line = bisect.bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+def from_python(value, problems, limits) -> Node:
+    """A tree of a Python mapping's values, which have no place."""
+    count = 0
+
+    def convert(value, path, depth):
+        nonlocal count
+        count += 1
+        if count > limits.nodes:
+            problems.stop(f"more than {limits.nodes} values; {_RAISE} `nodes`")
+        if depth > limits.depth:
+            problems.stop(f"nested more than {limits.depth} deep; {_RAISE} `depth`")
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str):
+                    problems.add(f"keys must be text; received {key!r:.100}", path=path)
+            items = {
+                k: convert(v, f"{path}.{k}".lstrip("."), depth + 1) for k, v in value.items() if isinstance(k, str)
+            }
+            return Node(items, keys={key: Node(key) for key in items})
+        if isinstance(value, (list, tuple)):
+            return Node([convert(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)])
+        if isinstance(value, numbers.Real) and not isinstance(value, (bool, int, float)):
+            value = int(value) if isinstance(value, numbers.Integral) else float(value)  # NumPy's
+        if value is not None and not isinstance(value, (bool, int, float, str)):
+            problems.add(
+                f"must be a mapping, list, text, number, boolean or null; received {type(value).__name__}", path=path
+            )
+            value = None
+        node = Node(value)
+        check_number(node, problems, path)
+        return node
+
+    return convert(value, "", 0)
+
+
+def plain_scalar(text):
+    """The value of an unquoted YAML scalar: YAML 1.2's, so that `no` and `on` are text and `1e-3` a number."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) <= _LONGEST_INTEGER else math.inf
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def check_number(node, problems, path=""):
+    """Refuse numbers that no argument takes and that arithmetic on them would make slow."""
+    value = node.value
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.add("numbers must be finite and have at most 19 digits before the point", node, path)
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        problems.add("integers must be below 2**63 in size", node, path)
+
+
+class _Unknown:
+    """The value of a variable that is not there."""
+
+    def __str__(self):
+        return "an unknown variable"
+
+
+UNKNOWN = _Unknown()
+_RAISE = "give `load_spec` a `kseq.spec.Limits` with more"
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those of PyYAML
+_LONGEST_INTEGER = 20
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)

@@ -1,0 +1,57 @@
+"""The objects of Keras that a spec may name beside layers: a closed table per role."""
+
+import functools
+import inspect
+from typing import NamedTuple
+
+import keras
+
+
+class Role(NamedTuple):
+    """What an argument wants: classes by name, and text that Keras looks up itself."""
+
+    wanted: str
+    classes: dict[str, type]
+    names: frozenset[str]
+
+
+@functools.cache
+def role(name) -> Role:
+    """The role of a name: `initializer`, `activation`, `optimizer`, `schedule`, `loss`, ..."""
+    if name == "activation":
+        return Role("an activation", {}, _function_names(keras.activations))
+    module, base = {
+        "initializer": (keras.initializers, keras.initializers.Initializer),
+        "regularizer": (keras.regularizers, keras.regularizers.Regularizer),
+        "constraint": (keras.constraints, keras.constraints.Constraint),
+        "optimizer": (keras.optimizers, keras.optimizers.Optimizer),
+        "schedule": (keras.optimizers.schedules, keras.optimizers.schedules.LearningRateSchedule),
+        "loss": (keras.losses, keras.losses.Loss),
+        "metric": (keras.metrics, keras.metrics.Metric),
+    }[name]
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base and key not in _NOT_BY_VALUE
+    }
+    names = frozenset() if name == "schedule" else _function_names(module) | set(classes) | _ALIASES.get(name, set())
+    if name == "optimizer":
+        names |= {key.lower() for key in classes}
+    article = "an" if name[0] in "aeiou" else "a"
+    return Role(f"{article} {name}", classes, frozenset(names))
+
+
+def _function_names(module) -> frozenset[str]:
+    """Public names in lower case: functions, and the other spelling of classes."""
+    found = {key for key, value in vars(module).items() if callable(value) and key.islower() and key[0] != "_"}
+    return frozenset(found - {"get", "serialize", "deserialize"})
+
+
+# They wrap other objects or functions, which values cannot describe.
+_NOT_BY_VALUE = {"LossScaleOptimizer", "MultiOptimizer", "OptimizerMap", "MeanMetricWrapper"}
+# Names that Keras looks up but does not export.
+_ALIASES = {
+    "initializer": {"uniform", "normal", "zero", "one"},
+    "loss": {"mse", "mae", "mape", "msle", "bce", "kld"},
+    "metric": {"accuracy", "acc", "crossentropy", "ce", "mse", "mae", "mape", "msle", "bce"},
+}

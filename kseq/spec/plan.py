@@ -1,0 +1,71 @@
+"""What a checked spec comes to: calls that are known to be allowed, not yet made."""
+
+import dataclasses
+from typing import Any
+
+from .node import Node
+
+
+@dataclasses.dataclass
+class Plan:
+    """One object to make: a layer, an initialiser, an optimizer, ...
+
+    Attributes:
+        make: called with the arguments.
+        arguments: values, plans and lists of them by name.
+        node: the place of its name.
+        path: the place in words.
+        places: of each argument.
+    """
+
+    make: Any
+    arguments: dict[str, Any]
+    node: Node
+    path: str
+    places: dict[str, Node] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class LayerPlan(Plan):
+    """A layer to make.
+
+    Attributes:
+        label: what its automatic name is made of, or `None` where a name cannot be given.
+    """
+
+    label: str | None = None
+
+
+@dataclasses.dataclass
+class Call:
+    """A layer's place in the graph of the model: the layer, or the id of one that is used again, and what it reads."""
+
+    layer: LayerPlan | None
+    share: str | None
+    id: str | None
+    inputs: list[str]
+    node: Node
+    path: str
+
+
+@dataclasses.dataclass
+class InputPlan:
+    """An input of the model; `mask` is the name of the mask's input, or `None`."""
+
+    id: str
+    name: str | None
+    shape: tuple
+    dtype: str
+    mask: bool | str
+
+
+@dataclasses.dataclass
+class SpecPlan:
+    """A whole checked spec."""
+
+    name: str
+    inputs: list[InputPlan]
+    calls: list[Call]
+    outputs: list[str]
+    compile: dict[str, Any] | None
+    node: Node

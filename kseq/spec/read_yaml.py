@@ -1,0 +1,122 @@
+"""YAML to the positioned tree, by PyYAML's parser and rules of our own that leave nothing to guess.
+
+PyYAML's loaders resolve scalars as YAML 1.1 does (`no` is false, `1e-3` is text) and follow tags and aliases, through
+which small files become code or huge trees. Here its parser's events are composed instead: no tags, anchors, aliases,
+merge keys or second documents, duplicate keys are errors, and depth and size are limited while reading.
+"""
+
+import yaml
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.scanner import Scanner
+
+from .errors import shorten
+from .node import _RAISE, Node, check_number, plain_scalar
+
+
+def read_yaml(source, problems, limits) -> Node:
+    """The tree of a YAML text.
+
+    Raises:
+        SpecError: a syntax error or a limit; what is well-formed but refused is left in `problems`.
+    """
+    try:
+        return _Composer(source, problems, limits).document()
+    except yaml.reader.ReaderError as error:
+        place = Node(None, *source.place(max(error.position, 0)))
+        problems.stop(f"the character U+{_code(error.character):04X} is not allowed in YAML", place)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Node(None, mark.line + 1, mark.column + 1)
+        problems.stop(f"not YAML: {shorten(error.problem or error.context)}", place)
+    except (ValueError, OverflowError):  # from PyYAML's `chr` of an escape beyond Unicode
+        problems.stop("not YAML: an escape that is no character")
+
+
+def _code(character):
+    return character if isinstance(character, int) else ord(character)
+
+
+class _Parser(Reader, Scanner, Parser):
+    def __init__(self, text):
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+
+class _Composer:
+    def __init__(self, source, problems, limits):
+        self.parser = _Parser(source.text)
+        self.problems, self.limits, self.count = problems, limits, 0
+
+    def document(self):
+        self.parser.get_event()  # the stream's start
+        if self.parser.check_event(yaml.StreamEndEvent):
+            return Node(None, 1, 1)
+        self.parser.get_event()  # the document's start
+        root = self.node(0)
+        self.parser.get_event()  # the document's end
+        if not self.parser.check_event(yaml.StreamEndEvent):
+            self.problems.add("a file holds one spec; received a second document", _place(self.parser.peek_event()))
+        return root
+
+    def node(self, depth):
+        event = self.parser.get_event()
+        place = _place(event)
+        self.count += 1
+        if self.count > self.limits.nodes:
+            self.problems.stop(f"more than {self.limits.nodes} values; {_RAISE} `nodes`", place)
+        if depth > self.limits.depth:
+            self.problems.stop(f"nested more than {self.limits.depth} deep; {_RAISE} `depth`", place)
+        if isinstance(event, yaml.AliasEvent):
+            self.problems.add(
+                f"aliases (`*{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"
+            )
+            return Node(None, place.line, place.column)
+        if event.anchor is not None:
+            self.problems.add(
+                f"anchors (`&{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"
+            )
+        if event.tag is not None:
+            hint = "write the value itself; quote it where it is text"
+            self.problems.add(f"tags (`{shorten(event.tag)}`) are not allowed", place, hint=hint)
+        if isinstance(event, yaml.ScalarEvent):
+            return self.scalar(event, place)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = []
+            while not self.parser.check_event(yaml.SequenceEndEvent):
+                items.append(self.node(depth + 1))
+            self.parser.get_event()
+            return Node(items, place.line, place.column)
+        return self.mapping(depth, place)
+
+    def scalar(self, event, place):
+        value = event.value if event.style else plain_scalar(event.value)
+        node = Node(value, place.line, place.column)
+        check_number(node, self.problems)
+        return node
+
+    def mapping(self, depth, place):
+        items, keys = {}, {}
+        while not self.parser.check_event(yaml.MappingEndEvent):
+            text = self.parser.peek_event()
+            key = self.node(depth + 1)
+            value = self.node(depth + 1)
+            if not isinstance(text, yaml.ScalarEvent):
+                self.problems.add("a key must be text", key)
+                continue
+            name = text.value
+            if name == "<<" and not text.style:
+                self.problems.add("merge keys (`<<`) are not allowed", key, hint="use `vars` or `blocks`")
+            elif name in items:
+                first = keys[name].line
+                self.problems.add(f"the key `{shorten(name)}` is there already", key, hint=f"first in line {first}")
+            else:
+                items[name], keys[name] = value, key
+        self.parser.get_event()
+        return Node(items, place.line, place.column, keys)
+
+
+def _place(event):
+    mark = event.start_mark
+    return Node(None, mark.line + 1, mark.column + 1)

@@ -1,0 +1,134 @@
+"""`json_schema`: what a spec may hold, for editors."""
+
+from . import catalog
+from .check import COMPILE, SHAPE
+from .kinds import BOOLEAN, DTYPES, TEXT, Choice, Either, ListOf
+from .migrations import VERSION
+from .objects import role
+
+_ROLES = ("initializer", "regularizer", "constraint", "activation", "optimizer", "schedule", "loss", "metric")
+_VARIABLE = {"type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}
+
+
+def json_schema() -> dict:
+    """The JSON schema (draft 2020-12) of specs, with all layers that are registered now, for completion in editors.
+
+    Descriptions come from docstrings. An editor cannot know a file's blocks, so it takes any unknown type for one of
+    them; `load_spec` does not.
+
+    Returns:
+        A dict that JSON can hold.
+
+    Example:
+        >>> import kseq
+        >>> schema = kseq.spec.json_schema()
+        >>> schema["$defs"]["layer"]["properties"]["Lookahead"]["properties"]["length"]["description"]
+        'steps.'
+    """
+    layers = {name: _arguments(_find(name), calls=True) for name in sorted(catalog.type_names()) if _find(name)}
+    parts = {
+        "kseq": {"const": VERSION, "description": "version of the format"},
+        "name": {"type": "string", "description": "the model's name"},
+        "vars": {"type": "object", "description": "values that `$name` stands for"},
+        "blocks": {
+            "type": "object",
+            "description": "layer types local to this file, each a list of layers",
+            "additionalProperties": {"$ref": "#/$defs/layers"},
+        },
+        "input": {"$ref": "#/$defs/input"},
+        "inputs": {"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}, "minProperties": 1},
+        "layers": {"$ref": "#/$defs/layers", "minItems": 1},
+        "outputs": ListOf(TEXT).schema() | {"description": "ids; by default the last layer"},
+        "compile": {
+            "type": "object",
+            "description": "how to train, by Keras's names",
+            "properties": {name: _or_variable(kind.schema()) for name, kind in COMPILE.items()},
+            "additionalProperties": False,
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kseq model",
+        "type": "object",
+        "properties": parts,
+        "required": ["kseq", "layers"],
+        "oneOf": [{"required": ["input"]}, {"required": ["inputs"]}],
+        "additionalProperties": False,
+        "$defs": {
+            "layers": {"type": "array", "items": {"$ref": "#/$defs/layer"}},
+            "layer": {
+                "type": "object",
+                "description": "one `Type: {arguments}` pair",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": layers,
+                "additionalProperties": {"type": ["object", "null"], "description": "a block of this file"},
+            },
+            "input": _input(),
+            "variable": _VARIABLE,
+            **{name: _role(name) for name in _ROLES},
+        },
+    }
+
+
+def _find(name):
+    try:
+        return catalog.find(name)
+    except catalog.PluginError:
+        return None
+
+
+def _arguments(type_, calls=False):
+    """The schema of a type's arguments."""
+    properties = {}
+    for argument in type_.arguments.values():
+        properties[argument.name] = _or_variable(argument.kind.schema())
+        if text := type_.describe(argument.name):
+            properties[argument.name] |= {"description": text}
+    if calls:
+        own = {
+            "id": {"type": "string", "description": "a name for `inputs` and `outputs`"},
+            "inputs": ListOf(TEXT).schema()
+            | {"description": "ids of what the layer reads; by default the layer before"},
+            "share": {"type": "string", "description": "id of the layer that is used again"},
+        }
+        properties = own | properties
+    required = [argument.name for argument in type_.arguments.values() if argument.required]
+    found = {"description": type_.summary, "type": "object", "properties": properties, "additionalProperties": False}
+    if not required:
+        return found | {"type": ["object", "null"]}
+    # A layer that is used again has no arguments of its own.
+    return found | ({"anyOf": [{"required": required}, {"required": ["share"]}]} if calls else {"required": required})
+
+
+def _or_variable(schema):
+    described = {k: v for k, v in schema.items() if k == "description"}
+    rest = {k: v for k, v in schema.items() if k != "description"}
+    return described | ({"anyOf": [rest, {"$ref": "#/$defs/variable"}]} if rest else {})
+
+
+def _input():
+    properties = {
+        "shape": SHAPE.schema() | {"description": "[time, channels, ...]; null is any number of steps", "minItems": 1},
+        "dtype": Choice(DTYPES).schema(),
+        "name": TEXT.schema(),
+        "mask": Either(BOOLEAN, TEXT).schema() | {"description": "whether a mask comes with the values, or its name"},
+    }
+    properties = {key: _or_variable(schema) for key, schema in properties.items()}
+    return {"type": "object", "properties": properties, "required": ["shape"], "additionalProperties": False}
+
+
+def _role(name):
+    found = role(name)
+    options = [{"enum": sorted(found.names)}] if found.names else []
+    if found.classes:
+        options.append(
+            {
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": {key: _arguments(catalog.object_type(cls)) for key, cls in sorted(found.classes.items())},
+                "additionalProperties": False,
+            }
+        )
+    return {"anyOf": options}
