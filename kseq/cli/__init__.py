@@ -5,9 +5,12 @@ import sys
 
 import kseq
 
-from . import bench, demo, stream
+from ..spec import SpecError
+from . import bench, check, demo, draw, layers, schema, show, stream
+from .models import ModelError
 
-_COMMANDS = (demo, stream, bench)
+_INTERRUPTED = 130  # as a shell tells SIGINT
+_COMMANDS = (check, show, draw, schema, layers, stream, bench, demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +38,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         return args.run(args)
-    except OSError as error:
+    except SpecError as error:
+        print(error, file=sys.stderr)  # each problem begins with its place, as editors want it
+        return 1
+    except (OSError, ModelError) as error:
         print(f"{args.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED

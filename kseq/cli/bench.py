@@ -3,11 +3,10 @@
 import argparse
 import json
 import math
-import sys
 import time
 
 from .arguments import positive_int
-from .models import ModelError, load, open_stream, variable
+from .models import ModelError, add_arguments, load, open_stream
 
 _WARM_UP_PUSHES = 10
 _COMPARED_FRAMES = 64
@@ -20,25 +19,18 @@ def add_parser(commands):
         description="Times the compiled step of a model on random data, and compares the model on a whole sequence "
         "with its stream.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a saved model (.keras) or a spec (.yaml, .yml, .json)")
+    add_arguments(parser)
     parser.add_argument("--batch", type=positive_int, default=1, metavar="N", help="streams; default: %(default)s")
     parser.add_argument("--block", type=positive_int, metavar="N", help="frames a step; default: the model's block")
     parser.add_argument("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
     parser.add_argument("--step-ms", type=_positive, metavar="MS", help="how long one input frame lasts")
-    parser.add_argument("--vars", type=variable, nargs="+", default=[], metavar="NAME=VALUE", help="of a spec")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=run, prog=parser.prog)
 
 
 def run(args) -> int:
-    try:
-        model = load(args.model, dict(args.vars))
-        results = {"model": args.model} | measure(model, args.batch, args.block, args.steps, args.step_ms)
-    except ModelError as error:
-        print(f"{args.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    model = load(args.model, dict(args.vars))
+    results = {"model": args.model} | measure(model, args.batch, args.block, args.steps, args.step_ms)
     if args.json:
         print(json.dumps(results, allow_nan=False))
     else:

@@ -4,9 +4,11 @@ import argparse
 import pathlib
 
 import keras
-import yaml
 
 import kseq
+
+from ..spec import SpecError, load_spec, shipped
+from ..spec.reader import read_value
 
 _SAVED, _SPECS = ".keras", (".yaml", ".yml", ".json")
 
@@ -15,18 +17,27 @@ class ModelError(ValueError):
     """A file that gives no model, or a model that does not do what is asked."""
 
 
+def add_arguments(parser):
+    """The arguments of commands that take a saved model or a spec."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a saved model (.keras), a spec (.yaml, .yml, .json), or a shipped spec's name"
+    )
+    parser.add_argument("--vars", type=variable, nargs="+", default=[], metavar="NAME=VALUE", help="of a spec")
+
+
 def load(path, variables=None):
-    """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`) with its variables.
+    """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
 
     Raises:
         OSError: a file that cannot be opened.
+        SpecError: a spec with errors.
         ModelError: another kind of file, a file that gives no model, or variables for what is not a spec.
     """
-    path = pathlib.Path(path)
+    path = shipped().get(str(path), pathlib.Path(path))
     with path.open("rb") as file:
         start = file.read(4)
     if path.suffix in _SPECS:
-        return _load_spec(path, variables)
+        return load_spec(path, variables)
     if path.suffix != _SAVED:
         wanted = ", ".join((_SAVED, *_SPECS))
         raise ModelError(f"{path}: a model is a file of the kinds {wanted}; received {path.suffix or 'no suffix'}")
@@ -76,21 +87,9 @@ def variable(text) -> tuple:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE; received {text!r}")
     try:
-        value = yaml.safe_load(value)
-    except yaml.YAMLError:
+        return name, read_value(value)
+    except SpecError:
         raise argparse.ArgumentTypeError(f"the value must be YAML; received {text!r}") from None
-    if not isinstance(value, str | int | float | None):
-        raise argparse.ArgumentTypeError(f"the value must be a number, text, true, false or null; received {text!r}")
-    return name, value
-
-
-def _load_spec(path, variables):
-    from .. import spec
-
-    try:
-        return spec.load_spec(path, variables or {})
-    except (TypeError, ValueError) as error:
-        raise ModelError(error) from error  # a spec's problems have a few lines each, with the place
 
 
 def _line(error):

@@ -45,6 +45,18 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
     return tree, problems
 
 
+def read_value(text: str):
+    """The value of a piece of YAML by the rules of specs, as for a variable on a command line.
+
+    Raises:
+        SpecError: no YAML.
+    """
+    problems = Collector(Source("<value>", text))
+    value = read_yaml(problems.source, problems, Limits()).plain()
+    problems.check()
+    return value
+
+
 def _load(spec, limits):
     """The name and the bytes of a spec that is text or a file."""
     if isinstance(spec, bytes):

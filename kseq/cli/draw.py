@@ -1,0 +1,32 @@
+"""`kseq draw`."""
+
+import pathlib
+
+from ..timeline import timeline_svg
+from .models import ModelError, add_arguments, load
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "draw",
+        help="draw which inputs an output needs",
+        description="Draws the timeline of a model as SVG: the past and future inputs that an output needs, blocks and "
+        "latency.",
+    )
+    add_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.svg|-", help="- is standard output")
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(args) -> int:
+    try:
+        picture = timeline_svg(load(args.model, dict(args.vars)))
+    except (TypeError, ValueError) as error:  # a SpecError, too, says all that is to say
+        if type(error) in (TypeError, ValueError):
+            raise ModelError(error) from error
+        raise
+    if args.output == "-":
+        print(picture)
+    else:
+        pathlib.Path(args.output).write_text(picture, encoding="utf-8")
+    return 0

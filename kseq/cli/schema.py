@@ -1,0 +1,26 @@
+"""`kseq schema`."""
+
+import json
+import pathlib
+
+from ..spec import json_schema
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON schema of specs, for editors",
+        description="Prints the JSON schema of specs, for completion and checks in editors. Save it beside your specs "
+        "and begin them with: # yaml-language-server: $schema=./kseq.schema.json",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.json", help="by default standard output")
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(args) -> int:
+    text = json.dumps(json_schema(), indent=1)
+    if args.output:
+        pathlib.Path(args.output).write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
+    return 0

@@ -1,0 +1,26 @@
+"""`kseq show`."""
+
+import json
+
+from ..view import summary, summary_rows
+from .models import add_arguments, load
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "show",
+        help="show the layers of a model with their timing",
+        description="Prints the table of a model's layers: sizes, timing, and the state that each stream needs.",
+    )
+    add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the rows as a JSON list and nothing else")
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(args) -> int:
+    model = load(args.model, dict(args.vars))
+    if args.json:
+        print(json.dumps(summary_rows(model)))
+    else:
+        summary(model)
+    return 0
