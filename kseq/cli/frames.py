@@ -322,10 +322,10 @@ class NpyWriter:
             )
         if path.exists() and not path.is_file():  # a rename would replace a device or a pipe
             raise FramesError(f"the output must be a file that can be replaced; received {path}, which is none")
-        self._path, self.length, self._shape = path, 0, None
+        self._destination, self.length, self._shape = path, 0, None
 
     def __enter__(self):
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        self._temporary = self._destination.with_name(f".{self._destination.name}.{os.getpid()}.tmp")
         self._file = self._temporary.open("xb")
         return self
 
@@ -336,7 +336,7 @@ class NpyWriter:
                     self._file.seek(0)
                     self._write_header()
             if kind is None:
-                os.replace(self._temporary, self._path)
+                os.replace(self._temporary, self._destination)
         finally:
             self._temporary.unlink(missing_ok=True)
 

@@ -283,6 +283,8 @@ class _Writer:
             "keras.losses": keras.losses,
             "keras.metrics": keras.metrics,
         }.get(module)
+        if parent is None and module.startswith("keras.src.backend"):
+            parent = keras.optimizers  # the torch backend has its own
         if parent is not None and value["registered_name"] is None and hasattr(parent, name):
             type_ = catalog.object_type(getattr(parent, name))
             arguments = self.arguments(type_, value["config"], where)
