@@ -35,7 +35,7 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     made = {}
     for call, layer in zip(plan.calls, layers, strict=True):
         layer = made[call.id] = made[call.share] if layer is None else layer
-        with _reporting(problems, call.node, _path_of(call)), budget.counting(layer):
+        with _reporting(problems, call.node, call.path), budget.counting(layer):
             values[call.id] = _call(layer, [values[name] for name in call.inputs])
         problems.check()
     with _reporting(problems, plan.node, ""):
@@ -122,10 +122,6 @@ def _call(layer, given):
 
 def _values(x):
     return x.values if isinstance(x, Sequence) else x
-
-
-def _path_of(call):
-    return call.path if call.layer is None else call.layer.path
 
 
 @contextlib.contextmanager

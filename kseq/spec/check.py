@@ -59,6 +59,7 @@ class _Checker:
         self.layers = self.nesting = self.expanded = 0
         self.repeats = 1
         self.expands = True  # whether uses of blocks are followed
+        self.connected = True  # whether all that layers read is known
 
     # The parts of a spec.
 
@@ -81,49 +82,52 @@ class _Checker:
         return migrate(tree, version)
 
     def spec(self, tree, variables):
-        self.keys(tree, _SECTIONS, "")
+        self.meant = self.keys(tree, _SECTIONS, "")
         parts = tree.value
         name = self.part(parts, "name", NAME, "model")
-        self.vars = self.variables(self.mapping(parts.get("vars"), "vars"), variables)
-        self.define_blocks(self.mapping(parts.get("blocks"), "blocks"))
+        self.vars = self.variables(parts.get("vars"), variables)
+        self.define_blocks(parts.get("blocks"))
         inputs = self.inputs(tree)
         calls = self.calls(parts.get("layers"), tree, inputs)
         outputs = self.outputs(parts.get("outputs"), calls, inputs)
         options = parts.get("compile")
-        compiled = None if options is None else self.options(self.substitute(options, self.vars))
+        compiled = None if options is None else self.options(self.substitute(options, self.vars, "compile"))
         return SpecPlan(name, inputs, calls, outputs, compiled, tree)
 
     def variables(self, given, replaced):
         found = {}
         replaced = {} if replaced is None else dict(replaced.value)
-        for key, node in given.items():
+        for key, node in self.mapping(given, "vars").items():
             if not key.isidentifier():
-                self.problem(f"a variable's name is a word; received {shown(key)}", node, "vars")
-            found[key] = self.substitute(replaced.pop(key, node), found)
+                self.problem(f"a variable's name is a word; received {shown(key)}", given.keys[key], "vars")
+            found[key] = self.substitute(replaced.pop(key, node), found, f"vars.{shorten(key)}")
         for key in replaced:
             hint = did_you_mean(key, found)
             self.problem(f"unknown variable `{shorten(key)}`; the spec has {_listed(found)}", None, "vars", hint)
         return found
 
     def define_blocks(self, given):
-        for key, node in given.items():
-            path = f"blocks.{key}"
+        for key, node in self.mapping(given, "blocks").items():
+            place = given.keys[key]
             if not key.isidentifier():
-                self.problem(f"a block's name is a word; received {shown(key)}", node, "blocks")
-            elif self.find(key, node, path) is not None:
-                self.problem(f"`{key}` is a layer type; give the block another name", node, path)
-            self.blocks[key] = node
+                self.problem(f"a block's name is a word; received {shown(key)}", place, "blocks")
+            elif self.find(key, place, "blocks") is not None:
+                self.problem(f"`{key}` is a layer type; give the block another name", place, "blocks")
+            else:
+                self.blocks[key] = node
         # Each block once by itself, so that those that are not used are right too. Uses count on their own.
         self.expands = False
         for key, node in self.blocks.items():
-            self.layer_list(self.substitute(node, self.vars), f"blocks.{key}")
+            path = f"blocks.{key}"
+            self.layer_list(self.substitute(node, self.vars, path), path)
         self.expands, self.layers = True, 0
 
     def inputs(self, tree):
         parts = tree.value
         if ("input" in parts) == ("inputs" in parts):
             received = "both" if "input" in parts else "neither"
-            self.problem(f"a spec has either `input` or `inputs`; received {received}", tree)
+            if not self.meant & {"input", "inputs"}:
+                self.problem(f"a spec has either `input` or `inputs`; received {received}", tree)
             return []
         if "input" in parts:
             return [self.input("input", parts["input"], "input")]
@@ -133,12 +137,13 @@ class _Checker:
         return [self.input(key, node, f"inputs.{key}") for key, node in named.items()]
 
     def input(self, key, node, path):
-        node = self.substitute(node, self.vars)
+        node = self.substitute(node, self.vars, path)
         parts = self.mapping(node, path)
-        self.keys(node, _INPUT_KEYS, path)
+        meant = self.keys(node, _INPUT_KEYS, path)
+        shape = [None]
         if "shape" not in parts:
-            self.problem("the key `shape` is missing", node, path, "write `shape: [null, channels]`")
-            shape = [None]
+            if isinstance(node.value, dict) and "shape" not in meant:
+                self.problem("the key `shape` is missing", node, path, "write `shape: [null, channels]`")
         else:
             shape = self.value(SHAPE, parts["shape"], f"{path}.shape") or []
             if not 1 <= len(shape) <= _LONGEST_RANK or any(isinstance(n, int) and n < 1 for n in shape):
@@ -149,13 +154,14 @@ class _Checker:
         dtype = self.part(parts, "dtype", Choice(DTYPES), "float32", path)
         name = self.part(parts, "name", NAME, None if key == "input" else key, path)
         mask = self.part(parts, "mask", Either(BOOLEAN, TEXT), False, path)
-        return InputPlan(key, name, tuple(shape), dtype, mask)
+        return InputPlan(key, name, tuple(shape), dtype, mask, node, path)
 
     def calls(self, node, tree, inputs):
         if node is None:
-            self.problem("the key `layers` is missing", tree)
+            if "layers" not in self.meant:
+                self.problem("the key `layers` is missing", tree)
             return []
-        node = self.substitute(node, self.vars)
+        node = self.substitute(node, self.vars, "layers")
         known = {plan.id: None for plan in inputs}
         previous = inputs[0].id if len(inputs) == 1 else None
         calls = []
@@ -189,12 +195,10 @@ class _Checker:
                 if isinstance(name, str) and not self.known(name, known):
                     self.unknown_id(name, own["inputs"].value[i], f"{path}.inputs[{i}]", known)
         elif previous is None:
-            self.problem(
-                "the first layer of a spec with several inputs must say which it reads",
-                at,
-                path,
-                "write `inputs: [id]`",
-            )
+            if known:  # what the inputs are is known
+                message = "the first layer of a spec with several inputs must say which it reads"
+                self.problem(message, at, path, "write `inputs: [id]`")
+            self.connected = False
             found = []
         else:
             found = [previous]
@@ -202,7 +206,8 @@ class _Checker:
         layer = self.layer(rest, path) if share is None else None
         if share is not None:
             self.shared(share, own["share"], rest, path, known)
-        return Call(layer, share, id_, found, at, path)
+        named = f"{path}.{shorten(at.value)}" if isinstance(at.value, str) else path
+        return Call(layer, share, id_, found, at, named)
 
     def shared(self, share, node, item, path, known):
         """Checks a second use of a layer."""
@@ -221,6 +226,7 @@ class _Checker:
         return name in known and not name.startswith("#")
 
     def unknown_id(self, name, node, path, known):
+        self.connected = False
         ids = [key for key in known if not key.startswith("#")]
         self.problem(
             f"unknown id `{shorten(name)}`; known here are {_listed(ids)}", node, path, did_you_mean(name, ids)
@@ -245,7 +251,7 @@ class _Checker:
         if node is None:
             found = [calls[-1].id]
         else:
-            node = self.substitute(node, self.vars)
+            node = self.substitute(node, self.vars, "outputs")
             found = self.value(ListOf(TEXT), node, "outputs") or []
             known = {call.id: call for call in calls}
             for i, name in enumerate(found):
@@ -254,9 +260,11 @@ class _Checker:
             if not found or len(set(found)) < len(found):
                 self.problem("must name at least one layer, and none twice", node, "outputs")
         used = {name for call in calls for name in call.inputs} | set(found)
+        if not self.connected:
+            return found  # what is wrong with the connections may be all that is missing
         for plan in inputs:
             if plan.id not in used:
-                self.problem("the input is not used", None, plan.id if plan.id == "input" else f"inputs.{plan.id}")
+                self.problem("the input is not used", plan.node, plan.path)
         for call in calls:
             if call.id not in used:
                 hint = "name it in `outputs`, or in the `inputs` of another layer"
@@ -283,19 +291,19 @@ class _Checker:
         if name is None:
             return None
         self.count_layer(place, path)
-        path = f"{path}.{shorten(name)}"
+        outer, path = path, f"{path}.{shorten(name)}"
         if name in self.blocks:
             return self.block(name, place, given, path)
         type_ = self.find(name, place, path)
         if type_ is None:
-            self.unknown_type(name, place, path)
+            self.unknown_type(name, place, outer)
             return None
         self.nesting += 1
         with self.repeated(type_, given, path):
             plan = self.arguments(type_, place, given, path, LayerPlan)
         self.nesting -= 1
         if "name" in type_.arguments:
-            plan.label = snake_case(name.rpartition(".")[2])
+            plan.label = snake_case(type_.name.rpartition(".")[2])
         return plan
 
     def pair(self, node, path, what):
@@ -330,7 +338,7 @@ class _Checker:
         message = f"unknown layer type `{shorten(name)}`"
         if name in vars(keras.layers):
             message = f"Keras's `{name}` has no streaming form"
-        self.problem(message, node, path.rpartition(".")[0], did_you_mean(name, known))
+        self.problem(message, node, path, did_you_mean(name, known) or "`kseq layers` lists all")
 
     def arguments(self, type_, place, given, path, plan=Plan):
         """A plan of a type with its arguments checked."""
@@ -370,7 +378,8 @@ class _Checker:
         if self.expands:
             self.used.append(name)
             self.nesting += 1
-            children = self.layer_list(self.substitute(self.blocks[name], self.vars | own), f"{path}.layers")
+            inner = f"{path}.layers"
+            children = self.layer_list(self.substitute(self.blocks[name], self.vars | own, inner), inner)
             self.nesting -= 1
             self.used.pop()
         arguments = {"layers": children}
@@ -424,14 +433,13 @@ class _Checker:
         name, place, given = self.pair(node, path, role.wanted.split()[-1])
         if name is None:
             return None
-        path = f"{path}.{shorten(name)}"
         if name not in role.classes:
             hint = did_you_mean(name, sorted(role.classes))
-            self.problem(f"unknown name of {role.wanted}: {shown(name)}", place, path.rpartition(".")[0], hint)
+            self.problem(f"unknown name of {role.wanted}: {shown(name)}", place, path, hint)
             return None
-        return self.arguments(catalog.object_type(role.classes[name]), place, given, path)
+        return self.arguments(catalog.object_type(role.classes[name]), place, given, f"{path}.{name}")
 
-    def substitute(self, node, scope):
+    def substitute(self, node, scope, path):
         """The node with `$x` replaced by the variable `x`, at the place of `$x`; `$$` is a dollar sign."""
         self.expanded += 1
         if self.expanded > self.limits.nodes * 10:
@@ -439,9 +447,10 @@ class _Checker:
             self.problems.stop(message, node, hint=f"{_RAISE} `nodes`")
         value = node.value
         if isinstance(value, list):
-            return Node([self.substitute(item, scope) for item in value], node.line, node.column)
+            items = [self.substitute(item, scope, f"{path}[{i}]") for i, item in enumerate(value)]
+            return Node(items, node.line, node.column)
         if isinstance(value, dict):
-            items = {key: self.substitute(item, scope) for key, item in value.items()}
+            items = {key: self.substitute(item, scope, f"{path}.{shorten(key)}") for key, item in value.items()}
             return Node(items, node.line, node.column, node.keys)
         if not isinstance(value, str) or not value.startswith("$"):
             return node
@@ -450,7 +459,7 @@ class _Checker:
         found = scope.get(value[1:])
         if found is None:
             hint = did_you_mean(value[1:], scope)
-            self.problem(f"unknown variable `{shorten(value)}`; known here are {_listed(scope)}", node, "", hint)
+            self.problem(f"unknown variable `{shorten(value)}`; known here are {_listed(scope)}", node, path, hint)
             return Node(UNKNOWN, node.line, node.column)
         return self.moved(found, node)
 
@@ -480,11 +489,15 @@ class _Checker:
         return node.value
 
     def keys(self, node, known, path):
-        if isinstance(node.value, dict):
-            for key in node.value:
-                if key not in known:
-                    hint = did_you_mean(key, known) or f"known here are {_listed(known)}"
-                    self.problem(f"unknown key `{shorten(key)}`", node.keys[key], path, hint)
+        """Refuses unknown keys; returns known ones that they may have meant."""
+        meant = set()
+        for key in node.value if isinstance(node.value, dict) else ():
+            if key not in known:
+                hint = did_you_mean(key, known)
+                meant |= {name for name in known if hint and f"`{name}`" in hint}
+                hint = hint or f"known here are {_listed(known)}"
+                self.problem(f"unknown key `{shorten(key)}`", node.keys[key], path, hint)
+        return meant
 
 
 def _listed(names):

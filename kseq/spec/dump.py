@@ -46,15 +46,19 @@ def dump_spec(model) -> str:
         )
     if not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it has a spec: give it a keras.Input")
-    functional = (
-        keras.Model(model.inputs, model.outputs, name=model.name) if isinstance(model, keras.Sequential) else model
-    )
-    writer = _Writer(functional.get_config())
+    writer = _Writer(as_functional(model).get_config())
     data = writer.spec()
     if model.compiled:
         data |= {"compile": writer.compile(model.get_compile_config())}
     writer.check()
     return emit(data)
+
+
+def as_functional(model):
+    """A sequential model as the functional one of the same layers."""
+    if not isinstance(model, keras.Sequential):
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 class _Writer:
@@ -238,16 +242,11 @@ class _Writer:
 
     def arguments(self, type_, config, where):
         """The arguments of a type that have not their defaults."""
-        default = _defaults(type_, config)
-        found = {}
-        for name, argument in type_.arguments.items():
-            if name not in config:
-                continue
-            if name != "name" and not argument.required and name in default and _same(config[name], default[name]):
-                continue
-            if name == "dtype" and _policy(config[name]) == keras.config.dtype_policy().name:
-                continue
-            found[name] = self.plain(config[name], f"{where}.{name}")
+        known = {name: config[name] for name in type_.arguments if name in config}
+        needed = _needed(type_, known)
+        if known.get("dtype") and _policy(known["dtype"]) == keras.config.dtype_policy().name:
+            needed.discard("dtype")
+        found = {name: self.plain(value, f"{where}.{name}") for name, value in known.items() if name in needed}
         # Layers last: they are the long ones.
         return dict(sorted(found.items(), key=lambda item: (item[0] != "name", _holds_objects(item[1]))))
 
@@ -357,13 +356,22 @@ def _drop_automatic_names(inputs, layers):
             del arguments["name"]
 
 
-def _defaults(type_, config) -> dict:
-    """The configuration of the type made with nothing but its required arguments."""
-    required = {a.name: config[a.name] for a in type_.arguments.values() if a.required and a.name in config}
-    try:
-        return type_.described.from_config(required).get_config()
-    except (TypeError, ValueError):  # arguments that only together make sense are all written
-        return {}
+def _needed(type_, config) -> set[str]:
+    """The names of the arguments that, given alone, make an object of this configuration."""
+    needed = {name for name in config if type_.arguments[name].required or name == "name"}
+    while True:  # a default may follow from another argument, as the strides of pooling do
+        try:
+            made = type_.described(**{name: _deserialized(config[name]) for name in needed}).get_config()
+        except Exception:  # arguments that make sense only together are all written
+            return set(config)
+        missing = {name for name in config if name not in needed and not _same(config[name], made.get(name))}
+        if not missing:
+            return needed
+        needed |= missing
+
+
+def _deserialized(value):
+    return keras.saving.deserialize_keras_object(value) if isinstance(value, (dict, list, tuple)) else value
 
 
 def _holds_objects(value):

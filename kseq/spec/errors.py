@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 
+from rich.cells import cell_len
+
 _SHOWN_ERRORS = 50
 _SHOWN_TEXT = 120
 
@@ -34,8 +36,9 @@ class Problem:
         if self.text is None:
             return f"{head}; {self.hint}" if self.hint else head
         number, (text, caret) = str(self.line), _excerpt(self.text, self.column - 1)
-        margin = " " * len(number)
-        return f"{head}\n {number} | {text}\n {margin} | {' ' * caret}^{f' {self.hint}' if self.hint else ''}"
+        line = f" {number} | {text}".rstrip()
+        mark = f" {' ' * len(number)} | {' ' * caret}^ {self.hint or ''}".rstrip()
+        return f"{head}\n{line}\n{mark}"
 
 
 class SpecError(ValueError):
@@ -130,7 +133,7 @@ def shorten(text) -> str:
 
 
 def _excerpt(text, column):
-    """The part of a line around a column, and the column within it."""
+    """The part of a line around a column, and the cells of a terminal in front of the column."""
     start = max(column - _SHOWN_TEXT // 2, 0) if len(text) > _SHOWN_TEXT else 0
     before, after = shorten(text[start:column]), shorten(text[column : start + _SHOWN_TEXT])
-    return before + after, len(before)
+    return before + after, cell_len(before)

@@ -31,6 +31,11 @@ class Kind:
         return None
 
 
+def or_variable(schema) -> dict:
+    """The schema of a value in whose place a variable may stand."""
+    return {"anyOf": [schema, {"$ref": "#/$defs/variable"}]} if schema else {}
+
+
 class Scalar(Kind):
     """null, a boolean, a number or text, by Python types."""
 
@@ -107,9 +112,9 @@ class ListOf(Kind):
 
     def schema(self):
         if self.repeated:
-            return {"type": "array", "items": self.kinds[0].schema()}
-        size = len(self.kinds)
-        return {"type": "array", "prefixItems": [k.schema() for k in self.kinds], "minItems": size, "maxItems": size}
+            return {"type": "array", "items": or_variable(self.kinds[0].schema())}
+        items, size = [or_variable(kind.schema()) for kind in self.kinds], len(self.kinds)
+        return {"type": "array", "prefixItems": items, "minItems": size, "maxItems": size}
 
 
 class MappingOf(Kind):
@@ -127,7 +132,7 @@ class MappingOf(Kind):
         return {key: checker.value(self.kind, item, f"{path}.{key}") for key, item in node.value.items()}
 
     def schema(self):
-        return {"type": "object", "additionalProperties": self.kind.schema()}
+        return {"type": "object", "additionalProperties": or_variable(self.kind.schema())}
 
 
 class Either(Kind):

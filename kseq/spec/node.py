@@ -129,10 +129,9 @@ def plain_scalar(text):
 def check_number(node, problems, path=""):
     """Refuse numbers that no argument takes and that arithmetic on them would make slow."""
     value = node.value
-    if isinstance(value, float) and not math.isfinite(value):
-        problems.add("numbers must be finite and have at most 19 digits before the point", node, path)
-    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
-        problems.add("integers must be below 2**63 in size", node, path)
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if infinite or (isinstance(value, int) and abs(value) >= 2**63):
+        problems.add("numbers must be finite, and integers below 2**63 in size", node, path)
 
 
 class _Unknown:

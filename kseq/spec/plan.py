@@ -57,6 +57,8 @@ class InputPlan:
     shape: tuple
     dtype: str
     mask: bool | str
+    node: Node
+    path: str
 
 
 @dataclasses.dataclass

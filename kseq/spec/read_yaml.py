@@ -10,7 +10,7 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
 
-from .errors import shorten
+from .errors import SpecError, shorten
 from .node import _RAISE, Node, check_number, plain_scalar
 
 
@@ -22,6 +22,8 @@ def read_yaml(source, problems, limits) -> Node:
     """
     try:
         return _Composer(source, problems, limits).document()
+    except SpecError:
+        raise
     except yaml.reader.ReaderError as error:
         place = Node(None, *source.place(max(error.position, 0)))
         problems.stop(f"the character U+{_code(error.character):04X} is not allowed in YAML", place)

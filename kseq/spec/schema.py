@@ -2,7 +2,7 @@
 
 from . import catalog
 from .check import COMPILE, SHAPE
-from .kinds import BOOLEAN, DTYPES, TEXT, Choice, Either, ListOf
+from .kinds import BOOLEAN, DTYPES, TEXT, Choice, Either, ListOf, or_variable
 from .migrations import VERSION
 from .objects import role
 
@@ -42,7 +42,7 @@ def json_schema() -> dict:
         "compile": {
             "type": "object",
             "description": "how to train, by Keras's names",
-            "properties": {name: _or_variable(kind.schema()) for name, kind in COMPILE.items()},
+            "properties": {name: or_variable(kind.schema()) for name, kind in COMPILE.items()},
             "additionalProperties": False,
         },
     }
@@ -82,7 +82,7 @@ def _arguments(type_, calls=False):
     """The schema of a type's arguments."""
     properties = {}
     for argument in type_.arguments.values():
-        properties[argument.name] = _or_variable(argument.kind.schema())
+        properties[argument.name] = or_variable(argument.kind.schema())
         if text := type_.describe(argument.name):
             properties[argument.name] |= {"description": text}
     if calls:
@@ -101,12 +101,6 @@ def _arguments(type_, calls=False):
     return found | ({"anyOf": [{"required": required}, {"required": ["share"]}]} if calls else {"required": required})
 
 
-def _or_variable(schema):
-    described = {k: v for k, v in schema.items() if k == "description"}
-    rest = {k: v for k, v in schema.items() if k != "description"}
-    return described | ({"anyOf": [rest, {"$ref": "#/$defs/variable"}]} if rest else {})
-
-
 def _input():
     properties = {
         "shape": SHAPE.schema() | {"description": "[time, channels, ...]; null is any number of steps", "minItems": 1},
@@ -114,7 +108,7 @@ def _input():
         "name": TEXT.schema(),
         "mask": Either(BOOLEAN, TEXT).schema() | {"description": "whether a mask comes with the values, or its name"},
     }
-    properties = {key: _or_variable(schema) for key, schema in properties.items()}
+    properties = {key: or_variable(schema) for key, schema in properties.items()}
     return {"type": "object", "properties": properties, "required": ["shape"], "additionalProperties": False}
 
 
