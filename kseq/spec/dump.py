@@ -284,7 +284,7 @@ class _Writer:
         }.get(module)
         if parent is None and module.startswith("keras.src.backend"):
             parent = keras.optimizers  # the torch backend has its own
-        if parent is not None and value["registered_name"] is None and hasattr(parent, name):
+        if parent is not None and value["registered_name"] in (None, name) and hasattr(parent, name):
             type_ = catalog.object_type(getattr(parent, name))
             arguments = self.arguments(type_, value["config"], where)
             if re.fullmatch(rf"({name}|{snake_case(name)}|{name.lower()})(_\d+)?", str(arguments.get("name"))):

@@ -1,0 +1,117 @@
+"""The commands that read specs: check, show, draw, schema, layers."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import jsonschema
+import pytest
+import yaml
+
+import kseq
+from kseq import cli
+
+SPEC = """kseq: 1
+vars: {d: 2, rate: 0.5}
+input: {shape: [null, 3]}
+layers:
+  - Dense: {units: $d}
+  - Dropout: {rate: $rate}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def run(capsys, *arguments):
+    """Exit status, standard output and standard error."""
+    status = cli.main(list(map(str, arguments)))
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def test_check(path, capsys):
+    assert run(capsys, "check", path) == (0, f"{path}: model, 8 parameters, no errors\n", "")
+    assert run(capsys, "check", path, "--vars", "d=4", "rate=1e-1")[1] == f"{path}: model, 16 parameters, no errors\n"
+    found = json.loads(run(capsys, "check", path, "--json")[1])
+    assert found == {"ok": True, "problems": [], "name": "model", "parameters": 8}
+
+
+def test_check_says_all_that_is_wrong(path, capsys):
+    path.write_text(SPEC.replace("units", "unit").replace("Dropout", "Dropot"))
+    status, out, err = run(capsys, "check", path)
+    assert (status, out) == (1, "")
+    first, second = (
+        f"{path}:5:13: layers[0].Dense: unknown argument `unit`",
+        f"{path}:6:5: layers[1]: unknown layer type",
+    )
+    assert err.startswith(first) and second in err and err.endswith("2 errors\n")
+    status, out, err = run(capsys, "check", path, "--json")
+    assert (status, err) == (1, "")
+    assert [problem["line"] for problem in json.loads(out)["problems"]] == [5, 6]
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["draw", "-o", "-"], ["bench"]], ids=lambda c: c[0])
+def test_errors_begin_with_their_place(command, path, tmp_path, capsys):
+    path.write_text(SPEC.replace("units", "unit"))
+    status, out, err = run(capsys, command[0], path, *command[1:])
+    assert (status, out) == (1, "") and err.startswith(f"{path}:5:13: ")
+    status, out, err = run(capsys, command[0], tmp_path / "none.yaml", *command[1:])
+    assert (status, out) == (1, "") and err.startswith(f"kseq {command[0]}: ") and "No such file" in err
+
+
+def test_show(path, capsys):
+    status, out, _ = run(capsys, "show", path, "--vars", "d=5")
+    assert status == 0 and "dense (Dense)" in out and "B, T, 5" in out
+    rows = json.loads(run(capsys, "show", path, "--json")[1])
+    assert [row["type"] for row in rows] == ["Dense", "Dropout", "Functional"]
+    assert run(capsys, "show", "tcn")[0] == 0  # a shipped one, by name
+
+
+def test_draw(path, tmp_path, capsys):
+    target = tmp_path / "m.svg"
+    assert run(capsys, "draw", path, "-o", target) == (0, "", "")
+    assert ElementTree.parse(target).getroot().tag.endswith("svg")
+    assert run(capsys, "draw", path, "-o", "-")[1].strip() == target.read_text().strip()
+    path.write_text(SPEC.replace("Dense: {units: $d}", "Conv1D: {filters: 2, kernel_size: 3, padding: same}"))
+    status, _, err = run(capsys, "draw", path, "-o", target)
+    assert status == 1 and "padding 'same' needs steps" in err
+    assert run(capsys, "draw", "tcn", "-o", tmp_path / "none" / "m.svg")[0] == 1
+
+
+def test_schema(tmp_path, capsys):
+    out = run(capsys, "schema")[1]
+    target = tmp_path / "s.json"
+    assert run(capsys, "schema", "-o", target) == (0, "", "")
+    assert json.loads(out) == json.loads(target.read_text()) == kseq.spec.json_schema()
+    jsonschema.Draft202012Validator(json.loads(out)).validate(yaml.safe_load(SPEC))
+
+
+def test_layers(capsys):
+    status, out, _ = run(capsys, "layers")
+    assert status == 0 and "Conv1D" in out and "Convolution over time." in out
+    rows = json.loads(run(capsys, "layers", "--json")[1])
+    assert {"GRU", "keras.Dense", "Add"} <= {row["name"] for row in rows}
+    status, out, _ = run(capsys, "layers", "Conv1D")
+    for text in (
+        "Conv1D(filters, kernel_size, strides=1, padding='causal'",
+        "Invalid inputs count as zero",
+        "latency in",
+    ):
+        assert text in " ".join(out.split())
+    found = json.loads(run(capsys, "layers", "Conv1D", "--json")[1])
+    padding = next(a for a in found["arguments"] if a["name"] == "padding")
+    assert padding["default"] == "causal" and "reverse_causal" in padding["takes"]
+    assert any(not example["streams"] and "same" in example["obstacle"] for example in found["examples"])
+    assert run(capsys, "layers", "Convv1D")[::2] == (
+        1,
+        "kseq layers: unknown layer type 'Convv1D'; did you mean `Conv1D`?\n",
+    )
+
+
+def test_every_layer_is_described(capsys):
+    for name in kseq.spec.catalog.type_names():
+        assert run(capsys, "layers", name)[0] == 0
