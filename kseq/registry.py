@@ -150,9 +150,11 @@ def _serializable(cls, name):
 
 
 def _check_namespaced(name):
-    package, _, short = name.rpartition(".")
-    if not package or not short.isidentifier() or package == "keras":
-        raise ValueError(f"a registered name must be 'namespace.ClassName', and not Keras's; received {name!r}")
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts) or parts[0] in ("keras", PACKAGE):
+        raise ValueError(
+            f"a registered name must be 'namespace.ClassName', in a namespace of your own; received {name!r}"
+        )
 
 
 def _check_free(name, cls, known):

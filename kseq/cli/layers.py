@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..layers import SequenceLayer
 from ..spec import catalog
 from ..spec.errors import did_you_mean
 from .models import ModelError
@@ -26,7 +27,7 @@ def add_parser(commands):
 
 def run(args) -> int:
     if args.name is None:
-        found = [{"name": name, "summary": catalog.find(name).summary} for name in sorted(catalog.type_names())]
+        found = [{"name": name, "summary": _summary(name)} for name in sorted(catalog.type_names())]
     else:
         found = describe(args.name)
     if args.json:
@@ -36,6 +37,11 @@ def run(args) -> int:
     else:
         _print_one(found)
     return 0
+
+
+def _summary(name):
+    found = catalog.find_loaded(name)
+    return found.summary if found else "a plugin, which is loaded when a spec names it"
 
 
 def describe(name) -> dict:
@@ -61,7 +67,9 @@ def describe(name) -> dict:
         }
         for argument in type_.arguments.values()
     ]
-    examples = type_.described.examples() if hasattr(type_.described, "examples") else []
+    # A layer that has none of its own inherits one without arguments, with which it may not even be made.
+    own = any("examples" in vars(cls) for cls in type_.described.__mro__ if cls is not SequenceLayer)
+    examples = type_.described.examples() if own else []
     timings = [_timing(type_.described(**example.config)) for example in examples]
     return {"name": type_.name, "arguments": arguments, "doc": type_.doc, "examples": timings}
 

@@ -22,7 +22,9 @@ def add_arguments(parser):
     parser.add_argument(
         "model", metavar="MODEL", help="a saved model (.keras), a spec (.yaml, .yml, .json), or a shipped spec's name"
     )
-    parser.add_argument("--vars", type=variable, nargs="+", default=[], metavar="NAME=VALUE", help="of a spec")
+    parser.add_argument(
+        "--vars", type=variable, nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="of a spec"
+    )
 
 
 def load(path, variables=None):

@@ -10,10 +10,11 @@ from keras import ops
 
 from ..sequence import Sequence
 from .errors import SpecError, shorten
-from .names import Names
+from .names import Names, snake_case
 from .node import _RAISE
 from .plan import LayerPlan, Plan, SpecPlan
 
+_NAMED = (keras.optimizers.Optimizer, keras.metrics.Metric)
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
 _FAILED = object()
 
@@ -25,12 +26,12 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
         SpecError: what constructors, `build` and `compile` refuse, each with its place.
     """
     names = Names(_explicit_names(plan))
+    layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
+    problems.check()  # of everything so far
     inputs, values = {}, {}
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
         values[given.id] = _value(given, inputs)
-    layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
-    problems.check()
     budget = _Budget(limits.parameters)
     made = {}
     for call, layer in zip(plan.calls, layers, strict=True):
@@ -94,6 +95,9 @@ def _make(plan, names, problems):
         return _FAILED
     if isinstance(plan, LayerPlan) and plan.label and arguments.get("name") is None:
         arguments["name"] = names.take(plan.label)
+    elif "name" not in arguments and getattr(plan.make, "__module__", "").startswith("keras."):
+        label = snake_case(plan.make.__name__)  # Keras would count metrics and optimizers in this process
+        arguments |= {"name": label} if issubclass(plan.make, _NAMED) else {}
     with _reporting(problems, plan.node, plan.path, plan.places):
         made = plan.make(**arguments)
         if isinstance(plan, LayerPlan) and not isinstance(made, keras.layers.Layer):
@@ -131,6 +135,10 @@ def _reporting(problems, node, path, places=None):
         yield
     except SpecError:
         raise
+    except RecursionError:
+        problems.add(
+            "more layers in a row, or in one another, than Python can follow; put them into kseq.Serial", node, path
+        )
     except Exception as error:  # layers of third parties may raise anything
         message = shorten(str(error).strip().partition("\n")[0]) or type(error).__name__
         for name in re.findall(r"`(\w+)`", message):

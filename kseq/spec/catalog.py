@@ -75,7 +75,7 @@ def find(name: str) -> Type | None:
     Raises:
         PluginError: the plugin that has the name cannot be imported, or does not register it.
     """
-    found = _known(name)
+    found = find_loaded(name)
     if found is None and "." in name and not name.startswith(KERAS) and len(name) <= _LONGEST_NAME:
         found = _plugin(name)
     return found
@@ -89,7 +89,7 @@ def type_names() -> list[str]:
     """All names that `find` knows, plugins that are not loaded yet included."""
     own = registry.registered_layers()
     stock = [KERAS + name if name in own else name for name in registry.stock_layers()]
-    plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS)]
+    plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS) if "." in entry.name]
     return list(dict.fromkeys([*own, *registry.registered_factories(), *stock, *plugins]))
 
 
@@ -106,7 +106,8 @@ def object_type(cls) -> Type:
     return _type(cls.__name__, cls, cls, constructor_arguments(cls))
 
 
-def _known(name):
+def find_loaded(name: str) -> Type | None:
+    """The type of a name, or `None`, without a look at plugins."""
     name = registry.current_name(name)
     factory = registry.registered_factories().get(name)
     if factory is not None:
@@ -132,9 +133,9 @@ def _plugin(name):
     for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
         try:
             entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"the plugin of {name!r} ({entry.value}) cannot be imported: {error!r}") from error
-        found = _known(name)
+        found = find_loaded(name)
         if found is None:
             raise PluginError(
                 f"the plugin of {name!r} ({entry.value}) does not register it; use kseq.register({name!r})"

@@ -7,7 +7,7 @@ import keras
 from ..version import __version__
 from . import catalog
 from .errors import did_you_mean, shorten, shown
-from .kinds import BOOLEAN, DTYPES, INTEGER, NULL, NUMBER, TEXT, Choice, Either, ListOf, Object
+from .kinds import BOOLEAN, DTYPES, INTEGER, NAME, NULL, NUMBER, TEXT, Choice, Either, ListOf, Object
 from .migrations import VERSION, migrate
 from .names import snake_case
 from .node import _RAISE, UNKNOWN, Node
@@ -17,6 +17,7 @@ _SECTIONS = ("kseq", "name", "vars", "blocks", "input", "inputs", "layers", "out
 _INPUT_KEYS = ("shape", "dtype", "name", "mask")
 _CALL_KEYS = ("id", "inputs", "share")
 _LONGEST_RANK = 8
+_LARGEST_METRIC = 4096
 _LOSS = Object("loss")
 _METRICS = ListOf(Either(Object("metric"), ListOf(Object("metric"))))
 COMPILE = {
@@ -29,11 +30,10 @@ COMPILE = {
     "jit_compile": Either(BOOLEAN, Choice(["auto"])),
 }
 SHAPE = ListOf(Either(INTEGER, NULL))
-NAME = TEXT
 
 
 def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
-    """The plan of a spec's tree.
+    """The plan of a spec's tree, without the layers that are wrong: what is wrong with them is in `problems`.
 
     Args:
         tree: as read.
@@ -42,24 +42,27 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
         variables: a tree of values that replace those of `vars`.
 
     Raises:
-        SpecError: anything wrong.
+        SpecError: what makes the rest meaningless, and limits.
     """
     checker = _Checker(problems, limits)
-    tree = checker.version(tree)
-    plan = checker.spec(tree, variables)
-    problems.check()
-    return plan
+    return checker.spec(checker.version(tree), variables)
 
 
 class _Checker:
     def __init__(self, problems, limits):
         self.problems, self.limits = problems, limits
-        self.problem = problems.add
-        self.vars, self.blocks, self.used = {}, {}, []
+        self.wrong = 0  # how often something was found to be wrong, known or not
+        self.vars, self.blocks = {}, {}
+        self.types, self.failed = {}, {}  # that were looked up, and why plugins failed
+        self.using, self.used = [], set()  # blocks: those around this place, and all that are used
         self.layers = self.nesting = self.expanded = 0
         self.repeats = 1
         self.expands = True  # whether uses of blocks are followed
         self.connected = True  # whether all that layers read is known
+
+    def problem(self, *args):
+        self.wrong += 1
+        self.problems.add(*args)
 
     # The parts of a spec.
 
@@ -84,15 +87,18 @@ class _Checker:
     def spec(self, tree, variables):
         self.meant = self.keys(tree, _SECTIONS, "")
         parts = tree.value
-        name = self.part(parts, "name", NAME, "model")
         self.vars = self.variables(parts.get("vars"), variables)
+        name = self.substitute(parts["name"], self.vars, "name") if "name" in parts else None
         self.define_blocks(parts.get("blocks"))
         inputs = self.inputs(tree)
         calls = self.calls(parts.get("layers"), tree, inputs)
+        self.unused_blocks()
+        self.names(calls, inputs)
         outputs = self.outputs(parts.get("outputs"), calls, inputs)
         options = parts.get("compile")
         compiled = None if options is None else self.options(self.substitute(options, self.vars, "compile"))
-        return SpecPlan(name, inputs, calls, outputs, compiled, tree)
+        model_name = "model" if name is None else self.value(NAME, name, "name")
+        return SpecPlan(model_name, inputs, calls, outputs, compiled, name or tree)
 
     def variables(self, given, replaced):
         found = {}
@@ -100,6 +106,10 @@ class _Checker:
         for key, node in self.mapping(given, "vars").items():
             if not key.isidentifier():
                 self.problem(f"a variable's name is a word; received {shown(key)}", given.keys[key], "vars")
+            elif key in (*_CALL_KEYS, "name"):
+                self.problem(
+                    f"`{key}` has a meaning of its own; give the variable another name", given.keys[key], "vars"
+                )
             found[key] = self.substitute(replaced.pop(key, node), found, f"vars.{shorten(key)}")
         for key in replaced:
             hint = did_you_mean(key, found)
@@ -115,12 +125,24 @@ class _Checker:
                 self.problem(f"`{key}` is a layer type; give the block another name", place, "blocks")
             else:
                 self.blocks[key] = node
-        # Each block once by itself, so that those that are not used are right too. Uses count on their own.
-        self.expands = False
-        for key, node in self.blocks.items():
+
+    def unused_blocks(self):
+        """Checks each block that no layer uses by itself; blocks within it are not followed."""
+        self.expands, self.layers = False, 0
+        for key in self.blocks.keys() - self.used:
             path = f"blocks.{key}"
-            self.layer_list(self.substitute(node, self.vars, path), path)
-        self.expands, self.layers = True, 0
+            self.layer_list(self.substitute(self.blocks[key], self.vars, path), path)
+
+    def names(self, calls, inputs):
+        """Checks that names that are given to layers and inputs are given once."""
+        taken = {plan.name: plan.path for plan in inputs if plan.name}
+        for call in calls:
+            name = call.layer.arguments.get("name") if call.layer else None
+            if name in taken:
+                place = call.layer.places["name"]
+                self.problem(f"the name `{shorten(name)}` is taken by {taken[name]}", place, f"{call.path}.name")
+            elif name is not None:
+                taken[name] = call.path
 
     def inputs(self, tree):
         parts = tree.value
@@ -131,9 +153,15 @@ class _Checker:
             return []
         if "input" in parts:
             return [self.input("input", parts["input"], "input")]
-        named = self.mapping(parts["inputs"], "inputs")
-        if not named:
-            self.problem("must name at least one input", parts["inputs"], "inputs")
+        node = self.substitute(parts["inputs"], self.vars, "inputs")
+        named = self.mapping(node, "inputs")
+        if named == {} and isinstance(node.value, dict):
+            self.problem("must name at least one input", node, "inputs")
+        for key in named:
+            if key.startswith("#") or not key.strip():
+                self.problem(
+                    f"an id is not empty and does not begin with `#`; received {shown(key)}", node.keys[key], "inputs"
+                )
         return [self.input(key, node, f"inputs.{key}") for key, node in named.items()]
 
     def input(self, key, node, path):
@@ -145,15 +173,18 @@ class _Checker:
             if isinstance(node.value, dict) and "shape" not in meant:
                 self.problem("the key `shape` is missing", node, path, "write `shape: [null, channels]`")
         else:
+            before = self.wrong
             shape = self.value(SHAPE, parts["shape"], f"{path}.shape") or []
-            if not 1 <= len(shape) <= _LONGEST_RANK or any(isinstance(n, int) and n < 1 for n in shape):
+            if self.wrong > before:
+                shape = [None]
+            elif not 1 <= len(shape) <= _LONGEST_RANK or any(isinstance(n, int) and n < 1 for n in shape):
                 message = "must be [time, channels, ...] with sizes of at least 1, or null for any number of steps"
                 self.problem(f"{message}; received {parts['shape'].plain()!s:.60}", parts["shape"], f"{path}.shape")
             elif None in shape[1:]:
                 self.problem("only time may be null", parts["shape"], f"{path}.shape")
         dtype = self.part(parts, "dtype", Choice(DTYPES), "float32", path)
         name = self.part(parts, "name", NAME, None if key == "input" else key, path)
-        mask = self.part(parts, "mask", Either(BOOLEAN, TEXT), False, path)
+        mask = self.part(parts, "mask", Either(BOOLEAN, NAME), False, path)
         return InputPlan(key, name, tuple(shape), dtype, mask, node, path)
 
     def calls(self, node, tree, inputs):
@@ -182,18 +213,20 @@ class _Checker:
     def call(self, item, path, known, previous, fallback):
         own, rest = self.split_call(item)
         at = next(iter(item.keys.values()), item) if isinstance(item.value, dict) else item
-        id_ = self.part(own, "id", TEXT, None, path) or fallback
-        if id_.startswith("#") and "id" in own:
+        id_ = self.part(own, "id", NAME, None, path) or fallback
+        if id_.startswith("#") and id_ != fallback:
             self.problem("an id does not begin with `#`", own["id"], f"{path}.id")
         elif id_ in known:
             self.problem(f"the id `{shorten(id_)}` is taken", own["id"], f"{path}.id")
         if "inputs" in own:
-            found = self.value(ListOf(TEXT), own["inputs"], f"{path}.inputs") or []
-            if not found:
+            found = self.value(ListOf(TEXT), own["inputs"], f"{path}.inputs")
+            if found == []:
                 self.problem("must name at least one input", own["inputs"], f"{path}.inputs")
+            found = found or []
             for i, name in enumerate(found):
                 if isinstance(name, str) and not self.known(name, known):
                     self.unknown_id(name, own["inputs"].value[i], f"{path}.inputs[{i}]", known)
+            self.connected &= bool(found)
         elif previous is None:
             if known:  # what the inputs are is known
                 message = "the first layer of a spec with several inputs must say which it reads"
@@ -239,7 +272,7 @@ class _Checker:
         ((name, arguments),) = item.value.items()
         if not isinstance(arguments.value, dict):
             return {}, item
-        type_ = None if name in self.blocks else self.find(name, item, "", quiet=True)
+        type_ = None if name in self.blocks else self.find(name, item.keys[name], "layers")
         mine = [k for k in _CALL_KEYS if k in arguments.value and (type_ is None or k not in type_.arguments)]
         rest = {k: v for k, v in arguments.value.items() if k not in mine}
         rest = Node(rest, arguments.line, arguments.column, arguments.keys)
@@ -252,12 +285,14 @@ class _Checker:
             found = [calls[-1].id]
         else:
             node = self.substitute(node, self.vars, "outputs")
+            before = self.wrong
             found = self.value(ListOf(TEXT), node, "outputs") or []
+            self.connected &= node.value is not UNKNOWN and self.wrong == before
             known = {call.id: call for call in calls}
             for i, name in enumerate(found):
                 if isinstance(name, str) and not self.known(name, known):
                     self.unknown_id(name, node.value[i], f"outputs[{i}]", known)
-            if not found or len(set(found)) < len(found):
+            if self.wrong == before and (not found or len(set(found)) < len(found)):
                 self.problem("must name at least one layer, and none twice", node, "outputs")
         used = {name for call in calls for name in call.inputs} | set(found)
         if not self.connected:
@@ -280,23 +315,33 @@ class _Checker:
     # Layers.
 
     def layer_list(self, node, path):
+        if node.value is UNKNOWN:
+            self.wrong += 1
+            return []
         if not isinstance(node.value, list):
             self.problem(f"must be a list of layers; received {shown(node.value)}", node, path)
             return []
         return [self.layer(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
 
     def layer(self, node, path):
-        """The plan of `Type: {arguments}`, or `None` where it is wrong."""
+        """The plan of `Type: {arguments}`, or `None` where anything in it is wrong."""
+        before = self.wrong
+        plan = self.layer_plan(node, path)
+        return plan if self.wrong == before else None
+
+    def layer_plan(self, node, path):
         name, place, given = self.pair(node, path, "layer")
         if name is None:
             return None
+        before = self.wrong
         self.count_layer(place, path)
         outer, path = path, f"{path}.{shorten(name)}"
         if name in self.blocks:
             return self.block(name, place, given, path)
-        type_ = self.find(name, place, path)
+        type_ = self.find(name, place, outer)
         if type_ is None:
-            self.unknown_type(name, place, outer)
+            if self.wrong == before:  # no plugin's fault
+                self.unknown_type(name, place, outer)
             return None
         self.nesting += 1
         with self.repeated(type_, given, path):
@@ -308,6 +353,9 @@ class _Checker:
 
     def pair(self, node, path, what):
         """Name, its place, and the arguments of a mapping of one; `None` as the name where it is none."""
+        if node.value is UNKNOWN:
+            self.wrong += 1
+            return None, None, None
         if isinstance(node.value, str):
             hint = f"write `{shorten(node.value)}: {{}}`"
             self.problem(f"a {what} is one `Type: {{arguments}}` pair; received {shown(node.value)}", node, path, hint)
@@ -326,12 +374,17 @@ class _Checker:
             self.problem(f"arguments are a mapping; received {shown(given.value)}", given, f"{path}.{shorten(name)}")
         return None, None, None
 
-    def find(self, name, node, path, quiet=False):
-        try:
-            return catalog.find(name)
-        except catalog.PluginError as error:
-            if not quiet:
-                self.problems.stop(shorten(str(error)), node, path)
+    def find(self, name, node, path):
+        """The type of a name, or `None`; a plugin that fails is a problem."""
+        if name not in self.types:
+            try:
+                self.types[name] = catalog.find(name)
+            except catalog.PluginError as error:
+                self.types[name] = None
+                self.failed[name] = shorten(str(error))
+        if name in self.failed:
+            self.problem(self.failed[name], node, path)
+        return self.types[name]
 
     def unknown_type(self, name, node, path):
         known = [*self.blocks, *catalog.type_names()]
@@ -353,9 +406,9 @@ class _Checker:
                     hint = "only the layers of the model's own list have `id`, `inputs` and `share`"
                 self.problem(f"unknown argument `{shorten(key)}`", given.keys.get(key), path, hint)
             elif argument.name in values:
-                self.problem(
-                    f"`{key}` is a former name of `{argument.name}`, which is given too", given.keys.get(key), path
-                )
+                former = key if key != argument.name else next(k for k in given.value if type_.former.get(k) == key)
+                message = f"`{former}` is a former name of `{argument.name}`, which is given too"
+                self.problem(message, given.keys.get(key), path)
             else:
                 values[argument.name] = self.value(argument.kind, node, f"{path}.{key}")
                 places[argument.name] = node
@@ -364,9 +417,14 @@ class _Checker:
             self.problem(f"missing argument{'s' * (len(missing) > 1)} {_listed(missing)}", place, path)
         return plan(type_.make, values, place, path, places)
 
+    def record(self, cls, node, path):
+        """The plan of a dataclass."""
+        return self.arguments(catalog.object_type(cls), node, node, path)
+
     def block(self, name, place, given, path):
-        if name in self.used:
-            chain = " -> ".join([*self.used[self.used.index(name) :], name])
+        self.used.add(name)
+        if name in self.using:
+            chain = " -> ".join([*self.using[self.using.index(name) :], name])
             self.problems.stop(f"the block contains itself: {chain}", place, path)
         own = {k: v for k, v in given.value.items() if k != "name"}
         for key in own:
@@ -376,16 +434,17 @@ class _Checker:
                 self.problem(f"unknown argument `{shorten(key)}`", given.keys.get(key), path, hint)
         children = []
         if self.expands:
-            self.used.append(name)
+            self.using.append(name)
             self.nesting += 1
             inner = f"{path}.layers"
             children = self.layer_list(self.substitute(self.blocks[name], self.vars | own, inner), inner)
             self.nesting -= 1
-            self.used.pop()
+            self.using.pop()
         arguments = {"layers": children}
         if "name" in given.value:
-            arguments["name"] = self.value(TEXT, given.value["name"], f"{path}.name")
-        return LayerPlan(catalog.find("Serial").make, arguments, place, path, label=snake_case(name))
+            arguments["name"] = self.value(NAME, given.value["name"], f"{path}.name")
+        places = {"name": given.value.get("name")}
+        return LayerPlan(catalog.find("Serial").make, arguments, place, path, places, snake_case(name))
 
     @contextlib.contextmanager
     def repeated(self, type_, given, path):
@@ -414,7 +473,8 @@ class _Checker:
     def value(self, kind, node, path):
         """The value of a node by its kind; `None` where it is wrong."""
         if node.value is UNKNOWN:
-            return None  # reported where it was looked up
+            self.wrong += 1  # and reported where it was looked up
+            return None
         if kind.accepts(node):
             return kind.parse(node, path, self)
         self.problem(f"must be {kind.wanted}; received {shown(node.value)}", node, path, kind.hint(node))
@@ -423,8 +483,9 @@ class _Checker:
     def object(self, role, node, path):
         """A name that Keras looks up, or the plan of one of a role's classes."""
         if isinstance(node.value, str):
-            if node.value in role.classes:
-                return Plan(role.classes[node.value], {}, node, path)
+            cls = role.classes.get(role.spelling.get(node.value, node.value))
+            if cls is not None:
+                return Plan(cls, {}, node, path)
             if node.value not in role.names:
                 known = [*role.names, *role.classes]
                 hint = did_you_mean(node.value, sorted(known))
@@ -437,7 +498,13 @@ class _Checker:
             hint = did_you_mean(name, sorted(role.classes))
             self.problem(f"unknown name of {role.wanted}: {shown(name)}", place, path, hint)
             return None
-        return self.arguments(catalog.object_type(role.classes[name]), place, given, f"{path}.{name}")
+        plan = self.arguments(catalog.object_type(role.classes[name]), place, given, f"{path}.{name}")
+        if role.wanted == "a metric":
+            for key, value in plan.arguments.items():
+                if isinstance(value, int) and value > _LARGEST_METRIC:  # they allocate the square of some
+                    message = f"must be at most {_LARGEST_METRIC} in a metric; received {value}"
+                    self.problem(message, plan.places[key], f"{path}.{name}.{key}")
+        return plan
 
     def substitute(self, node, scope, path):
         """The node with `$x` replaced by the variable `x`, at the place of `$x`; `$$` is a dollar sign."""
@@ -481,7 +548,7 @@ class _Checker:
 
     def mapping(self, node, path) -> dict:
         """The items of a mapping; none where there is no node."""
-        if node is None:
+        if node is None or node.value is UNKNOWN:
             return {}
         if not isinstance(node.value, dict):
             self.problem(f"must be a mapping; received {shown(node.value)}", node, path)

@@ -23,6 +23,7 @@ class _Dumper(yaml.SafeDumper):
 def _text(dumper, text):
     # PyYAML quotes what YAML 1.1 takes for something else; the reader takes `1e-3` for a number too.
     style = None if isinstance(plain_scalar(text), str) else "'"
+    style = style if text.isprintable() else '"'  # with escapes: line breaks are many
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

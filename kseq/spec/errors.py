@@ -2,10 +2,13 @@
 
 import dataclasses
 import difflib
+import itertools
 
 from rich.cells import cell_len
 
 _SHOWN_ERRORS = 50
+_MOST_PROBLEMS = 100  # after which reading stops
+_MOST_NAMES = 500  # that are compared for a hint
 _SHOWN_TEXT = 120
 
 
@@ -81,6 +84,8 @@ class Collector:
         problem = Problem(message, path, hint, self.source.name, line, column, text)
         place = (line, column) if line is not None else path
         self._found.setdefault((place, message), problem)
+        if len(self._found) >= _MOST_PROBLEMS:
+            self.check()
 
     def stop(self, *args, **kwargs):
         """Add a problem after which reading on makes no sense."""
@@ -100,7 +105,7 @@ class Collector:
 
 def did_you_mean(name, known) -> str | None:
     """A hint with the known name nearest to `name`, or `None` if none is near."""
-    known = list(known)
+    known = list(itertools.islice(known, _MOST_NAMES))
     tail = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
     if len(name) > _SHOWN_TEXT:
         return None

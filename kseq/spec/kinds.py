@@ -4,6 +4,7 @@ A kind says in words what it wants, whether a node looks like it (`accepts`), ma
 (`parse`, which reports what is wrong deeper inside), and describes itself to editors (`schema`).
 """
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -16,16 +17,20 @@ from .objects import role
 
 
 class Kind:
-    wanted = "a value"
+    """Plain data: scalars, and lists of them. Never a mapping, which Keras would take for an object to deserialise."""
+
+    wanted = "a number, text, true, false, null, or a list of them"
 
     def accepts(self, node) -> bool:
-        return True
+        if isinstance(node.value, list):
+            return all(map(self.accepts, node.value))
+        return not isinstance(node.value, dict)
 
     def parse(self, node, path, checker):
         return node.plain()
 
     def schema(self) -> dict:
-        return {}
+        return {"not": {"type": "object"}}
 
     def hint(self, node) -> str | None:
         return None
@@ -70,6 +75,21 @@ NUMBER = Scalar("a number", (int, float), "number")
 TEXT = Scalar("text", (str,), "string", _hint_text)
 
 
+class Name(Scalar):
+    """Text that is not empty."""
+
+    def __init__(self):
+        super().__init__("text", (str,), "string", _hint_text)
+
+    def parse(self, node, path, checker):
+        if not node.value.strip():
+            checker.problem("a name must not be empty", node, path)
+        return node.value
+
+
+NAME = Name()
+
+
 class Choice(Kind):
     """One of some texts."""
 
@@ -96,7 +116,7 @@ class ListOf(Kind):
     def __init__(self, *kinds, repeated=True):
         self.kinds, self.repeated = kinds, repeated
         items = kinds[0].wanted if repeated else ", ".join(kind.wanted for kind in kinds)
-        self.wanted = "a list" if items == ANY.wanted else f"a list ({items}{' each' if repeated else ''})"
+        self.wanted = "a list" if ANY in kinds else f"a list ({items}{' each' if repeated else ''})"
 
     def accepts(self, node):
         return isinstance(node.value, list)
@@ -129,6 +149,8 @@ class MappingOf(Kind):
         return isinstance(node.value, dict)
 
     def parse(self, node, path, checker):
+        if "class_name" in node.value:  # what Keras would take for an object when the layer is loaded from a file
+            checker.problem("the key `class_name` is not allowed", node.keys["class_name"], path)
         return {key: checker.value(self.kind, item, f"{path}.{key}") for key, item in node.value.items()}
 
     def schema(self):
@@ -179,6 +201,23 @@ class Object(Kind):
         return {"$ref": f"#/$defs/{self.name}"}
 
 
+class Record(Kind):
+    """The arguments of a dataclass."""
+
+    def __init__(self, cls):
+        self.cls = cls
+        self.wanted = f"a mapping of the arguments of {cls.__name__}"
+
+    def accepts(self, node):
+        return isinstance(node.value, dict)
+
+    def parse(self, node, path, checker):
+        return checker.record(self.cls, node, path)
+
+    def schema(self):
+        return {"type": "object"}
+
+
 class Layer(Kind):
     """A layer within a layer."""
 
@@ -221,7 +260,7 @@ def _of_name(name) -> Kind | None:
         return Either(Object(last), NULL)
     if name == "learning_rate":
         return Either(NUMBER, Object("schedule"))
-    return {"name": TEXT, "trainable": BOOLEAN, "axis": Either(INTEGER, ListOf(INTEGER), NULL)}.get(name)
+    return _NAMED.get(name)
 
 
 def _of_hint(hint) -> Kind:
@@ -241,6 +280,8 @@ def _of_hint(hint) -> Kind:
         for base, kind in _CLASSES.items():
             if issubclass(hint, base):
                 return kind
+        if dataclasses.is_dataclass(hint):
+            return Record(hint)
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         return ListOf(*(_of_hint(argument) for argument in arguments), repeated=False)
     if origin in (list, tuple, Iterable, Sequence):
@@ -258,4 +299,10 @@ _CLASSES = {
 }
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool")
 POLICIES = ("mixed_float16", "mixed_bfloat16")
+_NAMED = {
+    "name": NAME,
+    "trainable": BOOLEAN,
+    "seed": Either(INTEGER, NULL),
+    "axis": Either(INTEGER, ListOf(INTEGER), NULL),
+}
 _SCALARS = {type(None): NULL, None: NULL, bool: BOOLEAN, int: INTEGER, float: NUMBER, str: TEXT}

@@ -1,5 +1,7 @@
 """`load_spec`: a spec to a Keras model."""
 
+from collections.abc import Mapping
+
 import keras
 
 from .build import build
@@ -43,6 +45,8 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
     tree, problems = read(spec, limits)
     variables = None
     if vars is not None:
+        if not isinstance(vars, Mapping):
+            raise TypeError(f"`vars` is a mapping of values by name; received {vars!r}")
         given = Collector(Source("<vars>"))
         variables = from_python(vars, given, limits)
         given.check()

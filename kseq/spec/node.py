@@ -31,7 +31,7 @@ class Limits:
     depth: int = 64
     repeats: int = 1_000
     layers: int = 2_000
-    parameters: int = 250_000_000
+    parameters: int = 100_000_000
 
 
 DEFAULT_LIMITS = Limits()
@@ -106,9 +106,7 @@ def from_python(value, problems, limits) -> Node:
                 f"must be a mapping, list, text, number, boolean or null; received {type(value).__name__}", path=path
             )
             value = None
-        node = Node(value)
-        check_number(node, problems, path)
-        return node
+        return checked(Node(value), problems, path)
 
     return convert(value, "", 0)
 
@@ -126,19 +124,24 @@ def plain_scalar(text):
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def check_number(node, problems, path=""):
-    """Refuse numbers that no argument takes and that arithmetic on them would make slow."""
+def checked(node, problems, path="") -> Node:
+    """The node, or an unknown one where its value is a number or text that no argument takes."""
     value = node.value
     infinite = isinstance(value, float) and not math.isfinite(value)
     if infinite or (isinstance(value, int) and abs(value) >= 2**63):
         problems.add("numbers must be finite, and integers below 2**63 in size", node, path)
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        problems.add("text must not hold half a character (a lone surrogate)", node, path)
+    else:
+        return node
+    return Node(UNKNOWN, node.line, node.column)
 
 
 class _Unknown:
-    """The value of a variable that is not there."""
+    """The value of what has been reported already."""
 
     def __str__(self):
-        return "an unknown variable"
+        return "something unknown"
 
 
 UNKNOWN = _Unknown()
@@ -146,4 +149,4 @@ _RAISE = "give `load_spec` a `kseq.spec.Limits` with more"
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those of PyYAML
 _LONGEST_INTEGER = 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)

@@ -2,17 +2,20 @@
 
 import functools
 import inspect
+import types
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
 
 
 class Role(NamedTuple):
-    """What an argument wants: classes by name, and text that Keras looks up itself."""
+    """What an argument wants: classes by name, text that Keras looks up itself, and other spellings of classes."""
 
     wanted: str
     classes: dict[str, type]
     names: frozenset[str]
+    spelling: Mapping[str, str] = types.MappingProxyType({})
 
 
 @functools.cache
@@ -35,10 +38,9 @@ def role(name) -> Role:
         if inspect.isclass(value) and issubclass(value, base) and value is not base and key not in _NOT_BY_VALUE
     }
     names = frozenset() if name == "schedule" else _function_names(module) | set(classes) | _ALIASES.get(name, set())
-    if name == "optimizer":
-        names |= {key.lower() for key in classes}
+    spelling = {key.lower(): key for key in classes} if name == "optimizer" else {}
     article = "an" if name[0] in "aeiou" else "a"
-    return Role(f"{article} {name}", classes, frozenset(names))
+    return Role(f"{article} {name}", classes, frozenset({*names, *spelling}), spelling)
 
 
 def _function_names(module) -> frozenset[str]:

@@ -7,7 +7,7 @@ import math
 import re
 
 from .errors import shorten
-from .node import _LONGEST_INTEGER, _RAISE, Node, check_number
+from .node import _LONGEST_INTEGER, _RAISE, Node, checked
 
 
 def read_json(source, problems, limits, strict=True) -> Node | None:
@@ -67,8 +67,7 @@ class _Decoder(json.JSONDecoder):
             value, keys = self.mapping(value, start + 1)
         elif isinstance(value, list):
             value = [node for node, _ in value]
-        node = Node(value, *place, keys)
-        check_number(node, self.problems)
+        node = checked(Node(value, *place, keys), self.problems)
         return (node, end), end
 
     def _object(self, start, strict, *hooks):
@@ -82,6 +81,7 @@ class _Decoder(json.JSONDecoder):
         for name, (node, after) in pairs:
             key = Node(name, *self.source.place(_BEFORE_KEY.match(self.source.text, end).end()))
             end = after
+            checked(key, self.problems)
             if name in items:
                 first = keys[name].line
                 self.problems.add(f"the key `{shorten(name)}` is there already", key, hint=f"first in line {first}")

@@ -11,7 +11,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from .errors import SpecError, shorten
-from .node import _RAISE, Node, check_number, plain_scalar
+from .node import _RAISE, UNKNOWN, Node, checked, plain_scalar
 
 
 def read_yaml(source, problems, limits) -> Node:
@@ -59,7 +59,7 @@ class _Composer:
         root = self.node(0)
         self.parser.get_event()  # the document's end
         if not self.parser.check_event(yaml.StreamEndEvent):
-            self.problems.add("a file holds one spec; received a second document", _place(self.parser.peek_event()))
+            self.problems.stop("a file holds one spec; received a second document", _place(self.parser.peek_event()))
         return root
 
     def node(self, depth):
@@ -74,7 +74,7 @@ class _Composer:
             self.problems.add(
                 f"aliases (`*{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"
             )
-            return Node(None, place.line, place.column)
+            return Node(UNKNOWN, place.line, place.column)
         if event.anchor is not None:
             self.problems.add(
                 f"anchors (`&{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"
@@ -94,9 +94,7 @@ class _Composer:
 
     def scalar(self, event, place):
         value = event.value if event.style else plain_scalar(event.value)
-        node = Node(value, place.line, place.column)
-        check_number(node, self.problems)
-        return node
+        return checked(Node(value, place.line, place.column), self.problems)
 
     def mapping(self, depth, place):
         items, keys = {}, {}
@@ -109,7 +107,7 @@ class _Composer:
                 continue
             name = text.value
             if name == "<<" and not text.style:
-                self.problems.add("merge keys (`<<`) are not allowed", key, hint="use `vars` or `blocks`")
+                self.problems.stop("merge keys (`<<`) are not allowed", key, hint="use `vars` or `blocks`")
             elif name in items:
                 first = keys[name].line
                 self.problems.add(f"the key `{shorten(name)}` is there already", key, hint=f"first in line {first}")

@@ -23,9 +23,7 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
     """
     if isinstance(spec, Mapping):
         problems = Collector(Source("<mapping>"))
-        tree = from_python(spec, problems, limits)
-        problems.check()
-        return tree, problems
+        return from_python(spec, problems, limits), problems
     if not isinstance(spec, (str, bytes, os.PathLike)):
         raise TypeError(f"a spec is a path, text, bytes or a mapping; received {spec!r} of type {type(spec).__name__}")
     name, data = _load(spec, limits)
@@ -41,7 +39,6 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
     tree = read_json(source, problems, limits, strict) if strict or text.lstrip()[:1] == "{" else None
     if tree is None:  # YAML takes the flow mappings that JSON does not
         tree = read_yaml(source, problems, limits)
-    problems.check()
     return tree, problems
 
 

@@ -25,7 +25,8 @@ def json_schema() -> dict:
         >>> schema["$defs"]["layer"]["properties"]["Lookahead"]["properties"]["length"]["description"]
         'steps.'
     """
-    layers = {name: _arguments(_find(name), calls=True) for name in sorted(catalog.type_names()) if _find(name)}
+    types = filter(None, map(catalog.find_loaded, sorted(catalog.type_names())))  # a list of plugins loads none
+    layers = {type_.name: _arguments(type_, calls=True) for type_ in types}
     parts = {
         "kseq": {"const": VERSION, "description": "version of the format"},
         "name": {"type": "string", "description": "the model's name"},
@@ -69,13 +70,6 @@ def json_schema() -> dict:
             **{name: _role(name) for name in _ROLES},
         },
     }
-
-
-def _find(name):
-    try:
-        return catalog.find(name)
-    except catalog.PluginError:
-        return None
 
 
 def _arguments(type_, calls=False):

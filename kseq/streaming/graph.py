@@ -248,7 +248,8 @@ def _single(tensors, what):
     if isinstance(tensors, (list, tuple)) and len(tensors) == 1:
         tensors = tensors[0]
     if not isinstance(tensors, keras.KerasTensor):
-        raise ValueError(f"a streaming model has one {what}; received {tensors!r}")
+        count = len(tensors) if isinstance(tensors, (list, tuple, dict)) else type(tensors).__name__
+        raise ValueError(f"a streaming model has one {what}; received {count}")
     return tensors
 
 

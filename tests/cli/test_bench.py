@@ -62,10 +62,10 @@ def test_as_json(tmp_path, capsys):
 def test_a_spec_with_variables_as_a_table(tmp_path, capsys):
     path = tmp_path / "m.yaml"
     path.write_text(
-        "kseq: 1\nvars: {d: 2, name: a, rate: 0}\ninput: {shape: [null, 3]}\n"
-        "layers:\n  - Dropout: {rate: $rate}\n  - Dense: {units: $d, name: $name}\n"
+        "kseq: 1\nvars: {d: 2, label: a, rate: 0}\ninput: {shape: [null, 3]}\n"
+        "layers:\n  - Dropout: {rate: $rate}\n  - Dense: {units: $d, name: $label}\n"
     )
-    assert cli.main(["bench", str(path), "--steps", "2", "--vars", "d=4", "name=x=y", "rate=1e-1"]) == 0
+    assert cli.main(["bench", str(path), "--steps", "2", "--vars", "d=4", "label=x=y", "rate=1e-1"]) == 0
     shown = capsys.readouterr().out
     for text in ("give --step-ms", "2 steps of 1 frames, 1 streams", "16", "0 / 0 frames"):
         assert text in shown
