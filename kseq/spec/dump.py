@@ -1,5 +1,6 @@
 """`dump_spec`: a Keras model to the spec that builds it again."""
 
+import dataclasses
 import json
 import math
 import re
@@ -8,12 +9,14 @@ import keras
 import numpy as np
 
 from . import catalog
+from .check import check
 from .emit import emit
 from .errors import Problem, SpecError
+from .graph import Graph
 from .migrations import VERSION
 from .names import Names, snake_case
-
-_TENSOR = "__keras_tensor__"
+from .node import DEFAULT_LIMITS
+from .reader import read
 
 
 def dump_spec(model) -> str:
@@ -47,11 +50,43 @@ def dump_spec(model) -> str:
     if not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it has a spec: give it a keras.Input")
     writer = _Writer(as_functional(model).get_config())
+    _check_shared(model, writer)
     data = writer.spec()
     if model.compiled:
         data |= {"compile": writer.compile(model.get_compile_config())}
     writer.check()
-    return emit(data)
+    text = emit(data)
+    _check_readable(text, writer)
+    return text
+
+
+def _check_shared(model, writer):
+    """Refuses layers that are within several others, whose weights a spec would not share."""
+    seen = set()
+
+    def visit(layer):
+        for child in getattr(layer, "sublayers", ()):
+            if id(child) in seen:
+                writer.problem(child.name, "its weights are shared by layers that hold it, which a spec cannot say")
+            seen.add(id(child))
+            visit(child)
+
+    seen |= {id(layer) for layer in model.layers}
+    for layer in model.layers:
+        visit(layer)
+
+
+def _check_readable(text, writer):
+    """Refuses to give a text that would not be read again."""
+    limits = dataclasses.replace(DEFAULT_LIMITS, **dict.fromkeys(("bytes", "nodes", "layers", "repeats"), 10**9))
+    tree, problems = read(text, limits)
+    try:
+        check(tree, problems, limits)
+        problems.check()
+    except SpecError as error:
+        for problem in error.problems:
+            writer.problem(problem.path, problem.message, problem.hint)
+        writer.check()
 
 
 def as_functional(model):
@@ -67,7 +102,6 @@ class _Writer:
     def __init__(self, config):
         self.config = config
         self.problems = []
-        self.layers = {layer["name"]: layer for layer in config["layers"]}
 
     def check(self):
         if self.problems:
@@ -76,122 +110,29 @@ class _Writer:
     def problem(self, layer, message, hint=None):
         self.problems.append(Problem(message, layer, hint, f"the model {self.config['name']!r}"))
 
-    # The graph. A value is [layer, which call of it, which output]; of a layer's sequence 0 are the values, 1 the mask.
-
     def spec(self):
-        calls = self.calls()
-        masks = self.mask_inputs(calls)
-        self.masks = {(name, 0, 0): frozenset([(masks[name], 0, 0)]) for name in masks}
-        for call in calls:
-            self.follow_mask(call)
-        calls = [call for call in calls if call["type"] != "LogicalAnd"]
-        self.ids = self.needed_ids(calls, masks)
-        inputs = {name: self.input(name, masks.get(name)) for name in self.inputs() if name not in masks.values()}
-        layers = [self.layer_entry(call, i, calls) for i, call in enumerate(calls)]
+        graph = Graph(self.config, self.problem)
+        self.check()
+        inputs = [self.input(name, graph.layers[name]["config"], graph.mask_of.get(name)) for name in graph.inputs]
+        layers = [self.layer_entry(graph, i) for i in range(len(graph.calls))]
         self.check()
         _drop_automatic_names(inputs, layers)
-        data = {"kseq": VERSION, "name": self.config["name"]}
+        data = {"kseq": VERSION, "name": self.plain(self.config["name"], "name")}
         if len(inputs) == 1:
-            data["input"] = next(iter(inputs.values()))
+            data["input"] = inputs[0]
         else:
-            data["inputs"] = {name: {k: v for k, v in one.items() if k != "name"} for name, one in inputs.items()}
+            data["inputs"] = {one.pop("name"): one for one in inputs}
         data["layers"] = layers
-        outputs = self.outputs()
-        if outputs != [calls[-1]["key"]]:
-            data["outputs"] = [self.ids[key] for key in outputs]
+        if graph.outputs != [graph.calls[-1].key]:
+            data["outputs"] = [graph.ids[key] for key in graph.outputs]
         return data
 
-    def inputs(self):
-        return [name for name, layer in self.layers.items() if layer["class_name"] == "InputLayer"]
-
-    def outputs(self):
-        found = self.config["output_layers"]
-        return [tuple(end) for end in ([found] if isinstance(found[0], str) else found)]
-
-    def calls(self):
-        """Every call of a layer, each after those whose outputs it reads."""
-        waiting = []
-        for name, layer in self.layers.items():
-            for i, node in enumerate(layer["inbound_nodes"]):
-                arguments = (node["args"], {k: v for k, v in node["kwargs"].items() if v is not None})
-                reads = list(_tensors(arguments))
-                waiting.append(
-                    {"key": (name, i, 0), "type": layer["class_name"], "arguments": arguments, "reads": reads}
-                )
-        calls, known = [], {(name, 0) for name in self.inputs()}
-        while waiting:
-            ready = next(call for call in waiting if all(key[:2] in known for key in call["reads"]))
-            waiting.remove(ready)
-            known.add(ready["key"][:2])
-            calls.append(ready)
-        return calls
-
-    def values(self, call):
-        """The values that a call reads, without the masks of sequences."""
-        return [key for key in call["reads"] if not self.is_mask(key)]
-
-    def is_mask(self, key):
-        layer = self.layers[key[0]]
-        if layer["class_name"] == "InputLayer":
-            config = layer["config"]
-            return config["dtype"] == "bool" and len(config["batch_shape"]) == 2
-        return key[2] == 1 or layer["class_name"] == "LogicalAnd"
-
-    def mask_inputs(self, calls):
-        """The input that is the mask of an input's values, by name, as a layer first reads the two as a sequence."""
-        source = {(name, 0, 0): name for name in self.inputs()}
-        masks = {}
-        for call in calls:
-            values = self.values(call)
-            if values and not self.takes_sequences(call):
-                source[call["key"]] = source.get(values[0])
-            for mask in call["reads"]:
-                if self.layers[mask[0]]["class_name"] == "InputLayer" and self.is_mask(mask) and values:
-                    masks.setdefault(source.get(values[0]), mask[0])
-        return {k: v for k, v in masks.items() if k is not None}
-
-    def takes_sequences(self, call):
-        return self.layers[call["key"][0]]["registered_name"] is not None
-
-    def follow_mask(self, call):
-        """Records the mask that the loader gives a call's output, and refuses a call that reads another."""
-        values, given = self.values(call), [key for key in call["reads"] if self.is_mask(key)]
-        carried = frozenset().union(*(self.masks.get(key, ()) for key in values))
-        read = frozenset().union(*(self.masks.get(key, frozenset([key])) for key in given))
-        if call["type"] == "LogicalAnd":
-            self.masks[call["key"]] = read
-        elif self.takes_sequences(call):
-            if read != carried:
-                self.problem(call["key"][0], "it reads a mask that is not the mask of its values")
-            self.masks[call["key"]] = frozenset([(*call["key"][:2], 1)]) if given else frozenset()
-        else:
-            self.masks[call["key"]] = carried
-
-    def needed_ids(self, calls, masks):
-        """A name for every value that is read by another layer than the next, or that is an output."""
-        named = {call["key"] for call in calls if call["key"][1]}  # further uses of a layer, and its first
-        named |= {(*key[:1], 0, 0) for key in named}
-        outputs = self.outputs()
-        if outputs != [calls[-1]["key"]]:
-            named |= set(outputs)
-        previous = self.first_value(masks)
-        for call in calls:
-            values = self.values(call)
-            if values != [previous]:
-                named |= set(values)
-            previous = call["key"]
-        ids = {key: key[0] if not key[1] else f"{key[0]}.{key[1]}" for key in named}
-        only = self.first_value(masks)
-        return ids if only is None else ids | {only: "input"}
-
-    def first_value(self, masks):
-        values = [name for name in self.inputs() if name not in masks.values()]
-        return (values[0], 0, 0) if len(values) == 1 else None
-
-    def input(self, name, mask):
-        config = self.layers[name]["config"]
+    def input(self, name, config, mask):
         if config["batch_shape"][0] is not None:
             self.problem(name, f"an input has any batch size; received {config['batch_shape'][0]}")
+        for option in ("sparse", "ragged", "optional"):
+            if config.get(option):
+                self.problem(name, f"a spec cannot say that an input is {option}")
         found = {"name": name, "shape": list(config["batch_shape"][1:])}
         if config["dtype"] != "float32":
             found["dtype"] = config["dtype"]
@@ -199,42 +140,34 @@ class _Writer:
             found["mask"] = mask == f"{name}_mask" or mask
         return found
 
-    def layer_entry(self, call, i, calls):
-        name, number, _ = call["key"]
-        layer = self.layers[name]
-        type_ = self.type_of(layer, name)
+    def layer_entry(self, graph, i):
+        call = graph.calls[i]
+        name, number, _ = call.key
+        type_ = self.type_of(graph.layers[name], name)
         if type_ is None:
             return {}
-        extra = [value for value in call["arguments"][1] if value not in ("mask", "training")]
-        if extra or call["arguments"][1].get("training"):
+        if set(call.options) - {"mask", "training"} or call.options.get("training"):
             self.problem(name, "it is called with arguments beside its inputs")
-        own = {}
-        if call["key"] in self.ids:
-            own["id"] = self.ids[call["key"]]
-        values = self.values(call)
-        previous = calls[i - 1]["key"] if i else self.only_input()
-        if values != [previous]:
-            own["inputs"] = [self.ids[key] for key in values]
+        own = {"id": graph.ids[call.key]} if call.key in graph.ids else {}
+        if call.values != [graph.previous(i)]:
+            own["inputs"] = [graph.ids[key] for key in call.values]
         if number:
-            return {type_.name: own | {"share": self.ids[name, 0, 0]}}
-        return {type_.name: own | self.arguments(type_, layer["config"], name)}
-
-    def only_input(self):
-        return next((key for key, id_ in self.ids.items() if id_ == "input"), None)
+            return {type_.name: own | {"share": graph.ids[name, 0, 0]}}
+        return {type_.name: own | self.arguments(type_, graph.layers[name]["config"], name)}
 
     # Layers and their arguments.
 
     def type_of(self, serialized, where):
         """The type of a serialised layer, or `None` where a spec cannot name it."""
-        registered, name = serialized["registered_name"], serialized["class_name"]
+        registered, name = serialized.get("registered_name"), serialized["class_name"]
         if registered is not None:
             cls = keras.saving.get_registered_object(registered)
         else:
-            cls = getattr(keras.layers, name, None) if serialized["module"] == "keras.layers" else None
+            cls = getattr(keras.layers, name, None) if serialized.get("module") == "keras.layers" else None
         found = None if cls is None else catalog.name_of(cls)
         if found is None:
             hint = "register it with `kseq.register`"
-            if serialized["module"].startswith("keras"):
+            if str(serialized.get("module")).startswith("keras"):
                 hint = "write its layers with kseq.Serial" if name in ("Sequential", "Functional") else "use a layer"
             self.problem(where, f"a spec cannot name the {name}", hint)
             return None
@@ -266,13 +199,15 @@ class _Writer:
             return [self.plain(item, where) for item in value["config"]["value"]]
         if "class_name" not in value:
             return {key: self.plain(item, where) for key, item in value.items()}
+        if value["class_name"] == "__numpy__":
+            return self.plain(value["config"]["value"], where)
         if value["class_name"] == "DTypePolicy":
             return _policy(value)
         return self.object(value, where)
 
     def object(self, value, where):
         """A serialised object: a layer, or one of Keras's."""
-        module, name = value["module"] or "", value["class_name"]
+        module, name = value.get("module") or "", value["class_name"]
         parent = {
             "keras.initializers": keras.initializers,
             "keras.regularizers": keras.regularizers,
@@ -284,13 +219,13 @@ class _Writer:
         }.get(module)
         if parent is None and module.startswith("keras.src.backend"):
             parent = keras.optimizers  # the torch backend has its own
-        if parent is not None and value["registered_name"] in (None, name) and hasattr(parent, name):
+        if parent is not None and value.get("registered_name") in (None, name) and hasattr(parent, name):
             type_ = catalog.object_type(getattr(parent, name))
             arguments = self.arguments(type_, value["config"], where)
             if re.fullmatch(rf"({name}|{snake_case(name)}|{name.lower()})(_\d+)?", str(arguments.get("name"))):
                 del arguments["name"]  # Keras's own
             return {name: arguments} if arguments or parent is keras.optimizers.schedules else name
-        if name == "function" or "config" not in value or not isinstance(value["config"], dict):
+        if name in ("function", "__lambda__") or not isinstance(value.get("config"), dict):
             self.problem(where, "a spec cannot hold a function", "register a layer that calls it")
             return None
         type_ = self.type_of(value, where)
@@ -312,15 +247,6 @@ class _Writer:
 _COMPILE = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "steps_per_execution")
 
 
-def _tensors(tree):
-    """[layer, call, output] of every tensor in a call's arguments, in order."""
-    if isinstance(tree, dict) and tree.get("class_name") == _TENSOR:
-        yield tuple(tree["config"]["keras_history"])
-    elif isinstance(tree, (dict, list, tuple)):
-        for item in tree.values() if isinstance(tree, dict) else tree:
-            yield from _tensors(item)
-
-
 def _drop_automatic_names(inputs, layers):
     """Leave out names that the loader gives by itself."""
     entries = []  # (arguments, label) in the order in which the loader names them
@@ -335,11 +261,11 @@ def _drop_automatic_names(inputs, layers):
             entries.append((arguments, snake_case(type_.rpartition(".")[2])))
 
     if len(inputs) == 1:
-        entries.append((next(iter(inputs.values())), "input_layer"))
+        entries.append((inputs[0], "input_layer"))
     for layer in layers:
         walk(layer)
     names = {id(arguments): arguments["name"] for arguments, _ in entries}
-    explicit = set() if len(inputs) == 1 else set(inputs)
+    explicit = set() if len(inputs) == 1 else {one["name"] for one in inputs}
     while True:  # a name that must stay may take an automatic one from another layer
         automatic, found = Names(explicit), set(explicit)
         for arguments, label in entries:
