@@ -216,7 +216,7 @@ class _Checker:
         id_ = self.part(own, "id", NAME, None, path) or fallback
         if id_.startswith("#") and id_ != fallback:
             self.problem("an id does not begin with `#`", own["id"], f"{path}.id")
-        elif id_ in known:
+        elif id_ in known and "id" in own:
             self.problem(f"the id `{shorten(id_)}` is taken", own["id"], f"{path}.id")
         if "inputs" in own:
             found = self.value(ListOf(TEXT), own["inputs"], f"{path}.inputs")

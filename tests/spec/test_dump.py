@@ -1,6 +1,7 @@
 """A model's spec gives the model again."""
 
 import keras
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -155,6 +156,57 @@ def test_any_names_round_trip(names):
     check_round_trip(keras.Sequential([keras.Input((None, 1)), kseq.Serial(layers)]))
 
 
+GRAPHS = [
+    # The mask of one of two inputs that are merged.
+    ({"u": True, "v": False}, [{"Add": {"inputs": ["v", "u"]}}, {"GRU": {"units": 3}}], None),
+    # Masks of both, read twice.
+    (
+        {"u": True, "v": True},
+        [
+            {"Add": {"inputs": ["u", "v"], "id": "q"}},
+            {"GRU": {"units": 3, "id": "g"}},
+            {"Dense": {"units": 2, "inputs": ["q"], "id": "d"}},
+        ],
+        ["g", "d"],
+    ),
+    # A shared layer, with and without a mask.
+    (
+        {"u": True, "v": False},
+        [{"GRU": {"units": 4, "id": "g", "inputs": ["u"]}}, {"GRU": {"share": "g", "inputs": ["v"], "id": "h"}}],
+        ["g", "h"],
+    ),
+    # Masks that no layer reads.
+    ({"u": True, "v": False}, [{"Subtract": {"inputs": ["u", "v"]}}], None),
+    ({"u": True}, [{"ReLU": {"inputs": ["u"]}}], None),
+    # Names that are ids of their own.
+    ({"input": False, "v": False}, [{"Add": {"inputs": ["v", "input"], "name": "input_"}}], None),
+]
+
+
+@pytest.mark.parametrize(("masked", "layers", "outputs"), GRAPHS, ids=range(len(GRAPHS)))
+def test_graphs_of_specs_round_trip(masked, layers, outputs):
+    inputs = {name: {"shape": [None, 4], "mask": mask} for name, mask in masked.items()}
+    spec = {"kseq": 1, "inputs": inputs, "layers": layers} | ({"outputs": outputs} if outputs else {})
+    model = kseq.load_spec(spec)
+    text = check_round_trip(model)
+    assert [x.name for x in kseq.load_spec(text).inputs] == [x.name for x in model.inputs]
+
+
+def test_a_layer_called_input_round_trips():
+    x = keras.Input((None, 2))
+    y = kseq.Dense(2, name="input")(x)
+    check_round_trip(keras.Model(x, keras.layers.Add()([x, y])))
+
+
+def test_line_breaks_in_names_round_trip():
+    check_round_trip(keras.Sequential([keras.Input((None, 2)), kseq.Dense(2, name="a\u2028b\x85c\nd\te")], name="$m"))
+
+
+def test_arrays_are_written_as_lists():
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Rescaling(np.array([1.0, 2.0]))])
+    assert "Rescaling: {scale: [1.0, 2.0]}" in kseq.dump_spec(model)
+
+
 @keras.saving.register_keras_serializable("elsewhere")
 class Unregistered(keras.layers.Layer):
     def call(self, x):
@@ -163,6 +215,10 @@ class Unregistered(keras.layers.Layer):
 
 def function(x):
     return 2 * x
+
+
+def two_values(expected, received):
+    return keras.ops.mean(expected - received)
 
 
 def refused():
@@ -180,6 +236,39 @@ def refused():
     y = kseq.Dense(2, name="d")(kseq.Sequence(x, m))
     yield keras.Model([x, m], kseq.Dense(2, name="e")(y.values)), "e: it reads a mask that is not", "mask"
     yield keras.Model([x, m, n], kseq.GRU(2, name="e")(kseq.Sequence(y.values, n)).values), "e: it reads a mask", "mask"
+
+
+def more_refused():
+    x, z = (keras.Input((None, 4), name=name) for name in "xz")
+    m = keras.Input((None,), dtype="bool", name="m")
+    dense = kseq.Dense(4, name="twice")
+    y = kseq.Dense(4, name="d")(x)
+    s = kseq.Conv1D(4, 2, padding="reverse_causal_valid", name="c")(kseq.Sequence(x, m))
+    other = kseq.GRU(4)(kseq.Sequence(z, m)).values
+    compiled = keras.Model(x, y)
+    compiled.compile("adam", loss=two_values)
+    yield keras.Model(x, kseq.Serial([dense, kseq.Dense(4), dense])(x)), "twice: its weights are shared", "", "serial"
+    yield keras.Model(x, kseq.Serial([dense])(dense(x))), "twice: its weights are shared", "", "elsewhere"
+    yield keras.Model(x, x), "has no layers", "", "none"
+    yield keras.Model(x, {"a": y}), "outputs by name", "use a list", "dict"
+    yield keras.Model({"x": x}, y), "inputs by name", "use a list", "dict of inputs"
+    yield keras.Model(x, [y, y]), "none twice", "", "twice"
+    yield keras.Model(x, [x, y]), "outputs[0]: unknown id", "", "input"
+    yield keras.Model([x, m], [s.values, s.mask]), "c: a mask is an output", "", "mask"
+    yield keras.Model([m, x], s.values), "a mask follows its values", "x, m", "order"
+    yield keras.Model([x, m, z], keras.layers.Add()([s.values, other])), "reads a mask", "", "one mask"
+    yield keras.Model(x, kseq.Dense(4, activation=function, name="f")(x)), "f.activation: ", "function", "function"
+    yield keras.Model(x, kseq.Dense(4, activation=keras.layers.LeakyReLU(0.2))(x)), "activation", "", "layer"
+    yield compiled, "compile.loss: a spec cannot hold a function", "", "loss"
+    yield keras.Model(k := keras.Input((None, None)), keras.layers.ReLU()(k)), "only time may be null", "", "channels"
+    yield keras.Model(k := keras.Input((4, 4), sparse=True), keras.layers.ReLU()(k)), "is sparse", "", "sparse"
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "hint"), [pytest.param(m, text, hint, id=name) for m, text, hint, name in more_refused()]
+)
+def test_more_that_cannot_be_written_is_refused(model, message, hint):
+    test_what_cannot_be_written_is_refused(model, message, hint)
 
 
 @pytest.mark.parametrize(

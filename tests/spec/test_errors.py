@@ -177,3 +177,109 @@ def test_small_files_do_not_become_huge_models():
         (GOOD + "  - Dense: {units: 30000}\n" * 2, "more than 100000000 parameters"),
     ]:
         assert any(message in problem.message for problem in problems(text)), message
+
+
+OBJECT = "{module: keras.layers, class_name: Dense, config: {units: 3}}"
+SMUGGLED = [
+    f"Dense: {{units: 2, kernel_initializer: {{GlorotUniform: {{seed: {OBJECT}}}}}}}",
+    f"Dense: {{units: 2, kernel_initializer: {OBJECT}}}",
+    f"Rescaling: {{scale: {OBJECT}}}",
+    f"Rescaling: {{scale: [{OBJECT}]}}",
+    f"keras.Dense: {{units: 2, quantization_config: {OBJECT}}}",
+    f"Dense: {{units: 2, dtype: {OBJECT}}}",
+    f"Dense: {{units: 2, activation: {OBJECT}}}",
+    f"Normalization: {{mean: {OBJECT}, variance: 1}}",
+    f"Residual: {{layers: [{OBJECT}]}}",
+    "Activation: {activation: print}",
+    "Activation: {activation: deserialize}",
+    "Dense: {units: 2, kernel_initializer: get}",
+]
+
+
+@pytest.mark.parametrize("layer", SMUGGLED)
+def test_no_object_comes_in_by_a_side_door(layer, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("Keras was asked to deserialise something")
+
+    monkeypatch.setattr("keras.src.saving.serialization_lib.deserialize_keras_object", never)
+    assert problems(f"kseq: 1\ninput: {{shape: [null, 4]}}\nlayers:\n  - {layer}\n")
+
+
+@pytest.mark.parametrize("value", ["{Adam: {clipnorm: " + OBJECT + "}}", "{Adam: {learning_rate: " + OBJECT + "}}"])
+def test_no_object_comes_in_through_an_optimizer(value):
+    assert problems(GOOD + f"compile: {{optimizer: {value}}}\n")
+
+
+def test_metrics_do_not_allocate_without_a_limit():
+    for metric in ("MeanIoU: {num_classes: 20000}", "AUC: {num_thresholds: 30000000}"):
+        (problem,) = problems(GOOD + f"compile: {{loss: mse, metrics: [{{{metric}}}]}}\n")
+        assert "must be at most 4096 in a metric" in problem.message
+
+
+def test_many_wrong_names_take_little_time():
+    names = "".join(f"  {'x' * 40}{i}: 1\n" for i in range(4000))
+    used = ", ".join(f"${'x' * 39}y{i}" for i in range(4000))
+    found = problems(f"kseq: 1\nvars:\n{names}input: {{shape: [null, 4]}}\nlayers: [{{Dense: {{units: [{used}]}}}}]\n")
+    assert len(found) == 100  # where reading stops
+
+
+def test_all_phases_report_at_once():
+    text = (
+        GOOD
+        + "  - Dense: {units: 1e999}\n  - Dense: {unit: 2}\n  - Conv1D: {filters: 2, kernel_size: 0}\n  - Dens: {}\n"
+    )
+    assert [problem.line for problem in problems(text)] == [5, 6, 7, 8]
+
+
+def test_thousands_of_layers_in_a_row():
+    assert "more layers in a row" in problems(GOOD + "  - Activation: {activation: relu}\n" * 1500)[0].message
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ("name: ''", "a name must not be empty"),
+        ("name: a/b", "name"),
+        ('name: "\\ud800"', "lone surrogate"),
+        ("vars: {id: 3}", "`id` has a meaning of its own"),
+        ("vars: {a b: 3}", "a variable's name is a word"),
+        ("vars: {d: 3}\nname: $e", "unknown variable `$e`"),
+    ],
+)
+def test_names(sections, message):
+    found = problems(f"{GOOD}{sections}\n")
+    assert len(found) == 1 and message in found[0].message and found[0].line >= 5
+
+
+def test_names_are_given_once():
+    text = GOOD + "  - Dense: {units: 2, name: a}\n  - GRU: {units: 2, name: a}\n"
+    (problem,) = problems(text)
+    assert (problem.message, problem.path, problem.line) == (
+        "the name `a` is taken by layers[1].Dense",
+        "layers[2].GRU.name",
+        6,
+    )
+
+
+def test_ids_of_inputs():
+    assert (
+        "does not begin with `#`"
+        in problems({"kseq": 1, "inputs": {"#0": {"shape": [None, 4]}}, "layers": [{"Add": {}}]})[0].message
+    )
+
+
+def test_numbers_that_may_be_read_in_two_ways_are_text():
+    for number in ("010", "00.5", "1_000", "0x10", "+", ".inf"):
+        assert f"received '{number}'" in problems(GOOD.replace("units: 2", f"units: {number}"))[0].message
+
+
+def test_a_required_variable_may_be_null():
+    text = "kseq: 1\nvars: {d: null}\nblocks: {b: [{Dense: {units: $d}}]}\n"
+    text += "input: {shape: [null, 4]}\nlayers: [{b: {d: 3}}]\n"
+    assert kseq.load_spec(text).count_params() == 15
+    assert len(problems(text.replace("{d: 3}", "{}"))) == 1
+
+
+def test_variables_are_a_mapping():
+    with pytest.raises(TypeError, match="`vars` is a mapping"):
+        kseq.load_spec(GOOD, vars="d=3")

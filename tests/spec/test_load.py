@@ -69,6 +69,12 @@ def test_names_do_not_depend_on_what_was_made_before():
     assert [layer.name for layer in named.layers[1:]] == ["gru_1", "gru", "acme"]
 
 
+def test_compile_settings_do_not_depend_on_what_was_made_before():
+    settings = {"optimizer": "adam", "loss": "mse", "metrics": [{"MeanIoU": {"num_classes": 2}}, "AUC"]}
+    configs = [kseq.load_spec(spec([{"Dense": {"units": 1}}], compile=settings)).get_compile_config() for _ in "ab"]
+    assert configs[0] == configs[1]
+
+
 def test_variables_keep_their_type_and_are_replaced():
     layers = [{"Conv1D": {"filters": "$d", "kernel_size": 3, "padding": "$pad", "use_bias": "$bias", "name": "$$d"}}]
     given = spec(layers, vars={"d": 4, "pad": [2, 0], "bias": False, "same": "$d"})

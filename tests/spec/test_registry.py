@@ -37,6 +37,11 @@ class Gate(kseq.SequenceLayer):
 
 
 @dataclasses.dataclass
+class Shift:
+    steps: int = 0
+
+
+@dataclasses.dataclass
 class SmoothConfig:
     """A moving mean.
 
@@ -48,10 +53,12 @@ class SmoothConfig:
     mode: str = "causal"
     scale: float = 1.0
     names: list[str] = dataclasses.field(default_factory=list)
+    shift: Shift = dataclasses.field(default_factory=Shift)
 
 
 @kseq.register_factory(SmoothConfig, "acme.Smooth")
 def smooth(config):
+    assert isinstance(config.shift, Shift)
     return kseq.AveragePooling1D(config.size, strides=1, padding=config.mode, name="-".join(config.names) or None)
 
 
@@ -81,7 +88,7 @@ def test_former_names_load_from_specs_and_files(tmp_path, monkeypatch):
 
 
 def test_a_factory():
-    model = kseq.load_spec(spec({"acme.Smooth": {"size": 3, "names": ["a", "b"]}}))
+    model = kseq.load_spec(spec({"acme.Smooth": {"size": 3, "names": ["a", "b"], "shift": {"steps": 1}}}))
     pool = model.layers[1]
     assert (type(pool), pool.pool_size, pool.name) == (kseq.AveragePooling1D, 3, "a-b")
     assert "AveragePooling1D: {name: a-b, pool_size: 3, strides: 1}" in kseq.dump_spec(model)
@@ -93,6 +100,8 @@ def test_a_factory():
         "must be a number; received true",
         "must be text; received 1",
     ] or len(error.value.problems) == 4
+    with pytest.raises(kseq.SpecError, match=r"Smooth.shift: unknown argument `step`"):
+        kseq.load_spec(spec({"acme.Smooth": {"size": 3, "shift": {"step": 1}}}))
     with pytest.raises(kseq.SpecError, match="missing argument `size`"):
         kseq.load_spec(spec({"acme.Smooth": {}}))
 
@@ -114,7 +123,7 @@ def test_a_factory_must_give_a_layer(monkeypatch):
 def test_wrong_registrations():
     with pytest.raises(TypeError, match="a configuration is a dataclass"):
         kseq.register_factory(Gate)
-    for name in ("Gate", "keras.Gate", "acme.", "acme.a b"):
+    for name in ("Gate", "keras.Gate", "kseq.Gate", "acme.", "acme.a b", "..x"):
         with pytest.raises(ValueError, match="a registered name must be"):
             kseq.register(name)
         with pytest.raises(ValueError, match="a registered name must be"):
@@ -143,7 +152,7 @@ def plugins(tmp_path, monkeypatch):
     """An installed distribution of three plugins: one that works, one that fails, one that registers another name."""
     for module, name in ("good_plugin", "plug.Twice"), ("odd_plugin", "plug.Thrice"):
         (tmp_path / f"{module}.py").write_text(PLUGIN.format(name=name))
-    (tmp_path / "bad_plugin.py").write_text("raise OSError('no luck')")
+    (tmp_path / "bad_plugin.py").write_text("raise SystemExit('no luck')")
     info = tmp_path / "plug-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")
@@ -166,6 +175,12 @@ def test_a_plugin_is_loaded_for_its_exact_name_only(plugins):
     model = kseq.load_spec(spec({"plug.Twice": {}}))
     np.testing.assert_allclose(model(np.ones((1, 2, 3), "float32")), 2.0)
     assert "bad_plugin" not in sys.modules
+
+
+def test_lists_of_layers_load_no_plugin(plugins):
+    assert "plug.Twice" in kseq.spec.catalog.type_names()
+    assert "plug.Twice" not in kseq.spec.json_schema()["$defs"]["layer"]["properties"]
+    assert "good_plugin" not in sys.modules and "bad_plugin" not in sys.modules
 
 
 def test_a_plugin_that_fails_is_an_error(plugins):
