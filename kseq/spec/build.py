@@ -11,7 +11,7 @@ from keras import ops
 from ..sequence import Sequence
 from .errors import SpecError, shorten
 from .names import Names, snake_case
-from .node import _RAISE
+from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
 
 _NAMED = (keras.optimizers.Optimizer, keras.metrics.Metric)
@@ -169,7 +169,7 @@ class _Budget:
         def counted(shape=None, *args, **kwargs):
             self.left -= math.prod(shape or ())
             if self.left < 0:
-                raise ValueError(f"more than {self.limit} parameters; {_RAISE} `parameters`")
+                raise ValueError(f"more than {self.limit} parameters; {RAISE} `parameters`")
             return add_weight(shape, *args, **kwargs)
 
         return counted

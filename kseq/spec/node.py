@@ -86,9 +86,9 @@ def from_python(value, problems, limits) -> Node:
         nonlocal count
         count += 1
         if count > limits.nodes:
-            problems.stop(f"more than {limits.nodes} values; {_RAISE} `nodes`")
+            problems.stop(f"more than {limits.nodes} values; {RAISE} `nodes`")
         if depth > limits.depth:
-            problems.stop(f"nested more than {limits.depth} deep; {_RAISE} `depth`")
+            problems.stop(f"nested more than {limits.depth} deep; {RAISE} `depth`")
         if isinstance(value, Mapping):
             for key in value:
                 if not isinstance(key, str):
@@ -120,7 +120,7 @@ def plain_scalar(text):
     if text in ("false", "False", "FALSE"):
         return False
     if _INTEGER.fullmatch(text):
-        return int(text) if len(text) <= _LONGEST_INTEGER else math.inf
+        return int(text) if len(text) <= LONGEST_INTEGER else math.inf
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
@@ -145,8 +145,8 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
-_RAISE = "give `load_spec` a `kseq.spec.Limits` with more"
+RAISE = "give `load_spec` a `kseq.spec.Limits` with more"
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those of PyYAML
-_LONGEST_INTEGER = 20
+LONGEST_INTEGER = 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)

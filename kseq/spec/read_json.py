@@ -7,7 +7,7 @@ import math
 import re
 
 from .errors import shorten
-from .node import _LONGEST_INTEGER, _RAISE, Node, checked
+from .node import LONGEST_INTEGER, RAISE, Node, checked
 
 
 def read_json(source, problems, limits, strict=True) -> Node | None:
@@ -56,9 +56,9 @@ class _Decoder(json.JSONDecoder):
         place = self.source.place(start)
         self.count += 1
         if self.count > self.limits.nodes:
-            self.problems.stop(f"more than {self.limits.nodes} values; {_RAISE} `nodes`", Node(None, *place))
+            self.problems.stop(f"more than {self.limits.nodes} values; {RAISE} `nodes`", Node(None, *place))
         if self.depth > self.limits.depth:
-            self.problems.stop(f"nested more than {self.limits.depth} deep; {_RAISE} `depth`", Node(None, *place))
+            self.problems.stop(f"nested more than {self.limits.depth} deep; {RAISE} `depth`", Node(None, *place))
         self.depth += 1
         value, end = self._scan(text, start)
         self.depth -= 1
@@ -95,7 +95,7 @@ class _Pairs(list):
 
 
 def _integer(text):
-    return int(text) if len(text) <= _LONGEST_INTEGER else math.inf
+    return int(text) if len(text) <= LONGEST_INTEGER else math.inf
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")

@@ -11,7 +11,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from .errors import SpecError, shorten
-from .node import _RAISE, UNKNOWN, Node, checked, plain_scalar
+from .node import RAISE, UNKNOWN, Node, checked, plain_scalar
 
 
 def read_yaml(source, problems, limits) -> Node:
@@ -67,9 +67,9 @@ class _Composer:
         place = _place(event)
         self.count += 1
         if self.count > self.limits.nodes:
-            self.problems.stop(f"more than {self.limits.nodes} values; {_RAISE} `nodes`", place)
+            self.problems.stop(f"more than {self.limits.nodes} values; {RAISE} `nodes`", place)
         if depth > self.limits.depth:
-            self.problems.stop(f"nested more than {self.limits.depth} deep; {_RAISE} `depth`", place)
+            self.problems.stop(f"nested more than {self.limits.depth} deep; {RAISE} `depth`", place)
         if isinstance(event, yaml.AliasEvent):
             self.problems.add(
                 f"aliases (`*{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"

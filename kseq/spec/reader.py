@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 
 from .errors import Collector, shorten
-from .node import _RAISE, Limits, Node, Source, from_python
+from .node import RAISE, Limits, Node, Source, from_python
 from .read_json import read_json
 from .read_yaml import read_yaml
 
@@ -29,7 +29,7 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
     name, data = _load(spec, limits)
     problems = Collector(Source(name))
     if len(data) > limits.bytes:
-        problems.stop(f"larger than {limits.bytes} bytes; {_RAISE} `bytes`")
+        problems.stop(f"larger than {limits.bytes} bytes; {RAISE} `bytes`")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

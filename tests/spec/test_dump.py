@@ -203,7 +203,7 @@ def test_line_breaks_in_names_round_trip():
 
 
 def test_arrays_are_written_as_lists():
-    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Rescaling(np.array([1.0, 2.0]))])
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Rescaling(np.array([1.0, 2.0]), name="rescaling")])
     assert "Rescaling: {scale: [1.0, 2.0]}" in kseq.dump_spec(model)
 
 

@@ -235,3 +235,62 @@ def test_a_spec_of_another_kind_is_a_type_error():
 def test_a_file_that_cannot_be_read(given):
     with pytest.raises(kseq.SpecError, match="cannot be read"):
         kseq.load_spec(given)
+
+
+def test_older_versions_are_migrated(monkeypatch):
+    from kseq.spec import check, migrations
+    from kseq.spec.node import Node
+
+    def rename(tree):
+        """Version 1 called `layers` otherwise."""
+        parts = dict(tree.value)
+        parts["layers"] = parts.pop("stack")
+        return Node(parts, tree.line, tree.column, tree.keys | {"layers": tree.keys["stack"]})
+
+    monkeypatch.setattr(check, "VERSION", 2)
+    monkeypatch.setattr(migrations, "VERSION", 2)
+    monkeypatch.setitem(migrations.MIGRATIONS, 1, rename)
+    old = CHAIN.replace("layers:", "stack:")
+    assert types(kseq.load_spec(old)) == types(kseq.load_spec(CHAIN.replace("kseq: 1", "kseq: 2")))
+    with pytest.raises(kseq.SpecError, match=r":7:12: layers\[1\].Dense: unknown argument `nam`"):
+        kseq.load_spec(old.replace("name", "nam"))
+
+
+ISSUE = """
+# yaml-language-server: $schema=./kseq.schema.json
+kseq: 1
+name: conformer_stream
+vars: {d: 12, ff: 24, left: 64}
+blocks:                                   # a block is a layer type local to this file
+  feed_forward:
+    - Residual:
+        layers:
+          - LayerNormalization: {}
+          - Dense: {units: $ff, activation: swish}
+          - Dense: {units: $d}
+input: {shape: [null, 8], dtype: float32}
+layers:
+  - Conv1D: {filters: $d, kernel_size: 3, strides: 2, padding: causal}
+  - Repeat:
+      num_repeats: 4
+      layers:
+        - feed_forward: {}
+        - feed_forward: {ff: 6}           # block arguments override vars, in this block only
+  - Dense: {name: logits, units: 32}
+"""
+
+
+def test_a_spec_is_what_its_constructors_build():
+    def feed_forward(units):
+        return kseq.Serial(
+            [kseq.Residual([kseq.LayerNormalization(), kseq.Dense(units, activation="swish"), kseq.Dense(12)])]
+        )
+
+    inputs = keras.Input((None, 8))
+    y = kseq.Conv1D(12, 3, strides=2, padding="causal")(inputs)
+    y = kseq.Repeat([feed_forward(24), feed_forward(6)], 4)(y)
+    python, model = keras.Model(inputs, kseq.Dense(32)(y)), kseq.load_spec(ISSUE)
+    assert [w.shape for w in model.weights] == [w.shape for w in python.weights]
+    python.set_weights(model.get_weights())
+    x = np.random.normal(size=(1, 6, 8)).astype("float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), ops.convert_to_numpy(python(x)))
