@@ -252,7 +252,7 @@ def test_older_versions_are_migrated(monkeypatch):
     monkeypatch.setitem(migrations.MIGRATIONS, 1, rename)
     old = CHAIN.replace("layers:", "stack:")
     assert types(kseq.load_spec(old)) == types(kseq.load_spec(CHAIN.replace("kseq: 1", "kseq: 2")))
-    with pytest.raises(kseq.SpecError, match=r":7:12: layers\[1\].Dense: unknown argument `nam`"):
+    with pytest.raises(kseq.SpecError, match=r":7:13: layers\[1\].Dense: unknown argument `nam`"):
         kseq.load_spec(old.replace("name", "nam"))
 
 
