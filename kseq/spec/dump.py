@@ -32,13 +32,15 @@ def dump_spec(model) -> str:
         SpecError: all that a spec cannot say, by layer: layers that are not registered, functions as arguments, nested
             models, operations without a layer.
         TypeError: something else than such a model.
+        ValueError: a model that is not built.
 
     Example:
         >>> import kseq, keras
-        >>> print(kseq.dump_spec(keras.Sequential([keras.Input((None, 4)), kseq.GRU(8, name="memory")])))
+        >>> layers = [keras.Input((None, 4), name="frames"), kseq.GRU(8, name="memory")]
+        >>> print(kseq.dump_spec(keras.Sequential(layers, name="tagger")))
         kseq: 1
-        name: sequential
-        input: {shape: [null, 4]}
+        name: tagger
+        input: {name: frames, shape: [null, 4]}
         layers:
           - GRU: {name: memory, units: 8}
         <BLANKLINE>
