@@ -53,10 +53,16 @@ if typing.TYPE_CHECKING:
     from .spec import load_spec as load_spec
 
 
+_ON_USE = ("SpecError", "dump_spec", "load_spec", "spec")
+
+
 def __getattr__(name):
     # On use: it loads the YAML reader.
-    if name == "spec":
-        return importlib.import_module("kseq.spec")
-    if name in ("SpecError", "dump_spec", "load_spec"):
-        return getattr(importlib.import_module("kseq.spec"), name)
-    raise AttributeError(f"module 'kseq' has no attribute {name!r}")
+    if name not in _ON_USE:
+        raise AttributeError(f"module 'kseq' has no attribute {name!r}")
+    spec = importlib.import_module("kseq.spec")
+    return spec if name == "spec" else getattr(spec, name)
+
+
+def __dir__():
+    return sorted({*globals(), *_ON_USE})

@@ -254,3 +254,10 @@ print(*(set(sys.modules) - before))
     assert not roots & {"pyarrow", "yaml", "tensorflow", "torch"}
     parts = {module.split(".")[1] for module in loaded if module.startswith("kseq.")}
     assert not parts & {"data", "spec", "datasets", "models", "deploy", "cli", "demo"}
+
+
+def test_what_is_loaded_on_use_is_listed():
+    assert {"load_spec", "dump_spec", "SpecError", "spec", "Conv1D"} <= set(dir(kseq))
+    assert kseq.SpecError is kseq.spec.SpecError
+    with pytest.raises(AttributeError, match="no attribute 'load_specs'"):
+        kseq.load_specs  # noqa: B018
