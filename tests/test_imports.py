@@ -12,6 +12,7 @@ import sys
 import keras
 import pytest
 
+import kseq
 from kseq import backend
 
 PACKAGE = pathlib.Path(backend.__file__).parent
