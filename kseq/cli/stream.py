@@ -9,8 +9,9 @@ import sys
 import time
 
 from .arguments import positive_int
-from .frames import FORMATS, FramesError, open_frames, open_writer
+from .frames import FORMATS, FramesError, open_frames
 from .models import ModelError, load_trained, open_stream
+from .writers import open_writer
 
 # The latest pushes, of which the median is told: a stream may never end.
 _TIMED_PUSHES = 10_000

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseq.cli.frames import FramesError, NpyWriter, RawWriter, open_frames
+from kseq.cli.frames import FramesError, open_frames
+from kseq.cli.writers import NpyWriter, RawWriter
 from kseq.sequence import SequenceSpec
 
 ANY_TIME = settings(deadline=None)

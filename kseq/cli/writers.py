@@ -1,0 +1,86 @@
+"""Outputs to files and pipes, as they come."""
+
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from .frames import FramesError
+
+
+class RawWriter:
+    """Writes values little-endian to a file as they come; `length` counts them along the first axis."""
+
+    def __init__(self, file):
+        self._file, self.length = file, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def write(self, values):
+        self._file.write(_little(values).tobytes())
+        self._file.flush()
+        self.length += len(values)
+
+
+class NpyWriter:
+    """Writes an NPY file as values come; the file appears under its name, whole, when the `with` block ends well.
+
+    Raises:
+        FramesError: a name that does not end in `.npy`, or of something other than a file.
+        OSError: a folder or disk that cannot be written.
+    """
+
+    def __init__(self, path):
+        path = pathlib.Path(os.path.realpath(path))
+        if path.suffix != ".npy":
+            raise FramesError(
+                f"the output must be a file .npy, or - for raw values to standard output; received {path}"
+            )
+        if path.exists() and not path.is_file():  # a rename would replace a device or a pipe
+            raise FramesError(f"the output must be a file that can be replaced; received {path}, which is none")
+        self._destination, self.length, self._shape = path, 0, None
+
+    def __enter__(self):
+        self._temporary = self._destination.with_name(f".{self._destination.name}.{os.getpid()}.tmp")
+        self._file = self._temporary.open("xb")
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.seek(0)
+                    self._write_header()
+            if kind is None:
+                os.replace(self._temporary, self._destination)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, values):
+        values = _little(values)
+        if self._shape is None:
+            self._shape, self._dtype = values.shape[1:], values.dtype
+            self._write_header()
+        self.length += len(values)
+        self._file.write(values.tobytes())
+
+    def _write_header(self):
+        """The header, of one size for every length: NumPy leaves room for the first axis to grow."""
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.length, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def open_writer(output):
+    """The writer for `-` or a path; a context manager with `write(values)`."""
+    return RawWriter(sys.stdout.buffer) if output == "-" else NpyWriter(output)
+
+
+def _little(values):
+    if values.dtype.kind == "V":  # bfloat16, for which NPY has no name
+        values = values.astype("float32")
+    return values.astype(values.dtype.newbyteorder("<"), copy=False)
