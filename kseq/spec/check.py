@@ -141,7 +141,7 @@ class _Checker(Layers):
         if named == {} and isinstance(node.value, dict):
             self.problem("must name at least one input", node, "inputs")
         for key in named:
-            if key.startswith("#") or not key.strip():
+            if key.startswith("#") or not key:
                 self.problem(
                     f"an id is not empty and does not begin with `#`; received {shown(key)}", node.keys[key], "inputs"
                 )

@@ -82,7 +82,7 @@ class Name(Scalar):
         super().__init__("text", (str,), "string", _hint_text)
 
     def parse(self, node, path, checker):
-        if not node.value.strip():
+        if not node.value:
             checker.problem("a name must not be empty", node, path)
         return node.value
 
