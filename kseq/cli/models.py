@@ -60,7 +60,7 @@ def load_trained(path):
         OSError: a file that cannot be opened.
         ModelError: as for `load`, and a spec.
     """
-    if pathlib.Path(path).suffix in _SPECS:
+    if str(path) in shipped() or pathlib.Path(path).suffix in _SPECS:
         raise ModelError(
             f"{path}: a spec has no trained weights; give the file of a model that was built from it, trained, "
             f"and saved by `model.save('....{_SAVED[1:]}')`"

@@ -106,6 +106,7 @@ def errors(saved):
     yield {"model": "cut.keras"}, "cannot be loaded"
     yield {"model": "x.npy"}, "received .npy"
     yield {"model": "m.yaml"}, "no trained weights; give"
+    yield {"model": "tcn"}, "no trained weights; give"
     yield {"model": "same.keras"}, "cannot stream"
     yield {"input": "wide.npy"}, r"[T, 3] or [1, T, 3]; received (5, 4)"
     yield {"input": "complex.npy"}, "received complex128"
