@@ -27,7 +27,9 @@ class Kind:
         return not isinstance(node.value, dict)
 
     def parse(self, node, path, checker):
-        return node.plain()
+        if isinstance(node.value, list):
+            return [checker.value(self, item, f"{path}[{i}]") for i, item in enumerate(node.value)]
+        return node.value
 
     def schema(self) -> dict:
         return {"not": {"type": "object"}}

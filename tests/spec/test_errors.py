@@ -273,6 +273,11 @@ def test_numbers_that_may_be_read_in_two_ways_are_text():
         assert f"received '{number}'" in problems(GOOD.replace("units: 2", f"units: {number}"))[0].message
 
 
+def test_an_unknown_variable_in_a_list_is_one_problem():
+    (problem,) = problems(GOOD + "  - Normalization: {mean: [1.0, $m], variance: 1}\n")
+    assert problem.path == "layers[1].Normalization.mean[1]"
+
+
 def test_a_required_variable_may_be_null():
     text = "kseq: 1\nvars: {d: null}\nblocks: {b: [{Dense: {units: $d}}]}\n"
     text += "input: {shape: [null, 4]}\nlayers: [{b: {d: 3}}]\n"
