@@ -7,7 +7,7 @@ import kseq
 
 from ..spec import SpecError
 from . import bench, check, demo, draw, layers, schema, show, stream
-from .models import ModelError
+from .arguments import CommandError
 
 _INTERRUPTED = 130  # as a shell tells SIGINT
 _COMMANDS = (check, show, draw, schema, layers, stream, bench, demo)
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in _COMMANDS:
-        command.add_parser(commands)
+        subparser = command.add_parser(commands)
+        subparser.set_defaults(run=command.run, prog=subparser.prog)
     args = parser.parse_args(argv)
     if "run" not in args:
         parser.print_help()
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except SpecError as error:
         print(error, file=sys.stderr)  # each problem begins with its place, as editors want it
         return 1
-    except (OSError, ModelError) as error:
+    except (OSError, CommandError) as error:
         print(f"{args.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,6 +1,10 @@
-"""Types of arguments that commands share."""
+"""What commands share: the error that ends one, and types of arguments."""
 
 import argparse
+
+
+class CommandError(ValueError):
+    """Why a command cannot do what it was asked; it prints this and exits with 1."""
 
 
 def positive_int(text) -> int:

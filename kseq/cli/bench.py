@@ -25,7 +25,7 @@ def add_parser(commands):
     parser.add_argument("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
     parser.add_argument("--step-ms", type=_positive, metavar="MS", help="how long one input frame lasts")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

@@ -16,7 +16,7 @@ def add_parser(commands):
     )
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

@@ -16,7 +16,7 @@ def add_parser(commands):
     parser.add_argument("--out", metavar="DIR", help="where files go; by default a new temporary folder")
     parser.add_argument("--epochs", type=positive_int, default=40, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

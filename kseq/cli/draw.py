@@ -15,7 +15,7 @@ def add_parser(commands):
     )
     add_arguments(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FILE.svg|-", help="- is standard output")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

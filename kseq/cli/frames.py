@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .arguments import CommandError
+
 FORMATS = ("auto", "npy", "wav", "raw")
 _MAGIC = {"npy": b"\x93NUMPY", "wav": b"RIFF"}
 _READ_BYTES = 1 << 20  # at once: memory follows what arrives, not what a header or an option says
@@ -19,7 +21,7 @@ _UNKNOWN_WAV_BYTES = 0x7FFF0000
 _WAV_PCM, _WAV_EXTENSIBLE = 1, 0xFFFE
 
 
-class FramesError(ValueError):
+class FramesError(CommandError):
     """Frames that cannot be read, or do not fit the model; the text is one line."""
 
 

@@ -9,11 +9,12 @@ import kseq
 
 from ..spec import SpecError, load_spec, shipped
 from ..spec.reader import read_value
+from .arguments import CommandError
 
 _SAVED, _SPECS = ".keras", (".yaml", ".yml", ".json")
 
 
-class ModelError(ValueError):
+class ModelError(CommandError):
     """A file that gives no model, or a model that does not do what is asked."""
 
 

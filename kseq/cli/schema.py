@@ -14,7 +14,7 @@ def add_parser(commands):
         "and begin them with: # yaml-language-server: $schema=./kseq.schema.json",
     )
     parser.add_argument("-o", "--output", metavar="FILE.json", help="by default standard output")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

@@ -14,7 +14,7 @@ def add_parser(commands):
     )
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the rows as a JSON list and nothing else")
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:

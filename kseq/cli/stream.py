@@ -10,13 +10,12 @@ import time
 
 from .arguments import positive_int
 from .frames import FORMATS, FramesError, open_frames
-from .models import ModelError, load_trained, open_stream
+from .models import load_trained, open_stream
 from .writers import open_writer
 
 # The latest pushes, of which the median is told: a stream may never end.
 _TIMED_PUSHES = 10_000
-# As a shell tells SIGINT and SIGPIPE.
-_INTERRUPTED, _PIPE_CLOSED = 130, 141
+_PIPE_CLOSED = 141  # as a shell tells SIGPIPE
 
 
 def add_parser(commands):
@@ -44,7 +43,7 @@ def add_parser(commands):
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object at the end (to standard error with --output -)"
     )
-    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def run(args) -> int:
@@ -54,11 +53,6 @@ def run(args) -> int:
             out = sys.stderr if args.output == "-" else sys.stdout
             print(json.dumps(results, allow_nan=False), file=out, flush=True)
         return 0
-    except (FramesError, ModelError) as error:
-        print(f"{args.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has enough. Python would complain on exit, when it flushes what is left.
         with open(os.devnull, "wb") as nowhere:

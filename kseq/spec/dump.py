@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from . import catalog
-from .check import check
+from .check import COMPILE, check
 from .emit import emit
 from .errors import Problem, SpecError
 from .graph import Graph
@@ -219,8 +219,6 @@ class _Writer:
             "keras.losses": keras.losses,
             "keras.metrics": keras.metrics,
         }.get(module)
-        if parent is None and module.startswith("keras.src.backend"):
-            parent = keras.optimizers  # the torch backend has its own
         if parent is not None and value.get("registered_name") in (None, name) and hasattr(parent, name):
             type_ = catalog.object_type(getattr(parent, name))
             arguments = self.arguments(type_, value["config"], where)
@@ -239,14 +237,13 @@ class _Writer:
         for key, value in config.items():
             if value is None or defaults.get(key, ...) == value or key == "jit_compile":
                 continue
+            if key == "optimizer":
+                value = value | {"module": "keras.optimizers"}  # the torch backend has classes of its own
             found[key] = self.plain(value, f"compile.{key}")
-        for key in found.keys() - set(_COMPILE):
+        for key in found.keys() - COMPILE.keys():
             self.problem(f"compile.{key}", "a spec does not say this")
         self.check()
         return found
-
-
-_COMPILE = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "steps_per_execution")
 
 
 def _drop_automatic_names(inputs, layers):

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from .errors import Collector, shorten
+from .errors import Collector, Problem, SpecError, shorten
 from .node import RAISE, Limits, Node, Source, from_python
 from .read_json import read_json
 from .read_yaml import read_yaml
@@ -66,11 +66,5 @@ def _load(spec, limits):
             return str(spec), file.read(limits.bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
-        problems = Collector(Source(shorten(str(spec))))
-        problems.add(
-            f"cannot be read: {reason}" + ("" if isinstance(spec, os.PathLike) else "; nor is it a spec's text")
-        )
-        try:
-            problems.check()
-        except ValueError as spec_error:
-            raise spec_error from error
+        hint = "" if isinstance(spec, os.PathLike) else "; nor is it a spec's text"
+        raise SpecError([Problem(f"cannot be read: {reason}{hint}", source=shorten(str(spec)))]) from error
