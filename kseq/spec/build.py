@@ -10,11 +10,10 @@ from keras import ops
 
 from ..sequence import Sequence
 from .errors import SpecError, shorten
-from .names import Names, snake_case
+from .names import Names
 from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
 
-_NAMED = (keras.optimizers.Optimizer, keras.metrics.Metric)
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
 _FAILED = object()
 
@@ -93,11 +92,8 @@ def _make(plan, names, problems):
     arguments = {k: _resolve(v, names, problems) for k, v in plan.arguments.items()}
     if any(part is _FAILED for v in arguments.values() for part in (v if isinstance(v, list) else [v])):
         return _FAILED
-    if isinstance(plan, LayerPlan) and plan.label and arguments.get("name") is None:
+    if plan.label and arguments.get("name") is None:
         arguments["name"] = names.take(plan.label)
-    elif "name" not in arguments and getattr(plan.make, "__module__", "").startswith("keras."):
-        label = snake_case(plan.make.__name__)  # Keras would count metrics and optimizers in this process
-        arguments |= {"name": label} if issubclass(plan.make, _NAMED) else {}
     with _reporting(problems, plan.node, plan.path, plan.places):
         made = plan.make(**arguments)
         if isinstance(plan, LayerPlan) and not isinstance(made, keras.layers.Layer):

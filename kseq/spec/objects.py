@@ -12,17 +12,21 @@ import keras
 class Role(NamedTuple):
     """What an argument wants: classes by name, text that Keras looks up itself, and other spellings of classes."""
 
-    wanted: str
+    name: str
     classes: dict[str, type]
     names: frozenset[str]
     spelling: Mapping[str, str] = types.MappingProxyType({})
+
+    @property
+    def wanted(self) -> str:
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
 @functools.cache
 def role(name) -> Role:
     """The role of a name: `initializer`, `activation`, `optimizer`, `schedule`, `loss`, ..."""
     if name == "activation":
-        return Role("an activation", {}, _function_names(keras.activations))
+        return Role(name, {}, _function_names(keras.activations))
     module, base = {
         "initializer": (keras.initializers, keras.initializers.Initializer),
         "regularizer": (keras.regularizers, keras.regularizers.Regularizer),
@@ -39,8 +43,7 @@ def role(name) -> Role:
     }
     names = frozenset() if name == "schedule" else _function_names(module) | set(classes) | _ALIASES.get(name, set())
     spelling = {key.lower(): key for key in classes} if name == "optimizer" else {}
-    article = "an" if name[0] in "aeiou" else "a"
-    return Role(f"{article} {name}", classes, frozenset({*names, *spelling}), spelling)
+    return Role(name, classes, frozenset({*names, *spelling}), spelling)
 
 
 def _function_names(module) -> frozenset[str]:

@@ -16,6 +16,7 @@ class Plan:
         node: the place of its name.
         path: the place in words.
         places: of each argument.
+        label: what its automatic name is made of, or `None` where it needs none or cannot be given one.
     """
 
     make: Any
@@ -23,17 +24,12 @@ class Plan:
     node: Node
     path: str
     places: dict[str, Node] = dataclasses.field(default_factory=dict)
+    label: str | None = None
 
 
 @dataclasses.dataclass
 class LayerPlan(Plan):
-    """A layer to make.
-
-    Attributes:
-        label: what its automatic name is made of, or `None` where a name cannot be given.
-    """
-
-    label: str | None = None
+    """A layer to make."""
 
 
 @dataclasses.dataclass

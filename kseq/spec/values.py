@@ -2,6 +2,7 @@
 
 from . import catalog
 from .errors import did_you_mean, shorten, shown
+from .names import snake_case
 from .node import RAISE, UNKNOWN, Node
 from .plan import Plan
 
@@ -35,13 +36,13 @@ class Values:
         if isinstance(node.value, str):
             cls = role.classes.get(role.spelling.get(node.value, node.value))
             if cls is not None:
-                return Plan(cls, {}, node, path)
+                return Plan(cls, {}, node, path, label=_label(role, cls))
             if node.value not in role.names:
                 known = [*role.names, *role.classes]
                 hint = did_you_mean(node.value, sorted(known))
                 self.problem(f"unknown name of {role.wanted}: {shown(node.value)}", node, path, hint)
             return node.value
-        name, place, given = self.pair(node, path, role.wanted.split()[-1])
+        name, place, given = self.pair(node, path, role.name)
         if name is None:
             return None
         if name not in role.classes:
@@ -49,7 +50,8 @@ class Values:
             self.problem(f"unknown name of {role.wanted}: {shown(name)}", place, path, hint)
             return None
         plan = self.arguments(catalog.object_type(role.classes[name]), place, given, f"{path}.{name}")
-        if role.wanted == "a metric":
+        plan.label = _label(role, plan.make)
+        if role.name == "metric":
             for key, value in plan.arguments.items():
                 if isinstance(value, int) and value > _LARGEST_METRIC:  # they allocate the square of some
                     message = f"must be at most {_LARGEST_METRIC} in a metric; received {value}"
@@ -166,6 +168,11 @@ class Values:
                 hint = hint or f"known here are {listed(known)}"
                 self.problem(f"unknown key `{shorten(key)}`", node.keys[key], path, hint)
         return meant
+
+
+def _label(role, cls):
+    """Of the objects whose names Keras would count in this process."""
+    return snake_case(cls.__name__) if role.name in ("optimizer", "metric") else None
 
 
 def listed(names):

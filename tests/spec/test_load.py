@@ -75,6 +75,12 @@ def test_compile_settings_do_not_depend_on_what_was_made_before():
     assert configs[0] == configs[1]
 
 
+def test_two_metrics_of_a_kind_have_names_of_their_own():
+    settings = {"loss": "mse", "metrics": [{"MeanIoU": {"num_classes": n}} for n in (2, 3)]}
+    found = kseq.load_spec(spec([{"Dense": {"units": 1}}], compile=settings)).get_compile_config()["metrics"]
+    assert [metric["config"]["name"] for metric in found] == ["mean_io_u", "mean_io_u_1"]
+
+
 def test_variables_keep_their_type_and_are_replaced():
     layers = [{"Conv1D": {"filters": "$d", "kernel_size": 3, "padding": "$pad", "use_bias": "$bias", "name": "$$d"}}]
     given = spec(layers, vars={"d": 4, "pad": [2, 0], "bias": False, "same": "$d"})
