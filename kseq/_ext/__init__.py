@@ -3,8 +3,11 @@
 import warnings
 
 try:
+    from kseq._ext._crc32c import crc32c as crc32c
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
+    from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
+    from kseq._ext._records import Columns, Job, Table, widens
 
     COMPILED = True
 except ImportError as error:
@@ -19,6 +22,9 @@ except ImportError as error:
         transposed_window,
         window,
     )
+    from kseq._ext.reference_crc32c import crc32c as crc32c
+    from kseq._ext.reference_order import order_by_length, pack, permute, scramble
+    from kseq._ext.reference_records import Columns, Job, Table, widens
 
     COMPILED = False
     warnings.warn(
@@ -31,13 +37,21 @@ except ImportError as error:
 
 __all__ = [
     "COMPILED",
+    "Columns",
+    "Job",
+    "Table",
     "compact",
     "copy_spans",
     "lengths_to_mask",
     "mask_to_lengths",
+    "order_by_length",
+    "pack",
     "pad_rows",
     "pad_spans",
+    "permute",
     "row_lengths",
+    "scramble",
     "transposed_window",
+    "widens",
     "window",
 ]

@@ -18,15 +18,8 @@ cdef extern from "numpy/ndarraytypes.h":
 cdef Py_ssize_t SHORT = 256  # bytes of a padded row up to which it is written at full size; found by measuring
 
 
-cdef struct Span:
-    const char* data
-    Py_ssize_t steps
-
-
 cdef class Plan:
     """Where each row lies: memory that is freed with the object, whatever is raised."""
-
-    cdef Span* spans
 
     def __cinit__(self, Py_ssize_t rows):
         self.spans = <Span*>PyMem_Malloc(max(rows, 1) * sizeof(Span))
@@ -37,16 +30,8 @@ cdef class Plan:
         PyMem_Free(self.spans)
 
 
-cdef struct Padding:
-    char* pattern  # a row of padding, or NULL where `byte` repeated will do
-    char* flags  # `target` times valid, not valid, valid: every row of a mask is a stretch of it
-    unsigned char byte
-
-
 cdef class Filler:
     """The padding of rows of `target` steps: memory that is freed with the object, whatever is raised."""
-
-    cdef Padding padding
 
     def __cinit__(self, const unsigned char[::1] fill, Py_ssize_t target, Py_ssize_t nbytes):
         cdef Py_ssize_t done = fill.shape[0], all_bytes = target * nbytes, i
@@ -140,12 +125,11 @@ cdef inline bint overlap(const char* a, Py_ssize_t a_bytes, const char* b, Py_ss
     return a_bytes > 0 and b_bytes > 0 and a < b + b_bytes and b < a + a_bytes
 
 
-
 cdef void write_rows(
-    const Span* spans, Py_ssize_t rows, const char* end, Py_ssize_t target, Py_ssize_t nbytes,
-    char* out, unsigned char* mask, const Padding* padding, bint left, bint cut_left,
+    const Span* spans, Py_ssize_t rows, Py_ssize_t target, Py_ssize_t nbytes, char* out, unsigned char* mask,
+    const Padding* padding, bint left, bint cut_left,
 ) noexcept nogil:
-    """Write planned rows of `nbytes` a step; where `end` is given, what lies between a row and it may be read."""
+    """Write planned rows of `nbytes` a step."""
     cdef Py_ssize_t i, steps, copied, blanked, row_bytes, all_bytes = target * nbytes
     cdef bint short = all_bytes <= SHORT
     cdef const char* data
@@ -161,7 +145,7 @@ cdef void write_rows(
         # short rows are copied and blanked at full size: the excess lands in the next row, which is written after.
         if short and i < rows - 1:
             blanked = all_bytes
-            if end != NULL and end - data >= all_bytes:
+            if spans[i].end != NULL and spans[i].end - data >= all_bytes:
                 copied = all_bytes
         if left:
             blank(padding, out, blanked)
@@ -223,6 +207,7 @@ def pad_rows(
         if not alike(row, first):
             return i
         plan.spans[i].data = cnp.PyArray_BYTES(row)
+        plan.spans[i].end = NULL
         plan.spans[i].steps = cnp.PyArray_DIM(row, 0)
         if overlap(plan.spans[i].data, cnp.PyArray_NBYTES(row), out_at, out_bytes):
             return i
@@ -231,7 +216,7 @@ def pad_rows(
     cdef Filler filler = Filler(fill, target if batch else 0, nbytes)
     with nogil:
         write_rows(
-            plan.spans, batch, NULL, target, nbytes, out_at, <unsigned char*>mask_at, &filler.padding, left, cut_left
+            plan.spans, batch, target, nbytes, out_at, <unsigned char*>mask_at, &filler.padding, left, cut_left
         )
     return -1
 
@@ -248,6 +233,7 @@ cdef Py_ssize_t plan_spans(
         if start < 0 or length < 0 or start > steps or length > steps - start:
             return i
         plan.spans[i].data = data + start * nbytes
+        plan.spans[i].end = data + steps * nbytes
         plan.spans[i].steps = length
     return -1
 
@@ -278,8 +264,7 @@ def pad_spans(
         bad = plan_spans(plan, data, steps, nbytes, starts, lengths)
         if bad < 0:
             write_rows(
-                plan.spans, batch, data + steps * nbytes, target, nbytes, out_at, <unsigned char*>mask_at,
-                &filler.padding, left, cut_left,
+                plan.spans, batch, target, nbytes, out_at, <unsigned char*>mask_at, &filler.padding, left, cut_left
             )
     return bad
 

@@ -1,0 +1,256 @@
+"""Where a store's files lie: a local folder, or a remote one behind a local cache."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+from .errors import ShardError, StoreLockedError, StoreNotFoundError, StoreWriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def open_folder(path, cache=None):
+    """The folder of a path or URL (`s3://`, `gs://`, `memory://`, ...: what `fsspec` knows).
+
+    Args:
+        path: a path or URL.
+        cache: local folder in which files of a remote one are kept; by default `kseq` in the user's cache.
+    """
+    if isinstance(path, Folder):
+        return path
+    text = os.fspath(path)
+    return RemoteFolder(text, cache) if "://" in text else Folder(text)
+
+
+class Folder:
+    """A local folder. What is put into it is complete or not there, whenever the process is killed."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def __fspath__(self):
+        return str(self.path)
+
+    def __str__(self):
+        return str(self.path)
+
+    def where(self, name):
+        """How errors call a file."""
+        return str(self.path / name)
+
+    def create(self):
+        """Make the folder, and return whether it was not there."""
+        with self.writing():
+            made = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            return made
+
+    def names(self):
+        """The files of the folder, sorted; none if it is not there."""
+        if not self.path.exists():
+            return []
+        if not self.path.is_dir():
+            raise StoreNotFoundError("a store must be a folder; received a file", self.path)
+        return sorted(entry.name for entry in self.path.iterdir())
+
+    def read(self, name) -> bytes:
+        """The bytes of a file."""
+        return (self.path / name).read_bytes()
+
+    def fetch(self, name, size) -> pathlib.Path:
+        """A local path of a file of `size` bytes.
+
+        Raises:
+            ShardError: a file that is missing, or of another size.
+        """
+        path = self.path / name
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            raise ShardError("the file is missing; the manifest names it", path) from None
+        if found != size:
+            raise ShardError(f"the file must have {size} bytes, as the manifest says; received {found}", path)
+        return path
+
+    def staging(self) -> pathlib.Path:
+        """A local folder in which files are written before they are published."""
+        return self.path
+
+    def publish(self, staged: pathlib.Path, name):
+        """Give a complete local file its name, durably."""
+        with self.writing(name):
+            sync(staged)
+            os.replace(staged, self.path / name)
+            sync(self.path)
+
+    def put(self, name, data: bytes):
+        """Write or replace a file in one step, durably."""
+        staged = self.path / f"{name}.tmp"
+        try:
+            with self.writing(name):
+                staged.write_bytes(data)
+            self.publish(staged, name)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+
+    def remove(self, name):
+        """Remove a file that may not be there."""
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove_all(self):
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Hold the folder against other writers, until the process ends if need be.
+
+        Raises:
+            StoreLockedError: another writer holds it.
+        """
+        taken = StoreLockedError("another writer has the store open", self.path)
+        if fcntl is None:
+            # Without locks that end with their process, a file; after a crash it must be removed by hand.
+            path = self.path / "writer.lock"
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                raise taken from None
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        with self.writing():
+            handle = os.open(self.path, os.O_RDONLY)
+        try:
+            with self.writing():
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise taken from None
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def writing(self, name=""):
+        """Turn what the operating system refuses into an error that says where."""
+        try:
+            yield
+        except StoreWriteError:
+            raise
+        except OSError as error:
+            raise StoreWriteError(error.strerror or str(error), self.where(name)) from error
+
+
+class RemoteFolder(Folder):
+    """A folder behind `fsspec`. Whole files are kept in a local cache, since shards never change."""
+
+    def __init__(self, url, cache=None):
+        try:
+            import fsspec
+        except ImportError:
+            raise ImportError(f"{url} needs fsspec: pip install 'kseq[remote]'") from None
+        self.url, self.cache_root = url.rstrip("/"), cache
+        self.system, self.root = fsspec.core.url_to_fs(self.url)
+        self._staging = None
+
+    def __fspath__(self):
+        return self.url
+
+    def __str__(self):
+        return self.url
+
+    def __reduce__(self):
+        return RemoteFolder, (self.url, self.cache_root)
+
+    def where(self, name):
+        return f"{self.url}/{name}"
+
+    def create(self):
+        made = not self.names()
+        with self.writing():
+            self.system.makedirs(self.root, exist_ok=True)
+        return made
+
+    def names(self):
+        try:
+            self.system.invalidate_cache()
+            return sorted(path.rsplit("/", 1)[-1] for path in self.system.ls(self.root, detail=False))
+        except FileNotFoundError:
+            return []
+
+    def read(self, name):
+        return self.system.cat_file(f"{self.root}/{name}")
+
+    def fetch(self, name, size):
+        kept = self._cache() / name
+        if kept.exists() and kept.stat().st_size == size:
+            return kept
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        handle, staged = tempfile.mkstemp(dir=kept.parent, prefix=name)
+        os.close(handle)
+        try:
+            self.system.get_file(f"{self.root}/{name}", staged)
+            found = os.stat(staged).st_size
+            if found != size:
+                raise ShardError(
+                    f"the file must have {size} bytes, as the manifest says; received {found}", self.where(name)
+                )
+            os.replace(staged, kept)
+        except FileNotFoundError:
+            raise ShardError("the file is missing; the manifest names it", self.where(name)) from None
+        finally:
+            pathlib.Path(staged).unlink(missing_ok=True)
+        return kept
+
+    def staging(self):
+        if self._staging is None:
+            self._staging = tempfile.TemporaryDirectory(prefix="kseq-")
+        return pathlib.Path(self._staging.name)
+
+    def publish(self, staged, name):
+        with self.writing(name):
+            self.system.put_file(str(staged), f"{self.root}/{name}")
+            staged.unlink()
+
+    def put(self, name, data):
+        with self.writing(name):
+            self.system.pipe_file(f"{self.root}/{name}", data)
+
+    def remove(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            self.system.rm_file(f"{self.root}/{name}")
+
+    def remove_all(self):
+        with contextlib.suppress(FileNotFoundError):
+            self.system.rm(self.root, recursive=True)
+
+    @contextlib.contextmanager
+    def lock(self):
+        # Object stores have no locks: a second writer is found when it commits, by the generation of the manifest.
+        yield
+
+    def _cache(self):
+        import xxhash
+
+        root = self.cache_root or os.environ.get("KSEQ_CACHE") or pathlib.Path.home() / ".cache" / "kseq"
+        return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url)
+
+
+def sync(path):
+    """Have the operating system write a file or folder to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

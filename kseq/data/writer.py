@@ -1,0 +1,521 @@
+"""Writing a store: record by record or in bulk, committed shard by shard."""
+
+import contextlib
+import json
+
+import numpy as np
+
+from kseq import _ext
+from kseq.masks import as_integer
+from kseq.ragged import Ragged
+
+from .errors import (
+    EmptyStoreError,
+    RecordError,
+    SchemaError,
+    StoreChangedError,
+    StoreExistsError,
+    StoreNotFoundError,
+    UnsealedShardError,
+)
+from .folder import open_folder
+from .manifest import NAME, Manifest, check_splits, read_manifest
+from .schema import Schema
+from .shard import ShardWriter, step_bytes
+
+CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
+SHARD_BYTES = 256 << 20
+
+
+class Writer:
+    """Write records to a new store, or append to one.
+
+    A shard becomes part of the store when it is complete: it is written aside, synchronised to the disk and renamed,
+    then the manifest is replaced. However the process ends, the store opens at its last commit. An exception inside
+    the `with` drops the shard that is open, keeps those that were committed, and leaves the store marked incomplete.
+
+    Args:
+        path: folder of the store, or a URL that `fsspec` knows.
+        schema: a `Schema` or a dict of `Field`s; inferred from the first record if not given (then arrays and lists
+            are sequences), or that of the store that is appended to.
+        main: name of the main sequence; by default the first.
+        append: add to the store that is there.
+        shard_rows: records after which a new shard begins.
+        shard_bytes: bytes after which a new shard begins.
+        metadata: JSON values that describe the data; also the attribute `metadata`, which may be changed until the
+            writer is closed.
+
+    Raises:
+        StoreExistsError: something lies at the path and `append` is not set.
+        StoreNotFoundError: nothing to append to.
+        StoreLockedError: another writer has the store open.
+        UnsealedShardError: an earlier writer was killed; `repair` first.
+        SchemaError: a schema that is not that of the store that is appended to.
+        StoreWriteError: the operating system refuses.
+
+    Example:
+        >>> import tempfile
+        >>> with Writer(tempfile.mkdtemp() + "/store", {"tokens": ("int32", (None,)), "label": "int64"}) as writer:
+        ...     writer.write({"tokens": [3, 1, 2], "label": 0})
+        ...     writer.write({"tokens": [5], "label": 1})
+        0
+        1
+    """
+
+    def __init__(
+        self,
+        path,
+        schema=None,
+        *,
+        main=None,
+        append=False,
+        shard_rows=None,
+        shard_bytes=SHARD_BYTES,
+        metadata=None,
+    ):
+        self._folder = open_folder(path)
+        self._shard_rows = None if shard_rows is None else as_integer("shard_rows", shard_rows, 1)
+        self._shard_bytes = as_integer("shard_bytes", shard_bytes, 1)
+        self.schema = None if schema is None else as_schema(schema, main)
+        self._wanted_main = main
+        with contextlib.ExitStack() as stack:
+            self._manifest, self._made = self._start(append, stack)
+            self._exit = stack.pop_all()
+        self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
+        check_json("metadata", self.metadata)
+        self._written = self._manifest.records if self._manifest else 0
+        self._shard = self._columns = None
+        self._shard_left = self._chunk_left = 0
+        self._shard_size = 0
+        self._entries = []
+        self._error = None
+        if self.schema is not None:
+            self._begin_columns()
+
+    def _start(self, append, stack):
+        folder = self._folder
+        names = folder.names()
+        if not append and names:
+            what = (
+                "a kseq store is here already (append=True adds to it)" if NAME in names else "the folder is not empty"
+            )
+            raise StoreExistsError(what, folder)
+        if append and NAME not in names:
+            raise StoreNotFoundError("there is no kseq store to append to", folder)
+        made = folder.create()
+        stack.enter_context(folder.lock())
+        if not append:
+            if folder.names() not in ([], ["writer.lock"]):
+                raise StoreExistsError("another writer has begun a store here", folder)
+            return None, made
+        manifest = read_manifest(folder)
+        if self.schema is not None and self.schema != manifest.schema:
+            raise SchemaError(f"{folder}: records of the store have fields {manifest.schema}; received {self.schema}")
+        check_no_leftovers(folder, manifest)
+        self.schema = manifest.schema
+        return manifest, False
+
+    @property
+    def records(self):
+        """Records of the store, those included that are not committed yet."""
+        return self._written
+
+    def write(self, record) -> int:
+        """Write one record, a dict of its fields, and return its number in the store.
+
+        Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost.
+
+        Raises:
+            RecordError: a field that is missing, unknown, or of another dtype or shape; nothing of the record is
+                written.
+            StoreWriteError: the operating system refuses.
+        """
+        if self._chunk_left <= 0:
+            self._turn_over(record)
+        try:
+            taken = type(record) is dict and self._append(record) < 0
+        except UnicodeEncodeError:
+            taken = False
+        if not taken:
+            self._write_converted(record)
+        self._chunk_left -= 1
+        if self._columns.nbytes >= CHUNK_BYTES:
+            self._chunk_left = 0
+        index = self._written
+        self._written = index + 1
+        return index
+
+    def write_batch(self, columns) -> range:
+        """Write many records, given by column, and return their numbers.
+
+        Args:
+            columns: for each field a `Ragged` (sequences), an array [N, ...], or a list of N values.
+
+        Raises:
+            RecordError: columns that are missing, unknown, of different lengths, or of another dtype or shape. Records
+                before the bad one may have been written.
+            StoreWriteError: the operating system refuses.
+        """
+        if not isinstance(columns, dict) or not columns:
+            raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+        counts = {name: len(column) for name, column in columns.items()}
+        rows = next(iter(counts.values()))
+        if set(counts.values()) != {rows}:
+            raise RecordError(f"columns must have the same number of rows; received {counts}")
+        first = self._written
+        if rows == 0:
+            return range(first, first)
+        if self._chunk_left <= 0:
+            self._turn_over({name: column[0] for name, column in columns.items()})
+        sizes = self._bulk_sizes(columns)
+        if sizes is None:  # small or in need of conversion: row by row
+            for row in range(rows):
+                self.write({name: column[row] for name, column in columns.items()})
+            return range(first, self._written)
+        start = 0
+        while start < rows:
+            self._turn_over(None)
+            end = int(np.searchsorted(sizes, (sizes[start - 1] if start else 0) + CHUNK_BYTES, "right"))
+            end = min(max(end, start + 1), rows, start + self._shard_left)
+            self._shard.write(
+                [_slice(field, columns[name], start, end, self._written, name) for name, field in self.schema.items()],
+                end - start,
+            )
+            self._written += end - start
+            self._shard_left -= end - start
+            self._shard_size += int(sizes[end - 1] - (sizes[start - 1] if start else 0))
+            self._chunk_left = 0
+            start = end
+        return range(first, self._written)
+
+    def commit(self):
+        """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
+        self._seal()
+        if self.schema is None:
+            return  # nothing was written
+        if self._entries or self._manifest is None or self._manifest.metadata != self.metadata:
+            self._replace_manifest(complete=False)
+
+    def close(self):
+        """Commit what was written and mark the store complete.
+
+        Raises:
+            EmptyStoreError: neither a record nor a schema was given.
+        """
+        if self._exit is None:
+            return
+        if self.schema is None:
+            self.abort()
+            raise EmptyStoreError("neither records nor a schema were given: there is no store to write", self._folder)
+        try:
+            self._seal()
+            self._replace_manifest(complete=True)
+        except BaseException:
+            self.abort()
+            raise
+        self._release()
+
+    def abort(self):
+        """Drop what is not committed; a store of which nothing is committed is removed."""
+        if self._exit is None:
+            return
+        try:
+            if self._shard is not None:
+                self._shard.abort()
+            for entry in self._entries:
+                self._folder.remove(entry.file)
+                self._folder.remove(entry.lengths_file)
+            if self._manifest is None and self._made:
+                self._folder.remove_all()
+        finally:
+            self._release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _release(self):
+        self._shard = self._columns = self._append = None
+        self._chunk_left = 0
+        exit_, self._exit = self._exit, None
+        exit_.close()
+
+    def _begin_columns(self):
+        self._columns = _ext.Columns(
+            [
+                (name, field.store, field.inner_shape, field.ragged, field.optional)
+                for name, field in self.schema.items()
+            ]
+        )
+        self._append = self._columns.append
+
+    def _turn_over(self, record):
+        """Make room for records: flush the chunk, and begin a new shard if this one is full."""
+        if self._exit is None:
+            raise ValueError(f"the writer of {self._folder} is closed")
+        if self.schema is None:
+            self.schema = Schema.infer(record, self._wanted_main)
+            self._begin_columns()
+        self._flush()
+        if self._shard is not None and (self._shard_left <= 0 or self._shard_size >= self._shard_bytes):
+            self._seal()
+            self._replace_manifest(complete=False)
+        if self._shard is None:
+            self._shard_left = self._shard_rows or 1 << 62
+            self._shard_size = 0
+            self._open_shard()
+        self._chunk_left = self._shard_left
+
+    def _open_shard(self):
+        if self._shard is None:
+            number = len(self._manifest.shards if self._manifest else ()) + len(self._entries)
+            self._shard = ShardWriter(self._folder, number, self.schema)
+
+    def _flush(self):
+        """Write the records in memory as a chunk."""
+        rows, nbytes = self._columns.rows, self._columns.nbytes
+        if rows == 0:
+            return
+        self._open_shard()
+        self._shard.write(self._columns.take(), rows)
+        self._shard_left -= rows
+        self._shard_size += nbytes
+        self._chunk_left = 0
+
+    def _seal(self):
+        if self._exit is None:
+            raise ValueError(f"the writer of {self._folder} is closed")
+        if self._columns is not None:
+            self._flush()
+        if self._shard is None:
+            return
+        if self._shard.rows:
+            self._entries.append(self._shard.seal())
+        else:
+            self._shard.abort()
+        self._shard, self._chunk_left = None, 0
+
+    def _replace_manifest(self, complete):
+        check_json("metadata", self.metadata)
+        self._manifest = commit_shards(
+            self._folder, self.schema, self._entries, self._manifest, self.metadata, complete=complete
+        )
+        self._entries = []
+
+    def _write_converted(self, record):
+        """Append a record whose values are not yet as they are stored."""
+        converted = convert_record(self.schema, record, self._written)
+        bad = self._append(converted)
+        if bad >= 0:
+            name = list(self.schema)[bad] if bad < len(self.schema) else None
+            raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
+
+    def _bulk_sizes(self, columns):
+        """Bytes up to each row, or None where rows are to be written one by one."""
+        total = 0
+        for name, field in self.schema.items():
+            column = columns.get(name)
+            if field.text or field.optional or set(columns) != set(self.schema):
+                return None
+            values = column.values if isinstance(column, Ragged) else column
+            if not isinstance(values, np.ndarray) or isinstance(column, Ragged) != field.ragged:
+                return None
+            if values.dtype != field.store or values.shape[1:] != field.inner_shape or not values.flags.c_contiguous:
+                return None
+            ends = column.offsets[1:] - column.offsets[0] if field.ragged else np.arange(1, len(column) + 1)
+            total = total + ends * step_bytes(field)
+        return total if total[-1] > CHUNK_BYTES // 16 else None
+
+
+def _slice(field, column, start, end, number, name):
+    """Rows of a column as `encode` takes them; `number` is that of the first in the store."""
+    if not field.ragged:
+        return np.ascontiguousarray(column[start:end]).reshape(-1).view(np.uint8), None, None
+    offsets = column.offsets[start : end + 1]
+    if offsets[-1] - offsets[0] > np.iinfo(np.int32).max:
+        steps = offsets[-1] - offsets[0]
+        raise RecordError(f"the value is too large for a chunk of 2**31 steps; received {steps}", number, name)
+    data = column.values[offsets[0] : offsets[-1]].reshape(-1).view(np.uint8)
+    return data, (offsets - offsets[0]).astype(np.int32), None
+
+
+def commit_shards(folder, schema, entries, manifest=None, metadata=None, *, complete=True, splits=None, log=None):
+    """Add complete shards to a store by replacing its manifest, and return the new one.
+
+    Args:
+        folder: the `Folder`.
+        schema: the `Schema`.
+        entries: a `ShardEntry` each, whose numbers follow those of the manifest.
+        manifest: the manifest that is replaced, or None for a new store.
+        metadata: dict of JSON values, by default those of the manifest.
+        complete: whether the store is.
+        splits: named ranges, by default those of the manifest.
+        log: a dict to add to the log; by default one that counts the shards and records.
+
+    Raises:
+        StoreChangedError: another writer has committed meanwhile.
+    """
+    from kseq import __version__
+
+    old = manifest or Manifest(schema)
+    if manifest is not None and read_manifest(folder).generation != old.generation:
+        raise StoreChangedError("another writer has committed to the store meanwhile", folder)
+    if manifest is None and NAME in folder.names():
+        raise StoreExistsError("another writer has committed a store here meanwhile", folder)
+    if log is None:
+        records = sum(entry.records for entry in entries)
+        log = {"kseq": __version__, "shards": len(entries), "records": records} if entries else None
+    new = Manifest(
+        schema,
+        (*old.shards, *entries),
+        old.metadata if metadata is None else metadata,
+        old.splits if splits is None else splits,
+        (*old.log, *([log] if log else [])),
+        old.generation + 1,
+        complete,
+    )
+    folder.put(NAME, new.to_bytes())
+    return new
+
+
+def set_metadata(path, metadata=None, splits=None):
+    """Add metadata or named splits to a store that is there.
+
+    Args:
+        path: folder or URL of the store.
+        metadata: dict of JSON values; a value of None removes a key.
+        splits: `{name: [[first record, end], ...]}`; None removes a name.
+
+    Raises:
+        StoreLockedError: a writer has the store open.
+        ValueError: metadata that are no JSON, splits beyond the records.
+    """
+    folder = open_folder(path)
+    read_manifest(folder)
+    with folder.lock():
+        manifest = read_manifest(folder)
+        merged = {key: value for key, value in (manifest.metadata | (metadata or {})).items() if value is not None}
+        check_json("metadata", merged)
+        named = {name: ranges for name, ranges in (manifest.splits | (splits or {})).items() if ranges is not None}
+        check_splits(json.loads(json.dumps(named)), manifest.records)
+        commit_shards(folder, manifest.schema, (), manifest, merged, complete=manifest.complete, splits=named)
+
+
+def check_no_leftovers(folder, manifest):
+    """Refuse a folder in which a killed writer has left a shard.
+
+    Raises:
+        UnsealedShardError: it has.
+    """
+    known = {shard.file for shard in manifest.shards}
+    for name in folder.names():
+        if name.startswith("shard-") and name not in known:
+            raise UnsealedShardError(
+                "a writer was killed before it committed this shard: repair the store first", folder.where(name)
+            )
+
+
+def as_schema(schema, main=None) -> Schema:
+    """A `Schema`, of a dict of fields if it is none.
+
+    Raises:
+        SchemaError: fields that make none.
+    """
+    if isinstance(schema, Schema) and main in (None, schema.main):
+        return schema
+    return Schema(dict(schema) if isinstance(schema, dict) else schema, main)
+
+
+def check_json(what, value):
+    """Refuse what JSON does not hold.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be JSON values with text as keys: {error}") from None
+    if not same:
+        raise ValueError(f"{what} must be JSON values with text as keys; received {value!r:.200}")
+
+
+def convert_record(schema, record, number=None):
+    """A record as it is stored: every value in its field's stored dtype, C-contiguous.
+
+    Raises:
+        RecordError: a field that is missing, unknown, or of another dtype or shape.
+    """
+    if not isinstance(record, dict):
+        raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+    unknown = set(record) - set(schema)
+    if unknown:
+        raise RecordError(f"a record must have the fields {list(schema)}; received {sorted(map(str, unknown))}", number)
+    return {name: _convert(field, record.get(name), number, name) for name, field in schema.items()}
+
+
+def _convert(field, value, number, name):
+    if value is None:
+        if not field.optional:
+            raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
+        return None
+    if field.text:
+        kinds = str if field.dtype == "string" else (bytes, bytearray, memoryview)
+        if not isinstance(value, kinds):
+            raise RecordError(f"the value must be {field.dtype}; received {type(value).__name__}", number, name)
+        try:
+            return str(value).encode().decode() if field.dtype == "string" else bytes(value)
+        except UnicodeEncodeError as error:
+            raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
+    return _convert_array(field, value, number, name)
+
+
+def _convert_array(field, value, number, name):
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise RecordError(f"the value is no array: {error}", number, name) from None
+    if given.size == 0 and not hasattr(value, "dtype"):
+        given = given.astype(field.dtype)  # an empty list says nothing about its type
+    wanted = field.shape
+    fits = given.ndim == len(wanted) and all(n in (None, m) for n, m in zip(wanted, given.shape, strict=True))
+    if not fits and field.ragged and given.size == 0 and given.ndim == 1:
+        given, fits = given.reshape(0, *field.inner_shape), True  # an empty list says nothing about its steps
+    if not fits:
+        raise RecordError(f"the value must have shape {_shape_text(wanted)}; received {given.shape}", number, name)
+    source, text = given.dtype, f"the value must be {field.dtype.name}; received"
+    exact = np.can_cast(source, field.dtype, "same_kind") or source.kind in "iub" and field.dtype.kind in "iufc"
+    exact = exact and source.kind != "O" and (source.kind in "SU" or field.dtype.kind not in "SU")
+    exact = exact and source.names is None and field.dtype.names is None
+    if source != field.dtype and not exact:
+        raise RecordError(f"{text} {source.name}", number, name)
+    if source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize:
+        # Python's floats are wider than what they are stored in: only arrays say that they mean it.
+        if hasattr(value, "dtype"):
+            raise RecordError(f"{text} {source.name}, which is wider", number, name)
+    with np.errstate(all="ignore"):
+        stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
+        held = _held(given, stored)
+    if not np.all(held):
+        bad = given[~held].flat[0]
+        raise RecordError(f"the value must be one that {field.store.name} holds; received {bad}", number, name)
+    return stored
+
+
+def _held(given, stored):
+    """Which values are stored as they were given; floats may be rounded to fewer digits."""
+    if stored.dtype == given.dtype:
+        return np.True_
+    if given.dtype.kind in "fc" and stored.dtype.kind not in "iub":
+        return np.isfinite(stored) | ~np.isfinite(given)
+    # NaN and NaT, where they stay that, are not equal to themselves.
+    return (stored.astype(given.dtype) == given) | (given != given) & (stored != stored)
+
+
+def _shape_text(shape):
+    return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
