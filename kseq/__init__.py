@@ -47,21 +47,23 @@ from .version import __version__ as __version__  # noqa: E402
 from .view import summary as summary  # noqa: E402
 
 if typing.TYPE_CHECKING:
+    from . import data as data
     from . import spec as spec
     from .spec import SpecError as SpecError
     from .spec import dump_spec as dump_spec
     from .spec import load_spec as load_spec
 
 
-_ON_USE = ("SpecError", "dump_spec", "load_spec", "spec")
+_ON_USE = ("SpecError", "data", "dump_spec", "load_spec", "spec")
 
 
 def __getattr__(name):
-    # On use: it loads the YAML reader.
+    # On use: they load the YAML reader and Arrow.
     if name not in _ON_USE:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
-    spec = importlib.import_module("kseq.spec")
-    return spec if name == "spec" else getattr(spec, name)
+    if name in ("data", "spec"):
+        return importlib.import_module(f"kseq.{name}")
+    return getattr(importlib.import_module("kseq.spec"), name)
 
 
 def __dir__():

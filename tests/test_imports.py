@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "view": GROUND | {"registry", "layers", "streaming"},
     "timeline": GROUND | {"registry", "layers", "streaming"},
     "spec": {"registry", "sequence", "signature", "version"},
-    "data": {"ragged"},
+    "data": GROUND,
     "datasets": {"ragged", "data"},
     "models": GROUND | {"registry", "layers", "streaming", "data"},
     "demo": ANYTHING,
@@ -48,7 +48,13 @@ MAY_IMPORT = {
     # The public names: nothing that a user may never need.
     "__init__": GROUND | {"backend", "layers", "registry", "spec", "streaming", "testing", "version", "view"},
 }
-MAY_IMPORT_BACKENDS = {"streaming/compiled.py", "streaming/transforms.py", "deploy.py"}
+MAY_IMPORT_BACKENDS = {
+    "streaming/compiled.py",
+    "streaming/transforms.py",
+    "deploy.py",
+    "data/backup.py",
+    "data/feeds.py",
+}
 
 
 def name(path):

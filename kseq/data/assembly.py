@@ -1,0 +1,369 @@
+"""From the rows of a plan to the arrays of a batch: which fields, in which structure, with which masks and weights."""
+
+import bisect
+import fractions
+
+import numpy as np
+
+from kseq.masks import as_integer, mask_rule
+
+from .bounds import follower_length
+from .errors import RecordError, SchemaError
+from .slots import Slot, group_slots
+from .structure import structure_of
+
+_CUTS = {None: 0, "left": 1, "right": 2}
+
+
+class Assembly:
+    """How batches of a store are put together. The arguments are those of `Batches`.
+
+    Attributes:
+        sequences: the fields that are sequences, in order.
+        leader: the one whose padded length the plan chooses, or None.
+        followers: those whose padded length is a ratio of the leader's.
+        ratios: for each follower (numerator, denominator), or None until it is chosen.
+        eos: the value that is appended to a sequence.
+        weigh_rows: whether rows may be filled, so that every batch has weights.
+    """
+
+    def __init__(
+        self,
+        store,
+        inputs,
+        targets,
+        sample_weights,
+        masks,
+        pad_to,
+        pad_value,
+        truncate,
+        eos,
+        pack,
+        model,
+        target_alignment,
+        length_ratios,
+    ):
+        if masks not in ("sequence", "inputs", None):
+            raise ValueError(f'masks must be "sequence", "inputs" or None; received {masks!r}')
+        if truncate not in _CUTS:
+            raise ValueError(f'truncate must be None, "left" or "right"; received {truncate!r}')
+        if target_alignment not in ("frames", "sequence"):
+            raise ValueError(f'target_alignment must be "frames" or "sequence"; received {target_alignment!r}')
+        schema = store.schema
+        if inputs is None:
+            inputs = schema.main or (next(iter(schema)) if len(schema) == 1 else None)
+            if inputs is None:
+                raise SchemaError(f"name the inputs: no field is a sequence, the fields are {list(schema)}")
+        self._store, self._masks, self._pack, self._truncate = store, masks, bool(pack), truncate
+        self._inputs, self._targets = (
+            structure_of(inputs, schema),
+            None if targets is None else structure_of(targets, schema),
+        )
+        self._weights = sample_weights
+        names = [*self._inputs.fields, *(self._targets.fields if self._targets else ())]
+        if sample_weights is not None:
+            kind = schema.get(sample_weights)
+            if kind is None or kind.shape or kind.text or kind.dtype.kind not in "biuf":
+                raise SchemaError(
+                    f"sample_weights must be a field of single numbers; received {sample_weights!r}, {kind}"
+                )
+            names.append(sample_weights)
+        self._names = list(dict.fromkeys(names))
+        self.sequences = [name for name in self._names if schema[name].ragged]
+        led = [name for name in self._inputs.fields if schema[name].ragged] or self.sequences
+        self.leader = schema.main if schema.main in led else next(iter(led), None)
+        self.eos = (
+            _by_field("eos", eos, self.sequences, [self.leader] if self.leader else []) if eos is not None else {}
+        )
+        self.weigh_rows = False
+
+        self._rule = None if model is None else mask_rule(model)
+        self._labels = model is not None and target_alignment == "sequence"
+        framed = self._targets.fields if self._targets and model is not None and not self._labels else ()
+        self._framed = [name for name in framed if schema[name].ragged]
+        if model is not None and self.leader not in self._inputs.fields:
+            raise ValueError("model needs a sequence among the inputs: its mask is what goes through the model")
+        if self._labels and (self._targets is None or not self._targets.single or not schema[targets].ragged):
+            raise ValueError(f'target_alignment="sequence" needs one target that is a sequence; received {targets!r}')
+
+        self._fixed = {}
+        for name, given in (pad_to if isinstance(pad_to, dict) else {}).items():
+            if name not in self.sequences:
+                raise SchemaError(f"pad_to names fields among {self.sequences}; received {name!r}")
+            if name != self.leader:
+                self._fixed[name] = -1 if given == "max" else as_integer(f"pad_to of {name!r}", given, 1)
+        others = [name for name in self.sequences if name != self.leader and name not in self._framed]
+        self.followers = [name for name in others if name not in self._fixed and pad_to != "max"] if not pack else []
+        self.ratios = {name: _ratio(name, length_ratios.get(name)) for name in self.followers} if length_ratios else {}
+        for name in length_ratios or ():
+            if name not in self.followers:
+                raise SchemaError(f"length_ratios names fields among {self.followers}; received {name!r}")
+
+        fills = pad_value if isinstance(pad_value, dict) else {}
+        for name in fills:
+            if name not in self._names:
+                raise SchemaError(f"pad_value names fields among {self._names}; received {name!r}")
+        default = 0 if isinstance(pad_value, dict) else pad_value
+        self._slots = {}
+        for name in self._names:
+            if schema[name].optional and not schema[name].ragged and name not in fills:
+                raise SchemaError(
+                    f"field {name!r} is optional: give pad_value={{{name!r}: ...}} for where it is missing"
+                )
+            self._slots[name] = Slot(store, name, fills.get(name, default), self.eos.get(name), _CUTS[truncate], pack)
+        self._groups = group_slots(self._slots)
+        self._inputs.slots = [self._slots[name] for name in self._inputs.fields]
+        self._inputs.masks, self._inputs.packed = masks, self._pack
+        if self._targets is not None:
+            self._targets.slots = [self._slots[name] for name in self._targets.fields]
+        self._targets_of = {}
+        whole = len(self._groups) == 1 and self._groups[0][0]._ids is None
+        self._plain = whole and all(slot.plain for slot in self._slots.values())
+        simple = whole and not any(slot.text or slot.cast for slot in self._slots.values())
+        self._direct = self._groups[0][0]._open.table.batch if simple else None
+        if pack:
+            self._check_packing()
+
+    def limit(self, most, lengths):
+        """Take note of the longest padded length, and refuse longer records unless they are truncated.
+
+        Raises:
+            RecordError: a record that is longer.
+        """
+        if self._truncate is not None:
+            lengths.limit(most)
+            return
+        counts = lengths.counts()
+        longest = int(np.flatnonzero(counts)[-1])
+        if longest > most:
+            for record in range(len(self._store)):
+                if lengths.of(np.array([record]))[0] > most:
+                    break
+            raise RecordError(
+                f"the length must be at most {most}, to which is padded (or pass truncate); "
+                f"received {int(lengths.of(np.array([record]))[0])}",
+                record,
+                self.leader,
+            )
+
+    def batch(self, rows, shard):
+        """The batch of a plan's `Rows`, or the part of it that host `shard[0]` of `shard[1]` takes."""
+        if self._pack:
+            arrays = self._packed_arrays(rows)
+            if shard[1] > 1:
+                size = rows.size // shard[1]
+                arrays = [array[shard[0] * size : (shard[0] + 1) * size] for array in arrays]
+        else:
+            if shard[1] > 1:
+                rows = self._part(rows, shard)
+            arrays = self._arrays(rows)
+        inputs = self._inputs.build(arrays)
+        if self._targets is None:
+            return (inputs,)
+        return self._with_targets(inputs, arrays, rows, shard)
+
+    # Arrays: for every field its values, and after those of a sequence its mask, at the places that its slot knows.
+
+    def _arrays(self, rows):
+        ids, start, used, size, bound, _ = rows
+        if used < size and (ids is None or len(ids) < size):
+            ids = np.arange(start, start + used) if ids is None else ids
+            ids = np.concatenate([ids, np.repeat(ids[:1], size - used)])
+        if ids is None and self._plain:
+            found = self._views(start, size)
+            if found is not None:
+                return found
+        targets = self._targets_of.get(bound)
+        if targets is None:
+            targets = self._targets_of[bound] = self._padded_lengths(bound)
+        if self._direct is not None:
+            arrays = self._direct(self._groups[0][2], ids, start, size, targets[0])
+            if type(arrays) is not int:
+                return arrays
+        return self._arrays_by_group(ids, start, size, targets)
+
+    def _arrays_by_group(self, ids, start, size, targets):
+        """Fields of several stores or views, texts, and those that the kernel does not convert."""
+        found = []
+        for (store, slots, jobs), lengths in zip(self._groups, targets, strict=True):
+            own = ids
+            if store._ids is not None:
+                own = store._ids[start : start + size] if ids is None else store._ids[ids]
+            arrays = store._open.table.batch(jobs, own, start, size, lengths)
+            if type(arrays) is int:
+                self._refuse(slots, own, start, arrays, lengths)
+            arrays = iter(arrays)
+            for slot in slots:
+                if slot.text:
+                    found.append(slot.texts(range(start, start + size) if own is None else own.tolist()))
+                    continue
+                values, mask = next(arrays), next(arrays) if slot.ragged else None
+                found.append(values if slot.cast is None else slot.widened(values, mask))
+                if slot.ragged:
+                    found.append(mask)
+        return found
+
+    def _views(self, start, size):
+        """Rows of arrays that lie together on the disk, without a copy; None if a chunk ends among them."""
+        core = self._groups[0][0]._open
+        chunk = bisect.bisect_right(core.first_rows, start) - 1
+        first, end = core.first_rows[chunk], core.first_rows[chunk + 1]
+        if start + size > end:
+            return None
+        start -= first
+        return [core.values[slot.number][chunk][start : start + size] for slot in self._groups[0][1]]
+
+    def _padded_lengths(self, bound):
+        """For each group of fields the padded length of each, -1 for that of the longest row."""
+        lengths = {}
+        for name in self.sequences:
+            if name == self.leader:
+                lengths[name] = bound
+            elif name in self._framed:
+                lengths[name] = -1 if bound < 0 else self._rule_length(bound)
+            elif name in self._fixed:
+                lengths[name] = self._fixed[name]
+            else:
+                lengths[name] = (
+                    -1 if bound < 0 or name not in self.ratios else follower_length(bound, self.ratios[name])
+                )
+        return [tuple(lengths.get(slot.name, -1) for slot in slots if not slot.text) for _, slots, _ in self._groups]
+
+    def _rule_length(self, length):
+        return np.asarray(self._rule(np.ones((1, length), bool))).shape[1]
+
+    def _part(self, rows, shard):
+        """The rows of one host, filled, padded to what all hosts need."""
+        ids = np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids
+        bound = rows.bound
+        if bound < 0 and self.leader is not None:
+            bound = int(self._store.field_lengths(self.leader, ids).max()) + (self.leader in self.eos)
+        ids = np.concatenate([ids, np.repeat(ids[:1], rows.size - rows.used)])
+        size = rows.size // shard[1]
+        first = shard[0] * size
+        used = min(max(rows.used - first, 0), size)
+        return rows._replace(ids=ids[first : first + size], used=used, size=size, bound=bound)
+
+    def _refuse(self, slots, ids, start, bad, lengths):
+        """Raise the error for the row that the table refused."""
+        row = start + bad if ids is None else int(ids[bad])
+        for slot, length in zip((slot for slot in slots if not slot.text), lengths, strict=True):
+            place = slot.core.table.locate(slot.number, row)
+            if place is None:
+                raise slot.core.lying(row, slot.field_name)
+            steps = place[2] + (slot.name in self.eos)
+            if slot.ragged and 0 <= length < steps:
+                raise RecordError(
+                    f"the length must be at most {length}, to which is padded; received {steps}", row, slot.name
+                )
+        raise RecordError("the record could not be read", row)
+
+    # Packing.
+
+    def _check_packing(self):
+        schema = self._store.schema
+        wrong = [name for name in self._names if not schema[name].ragged]
+        if wrong:
+            raise SchemaError(f"pack takes sequences only; received {wrong}, which are {[schema[n] for n in wrong]}")
+        if self._rule is not None or self._truncate is not None:
+            raise ValueError("pack goes with neither model nor truncate")
+        if len(self._groups) > 1:
+            raise ValueError("pack takes the fields of one store")
+        lengths = self._store.field_lengths(self.leader)
+        for name in self.sequences:
+            others = self._store.field_lengths(name)
+            bad = np.flatnonzero(others != lengths)
+            if len(bad):
+                raise RecordError(
+                    f"sequences of a record must have the same length to be packed; {self.leader!r} has "
+                    f"{lengths[bad[0]]} steps, {name!r} {others[bad[0]]}",
+                    int(bad[0]),
+                )
+
+    def _packed_arrays(self, rows):
+        store, slots, jobs = self._groups[0]
+        ids = rows.ids if store._ids is None else store._ids[rows.ids]
+        ends = rows.ends
+        if rows.used < rows.size:  # the first row again
+            more = rows.size - rows.used
+            first = ids[: ends[0]]
+            ends = np.concatenate([ends, ends[-1] + ends[0] * np.arange(1, more + 1)])
+            ids = np.concatenate([ids, np.tile(first, more)])
+        arrays = []
+        for slot, job in zip(slots, jobs, strict=True):
+            found = store._open.table.packed(job, ids, ends, rows.bound)
+            if type(found) is int:
+                raise RecordError("the record does not fit its row", int(ids[found]), slot.name)
+            values, segments, positions = found
+            arrays += [values if slot.cast is None else slot.widened(values, segments > 0), segments > 0]
+        return [*arrays, segments, positions]
+
+    # Structure.
+
+    def _with_targets(self, inputs, arrays, rows, shard):
+        weights = self._row_weights(arrays, rows, shard)
+        output_mask = None
+        if self._rule is not None:
+            output_mask = np.asarray(self._rule(arrays[self._slots[self.leader].mask_at]))
+        if self._labels:
+            slot = self._targets.slots[0]
+            labels = {
+                "labels": arrays[slot.at],
+                "label_lengths": arrays[slot.mask_at].sum(1, dtype=np.int32),
+                "output_mask": output_mask,
+                "output_lengths": output_mask.sum(1, dtype=np.int32),
+            }
+            return (inputs, labels) if weights is None else (inputs, labels, weights)
+        targets = self._targets.build(arrays)
+        if weights is None and not any(slot.ragged for slot in self._targets.slots):
+            return inputs, targets
+        by_field = [self._target_weights(slot, arrays, weights, output_mask) for slot in self._targets.slots]
+        return inputs, targets, self._targets.of(by_field)
+
+    def _row_weights(self, arrays, rows, shard):
+        """A weight a row, float32 [B], or None where all count the same."""
+        if not self.weigh_rows and self._weights is None:
+            return None
+        size = rows.size // shard[1] if self._pack else rows.size
+        weights = np.ones(size, np.float32)
+        if self._weights is not None:
+            weights *= arrays[self._slots[self._weights].at]
+        filled = max(rows.used - (shard[0] * size if self._pack else 0), 0)
+        weights[filled:] = 0
+        return weights
+
+    def _target_weights(self, slot, arrays, weights, output_mask):
+        """A weight a step of a sequence, float32 [B, U], else a weight a row."""
+        if not slot.ragged:
+            return np.ones(len(arrays[slot.at]), np.float32) if weights is None else weights
+        mask = arrays[slot.mask_at]
+        if output_mask is not None:
+            if mask.shape != output_mask.shape:
+                raise RecordError(
+                    f"the target must have a step for each of the model's outputs, {output_mask.shape[1]}; "
+                    f"received {mask.shape[1]}",
+                    field=slot.name,
+                )
+            mask = mask & output_mask
+        steps = mask.astype(np.float32)
+        return steps if weights is None else steps * weights[:, None]
+
+
+def _by_field(what, given, known, default):
+    """Values by field, from one for the default fields or a dict."""
+    values = given if isinstance(given, dict) else dict.fromkeys(default, given)
+    for name in values:
+        if name not in known:
+            raise SchemaError(f"{what} names sequences among {known}; received {name!r}")
+    if not values:
+        raise SchemaError(f"{what} needs a sequence among inputs and targets")
+    return values
+
+
+def _ratio(name, given):
+    if given is None:
+        return None
+    ratio = fractions.Fraction(given).limit_denominator(4096)
+    if ratio <= 0:
+        raise ValueError(f"length_ratios of {name!r} must be above 0; received {given!r}")
+    return ratio.numerator, ratio.denominator

@@ -1,0 +1,267 @@
+"""Which records make which batch: a pure function of lengths, seed, epoch and configuration.
+
+Nothing is computed for a whole epoch that a window of it does not need: positions of an epoch go to records by a
+permutation that is evaluated where it is looked at, and batches are made window by window.
+"""
+
+import bisect
+import dataclasses
+import itertools
+import typing
+
+import numpy as np
+
+from kseq import _ext
+
+from .permutation import permute
+
+_PACKING_BINS = 64
+_KEPT = 1 << 20  # records of a plan by tokens whose batches are kept, since they are made to be counted
+_ROWS_MULTIPLE = 8  # rows of batches by tokens are a multiple of it where they can be, so that hosts can share them
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a plan depends on beside the lengths; see `Batches` for the meanings.
+
+    Attributes:
+        batch_size: rows of a batch, or None.
+        max_tokens: cells of a batch, or None.
+        shuffle: True, "block" or False.
+        bucket: whether records of similar length share batches.
+        seed: integer.
+        window: batches among which records are sorted by length.
+        block_size: records of a block.
+        blocks_in_flight: blocks whose records are mixed.
+        bounds: padded lengths, ascending, or None for the longest of each batch.
+        drop_remainder: whether the last, smaller batch is dropped.
+        pack: whether several records share a row.
+    """
+
+    batch_size: int | None
+    max_tokens: int | None
+    shuffle: bool | str
+    bucket: bool
+    seed: int
+    window: int
+    block_size: int
+    blocks_in_flight: int
+    bounds: tuple | None
+    drop_remainder: bool
+    pack: bool
+
+
+class Rows(typing.NamedTuple):
+    """The rows of one batch.
+
+    Attributes:
+        ids: records, int64 [used], or None for `used` of them from `start`.
+        start: the first record where `ids` is None.
+        used: number of records.
+        size: number of rows of the batch; the rows from `used` on are filled.
+        bound: padded length, or -1 for that of the longest.
+        ends: where each row's records end in `ids`, if rows hold several; then `used` counts rows.
+    """
+
+    ids: np.ndarray | None
+    start: int
+    used: int
+    size: int
+    bound: int
+    ends: np.ndarray | None = None
+
+
+class EpochPlan:
+    """The batches of one epoch.
+
+    Args:
+        settings: the `Settings`.
+        epoch: number of the epoch.
+        records: the records to take, int64, or their number if they are all, from 0.
+        lengths_of: gives the lengths of records, int64, for record numbers.
+    """
+
+    def __init__(self, settings, epoch, records, lengths_of):
+        self.settings, self.epoch = settings, epoch
+        self._records = None if isinstance(records, int) else records
+        self.count = records if isinstance(records, int) else len(records)
+        self._lengths_of = lengths_of
+        self._kept = None
+        self._held = 0, []  # the first batch of the window that was used last, and its rows
+        if settings.pack:
+            self._pack()
+        self._measure()
+
+    def __len__(self):
+        return self._first_batch[-1]
+
+    def rows(self, batch) -> Rows:
+        """The rows of a batch.
+
+        Raises:
+            IndexError: no such batch.
+        """
+        first, rows = self._held
+        if not 0 <= batch - first < len(rows):
+            if not 0 <= batch < len(self):
+                raise IndexError(f"a batch must be in [0, {len(self)}); received {batch}")
+            number = bisect.bisect_right(self._first_batch, batch) - 1
+            # One assignment, so that threads see a window and its number together.
+            first, rows = self._held = self._first_batch[number], self._window(number)
+        return rows[batch - first]
+
+    def _measure(self):
+        """How the epoch is cut into windows, and the first batch of each."""
+        s = self.settings
+        size = s.batch_size or 1
+        total = self._packed_rows if s.pack else self.count
+        whole = total if s.max_tokens else total // size * size
+        width = self._window_width()
+        self._edges = [*range(0, whole, width), whole] if whole else [0]
+        if whole < total and not s.drop_remainder:
+            self._edges.append(total)  # the last batch is a window of its own
+        windows = len(self._edges) - 1
+        if s.max_tokens:  # only the lengths tell how many batches there are
+            keep = self.count <= _KEPT
+            made = [rows if keep else len(rows) for rows in map(self._window, range(windows))]
+            counts = list(map(len, made)) if keep else made
+            self._kept = made if keep else None
+        else:
+            counts = [-(-(end - start) // size) for start, end in zip(self._edges, self._edges[1:], strict=False)]
+        self._first_batch = list(itertools.accumulate(counts, initial=0))
+
+    def _window_width(self):
+        """Records of a window: a multiple of the batch."""
+        s = self.settings
+        if s.shuffle == "block" and not s.pack:
+            return s.block_size * s.blocks_in_flight
+        if not s.max_tokens:
+            return s.batch_size * s.window
+        sample = np.linspace(0, self.count - 1, min(self.count, 1024)).astype(np.int64)
+        mean = max(float(self._lengths_of(self._take(sample)).mean()), 1.0)
+        return max(int(s.window * s.max_tokens / mean), 1)
+
+    def _window(self, number):
+        if self._kept is not None:
+            return self._kept[number]
+        s = self.settings
+        start, end = self._edges[number], self._edges[number + 1]
+        if s.pack:
+            return self._packed_window(start, end)
+        if s.max_tokens is None and not s.bucket:
+            run = self._run(start, end)
+            if run is not None:
+                return run
+        ids = self._ids(start, end, number)
+        if s.bounds is None and not s.bucket and not s.max_tokens:
+            return [Rows(part, 0, len(part), s.batch_size, -1) for part in _parts(ids, s.batch_size)]
+        lengths = self._lengths_of(ids)
+        if s.bucket or s.max_tokens:
+            order = _order(lengths)
+            ids, lengths = ids[order], lengths[order]
+        if s.max_tokens:
+            rows = self._cut_by_tokens(ids, lengths)
+            if s.drop_remainder and end == self._edges[-1]:
+                rows = [each for each in rows if each.used == each.size]
+        else:
+            longest = np.maximum.reduceat(lengths, np.arange(0, len(ids), s.batch_size))
+            parts, bounds = _parts(ids, s.batch_size), self._bounds_of(longest)
+            rows = [Rows(part, 0, len(part), s.batch_size, b) for part, b in zip(parts, bounds, strict=True)]
+        if s.shuffle and (s.bucket or s.max_tokens):
+            order = permute(0, len(rows), len(rows), (s.seed, self.epoch, number, 2))
+            rows = [rows[i] for i in order.tolist()]
+        return rows
+
+    def _run(self, start, end):
+        """The batches of a window whose records follow one another on the disk, or None."""
+        s = self.settings
+        if self._records is not None or s.shuffle is True or (s.shuffle == "block" and s.blocks_in_flight > 1):
+            return None
+        positions = np.arange(start, end, s.batch_size)
+        firsts = positions if s.shuffle is False else self._blocks(positions)
+        used = np.minimum(s.batch_size, end - positions)
+        if s.bounds is None:
+            bounds = [-1] * len(firsts)
+        else:
+            ids = (firsts[:, None] + np.arange(s.batch_size)).reshape(-1)[: int(used.sum())]
+            longest = np.maximum.reduceat(self._lengths_of(ids), np.arange(0, len(ids), s.batch_size))
+            bounds = self._bounds_of(longest)
+        rows = zip(firsts.tolist(), used.tolist(), bounds, strict=True)
+        return [Rows(None, first, n, s.batch_size, bound) for first, n, bound in rows]
+
+    def _ids(self, start, end, number):
+        """The records at positions of the epoch."""
+        s = self.settings
+        if s.shuffle is True:
+            return self._take(permute(start, end - start, self.count, (s.seed, self.epoch)))
+        positions = np.arange(start, end)
+        if s.shuffle == "block":
+            positions = self._blocks(positions)
+            if s.blocks_in_flight > 1:
+                positions = positions[permute(0, len(positions), len(positions), (s.seed, self.epoch, number, 1))]
+        return self._take(positions)
+
+    def _blocks(self, positions):
+        """Positions with whole blocks permuted; what is left after the last whole block stays there."""
+        s = self.settings
+        blocks = self.count // s.block_size
+        order = np.append(permute(0, blocks, blocks, (s.seed, self.epoch)), blocks)
+        return order[positions // s.block_size] * s.block_size + positions % s.block_size
+
+    def _take(self, positions):
+        return positions if self._records is None else self._records[positions]
+
+    def _bounds_of(self, longest):
+        bounds = self.settings.bounds
+        if bounds is None:
+            return [-1] * len(longest)
+        return np.asarray(bounds)[np.searchsorted(bounds, longest)].tolist()
+
+    def _cut_by_tokens(self, ids, lengths):
+        """Batches of at most `max_tokens` cells, the longest records first; only the last is smaller."""
+        rows, end, lengths, bounds = [], len(ids), lengths.tolist(), self.settings.bounds
+        while end:
+            longest = lengths[end - 1]
+            bound = -1 if bounds is None else bounds[bisect.bisect_left(bounds, longest)]
+            size = rows_by_tokens(self.settings.max_tokens, max(bound, longest, 1))
+            start = max(end - size, 0)
+            rows.append(Rows(ids[start:end], 0, end - start, size, bound))
+            end = start
+        return rows
+
+    def _pack(self):
+        """Put all records of the epoch into rows."""
+        s = self.settings
+        ids = np.concatenate(
+            [self._ids(start, min(start + (1 << 20), self.count), start) for start in range(0, self.count, 1 << 20)]
+        )
+        row = np.empty(len(ids), np.int64)
+        self._packed_rows = _ext.pack(self._lengths_of(ids), s.bounds[-1], _PACKING_BINS, row)
+        order = np.argsort(row, kind="stable")
+        self._packed_ids = ids[order]
+        self._packed_ends = np.cumsum(np.bincount(row, minlength=self._packed_rows))
+
+    def _packed_window(self, start, end):
+        s, rows = self.settings, []
+        for first in range(start, end, s.batch_size):
+            last = min(first + s.batch_size, end)
+            begin = int(self._packed_ends[first - 1]) if first else 0
+            ends = self._packed_ends[first:last] - begin
+            ids = self._packed_ids[begin : begin + int(ends[-1])]
+            rows.append(Rows(ids, 0, last - first, s.batch_size, s.bounds[-1], ends))
+        return rows
+
+
+def rows_by_tokens(max_tokens, bound) -> int:
+    """Rows of a batch of at most `max_tokens` cells at a padded length."""
+    rows = max_tokens // bound
+    return rows // _ROWS_MULTIPLE * _ROWS_MULTIPLE if rows > _ROWS_MULTIPLE else rows
+
+
+def _order(lengths):
+    order = np.empty(len(lengths), np.int64)
+    return order if _ext.order_by_length(lengths, order) else np.argsort(lengths, kind="stable")
+
+
+def _parts(ids, size):
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
