@@ -4,7 +4,6 @@ import dataclasses
 import io
 import math
 import os
-import struct
 import warnings
 from collections.abc import Callable
 
@@ -16,9 +15,6 @@ FORMATS = ("auto", "npy", "wav", "raw")
 _MAGIC = {"npy": b"\x93NUMPY", "wav": b"RIFF"}
 _READ_BYTES = 1 << 20  # at once: memory follows what arrives, not what a header or an option says
 _MAX_HEADER_BYTES = 10_000  # as in NumPy
-# Tools that write to a pipe cannot know the length: ffmpeg writes -1, GStreamer 0, SoX and arecord just below 2**31.
-_UNKNOWN_WAV_BYTES = 0x7FFF0000
-_WAV_PCM, _WAV_EXTENSIBLE = 1, 0xFFFE
 
 
 class FramesError(CommandError):
@@ -230,59 +226,26 @@ def _regular_path(file):
 
 
 def _wav_layout(file, channels):
-    # Not the `wave` module: it refuses the RIFF length 0 of streaming tools and, before Python 3.12, the extensible
-    # header in which most tools write 24 and 32 bits.
-    start = _read_whole(file, 12, "the start of a WAV header")
-    if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-        raise FramesError(f"a WAV input must start with RIFF, a length and WAVE; received {start!r}")
-    form = None
-    while True:
-        name, size = struct.unpack("<4sI", _read_whole(file, 8, "the head of a WAV chunk"))
-        if name == b"data":
-            break
-        if name == b"fmt ":
-            form = _read_whole(file, min(size, 40), "the format chunk of WAV")
-            size -= len(form)
-        _skip(file, size + size % 2)
-    if form is None or len(form) < 16:
+    from kseq.data.formats import wav  # only where there is WAV: `kseq stream` starts without `kseq.data`
+
+    try:
+        header = wav.read_header(lambda size: _read(file, size))
+    except ValueError as error:
+        raise FramesError(str(error)) from None
+    width, count = header.width, header.channels
+    if header.tag != wav.PCM or width not in (1, 2, 3, 4):
         raise FramesError(
-            f"a WAV input must have a format chunk of at least 16 bytes before its data; received {form!r}"
-        )
-    tag, count, _, _, _, bits = struct.unpack_from("<HHIIHH", form)
-    if tag == _WAV_EXTENSIBLE and len(form) == 40:
-        (tag,) = struct.unpack_from("<H", form, 24)
-    width = -(-bits // 8)
-    if tag != _WAV_PCM or width not in (1, 2, 3, 4):
-        raise FramesError(
-            f"a WAV input must be PCM (format 1) of 8, 16, 24 or 32 bits; received format {tag} of {bits}"
+            f"a WAV input must be PCM (format 1) of 8, 16, 24 or 32 bits; received format {header.tag} of {header.bits}"
         )
     if channels != (count,):
         raise FramesError(f"the model takes frames of shape {channels}; received WAV of shape ({count},)")
-    length, rest = None, 0
-    if 0 < size < _UNKNOWN_WAV_BYTES:
-        length, rest = divmod(size, width * count)
+    length, rest = (None, 0) if header.size is None else divmod(header.size, width * count)
     if rest:
-        raise FramesError(f"the data of a WAV input must be whole frames of {width * count} bytes; received {size}")
-    return _Layout("WAV", np.dtype("float32"), width * count, lambda data: _pcm(data, width, count), length)
+        raise FramesError(
+            f"the data of a WAV input must be whole frames of {width * count} bytes; received {header.size}"
+        )
 
+    def decode(data):
+        return wav.floats(wav.integers(data, width)).reshape(-1, count)
 
-def _skip(file, size):
-    while size:
-        part = _read(file, min(size, _READ_BYTES))
-        if not part:
-            raise FramesError(f"the input is truncated: {size} bytes of a WAV chunk are missing")
-        size -= len(part)
-
-
-def _pcm(data, width, channels):
-    """Samples as float32 from -1 to 1, [n, channels]."""
-    if width == 1:
-        values = np.frombuffer(data, "u1").astype("float32") - 128
-    elif width == 3:
-        # As the upper bytes of 32 bits, where the sign is in its place.
-        wide = np.zeros((len(data) // 3, 4), "u1")
-        wide[:, 1:] = np.frombuffer(data, "u1").reshape(-1, 3)
-        values, width = wide.view("<i4").astype("float32"), 4
-    else:
-        values = np.frombuffer(data, f"<i{width}").astype("float32")
-    return (values * np.float32(2.0 ** (1 - 8 * width))).reshape(-1, channels)
+    return _Layout("WAV", np.dtype("float32"), width * count, decode, length)

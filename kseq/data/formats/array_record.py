@@ -1,0 +1,144 @@
+"""ArrayRecord files: read and written."""
+
+import os
+
+from ..errors import FormatError, SchemaError
+from ..schema import BINARY, Field, Schema
+from . import FileSink, files_of, no_metadata, require
+from .base import Format, Source
+
+_BLOCK = 1 << 16  # files are whole blocks
+_READ_AT_ONCE = 256
+
+
+class ArrayRecordSource(Source):
+    """Records of ArrayRecord files.
+
+    Args:
+        path: a file, a pattern, a folder, or a list of files.
+        kind: what a record is: "bytes" (a field of bytes) or "example" (a serialized `tf.train.Example`).
+        field: name of the field of bytes.
+        schema: of the examples, by which their features become arrays.
+
+    Raises:
+        FormatError: a damaged or truncated file.
+    """
+
+    def __init__(self, path, kind="bytes", field="record", schema=None):
+        self._module = require("array_record.python.array_record_module")
+        if kind not in ("bytes", "example"):
+            raise ValueError(f"kind must be 'bytes' or 'example'; received {kind!r}")
+        self._files = files_of(path, FORMAT.suffixes)
+        self._kind, self._field = kind, field
+        self.schema = Schema({field: Field(BINARY)}) if kind == "bytes" else schema
+        self._counts = []
+        for file in self._files:
+            reader = self._reader(file)
+            self._counts.append(reader.num_records())
+            reader.close()
+
+    def __len__(self):
+        return sum(self._counts)
+
+    def _reader(self, path):
+        size = os.path.getsize(path)
+        if size == 0 or size % _BLOCK:
+            raise FormatError(
+                f"truncated, or no ArrayRecord file: it must have blocks of {_BLOCK} bytes; received {size}", path
+            )
+        reader = self._module.ArrayRecordReader(os.fspath(path))
+        # The reader of a damaged file says only here that it is, and counts 0 records.
+        if not reader.ok():
+            raise FormatError(f"damaged, or no ArrayRecord file: {_reason(reader)}", path)
+        return reader
+
+    def __iter__(self):
+        if self._kind == "bytes":
+            for data, _, _ in self._data():
+                yield {self._field: data}
+            return
+        from . import tfexample
+
+        decode = tfexample.example_record if self.schema is None else tfexample.decoder(self.schema, "example")
+        for data, path, number in self._data():
+            try:
+                record = decode(data)
+            except tfexample.Malformed as error:
+                raise FormatError(f"record {number} is no tf.train.Example: {error}", path) from None
+            yield record
+
+    def _data(self):
+        for path, count in zip(self._files, self._counts, strict=True):
+            reader = self._reader(path)
+            try:
+                for start in range(0, count, _READ_AT_ONCE):
+                    stop = min(start + _READ_AT_ONCE, count)
+                    try:
+                        part = reader.read(start, stop)
+                    except Exception as error:
+                        raise FormatError(f"records {start} to {stop} are damaged: {error}", path) from None
+                    if len(part) != stop - start or not reader.ok():
+                        raise FormatError(f"records {start} to {stop} are damaged: {_reason(reader)}", path)
+                    for number, data in enumerate(part, start):
+                        yield data, path, number
+            finally:
+                reader.close()
+
+
+def _reason(reader):
+    try:
+        reader.read_all()
+    except Exception as error:
+        return str(error)
+    return "the reader does not say why"
+
+
+class ArrayRecordSink(FileSink):
+    """Records to an ArrayRecord file.
+
+    Args:
+        path: the file.
+        schema: `Schema`; of one field of bytes where kind is "bytes".
+        metadata: none: the format has no place for it.
+        kind: "bytes", or "example" for a serialized `tf.train.Example`; by default by the schema.
+        options: of the writer, as array_record takes them.
+    """
+
+    def __init__(self, path, schema, metadata=None, kind=None, options="group_size:1"):
+        module = require("array_record.python.array_record_module")
+        no_metadata(metadata, "ArrayRecord", path)
+        only = next(iter(schema.values())) if len(schema) == 1 else None
+        bare = only is not None and only.dtype is BINARY and not only.optional
+        kind = kind or ("bytes" if bare else "example")
+        if kind not in ("bytes", "example") or (kind == "bytes" and not bare):
+            raise SchemaError(f"kind must be 'example', or 'bytes' with one field of bytes; received {kind!r} {schema}")
+        if kind == "example":
+            from .tfexample import encoder
+
+            self._encode = encoder(schema, "example")
+        self._kind = kind
+        super().__init__(path, schema)
+        self._writer = module.ArrayRecordWriter(os.fspath(self._aside.temporary), options)
+
+    def _put(self, record):
+        if self._kind == "bytes":
+            (data,) = record.values()
+        else:
+            data = self._encode(record)
+        try:
+            self._writer.write(data)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+    def _finish(self):
+        try:
+            self._writer.close()
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+    def _drop(self):
+        if self._writer.is_open():
+            self._writer.close()
+
+
+FORMAT = Format("array_record", (".array_record", ".arrayrecord"), ArrayRecordSource, ArrayRecordSink, "array_record")

@@ -1,0 +1,70 @@
+"""What every format of files offers: a source of records to read, and a sink to write them to."""
+
+import abc
+import dataclasses
+import typing
+
+from ..schema import Schema
+
+
+class Source(abc.ABC):
+    """The records of a file or folder of files; every iteration begins anew.
+
+    Attributes:
+        schema: the `Schema` of the records, or None where the format has none (then it is inferred).
+        metadata: what the file says beside its records, a dict of JSON values.
+    """
+
+    schema: Schema | None = None
+    metadata: typing.Mapping = {}
+
+    @abc.abstractmethod
+    def __iter__(self):
+        """Yield records: dicts of NumPy arrays, numbers, strings and bytes."""
+
+
+class Sink(abc.ABC):
+    """A file of another format, written record by record; used as a context manager.
+
+    An exception inside the `with` leaves no file: it is written aside and renamed when it is complete.
+    """
+
+    @abc.abstractmethod
+    def write(self, record):
+        """Write one record, a dict."""
+
+    @abc.abstractmethod
+    def close(self):
+        """Complete the file."""
+
+    @abc.abstractmethod
+    def abort(self):
+        """Leave nothing behind."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One format: its name, the suffixes of its files, and how it is read and written.
+
+    Args:
+        name: what the command line and errors call it.
+        suffixes: of files that are of this format unless something else is said.
+        read: `(path, **options) -> Source`.
+        write: `(path, schema, metadata, **options) -> Sink`, or None where kseq does not write it.
+        needs: the package to install for it, or None.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: typing.Callable
+    write: typing.Callable | None = None
+    needs: str | None = None

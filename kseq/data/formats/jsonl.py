@@ -1,0 +1,93 @@
+"""JSON lines: a JSON object a line, read and written; bytes are base64."""
+
+import json
+
+from ..errors import FormatError
+from . import FileSink, Inferred, as_schema, files_of, no_metadata
+from .base import Format, Source
+from .csv_files import check, from_json, to_json
+
+
+class JsonlSource(Source):
+    """Records of files with a JSON object a line; empty lines are skipped.
+
+    Without a schema a first pass over all files finds it: lists of numbers are sequences of int64 or float64, beside
+    numbers, bool and strings; a field that is null or missing in some line is optional.
+
+    Args:
+        path: a file, a pattern, a folder, or a list of files.
+        schema: `Schema` of the records; fields that it does not name are left out.
+
+    Raises:
+        FormatError: a line that is no JSON object, or does not fit the schema; the error names it.
+    """
+
+    def __init__(self, path, schema=None):
+        self._files = files_of(path, FORMAT.suffixes)
+        if schema is None:
+            found = Inferred()
+            for file, line, record in self._lines():
+                found.add(record, f"{file} line {line}")
+            if not found._seen:
+                return  # no lines: nothing is known
+            self.schema = found.schema(self._files[0])
+        else:
+            self.schema = check(as_schema(schema), "JSON")
+
+    def _lines(self):
+        for path in self._files:
+            with open(path, "rb") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.strip():
+                        continue
+                    try:
+                        record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    except (ValueError, RecursionError) as error:
+                        raise FormatError(f"line {number}: it is no JSON: {error}", path) from None
+                    if not isinstance(record, dict):
+                        raise FormatError(f"line {number}: it must be an object; received {record!r:.100}", path)
+                    yield path, number, record
+
+    def __iter__(self):
+        for path, line, record in self._lines():
+            values = {}
+            for name, field in self.schema.items():
+                try:
+                    values[name] = from_json(record.get(name), field)
+                except (ValueError, TypeError, OverflowError) as error:
+                    have = f"{record.get(name)!r:.100} ({error})"
+                    raise FormatError(
+                        f"line {line}, field {name!r}: it must be {field}; received {have}", path
+                    ) from None
+            yield values
+
+
+class JsonlSink(FileSink):
+    """Records to a file with a JSON object a line.
+
+    Args:
+        path: the file.
+        schema: `Schema` of bool, integers, floats, strings and bytes; the file does not keep it, nor does it keep
+            metadata: give the schema again when reading, where the dtypes matter. Floats that are not finite are
+            written as Python does: NaN, Infinity.
+        metadata: none.
+    """
+
+    def __init__(self, path, schema, metadata=None):
+        no_metadata(metadata, "JSON lines", path)
+        check(schema, "JSON")
+        super().__init__(path, schema)
+        self._file = open(self._aside.temporary, "w", encoding="utf-8")  # noqa: SIM115
+
+    def _put(self, record):
+        values = {name: to_json(value, self.schema[name]) for name, value in record.items() if value is not None}
+        self._file.write(json.dumps(values) + "\n")
+
+    def _finish(self):
+        self._file.close()
+
+    def _drop(self):
+        self._file.close()
+
+
+FORMAT = Format("jsonl", (".jsonl", ".ndjson"), JsonlSource, JsonlSink)
