@@ -25,8 +25,10 @@ def write(folder, data, size):
 def read(folder, data, size, order):
     store = kd.open(os.path.join(folder, "store"))
     if data.kind == "fixed":
-        shuffle = {"sequential": False, "shuffled": True, "block": "block"}[order]
-        batches = store.batches(batch_size=size, inputs="x", targets="y", shuffle=shuffle, seed=0)
+        options = {"shuffle": {"sequential": False, "shuffled": True, "block": "block"}[order]}
+        if order == "block":  # whole batches of neighbours, as hypersequence shuffles
+            options |= {"block_size": size, "blocks_in_flight": 1}
+        batches = store.batches(batch_size=size, inputs="x", targets="y", seed=0, **options)
         return lambda: batches
     if order == "sequential":
         batches = store.batches(batch_size=size, inputs="tokens", shuffle=False, bucket=False, pad_to="max")

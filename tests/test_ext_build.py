@@ -29,7 +29,7 @@ def source(tmp_path):
     (tmp_path / "kseq/__init__.py").touch()
     # The kernels need no Keras, and a backend takes long to load: padding.py gets a Keras that it never calls.
     (tmp_path / "keras.py").write_text("ops = None\n")
-    for name in ("test_ragged.py", "test_masks.py"):
+    for name in ("test_ragged.py", "test_masks.py", "data/test_records_kernels.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\n")
     return tmp_path
@@ -63,7 +63,7 @@ def test_missing_extensions_give_the_numpy_kernels_and_one_warning(monkeypatch):
     assert len(record) == 1
     assert not module.COMPILED
     for name in set(module.__all__) - {"COMPILED"}:
-        assert getattr(module, name) is getattr(reference, name)
+        assert getattr(module, name).__module__.startswith(reference.__name__)  # it, or reference_records, ...
 
 
 def test_stubs_and_kernels_name_the_same_functions():
@@ -94,8 +94,11 @@ def test_without_a_compiler_the_build_passes_and_the_fallback_serves(source):
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason="there is no C compiler")
 def test_kernels_under_bounds_checks(source):
     run(source, "setup.py", "build_ext", "--inplace", KSEQ_BOUNDSCHECK="1")
-    for generated in source.glob("build/**/_*.c"):
-        assert "__Pyx_RaiseBufferIndexError" in generated.read_text()  # the checks are really there
+    generated = [*source.glob("build/**/_*.c")]
+    assert len(generated) == len([*source.glob("kseq/_ext/*.pyx")])
+    for file in generated:
+        if "[::1]" in (source / f"kseq/_ext/{file.stem}.pyx").read_text():
+            assert "__Pyx_RaiseBufferIndexError" in file.read_text()  # the checks are really there
     run(source, "-c", "from kseq import _ext; 1 / _ext.COMPILED")
     assert " passed" in run(source, "-m", "pytest", "-q")
 

@@ -8,6 +8,7 @@ try:
     from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
     from kseq._ext._records import Columns, Job, Table, widens
+    from kseq._ext._varint import message_fields, pack_varints, unpack_varints
 
     COMPILED = True
 except ImportError as error:
@@ -25,6 +26,7 @@ except ImportError as error:
     from kseq._ext.reference_crc32c import crc32c as crc32c
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
     from kseq._ext.reference_records import Columns, Job, Table, widens
+    from kseq._ext.reference_varint import message_fields, pack_varints, unpack_varints
 
     COMPILED = False
     warnings.warn(
@@ -44,14 +46,17 @@ __all__ = [
     "copy_spans",
     "lengths_to_mask",
     "mask_to_lengths",
+    "message_fields",
     "order_by_length",
     "pack",
+    "pack_varints",
     "pad_rows",
     "pad_spans",
     "permute",
     "row_lengths",
     "scramble",
     "transposed_window",
+    "unpack_varints",
     "widens",
     "window",
 ]

@@ -7,9 +7,12 @@ makes a whole batch from any rows. Every row is checked against its chunk before
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_Check
+from libc.math cimport isfinite
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -323,7 +326,8 @@ cdef class Table:
             if bad < 0:
                 for i in range(rows):
                     row = start + i if ids is None else ids[i]
-                    if not self.find(job.column, row, &part, &at, &found):
+                    # Again, since another thread may write to ids meanwhile.
+                    if not 0 <= row < self.rows or not self.find(job.column, row, &part, &at, &found):
                         bad = i
                         break
                     plan.spans[i].data = part.data + at * job.nbytes
@@ -561,7 +565,8 @@ cdef class Column:
     cdef str name
     cdef object dtype  # None for text
     cdef tuple inner
-    cdef bint ragged, text, binary, optional
+    cdef bint ragged, text, binary, optional, boolean
+    cdef int number  # the kind of a single number, else NONE
     cdef Py_ssize_t nbytes, used, size, rows, room, missing
     cdef char* data
     cdef int32_t* offsets
@@ -570,11 +575,14 @@ cdef class Column:
     cdef object value
     cdef const char* next_data
     cdef Py_ssize_t next_bytes
+    cdef char[8] next_number
 
     def __cinit__(self, str name not None, dtype, tuple inner not None, bint ragged, bint optional):
         self.name, self.inner, self.ragged, self.optional = name, inner, ragged, optional
         self.text, self.binary = dtype == "string", dtype == "bytes"
         self.dtype = None if self.text or self.binary else dtype
+        self.boolean = self.dtype is not None and dtype == np.bool_
+        self.number = number_code(dtype) if self.dtype is not None and not ragged and not inner else NONE
         self.nbytes = 1 if self.dtype is None else dtype.itemsize
         for n in inner:
             self.nbytes *= n
@@ -609,6 +617,8 @@ cdef class Column:
             if not PyBytes_Check(value):
                 return False
             self.next_data, self.next_bytes = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+        elif self.number and (PyLong_CheckExact(value) or PyFloat_CheckExact(value)):
+            return self.accept_number(value)
         else:
             if not cnp.PyArray_Check(value):
                 return False
@@ -624,6 +634,51 @@ cdef class Column:
                     return False
             self.next_data, self.next_bytes = cnp.PyArray_BYTES(array), cnp.PyArray_NBYTES(array)
         return self.used // self.nbytes + self.next_bytes // self.nbytes <= MAX_STEPS
+
+    cdef bint accept_number(self, object value) except -1:
+        """Whether one of Python's numbers is one that the column holds; integers are not taken from floats."""
+        cdef int overflow = 0
+        cdef int64_t integer
+        cdef double real
+        self.next_data, self.next_bytes = self.next_number, self.nbytes
+        if self.number == F4 or self.number == F8:
+            if not PyFloat_CheckExact(value):
+                return False
+            real = PyFloat_AS_DOUBLE(value)
+            if self.number == F8:
+                (<double*>self.next_number)[0] = real
+                return True
+            (<float*>self.next_number)[0] = <float>real
+            return isfinite(<float>real) or not isfinite(real)
+        if not PyLong_CheckExact(value):
+            return False
+        integer = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
+            return False
+        if self.number == I8:
+            (<int64_t*>self.next_number)[0] = integer
+        elif self.number == U8:
+            (<uint64_t*>self.next_number)[0] = integer
+            return integer >= 0
+        elif self.number == I4:
+            (<int32_t*>self.next_number)[0] = <int32_t>integer
+            return (<int32_t*>self.next_number)[0] == integer
+        elif self.number == U4:
+            (<uint32_t*>self.next_number)[0] = <uint32_t>integer
+            return (<uint32_t*>self.next_number)[0] == integer
+        elif self.number == I2:
+            (<int16_t*>self.next_number)[0] = <int16_t>integer
+            return (<int16_t*>self.next_number)[0] == integer
+        elif self.number == U2:
+            (<uint16_t*>self.next_number)[0] = <uint16_t>integer
+            return (<uint16_t*>self.next_number)[0] == integer
+        elif self.number == I1:
+            (<int8_t*>self.next_number)[0] = <int8_t>integer
+            return (<int8_t*>self.next_number)[0] == integer
+        else:
+            (<uint8_t*>self.next_number)[0] = <uint8_t>integer
+            return (<uint8_t*>self.next_number)[0] == integer and not self.boolean
+        return True
 
     cdef int append(self) except -1:
         """Copy the value that was accepted."""
@@ -694,8 +749,8 @@ cdef class Columns:
         """Append a record whose values can be copied as they are, and return -1.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", else C-contiguous arrays of the
-        column's dtype and shape; None, or no value, where the column is optional.
+        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for
+        a single number that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column is optional.
         """
         cdef Py_ssize_t k, known = 0, nbytes = 0
         cdef Column column

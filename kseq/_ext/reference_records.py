@@ -1,5 +1,7 @@
 """What the kernels of records do, in NumPy: the oracle of the tests, and the fallback where nothing was compiled."""
 
+import math
+
 import numpy as np
 
 from kseq._ext.reference import pad_rows
@@ -153,8 +155,11 @@ class Table:
         if limit is not None and limit < 0:
             return 0
         rows = []
+        for i, row in enumerate(ids):  # all of them before any is looked at
+            if not 0 <= row < self.rows:
+                return i
         for i, row in enumerate(ids):
-            place = self.locate(job.column, row) if 0 <= row < self.rows else None
+            place = self.locate(job.column, row)
             if place is None:
                 return i
             c, start, steps = place
@@ -234,8 +239,8 @@ class Columns:
         """Append a record whose values can be copied as they are, and return -1.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", else C-contiguous arrays of the
-        column's dtype and shape; None, or no value, where the column is optional.
+        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for
+        a single number that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column is optional.
         """
         datas = []
         for k, (name, dtype, inner, ragged, optional) in enumerate(self._fields):
@@ -245,6 +250,9 @@ class Columns:
             elif isinstance(dtype, str):
                 accepted = isinstance(value, str if dtype == "string" else bytes)
                 data = (value.encode() if dtype == "string" else bytes(value)) if accepted else None
+            elif not ragged and not inner and type(value) in (int, float) and dtype.char in _WIDENED:
+                accepted = _holds(dtype, value)
+                data = np.array(value).astype(dtype).tobytes() if accepted else None
             else:
                 accepted = (
                     isinstance(value, np.ndarray)
@@ -284,6 +292,16 @@ class Columns:
         self._datas, self._valid = [[] for _ in self._fields], [[] for _ in self._fields]
         self._used, self.rows, self.nbytes = [0] * len(self._fields), 0, 0
         return taken
+
+
+def _holds(dtype, value):
+    """Whether a dtype holds one of Python's numbers; integers are not taken from floats, nor floats from integers."""
+    if type(value) is float:
+        with np.errstate(over="ignore"):
+            return dtype.kind == "f" and (not math.isfinite(value) or bool(np.isfinite(np.array(value).astype(dtype))))
+    if dtype.kind not in "iu" or not -(2**63) <= value < 2**63:
+        return False
+    return np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
 def _size(dtype, inner):

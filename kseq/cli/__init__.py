@@ -6,11 +6,11 @@ import sys
 import kseq
 
 from ..spec import SpecError
-from . import bench, check, demo, draw, layers, schema, show, stream
+from . import bench, check, data, demo, draw, layers, schema, show, stream
 from .arguments import CommandError
 
 _INTERRUPTED = 130  # as a shell tells SIGINT
-_COMMANDS = (check, show, draw, schema, layers, stream, bench, demo)
+_COMMANDS = (check, show, draw, schema, layers, stream, data, bench, demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,3 +47,14 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception as error:
+        if not _is_of_data(error):
+            raise
+        print(f"{args.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _is_of_data(error):
+    """Whether it is an error of `kseq.data`, which is not imported where it is not needed."""
+    errors = sys.modules.get("kseq.data.errors")
+    return errors is not None and isinstance(error, errors.DataError)

@@ -226,7 +226,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         """The batch at `index` of the epoch; within `fit`, `evaluate` and `predict` the next one (see `batch`)."""
         index = as_integer("a batch", index)
-        with self._lock:
+        with self._guard:
             if self._asked is None:
                 count = len(self)
                 if not -count <= index < count:
@@ -243,20 +243,20 @@ class Batches(keras.utils.PyDataset):
     @property
     def num_batches(self):
         """Batches of the epoch. Keras reads it before each pass; within a pass use `len`, which has no effect on it."""
-        with self._lock:
+        with self._guard:
             self._end_pass()
             return self._pass_length
 
     def on_epoch_begin(self):
         """Called by Keras."""
-        with self._lock:
+        with self._guard:
             if self._asked is None:
                 self._asked = {}
                 self._end_pass()
 
     def on_epoch_end(self):
         """Called by Keras."""
-        with self._lock:
+        with self._guard:
             self._finish_epoch = False
             # A pass that goes over several epochs of Keras's (`steps_per_epoch`) stays open.
             if self._asked is not None and len(self._asked) in (0, self._pass_length):
@@ -462,7 +462,7 @@ class Batches(keras.utils.PyDataset):
             return self.batch(index, epoch)
         if self._thread is None:
             self._thread = concurrent.futures.ThreadPoolExecutor(1, "kseq-batches")
-        with self._lock:
+        with self._guard:
             found = self._ahead.pop((epoch, index), None)
             count = len(self._plan(epoch))
             for later in range(index + 1, min(index + 1 + self._prefetch, count)):
@@ -473,7 +473,7 @@ class Batches(keras.utils.PyDataset):
         return self.batch(index, epoch) if found is None else found.result()
 
     def _start(self):
-        self._lock, self._thread, self._ahead = threading.RLock(), None, collections.OrderedDict()
+        self._guard, self._thread, self._ahead = threading.RLock(), None, collections.OrderedDict()
         # Of Keras's pass: the place that each index was given, its length, and how often the indices fell.
         self._asked, self._pass_length, self._descents = None, 0, 0
         self._finish_epoch = False

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import weakref
 
 from .errors import ShardError, StoreLockedError, StoreNotFoundError, StoreWriteError
 
@@ -62,8 +63,8 @@ class Folder:
         """The bytes of a file."""
         return (self.path / name).read_bytes()
 
-    def fetch(self, name, size) -> pathlib.Path:
-        """A local path of a file of `size` bytes.
+    def fetch(self, name, size, checksum=None) -> pathlib.Path:
+        """A local path of a file of `size` bytes; of a remote one with a checksum, the copy in the cache.
 
         Raises:
             ShardError: a file that is missing, or of another size.
@@ -190,9 +191,10 @@ class RemoteFolder(Folder):
     def read(self, name):
         return self.system.cat_file(f"{self.root}/{name}")
 
-    def fetch(self, name, size):
-        kept = self._cache() / name
-        if kept.exists() and kept.stat().st_size == size:
+    def fetch(self, name, size, checksum=None):
+        # By its checksum, so that a store that was written anew is not taken for the one before.
+        kept = self._cache() / f"{checksum or 'unknown'}-{name}"
+        if checksum and kept.exists() and kept.stat().st_size == size:
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, staged = tempfile.mkstemp(dir=kept.parent, prefix=name)
@@ -213,8 +215,9 @@ class RemoteFolder(Folder):
 
     def staging(self):
         if self._staging is None:
-            self._staging = tempfile.TemporaryDirectory(prefix="kseq-")
-        return pathlib.Path(self._staging.name)
+            self._staging = tempfile.mkdtemp(prefix="kseq-")
+            weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
+        return pathlib.Path(self._staging)
 
     def publish(self, staged, name):
         with self.writing(name):
@@ -242,7 +245,7 @@ class RemoteFolder(Folder):
         import xxhash
 
         root = self.cache_root or os.environ.get("KSEQ_CACHE") or pathlib.Path.home() / ".cache" / "kseq"
-        return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url)
+        return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url.encode())
 
 
 def sync(path):

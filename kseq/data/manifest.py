@@ -95,7 +95,8 @@ class Manifest:
             "metadata": self.metadata,
             "log": list(self.log),
         }
-        text = json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n"
+        # As json.loads decodes it: metadata may hold half a surrogate pair.
+        text = json.dumps(data, indent=1, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
         return text.replace(_ZEROS.encode(), xxhash.xxh3_64_hexdigest(text).encode(), 1)
 
 

@@ -49,7 +49,7 @@ class Field:
         if None in shape[1:]:
             raise SchemaError(f"only the first axis of a field may be None; received shape {shape}")
         if isinstance(dtype, str) and (shape or self.store is not None):
-            raise SchemaError(f"a field of dtype {dtype!r} has neither shape nor store; received {self}")
+            raise SchemaError(f"a field of dtype {dtype!r} has neither shape nor store; received {shape}, {self.store}")
         store = dtype if self.store is None else as_dtype(self.store)
         if store != dtype and not (_numeric(store) and _numeric(dtype) and np.can_cast(store, dtype, "safe")):
             raise SchemaError(f"store must be a dtype that widens to {dtype.name} without loss; received {store.name}")

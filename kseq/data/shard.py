@@ -7,6 +7,7 @@ dtype that Arrow does not have, and bool (whose bits Arrow packs), is stored as 
 import contextlib
 import json
 import math
+import mmap
 import pathlib
 
 import numpy as np
@@ -102,14 +103,14 @@ class ShardWriter:
     def __init__(self, folder, number, schema):
         self.folder, self.number, self.schema = folder, number, schema
         self.rows, self._lengths = 0, []
-        self._path = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
-        with folder.writing(self._path.name):
-            self._file = open(self._path, "wb")  # noqa: SIM115 (closed in seal or abort)
+        self._staged = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
+        with folder.writing(self._staged.name):
+            self._file = open(self._staged, "wb")  # noqa: SIM115 (closed in seal or abort)
             self._ipc = pa.ipc.new_file(self._file, arrow_schema(schema))
 
     def write(self, columns, rows):
         """Write one chunk, as `encode` takes it."""
-        with self.folder.writing(self._path.name):
+        with self.folder.writing(self._staged.name):
             self._ipc.write_batch(encode(self.schema, columns, rows))
             self._file.flush()
         if self.schema.main is not None:
@@ -119,13 +120,19 @@ class ShardWriter:
 
     def seal(self) -> ShardEntry:
         """Complete the shard, give it and its lengths their names, and return what the manifest says of it."""
-        with self.folder.writing(self._path.name):
+        with self.folder.writing(self._staged.name):
             self._ipc.close()
             self._file.close()
-        size, checksum = self._path.stat().st_size, file_checksum(self._path)
+        size, checksum = self._staged.stat().st_size, file_checksum(self._staged)
         lengths = np.concatenate(self._lengths) if self._lengths else np.zeros(self.rows, "<u4")
-        entry = self.entry(self.folder, self.number, self.schema, lengths, size, checksum)
-        self.folder.publish(self._path, shard_file(self.number))
+        try:
+            entry = self.entry(self.folder, self.number, self.schema, lengths, size, checksum)
+            self.folder.publish(self._staged, shard_file(self.number))
+        except BaseException:
+            # It may have its name already, and the folder not be synchronised.
+            self.folder.remove(shard_file(self.number))
+            self.folder.remove(lengths_file(self.number))
+            raise
         return entry
 
     @staticmethod
@@ -153,8 +160,7 @@ class ShardWriter:
             # Closing writes, which may be what failed; the file is removed whatever it holds.
             with contextlib.suppress(OSError, ValueError, pa.ArrowException):
                 file.close()
-        self._path.unlink(missing_ok=True)
-        self.folder.remove(lengths_file(self.number))
+        self._staged.unlink(missing_ok=True)
 
 
 def read_shard(path, where, entry, schema, in_memory=False):
@@ -171,22 +177,35 @@ def read_shard(path, where, entry, schema, in_memory=False):
         ShardError: a file that is no shard of the schema.
     """
     try:
-        source = pa.py_buffer(path.read_bytes()) if in_memory else pa.memory_map(str(path))
-        return _chunks(pa.ipc.open_file(source), where, entry.records, schema)
+        with open(path, "rb") as file:
+            held = file.read() if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Reading ahead, which for mapped files may be megabytes a page, would load most of the file here.
+        _advise(held, "MADV_RANDOM")
+        reader = pa.ipc.open_file(pa.py_buffer(held))
+        check_fields(reader.schema, schema, where)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        chunks = [(batch.num_rows, decode(batch, schema)) for batch in batches]
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         raise ShardError(f"the file is no readable shard: {error}", where) from None
-
-
-def _chunks(reader, where, records, schema):
-    check_fields(reader.schema, schema, where)
-    chunks = []
-    for number in range(reader.num_record_batches):
-        batch = reader.get_batch(number)
-        chunks.append((batch.num_rows, decode(batch, schema)))
     found = sum(rows for rows, _ in chunks)
-    if found != records:
-        raise ShardError(f"the shard must hold {records} records, as the manifest says; received {found}", where)
+    if found != entry.records:
+        raise ShardError(f"the shard must hold {entry.records} records, as the manifest says; received {found}", where)
+    # Offsets are about to be checked: they are asked for at once instead of page by page.
+    base = np.frombuffer(held, np.uint8).ctypes.data
+    for _, columns in chunks:
+        for _, offsets, _ in columns:
+            if offsets is not None and offsets.base is not None:
+                start = offsets.ctypes.data - base
+                first = start // mmap.PAGESIZE * mmap.PAGESIZE
+                _advise(held, "MADV_WILLNEED", first, start + offsets.nbytes - first)
+    _advise(held, "MADV_NORMAL")
     return chunks
+
+
+def _advise(mapped, name, *stretch):
+    """Tell the operating system how a file will be read, where it listens."""
+    if hasattr(mapped, "madvise") and hasattr(mmap, name):
+        mapped.madvise(getattr(mmap, name), *stretch)
 
 
 def check_fields(found, schema, where):

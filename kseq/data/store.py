@@ -1,5 +1,6 @@
 """Reading a store: records by number, views, lengths without records."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import operator
@@ -23,6 +24,8 @@ from .folder import open_folder
 from .manifest import content_hash, read_manifest
 from .shard import read_shard, step_bytes
 from .splits import split_indices
+
+_READERS = 16  # threads that open shards
 
 
 def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
@@ -97,6 +100,22 @@ def _reopen(folder, rest, shards, expected, in_memory):
     return _Source(folder, dataclasses.replace(rest, shards=first), in_memory)
 
 
+def _read_shards(sources, schema):
+    """For each shard where it lies and its chunks; several at once, since a cold disk answers so much sooner."""
+    shards = [(source, entry) for source in sources for entry in source.manifest.shards]
+
+    def read(shard):
+        source, entry = shard
+        where = source.folder.where(entry.file)
+        path = source.folder.fetch(entry.file, entry.bytes, entry.xxh3)
+        return where, read_shard(path, where, entry, schema, source.in_memory)
+
+    if len(shards) < 2:
+        return [read(shard) for shard in shards]
+    with concurrent.futures.ThreadPoolExecutor(min(len(shards), _READERS)) as threads:
+        return list(threads.map(read, shards))
+
+
 class _Core:
     """The columns of one or more stores, mapped."""
 
@@ -110,16 +129,14 @@ class _Core:
                 )
         self.shards, counts = [], [0]  # of each chunk: where its shard lies and its first record in it
         columns = [[] for _ in self.schema]
-        for source in sources:
-            for entry in source.manifest.shards:
-                path, where = source.folder.fetch(entry.file, entry.bytes), source.folder.where(entry.file)
-                first = 0
-                for rows, chunk in read_shard(path, where, entry, self.schema, source.in_memory):
-                    for column, part in zip(columns, chunk, strict=True):
-                        column.append(part)
-                    self.shards.append((where, first))
-                    counts.append(rows)
-                    first += rows
+        for where, chunks in _read_shards(sources, self.schema):
+            first = 0
+            for rows, chunk in chunks:
+                for column, part in zip(columns, chunk, strict=True):
+                    column.append(part)
+                self.shards.append((where, first))
+                counts.append(rows)
+                first += rows
         self.first = np.cumsum(counts, dtype=np.int64)
         self.first_rows = self.first.tolist()
         sizes = [step_bytes(field) for field in self.schema.values()]
@@ -157,7 +174,7 @@ class _Core:
         parts = []
         for source in self.sources:
             for entry in source.manifest.shards:
-                path = source.folder.fetch(entry.lengths_file, 4 * entry.records)
+                path = source.folder.fetch(entry.lengths_file, 4 * entry.records, entry.lengths_xxh3)
                 parts.append(np.memmap(path, "<i4", "r") if entry.records else np.empty(0, np.int32))
         return parts[0].view(np.ndarray) if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 

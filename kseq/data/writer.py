@@ -8,6 +8,7 @@ import numpy as np
 from kseq import _ext
 from kseq.masks import as_integer
 from kseq.ragged import Ragged
+from kseq.version import __version__
 
 from .errors import (
     EmptyStoreError,
@@ -222,10 +223,15 @@ class Writer:
         try:
             if self._shard is not None:
                 self._shard.abort()
+            if not self._entries and self._manifest is not None:
+                return
+            # A commit that failed may have replaced the manifest: what that names is part of the store.
+            there = read_manifest(self._folder).shards if NAME in self._folder.names() else None
             for entry in self._entries:
-                self._folder.remove(entry.file)
-                self._folder.remove(entry.lengths_file)
-            if self._manifest is None and self._made:
+                if entry not in (there or ()):
+                    self._folder.remove(entry.file)
+                    self._folder.remove(entry.lengths_file)
+            if there is None and self._made:
                 self._folder.remove_all()
         finally:
             self._release()
@@ -360,8 +366,6 @@ def commit_shards(folder, schema, entries, manifest=None, metadata=None, *, comp
     Raises:
         StoreChangedError: another writer has committed meanwhile.
     """
-    from kseq import __version__
-
     old = manifest or Manifest(schema)
     if manifest is not None and read_manifest(folder).generation != old.generation:
         raise StoreChangedError("another writer has committed to the store meanwhile", folder)
@@ -489,15 +493,14 @@ def _convert_array(field, value, number, name):
     if not fits:
         raise RecordError(f"the value must have shape {_shape_text(wanted)}; received {given.shape}", number, name)
     source, text = given.dtype, f"the value must be {field.dtype.name}; received"
-    exact = np.can_cast(source, field.dtype, "same_kind") or source.kind in "iub" and field.dtype.kind in "iufc"
+    exact = np.can_cast(source, field.dtype, "same_kind") or (source.kind in "iub" and field.dtype.kind in "iufc")
     exact = exact and source.kind != "O" and (source.kind in "SU" or field.dtype.kind not in "SU")
     exact = exact and source.names is None and field.dtype.names is None
     if source != field.dtype and not exact:
         raise RecordError(f"{text} {source.name}", number, name)
-    if source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize:
-        # Python's floats are wider than what they are stored in: only arrays say that they mean it.
-        if hasattr(value, "dtype"):
-            raise RecordError(f"{text} {source.name}, which is wider", number, name)
+    wider = source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize
+    if wider and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
+        raise RecordError(f"{text} {source.name}, which is wider", number, name)
     with np.errstate(all="ignore"):
         stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
         held = _held(given, stored)
@@ -513,6 +516,9 @@ def _held(given, stored):
         return np.True_
     if given.dtype.kind in "fc" and stored.dtype.kind not in "iub":
         return np.isfinite(stored) | ~np.isfinite(given)
+    if given.dtype.kind in "iu" and stored.dtype.kind in "iu":  # beyond the range numbers wrap, and would wrap back
+        limits = np.iinfo(stored.dtype)
+        return (given >= limits.min) & (given <= limits.max)
     # NaN and NaT, where they stay that, are not equal to themselves.
     return (stored.astype(given.dtype) == given) | (given != given) & (stored != stored)
 

@@ -1,0 +1,55 @@
+"""`kseq data`: stores of records made, converted, looked at and repaired."""
+
+import json
+
+from . import data_build, data_convert, data_show
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "data",
+        help="build, convert, inspect, verify and repair stores of records",
+        description="Works on stores of records (`kseq.data`) and on files of other formats.",
+    )
+    parser.set_defaults(data_parser=parser, action=None)
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (data_convert, data_show, data_build):
+        module.add_parsers(actions)
+    _add_verify(actions)
+    return parser
+
+
+def run(args) -> int:
+    if args.action is None:
+        args.data_parser.print_help()
+        return 2
+    return args.action(args)
+
+
+def _add_verify(actions):
+    for name, action, what in (
+        ("verify", _verify, "compare a store with its checksums; exits with 1 if anything is wrong"),
+        ("repair", _repair, "recover what a killed writer has left; damaged records are not restored"),
+    ):
+        parser = actions.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        parser.set_defaults(action=action, prog=parser.prog)
+        parser.add_argument("path", metavar="STORE", help="folder or URL of a store")
+        parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+        if action is _repair:
+            parser.add_argument("--discard", action="store_true", help="remove what was left instead")
+
+
+def _verify(args) -> int:
+    from .. import data
+
+    report = data.verify(args.path)
+    print(json.dumps(report.to_json()) if args.json else report)
+    return 0 if report.ok else 1
+
+
+def _repair(args) -> int:
+    from .. import data
+
+    report = data.repair(args.path, discard=args.discard)
+    print(json.dumps(report.to_json()) if args.json else report)
+    return 0
