@@ -1,5 +1,7 @@
 """The builds of the extensions: bounds-checked, under the address sanitizer, and not at all."""
 
+import ast
+import importlib
 import importlib.util
 import os
 import shutil
@@ -7,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kseq import _ext
@@ -66,14 +67,24 @@ def test_missing_extensions_give_the_numpy_kernels_and_one_warning(monkeypatch):
         assert getattr(module, name).__module__.startswith(reference.__name__)  # it, or reference_records, ...
 
 
-def test_stubs_and_kernels_name_the_same_functions():
-    for module in ("_ragged", "_masks"):
-        stub = (ROOT / f"kseq/_ext/{module}.pyi").read_text()
-        source = (ROOT / f"kseq/_ext/{module}.pyx").read_text()
-        names = {line[4 : line.index("(")] for line in stub.splitlines() if line.startswith("def ")}
-        assert names == {line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def ")}
-        assert names <= set(_ext.__all__)
-        assert all(np.iterable(getattr(reference, name).__doc__) for name in names)
+@pytest.mark.parametrize("kernels", sorted((ROOT / "kseq/_ext").glob("*.pyx")), ids=lambda path: path.stem)
+def test_stubs_kernels_and_their_definitions_name_the_same(kernels):
+    stub = ast.parse(kernels.with_suffix(".pyi").read_text()).body
+    functions = {node.name for node in stub if isinstance(node, ast.FunctionDef)}
+    assert functions == {line[4 : line.index("(")] for line in kernels.read_text().splitlines() if line[:4] == "def "}
+    classes = {node.name: node for node in stub if isinstance(node, ast.ClassDef)}
+    assert functions | set(classes) <= set(_ext.__all__)
+    own = kernels.with_name(f"reference{kernels.stem}.py")
+    definitions = importlib.import_module(f"kseq._ext.{own.stem if own.exists() else 'reference'}")
+    assert all(getattr(definitions, name).__doc__ for name in functions | set(classes))
+    for name, node in classes.items():
+        methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+        for kind in (getattr(_ext, name), getattr(definitions, name)):
+            assert methods == {
+                part
+                for part in vars(kind)
+                if part == "__init__" or (callable(getattr(kind, part)) and not part.startswith("_"))
+            } | {"__init__"}
 
 
 @pytest.mark.slow

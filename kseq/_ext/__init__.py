@@ -3,7 +3,7 @@
 import warnings
 
 try:
-    from kseq._ext._crc32c import crc32c as crc32c
+    from kseq._ext._crc32c import crc32c
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
@@ -23,7 +23,7 @@ except ImportError as error:
         transposed_window,
         window,
     )
-    from kseq._ext.reference_crc32c import crc32c as crc32c
+    from kseq._ext.reference_crc32c import crc32c
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
     from kseq._ext.reference_records import Columns, Job, Table, widens
     from kseq._ext.reference_varint import message_fields, pack_varints, unpack_varints
@@ -44,6 +44,7 @@ __all__ = [
     "Table",
     "compact",
     "copy_spans",
+    "crc32c",
     "lengths_to_mask",
     "mask_to_lengths",
     "message_fields",

@@ -28,8 +28,10 @@ def add_arguments(parser):
     )
 
 
-def load(path, variables=None):
+def load(path, variables=None, compile=False):
     """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
+
+    Most commands have no use for the optimizer and the losses of a `.keras` file: `compile` loads them.
 
     Raises:
         OSError: a file that cannot be opened.
@@ -49,7 +51,7 @@ def load(path, variables=None):
     if start != b"PK\3\4":
         raise ModelError(f"{path}: not a Keras file, which is a zip archive; it starts with {start!r}")
     try:
-        return keras.models.load_model(path, compile=False)  # the optimizer and the losses are of no use here
+        return keras.models.load_model(path, compile=compile)
     except Exception as error:  # Keras, zipfile, json and h5py each raise their own on what they cannot read
         raise ModelError(f"{path}: cannot be loaded: {type(error).__name__}: {_line(error)}") from error
 

@@ -1,5 +1,6 @@
 """Sequence data on disk: a record store, and padded batches from it."""
 
+from . import formats as formats
 from .backup import BackupAndRestore as BackupAndRestore
 from .batches import Batches as Batches
 from .build import build as build
@@ -19,6 +20,7 @@ from .schema import Schema as Schema
 from .store import Store as Store
 from .store import concatenate as concatenate
 from .store import open as open
+from .text import Vocabulary as Vocabulary
 from .verify import repair as repair
 from .verify import verify as verify
 from .writer import Writer as Writer

@@ -393,17 +393,18 @@ class Batches(keras.utils.PyDataset):
     # The inside.
 
     def _plan(self, epoch):
-        plan = self._plans.get(epoch)
-        if plan is None:
-            plan = EpochPlan(self._settings, epoch, self._population(epoch), self._lengths.of)
-            if len(plan) == 0:
-                raise EmptyStoreError(
-                    f"epoch {epoch} has no batches: {plan.count} records make no full batch", self.store.paths[0]
-                )
-            self._plans[epoch] = plan
-            while len(self._plans) > 2:  # the one that ends and the one that begins
-                self._plans.popitem(last=False)
-        return plan
+        with self._guard:
+            plan = self._plans.get(epoch)
+            if plan is None:
+                plan = EpochPlan(self._settings, epoch, self._population(epoch), self._lengths.of)
+                if len(plan) == 0:
+                    raise EmptyStoreError(
+                        f"epoch {epoch} has no batches: {plan.count} records make no full batch", self.store.paths[0]
+                    )
+                self._plans[epoch] = plan
+                while len(self._plans) > 2:  # the one that ends and the one that begins
+                    self._plans.popitem(last=False)
+            return plan
 
     def _population(self, epoch):
         if self._length_range is None:

@@ -85,7 +85,7 @@ def fold_indices(count, folds, groups=None, seed=None) -> list:
 
     Example:
         >>> [test.tolist() for train, test in fold_indices(5, 2)]
-        [[0, 2, 4], [1, 3]]
+        [[1, 3], [0, 2, 4]]
     """
     if folds < 2:
         raise ValueError(f"folds must be at least 2; received {folds}")

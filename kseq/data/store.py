@@ -23,7 +23,7 @@ from .errors import (
 from .folder import open_folder
 from .manifest import content_hash, read_manifest
 from .shard import read_shard, step_bytes
-from .splits import split_indices
+from .splits import fold_indices, split_indices
 
 _READERS = 16  # threads that open shards
 
@@ -368,14 +368,22 @@ class Store:
         Example:
             >>> train, valid, test = store.split(0.8, 0.1, seed=0)  # doctest: +SKIP
         """
-        groups = None
-        if by is not None:
-            self._number(by)
-            if self.schema[by].shape:
-                raise SchemaError(f"records are split by a field of single values; field {by!r} is {self.schema[by]}")
-            values, numbers = self._values_of(by), {}
-            groups = np.array([numbers.setdefault(_key(value), len(numbers)) for value in values], np.int64)
-        return [self._select(part) for part in split_indices(len(self), shares, groups, seed)]
+        return [self._select(part) for part in split_indices(len(self), shares, self._groups(by), seed)]
+
+    def folds(self, count, *, by=None, seed=None):
+        """Pairs (train, test) of views for cross-validation: every record is in the test part of one of `count` pairs.
+
+        Args:
+            count: number of folds, at least 2.
+            by: as in `split`.
+            seed: as in `split`.
+
+        Raises:
+            ValueError: fewer than 2 folds.
+            SchemaError: no such field, or a sequence.
+        """
+        pairs = fold_indices(len(self), count, self._groups(by), seed)
+        return [(self._select(train), self._select(test)) for train, test in pairs]
 
     def batches(self, **options):
         """Padded batches for `model.fit`: see `kseq.data.Batches`, which has the arguments."""
@@ -393,6 +401,16 @@ class Store:
         if field not in self.schema:
             raise SchemaError(f"a field must be one of {list(self.schema)}; received {field!r}")
         return list(self.schema).index(field)
+
+    def _groups(self, by):
+        """A number from 0 for the value of a field in each record, or None for no field."""
+        if by is None:
+            return None
+        self._number(by)
+        if self.schema[by].shape:
+            raise SchemaError(f"records are split by a field of single values; field {by!r} is {self.schema[by]}")
+        values, numbers = self._values_of(by), {}
+        return np.array([numbers.setdefault(_key(value), len(numbers)) for value in values], np.int64)
 
     def _values_of(self, field):
         number, kind = self._number(field), self.schema[field]

@@ -230,6 +230,14 @@ def test_views_and_concatenated_stores(store, tmp_path):
     assert [record["id"] for record in mixed][-4:] == [201, 0, 1, 2]
 
 
+def test_folds_test_every_record_once(store):
+    folds = store.folds(4, seed=1, by="name")
+    assert sorted(record["id"] for _, test in folds for record in test) == list(range(RECORDS))
+    for train, test in folds:
+        assert len(train) + len(test) == RECORDS
+        assert not {record["id"] for record in train} & {record["id"] for record in test}
+
+
 def test_fixed_shapes_in_order_are_views_of_the_files(store):
     image = store.batches(batch_size=7, inputs="image", shuffle=False).batch(0)[0]
     assert not image.flags.writeable

@@ -1,0 +1,132 @@
+"""`kseq train`."""
+
+import json
+import pathlib
+import time
+
+from .arguments import CommandError, positive_int
+from .models import add_arguments, load
+
+_SUFFIX = ".keras"
+
+
+def add_parser(commands):
+    parser = commands.add_parser(
+        "train",
+        help="train a model of a spec on a store of records",
+        description="Trains a model on a store of records (`kseq data` makes them) and saves it. The spec's `compile` "
+        "says how; padded steps have no weight.",
+    )
+    add_arguments(parser)
+    parser.add_argument("--data", required=True, metavar="STORE", help="folder or URL of the store to train on")
+    parser.add_argument("--validation", metavar="STORE", help="a store to validate on after every epoch")
+    parser.add_argument(
+        "--inputs", nargs="+", metavar="FIELD", help="fields for the model's inputs; default: the main sequence"
+    )
+    parser.add_argument("--targets", nargs="+", required=True, metavar="FIELD", help="fields for the model's outputs")
+    parser.add_argument("--out", required=True, metavar=f"FILE{_SUFFIX}", help="where the trained model is saved")
+    parser.add_argument("--epochs", type=positive_int, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=positive_int, default=32, metavar="N", help="default: %(default)s")
+    parser.add_argument("--max-shapes", type=positive_int, default=16, metavar="N", help="padded lengths; default: 16")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order; default: %(default)s")
+    parser.add_argument(
+        "--backup", metavar="FOLDER", help="save training here after every epoch, and go on from there if it is there"
+    )
+    parser.add_argument("--backup-every", type=positive_int, metavar="N", help="save after every N batches instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    return parser
+
+
+def run(args) -> int:
+    results = _train(args)
+    if args.json:
+        print(json.dumps(results, allow_nan=False))
+    else:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in results["history"].items() if values)
+        print(f"{results['epochs']} epochs of {results['steps_per_epoch']} steps in {results['seconds']:.1f} s; {last}")
+        print(f"useful cells {results['efficiency']:.3f} in {results['shapes']} shapes; saved as {results['path']}")
+    return 0
+
+
+def _train(args) -> dict:
+    import keras
+
+    from .. import data
+
+    out = pathlib.Path(args.out)
+    if out.suffix != _SUFFIX:
+        raise CommandError(f"--out must be a file of the kind {_SUFFIX}; received {args.out}")
+    if args.backup_every and not args.backup:
+        raise CommandError("--backup-every needs --backup, the folder to save to")
+    keras.utils.set_random_seed(args.seed)
+    model = load(args.model, dict(args.vars), compile=True)
+    if not model.compiled:
+        raise CommandError(f"{args.model}: the model must say how it is trained: give the spec a `compile`")
+    # Before training: a folder that cannot be made should not cost hours.
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    batches = _batches(args, model, args.data, shuffle=True)
+    validation = args.validation and _batches(args, model, args.validation, shuffle=False)
+    callbacks = []
+    if args.backup:
+        callbacks.append(data.BackupAndRestore(args.backup, batches, args.backup_every or "epoch"))
+    report, started = batches.report(), time.perf_counter()
+    history = model.fit(
+        batches,
+        epochs=args.epochs,
+        validation_data=validation,
+        callbacks=callbacks,
+        shuffle=False,  # the plan has shuffled
+        verbose=0 if args.json else "auto",
+    )
+    model.save(out)
+    return {
+        "model": args.model,
+        "path": str(out),
+        "records": report.records,
+        "epochs": args.epochs,
+        "steps_per_epoch": report.steps,
+        "efficiency": report.efficiency,
+        "shapes": len(report.shapes),
+        "seconds": time.perf_counter() - started,
+        "backend": keras.backend.backend(),
+        "history": {name: [_finite(value) for value in values] for name, values in history.history.items()},
+    }
+
+
+def _batches(args, model, path, shuffle):
+    from .. import data
+
+    store = data.open(path)
+    inputs = args.inputs or ([store.schema.main] if store.schema.main else [])
+    unknown = [name for name in [*inputs, *args.targets] if name not in store.schema]
+    if unknown or not inputs:
+        raise CommandError(
+            f"{path}: --inputs and --targets must name fields among {list(store.schema)}; "
+            f"received {unknown or 'no inputs'}"
+        )
+    sequences = sum(store.schema[name].ragged for name in inputs)
+    # A model may take the mask of each sequence as an input after it (`mask: true` in a spec).
+    wanted = {len(inputs): None, len(inputs) + sequences: "inputs"}
+    if len(model.inputs) not in wanted:
+        raise CommandError(
+            f"{args.model}: a model of {len(model.inputs)} inputs needs as many fields, or fields and a mask "
+            f"for each sequence; received {inputs}"
+        )
+    masks = wanted[len(model.inputs)]
+    single = len(inputs) == 1 and masks is None
+    return store.batches(
+        batch_size=args.batch_size,
+        inputs=inputs[0] if single else inputs,
+        targets=args.targets[0] if len(args.targets) == 1 else args.targets,
+        masks=masks,
+        shuffle=shuffle,
+        seed=args.seed,
+        max_shapes=args.max_shapes,
+    )
+
+
+def _finite(value):
+    """A number as JSON has it: none for what is not finite."""
+    value = float(value)
+    return value if abs(value) < float("inf") else None
