@@ -749,8 +749,9 @@ cdef class Columns:
         """Append a record whose values can be copied as they are, and return -1.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for
-        a single number that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column is optional.
+        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
+        that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column
+        is optional.
         """
         cdef Py_ssize_t k, known = 0, nbytes = 0
         cdef Column column

@@ -1,5 +1,6 @@
 """What the kernels of records do, in NumPy: the oracle of the tests, and the fallback where nothing was compiled."""
 
+import itertools
 import math
 
 import numpy as np
@@ -205,7 +206,7 @@ class Table:
         out = np.empty((len(ends), size, *job.inner), job.dtype)
         out[...] = job.fill.view(job.dtype)[0]
         segments, positions = np.zeros((2, len(ends), size), np.int32)
-        for row, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for row, (first, last) in enumerate(itertools.pairwise(bounds)):
             used = 0
             for i in range(first, last):
                 found = []
@@ -239,8 +240,9 @@ class Columns:
         """Append a record whose values can be copied as they are, and return -1.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for
-        a single number that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column is optional.
+        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
+        that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column
+        is optional.
         """
         datas = []
         for k, (name, dtype, inner, ragged, optional) in enumerate(self._fields):

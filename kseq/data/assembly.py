@@ -133,12 +133,8 @@ class Assembly:
         if self._truncate is not None:
             lengths.limit(most)
             return
-        counts = lengths.counts()
-        longest = int(np.flatnonzero(counts)[-1])
-        if longest > most:
-            for record in range(len(self._store)):
-                if lengths.of(np.array([record]))[0] > most:
-                    break
+        record = lengths.first_longer(most)
+        if record is not None:
             raise RecordError(
                 f"the length must be at most {most}, to which is padded (or pass truncate); "
                 f"received {int(lengths.of(np.array([record]))[0])}",
@@ -161,6 +157,52 @@ class Assembly:
         if self._targets is None:
             return (inputs,)
         return self._with_targets(inputs, arrays, rows, shard)
+
+    def quick(self, shard):
+        """A function of a plan's `Rows` that gives what `batch` gives, without the detours that these fields never need.
+
+        A batch of short records takes microseconds, of which every step here would be a part.
+        """
+
+        def general(rows):
+            return self.batch(rows, shard)
+
+        weighed = self._targets is not None and (
+            self._rule is not None
+            or self.weigh_rows
+            or self._weights is not None
+            or any(slot.ragged for slot in self._targets.slots)
+        )
+        if self._direct is None or self._pack or shard[1] > 1 or weighed:
+            return general
+        inputs, targets = self._inputs.builder(), None if self._targets is None else self._targets.builder()
+        (_, slots, jobs), padded, table_batch = self._groups[0], self._targets_of, self._direct
+        first_rows = self._groups[0][0]._open.first_rows
+        columns = [self._groups[0][0]._open.values[slot.number] for slot in slots]
+
+        def views(rows):
+            ids, start, used, size, _, _ = rows
+            chunk = bisect.bisect_right(first_rows, start) - 1
+            first = start - first_rows[chunk]
+            last = first + size
+            if ids is not None or used < size or start + size > first_rows[chunk + 1]:
+                return general(rows)
+            arrays = [parts[chunk][first:last] for parts in columns]
+            return (inputs(arrays),) if targets is None else (inputs(arrays), targets(arrays))
+
+        def gathered(rows):
+            ids, start, used, size, bound, _ = rows
+            if used < size or bound not in padded:
+                return general(rows)
+            arrays = table_batch(jobs, ids, start, size, padded[bound][0])
+            if type(arrays) is int:
+                return general(rows)
+            return (inputs(arrays),) if targets is None else (inputs(arrays), targets(arrays))
+
+        def either(rows):
+            return gathered(rows) if rows.ids is not None else views(rows)
+
+        return either if self._plain else gathered
 
     # Arrays: for every field its values, and after those of a sequence its mask, at the places that its slot knows.
 

@@ -65,8 +65,9 @@ class Batches(keras.utils.PyDataset):
         target_alignment: "frames" if a sequence that is a target has a step for each output of the model; "sequence" if
             not (CTC): the target is then a dict of `labels` [B, L], `label_lengths` [B], `output_mask` [B, U] and
             `output_lengths` [B], for a `compute_loss` of your own.
-        length_ratios: for sequences beside the leading one, the main, their padded length as a ratio of its; chosen from
-            the lengths if not given. A record that is longer is padded further in all its sequences.
+        length_ratios: for sequences beside the leading one (the main sequence if it is an input, else the first input
+            that is one) their padded length as a ratio of its; chosen from the lengths if not given. A record that is
+            longer is padded further in all its sequences.
         window: batches among which records are sorted by length.
         block_size: records of a block, a multiple of the batch size; by default about 1024.
         blocks_in_flight: blocks whose records are mixed; 1 keeps the order within a block.
@@ -208,10 +209,10 @@ class Batches(keras.utils.PyDataset):
         epoch, plan = self._epoch, self._plan(self._epoch)
         count, get = len(plan), self._get
         if not self._prefetch:
-            rows, assemble, shard = plan.rows, self._assembly.batch, self._shard
+            rows, assemble = plan.rows, self._assembly.quick(self._shard)
         while self._epoch == epoch and self._next < count:
             index = self._next
-            batch = get(epoch, index) if self._prefetch else assemble(rows(index), shard)
+            batch = get(epoch, index) if self._prefetch else assemble(rows(index))
             self._next = index + 1
             if index + 1 == count:
                 self._epoch, self._next = epoch + 1, 0
@@ -373,7 +374,7 @@ class Batches(keras.utils.PyDataset):
     # Feeds of other libraries.
 
     def to_torch(self):
-        """A `torch.utils.data.IterableDataset` whose elements are batches of tensors: `DataLoader(..., batch_size=None)`."""
+        """A `torch.utils.data.IterableDataset` of batches of tensors, for `DataLoader(..., batch_size=None)`."""
         from .feeds import to_torch
 
         return to_torch(self)

@@ -44,15 +44,27 @@ class RowLengths:
     def counts(self):
         """How many records of the store have each length: int64 [longest + 1]."""
         total = np.zeros(1, np.int64)
-        for start in range(0, len(self._store), _BLOCK):
-            counts = np.bincount(self.of(np.arange(start, min(start + _BLOCK, len(self._store)))))
+        for ids in self._blocks():
+            counts = np.bincount(self.of(ids))
             size = max(len(total), len(counts))
             total = np.pad(total, (0, size - len(total))) + np.pad(counts, (0, size - len(counts)))
         return total
 
+    def first_longer(self, most):
+        """The first record that is longer than `most`, or None."""
+        for ids in self._blocks():
+            longer = np.flatnonzero(self.of(ids) > most)
+            if len(longer):
+                return int(ids[longer[0]])
+        return None
+
     def describe(self):
         """What the lengths depend on beside the store, as JSON values."""
         return [self._leader, self._extra, {name: list(ratio) for name, ratio in self._ratios.items()}, self._limit]
+
+    def _blocks(self):
+        count = len(self._store)
+        return (np.arange(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
 
     def _of(self, name, ids):
         return self._store.field_lengths(name, ids) + self._extra[name]

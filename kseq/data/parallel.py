@@ -13,8 +13,9 @@ from .store import Store
 def parallel(leader=None, **stores) -> "Parallel":
     """Several stores of which record `i` of one belongs to record `i` of the others.
 
-    Fields are named `<store>_<field>`. Batches are made by the length of the leader's main sequence; the others'
-    padded lengths are a ratio of its (see `length_ratios` of `Batches`), so that there are no more shapes than with one.
+    Fields are named `<store>_<field>`. Batches are made by the length of the leader's main sequence if it is an input;
+    the others' padded lengths are a ratio of its (see `length_ratios` of `Batches`), so that there are no more shapes
+    than with one.
 
     Args:
         leader: name of the store that leads; by default the first.

@@ -186,8 +186,8 @@ class EpochPlan:
             ids = (firsts[:, None] + np.arange(s.batch_size)).reshape(-1)[: int(used.sum())]
             longest = np.maximum.reduceat(self._lengths_of(ids), np.arange(0, len(ids), s.batch_size))
             bounds = self._bounds_of(longest)
-        rows = zip(firsts.tolist(), used.tolist(), bounds, strict=True)
-        return [Rows(None, first, n, s.batch_size, bound) for first, n, bound in rows]
+        size, rows = s.batch_size, zip(firsts.tolist(), used.tolist(), bounds, strict=True)
+        return [Rows._make((None, first, n, size, bound, None)) for first, n, bound in rows]
 
     def _ids(self, start, end, number):
         """The records at positions of the epoch."""

@@ -1,5 +1,7 @@
 """The structure of inputs and targets: one field, a list or a dict of fields."""
 
+import operator
+
 from kseq.sequence import Sequence
 
 from .errors import SchemaError
@@ -35,6 +37,15 @@ class Structure:
             named = zip(self.keys, masks, strict=True)
             return self.of(values) | {f"{key}_mask": mask for key, mask in named if mask is not None}
         return self.of(values)
+
+    def builder(self):
+        """A function that does what `build` does, for one field in a few nanoseconds."""
+        if not self.single or self.packed or self.masks == "inputs":
+            return self.build
+        at, mask_at = self.slots[0].at, self.slots[0].mask_at
+        if self.masks == "sequence" and self.slots[0].ragged:
+            return lambda arrays: Sequence(arrays[at], arrays[mask_at])
+        return operator.itemgetter(at)
 
     def of(self, values):
         """The structure of one value a field."""
