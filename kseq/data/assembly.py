@@ -159,7 +159,7 @@ class Assembly:
         return self._with_targets(inputs, arrays, rows, shard)
 
     def quick(self, shard):
-        """A function of a plan's `Rows` that gives what `batch` gives, without the detours that these fields never need.
+        """A function of a plan's `Rows` that gives what `batch` gives, without detours that these fields never need.
 
         A batch of short records takes microseconds, of which every step here would be a part.
         """
