@@ -397,10 +397,12 @@ class Batches(keras.utils.PyDataset):
         with self._guard:
             plan = self._plans.get(epoch)
             if plan is None:
-                plan = EpochPlan(self._settings, epoch, self._population(epoch), self._lengths.of)
+                records = self._population(epoch)
+                count = records if isinstance(records, int) else len(records)
+                plan = EpochPlan(self._settings, epoch, records, self._lengths.of) if count else ()
                 if len(plan) == 0:
                     raise EmptyStoreError(
-                        f"epoch {epoch} has no batches: {plan.count} records make no full batch", self.store.paths[0]
+                        f"epoch {epoch} has no batches: {count} records make no full batch", self.store.paths[0]
                     )
                 self._plans[epoch] = plan
                 while len(self._plans) > 2:  # the one that ends and the one that begins

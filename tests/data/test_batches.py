@@ -211,8 +211,11 @@ def test_a_curriculum_takes_lengths_by_epoch(store):
         taken = np.concatenate([batches.records(i, epoch) for i in range(batches.steps(epoch))])
         assert np.array_equal(np.sort(taken), np.flatnonzero(store.lengths <= most))
     assert sum(len(store.batches(batch_size=1, length_range=(5, 7)).records(i)) for i in range(3)) == 3
-    with pytest.raises(errors.EmptyStoreError, match="epoch 0"):
-        len(store.batches(batch_size=4, length_range=(1000, 2000)))
+    for options in ({"batch_size": 4}, {"max_tokens": 99}, {"batch_size": 4, "pack": True}):
+        with pytest.raises(errors.EmptyStoreError, match="epoch 0"):
+            len(store.batches(**options, length_range=(1000, 2000)))
+    with pytest.raises(errors.EmptyStoreError, match="203 records"):
+        len(store.batches(batch_size=500, drop_remainder=True))
 
 
 def test_views_and_concatenated_stores(store, tmp_path):
