@@ -245,7 +245,7 @@ class Vocabulary:
 
     def save(self, path):
         """Write the vocabulary to a JSON file, written aside and renamed."""
-        from .formats import Aside
+        from .formats.files import Aside
 
         aside = Aside(path)
         try:

@@ -1,6 +1,8 @@
 """Files of other formats: what goes out comes back, and what is damaged gives the named error."""
 
 import contextlib
+import functools
+import importlib.util
 import json
 import pathlib
 import struct
@@ -15,7 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kseq.data import Field, Schema, formats
-from kseq.data.errors import FormatError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
+from kseq.data.errors import (
+    FormatError,
+    RecordError,
+    SchemaError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StoreWriteError,
+)
+from kseq.data.formats.files import Aside
 
 FEW = settings(deadline=None, max_examples=40, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 NUMBERS = ["bool", "int8", "uint16", "int32", "int64", "uint64", "float16", "float32", "float64"]
@@ -143,6 +154,16 @@ def test_csv_gives_back_what_was_written(drawn, name):
             if field.text and field.optional and not record[key]:
                 record[key] = None  # an empty text is none
     round_trip(name, schema, records, read={"schema": schema})
+
+
+def test_csv_keeps_ends_of_lines_in_texts(tmp_path):
+    texts = ["\r", "a\rb", "\n", "a\r\nb", "\u2028", '"', ""]
+    schema = Schema({"a": "string", "b": "string"})
+    with formats.write(tmp_path / "x.csv", schema) as sink:
+        for text in texts:
+            sink.write({"a": text, "b": text})
+    check(formats.read(tmp_path / "x.csv", schema=schema), [{"a": text, "b": text} for text in texts])
+    assert (tmp_path / "x.csv").read_bytes().startswith(b'a,b\n"\r","\r"\n"a\rb",')
 
 
 @FEW
@@ -329,11 +350,11 @@ def test_columns_that_no_field_holds_are_named(tmp_path):
 
 
 def test_slices_of_arrow_are_read_right():
-    from kseq.data.formats import parquet
+    from kseq.data.formats import arrow
 
     batch = table().to_batches()[0].slice(1, 2)
-    schema = parquet.schema_of(batch.schema, {"large", "label", "name"}, None)
-    check(parquet.records(batch, schema, None), RECORDS[1:])
+    schema = arrow.schema_of(batch.schema, {"large", "label", "name"}, None)
+    check(arrow.records(batch, schema, None), RECORDS[1:])
 
 
 @FEW
@@ -358,6 +379,30 @@ def test_any_bytes_are_a_file_or_a_format_error(data, name):
         path.write_bytes(bare[:cut])
         with contextlib.suppress(FormatError):
             list(formats.read(path))
+
+
+MUTATE = """
+import pathlib, sys
+import pyarrow as pa, pyarrow.parquet as pq
+from kseq.data import formats
+from kseq.data.errors import FormatError
+path = pathlib.Path(sys.argv[1])
+pq.write_table(pa.table({"a": [[1, 2], [3]], "b": ["x", None]}), path)
+good = path.read_bytes()
+for at in range(len(good) - 8 - int.from_bytes(good[-8:-4], "little"), len(good)):
+    for byte in (28, 63):
+        path.write_bytes(good[:at] + bytes([byte]) + good[at + 1 :])
+        try:
+            list(formats.read(path))
+        except FormatError:
+            pass
+"""
+
+
+@pytest.mark.slow
+def test_damaged_statistics_of_parquet_do_not_end_the_process(tmp_path):
+    done = subprocess.run([sys.executable, "-c", MUTATE, tmp_path / "x.parquet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 # ---- NumPy files
@@ -527,10 +572,32 @@ def test_jsonl_fields_are_inferred(tmp_path):
     assert second["c"] is None and third["e"] is None
 
 
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.tfrecord"])
+@pytest.mark.parametrize("count", [1, 20_000], ids=["on close", "on write"])
+def test_a_full_disk(tmp_path, monkeypatch, name, count):
+    full = functools.partial(open, "/dev/full")
+    monkeypatch.setattr(Aside, "open", lambda aside, mode, **options: full(mode.replace("x", "w")))
+    sink = formats.write(tmp_path / name, {"a": "string"})
+
+    def fill():
+        for _ in range(count):
+            sink.write({"a": "some text to write"})
+        sink.close()
+
+    with pytest.raises(StoreWriteError, match=f"{name}: cannot write: .*No space left"):
+        fill()
+    with pytest.raises(StoreError, match="closed"):
+        sink.write({"a": ""})
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_text_formats_refuse_what_they_cannot_hold(tmp_path):
     for name in ("x.csv", "x.jsonl", "x.array_record"):
-        if name == "x.array_record":
-            pytest.importorskip("array_record")
+        assert not formats.detect(name).keeps_metadata
+        if name == "x.array_record" and importlib.util.find_spec("array_record") is None:
+            continue
         with pytest.raises(FormatError, match=r"no place for metadata; received \['k'\]"):
             formats.write(tmp_path / name, {"a": "bytes"}, {"k": 1})
     for dtype in ("complex64", "M8[s]", "longdouble", [("a", "i4")]):

@@ -4,8 +4,11 @@ import os
 
 from ..errors import FormatError, SchemaError
 from ..schema import BINARY, Field, Schema
-from . import FileSink, files_of, no_metadata, require
-from .base import Format, Source
+from . import tfexample
+from .base import Format, Source, require
+from .files import FileSink, files_of, no_metadata
+from .tf_features import Malformed
+from .tfexample_writing import encoder
 
 _BLOCK = 1 << 16  # files are whole blocks
 _READ_AT_ONCE = 256
@@ -57,13 +60,11 @@ class ArrayRecordSource(Source):
             for data, _, _ in self._data():
                 yield {self._field: data}
             return
-        from . import tfexample
-
         decode = tfexample.example_record if self.schema is None else tfexample.decoder(self.schema, "example")
         for data, path, number in self._data():
             try:
                 record = decode(data)
-            except tfexample.Malformed as error:
+            except Malformed as error:
                 raise FormatError(f"record {number} is no tf.train.Example: {error}", path) from None
             yield record
 
@@ -113,8 +114,6 @@ class ArrayRecordSink(FileSink):
         if kind not in ("bytes", "example") or (kind == "bytes" and not bare):
             raise SchemaError(f"kind must be 'example', or 'bytes' with one field of bytes; received {kind!r} {schema}")
         if kind == "example":
-            from .tfexample import encoder
-
             self._encode = encoder(schema, "example")
         self._kind = kind
         super().__init__(path, schema)
@@ -124,7 +123,7 @@ class ArrayRecordSink(FileSink):
         if self._kind == "bytes":
             (data,) = record.values()
         else:
-            data = self._encode(record)
+            data = self._encode(record, self._count)
         try:
             self._writer.write(data)
         except RuntimeError as error:
@@ -141,4 +140,6 @@ class ArrayRecordSink(FileSink):
             self._writer.close()
 
 
-FORMAT = Format("array_record", (".array_record", ".arrayrecord"), ArrayRecordSource, ArrayRecordSink, "array_record")
+FORMAT = Format(
+    "array_record", (".array_record", ".arrayrecord"), ArrayRecordSource, ArrayRecordSink, "array_record", False
+)

@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import functools
+import importlib
 import typing
 
 from ..schema import Schema
@@ -61,6 +63,7 @@ class Format:
         read: `(path, **options) -> Source`.
         write: `(path, schema, metadata, **options) -> Sink`, or None where kseq does not write it.
         needs: the package to install for it, or None.
+        keeps_metadata: whether its files have a place for metadata; else `write` refuses any.
     """
 
     name: str
@@ -68,3 +71,18 @@ class Format:
     read: typing.Callable
     write: typing.Callable | None = None
     needs: str | None = None
+    keeps_metadata: bool = True
+
+
+@functools.cache
+def require(package, extra=None):
+    """An optional package.
+
+    Raises:
+        ImportError: it is not installed; the text says what to install.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        what = f"'kseq[{extra}]'" if extra else package.split(".")[0]
+        raise ImportError(f"this format needs {package.split('.')[0]}: pip install {what}") from error

@@ -15,8 +15,10 @@ import numpy as np
 
 from ..errors import FormatError, RecordError, SchemaError
 from ..schema import TEXT
-from . import FileSink, Inferred, as_schema, files_of, json_array, no_metadata
+from ..writer import as_schema, convert_record
 from .base import Format, Source
+from .files import FileSink, files_of, no_metadata
+from .schemas import Inferred, json_array
 
 # Numbers with leading zeros or plus are codes (postal, telephone), not numbers.
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -177,8 +179,6 @@ def from_json(value, field):
     Raises:
         ValueError, TypeError, OverflowError: it is none (`RecordError` is a ValueError).
     """
-    from ..writer import convert_record
-
     if value is None:
         if not field.optional:
             raise ValueError("a value must be there")
@@ -235,9 +235,9 @@ class CsvSink(FileSink):
         no_metadata(metadata, "CSV", path)
         check(schema, "CSV")
         super().__init__(path, schema)
-        self._file = open(self._aside.temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115
+        self._file = self._aside.open("w", encoding="utf-8", newline="")
         delimiter = delimiter or ("\t" if os.fspath(path).lower().endswith(".tsv") else ",")
-        self._csv = csv.writer(self._file, delimiter=delimiter, lineterminator="\n")
+        self._csv = csv.writer(_Lines(self._file), delimiter=delimiter, lineterminator="\r\n")
         self._csv.writerow(list(schema))
 
     def _put(self, record):
@@ -262,10 +262,23 @@ class CsvSink(FileSink):
         self._file.close()
 
 
+class _Lines:
+    """Ends the lines of `csv.writer` by a newline.
+
+    They come with a carriage return too: before Python 3.13 a text that has one is put in quotes only then.
+    """
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, line):
+        return self._file.write(line[:-2] + "\n")
+
+
 def _cell(value):
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, (list, bool)) else value
 
 
-FORMAT = Format("csv", (".csv", ".tsv"), CsvSource, CsvSink)
+FORMAT = Format("csv", (".csv", ".tsv"), CsvSource, CsvSink, keeps_metadata=False)

@@ -3,9 +3,8 @@
 import os
 
 from ..errors import FormatError, StoreNotFoundError
-from . import require
-from .base import Format, Source
-from .parquet import records, schema_of
+from .arrow import records, schema_of
+from .base import Format, Source, require
 
 _ROWS_AT_ONCE = 1024
 

@@ -12,8 +12,9 @@ import zlib
 import numpy as np
 
 from ..errors import FormatError
-from . import files_of, make_schema
 from .base import Format, Source
+from .files import files_of
+from .schemas import make_schema
 
 _MAGIC, _LEGACY_MAGIC = b"HSQ2", b"@@FSEQ@@"
 _LEGACY_BYTES = 1024

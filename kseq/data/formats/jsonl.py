@@ -3,9 +3,11 @@
 import json
 
 from ..errors import FormatError
-from . import FileSink, Inferred, as_schema, files_of, no_metadata
+from ..writer import as_schema
 from .base import Format, Source
 from .csv_files import check, from_json, to_json
+from .files import FileSink, files_of, no_metadata
+from .schemas import Inferred
 
 
 class JsonlSource(Source):
@@ -77,7 +79,7 @@ class JsonlSink(FileSink):
         no_metadata(metadata, "JSON lines", path)
         check(schema, "JSON")
         super().__init__(path, schema)
-        self._file = open(self._aside.temporary, "w", encoding="utf-8")  # noqa: SIM115
+        self._file = self._aside.open("w", encoding="utf-8")
 
     def _put(self, record):
         values = {name: to_json(value, self.schema[name]) for name, value in record.items() if value is not None}
@@ -90,4 +92,4 @@ class JsonlSink(FileSink):
         self._file.close()
 
 
-FORMAT = Format("jsonl", (".jsonl", ".ndjson"), JsonlSource, JsonlSink)
+FORMAT = Format("jsonl", (".jsonl", ".ndjson"), JsonlSource, JsonlSink, keeps_metadata=False)

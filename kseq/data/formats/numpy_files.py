@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT
-from . import FileSink, files_of, kept_parts, kept_schema, make_schema
 from .base import Format, Source
+from .files import FileSink, files_of
+from .schemas import kept_parts, kept_schema, make_schema
 
 _KSEQ = "__kseq__"
 _DAMAGE = Exception  # NumPy parses headers as Python and archives by zipfile, which fail in many ways

@@ -4,8 +4,8 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT, Field, Schema
-from . import files_of
 from .base import Format, Source
+from .files import files_of
 
 
 class TextSource(Source):

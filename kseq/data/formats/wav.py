@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT, Field, Schema
-from . import files_of
 from .base import Format, Source
+from .files import files_of
 
 PCM, FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 # Tools that write to a pipe cannot know the length: ffmpeg writes -1, GStreamer 0, SoX and arecord just below 2**31.

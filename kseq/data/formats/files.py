@@ -1,0 +1,176 @@
+"""The files of a format: found, and written aside."""
+
+import contextlib
+import glob
+import os
+import pathlib
+import uuid
+
+import numpy as np
+
+from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
+from ..writer import convert_record
+from .base import Sink
+
+
+def files_of(path, suffixes=()) -> list[str]:
+    """The files that are meant: of a file, a list of files, a pattern with `*`, or a folder with files of a suffix.
+
+    Args:
+        path: a path or pattern, or a list of them; those of a pattern or a folder come sorted by name.
+        suffixes: of the files in folders, at any depth; none: folders are not taken.
+
+    Raises:
+        StoreNotFoundError: a file is not there, or nothing is found.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        files = [file for part in path for file in files_of(part, suffixes)]
+        if not files:
+            raise StoreNotFoundError(f"a list of files must not be empty; received {path!r}")
+        return files
+    path = os.fspath(path)
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        found = sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(path)
+            for file in files
+            if file.lower().endswith(tuple(suffixes) or ("\0",))
+        )
+        what = f"the folder has no file ending in {' or '.join(suffixes)}" if suffixes else "it is a folder, not a file"
+    else:
+        found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+        what = "no such file"
+    if not found:
+        raise StoreNotFoundError(what, path)
+    return found
+
+
+def no_metadata(metadata, name, path):
+    """Refuse metadata where a format has no place for it.
+
+    Raises:
+        FormatError: there is metadata.
+    """
+    if metadata:
+        raise FormatError(f"{name} files have no place for metadata; received {sorted(metadata)}: leave it out", path)
+
+
+class Aside:
+    """A file that is written beside its place, and takes it when it is complete.
+
+    Args:
+        path: its place.
+        replace: whether something may be there already.
+
+    Raises:
+        StoreExistsError: there is something at its place already.
+        StoreWriteError: there is no folder for it.
+    """
+
+    def __init__(self, path, replace=False):
+        self.path = pathlib.Path(path)
+        self.temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        if not self.path.parent.is_dir():
+            raise StoreWriteError("there is no such folder to write to", self.path.parent)
+        if not replace and os.path.lexists(self.path):
+            raise StoreExistsError("there is something already; delete it first", self.path)
+
+    def open(self, mode, **options):
+        """The new file, as `open` opens it.
+
+        Raises:
+            StoreWriteError: the operating system refuses.
+        """
+        try:
+            return open(self.temporary, mode, **options)
+        except OSError as error:
+            raise StoreWriteError(f"cannot write: {error}", self.path) from error
+
+    def commit(self):
+        """Put the file in its place, on disk first."""
+        with open(self.temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self.temporary, self.path)
+
+    def discard(self):
+        """Remove the file."""
+        self.temporary.unlink(missing_ok=True)
+
+
+class FileSink(Sink):
+    """A sink to one file, written aside; formats give `_put`, `_finish` and `_drop`.
+
+    `_put` gets records as stores keep them: arrays of their fields' `store` dtypes, strings, bytes and None.
+    """
+
+    def __init__(self, path, schema):
+        self.path, self.schema = path, schema
+        self._aside, self._count, self._open = Aside(path), 0, True
+
+    def write(self, record):
+        if not self._open:
+            raise StoreError("the sink is closed", self.path)
+        record = _converted(self.schema, record, self._count)
+        try:
+            self._put(record)
+        except OSError as error:
+            self.abort()  # some of it may be written
+            raise StoreWriteError(f"cannot write: {error}", self.path) from error
+        self._count += 1
+
+    def close(self):
+        if not self._open:
+            return
+        try:
+            self._finish()
+            self._commit()
+        except OSError as error:
+            self.abort()
+            raise StoreWriteError(f"cannot write: {error}", self.path) from error
+        except BaseException:
+            self.abort()
+            raise
+        self._open = False
+
+    def abort(self):
+        if self._open:
+            self._open = False
+            try:
+                with contextlib.suppress(OSError):  # what could not be written is not wanted
+                    self._drop()
+            finally:
+                self._discard()
+
+    def _commit(self):
+        self._aside.commit()
+
+    def _discard(self):
+        self._aside.discard()
+
+    def _put(self, record):
+        """Write a record."""
+        raise NotImplementedError
+
+    def _finish(self):
+        """Write what is left and close the file."""
+        raise NotImplementedError
+
+    def _drop(self):
+        """Close the file whatever its state."""
+        raise NotImplementedError
+
+
+def _converted(schema, record, number):
+    """As `convert_record`; what needs no conversion is copied."""
+    if not isinstance(record, dict) or not record.keys() <= schema.keys():
+        return convert_record(schema, record, number)  # which says what is wrong
+    found = {}
+    for name, field in schema.items():
+        value = record.get(name)
+        shape, fits = field.shape, False
+        if type(value) is np.ndarray and value.dtype == field.dtype == field.store:
+            fits = value.shape == shape or (shape[:1] == (None,) and value.ndim and value.shape[1:] == shape[1:])
+        found[name] = value.copy() if fits else convert_record({name: field}, {name: value}, number)[name]
+    return found

@@ -1,0 +1,125 @@
+"""The schemas of files: inferred from records, kept in the file, made of what it says."""
+
+import numpy as np
+
+from ..errors import FormatError, SchemaError
+from ..schema import TEXT, Field, Schema
+
+
+class Inferred:
+    """The schema of records that a format does not state: a pass over all of them, without keeping any.
+
+    Ints become int64 (uint64 where they must), a field of ints and floats float64; a field that some records leave
+    out is optional.
+    """
+
+    def __init__(self):
+        self._count, self._seen = 0, {}
+
+    def add(self, record, where):
+        """Learn from a record of JSON values.
+
+        Raises:
+            FormatError: what no field can hold; `where` is its file and line.
+        """
+        self._count += 1
+        for name, value in record.items():
+            seen = self._seen.setdefault(name, {"count": 0, "kinds": set(), "shape": None, "negative": False})
+            if value is None:
+                continue
+            seen["count"] += 1
+            if isinstance(value, str):
+                kind, shape = TEXT, ()
+            else:
+                try:
+                    array = json_array(value)
+                    if array.dtype.kind not in "biuf":
+                        raise ValueError
+                except (ValueError, OverflowError):
+                    raise FormatError(
+                        f"field {name!r} must be a number, a string or lists of equal lengths of numbers; "
+                        f"received {value!r:.100}",
+                        where,
+                    ) from None
+                kind = array.dtype.kind if array.size or not array.ndim else None
+                seen["negative"] |= kind == "i" and bool(array.min() < 0)
+                shape = (None, *array.shape[1:]) if array.ndim else ()
+            if kind is None and shape == (None,):
+                shape = seen["shape"] if seen["shape"] not in (None, ()) else (None,)
+            if seen["shape"] == (None,) and seen["kinds"] <= {None} and len(shape) > 1:
+                seen["shape"] = shape  # only empty lists so far
+            if seen["shape"] not in (None, shape):
+                raise FormatError(f"field {name!r} had shape {seen['shape']}; received {shape}", where)
+            seen["shape"] = shape
+            seen["kinds"].add(kind)
+
+    def schema(self, path) -> Schema:
+        """What was learnt.
+
+        Raises:
+            FormatError: fields of mixed kinds, no records.
+        """
+        fields = {}
+        for name, seen in self._seen.items():
+            kinds = seen["kinds"] - {None}
+            if kinds <= {"i", "u"}:
+                dtype = "uint64" if "u" in kinds else "int64"
+                wrong = "u" in kinds and seen["negative"]
+            else:
+                dtype = {"b": "bool", TEXT: TEXT}.get(next(iter(kinds)), "float64")
+                wrong = len(kinds) > 1 and not kinds <= {"i", "u", "f"}
+            if wrong:
+                raise FormatError(f"field {name!r} must be of one kind; received {sorted(kinds)}: give a schema", path)
+            if not seen["count"]:
+                dtype, seen["shape"] = TEXT, ()  # never there: any dtype does
+            fields[name] = (dtype, seen["shape"], seen["count"] < self._count)
+        return make_schema(fields, path)
+
+
+def json_array(value) -> np.ndarray:
+    """Numbers of JSON as an array: ints of which some need 64 bits without a sign do not become floats.
+
+    Raises:
+        ValueError, OverflowError: lists of different lengths, ints of more than 64 bits.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind in "fO" and isinstance(value, list):
+        objects = np.asarray(value, object)
+        if all(type(number) is int for number in objects.flat):
+            return objects.astype("uint64")
+    return array
+
+
+def make_schema(fields, path, main=None) -> Schema:
+    """A schema of (dtype, shape, optional) by name.
+
+    Raises:
+        FormatError: the file says what no schema can be made of.
+    """
+    try:
+        return Schema({name: Field(*parts) for name, parts in fields.items()}, main)
+    except SchemaError as error:
+        raise FormatError(f"no schema can be made of it: {error}", path) from None
+
+
+def kept_parts(kept, path) -> tuple:
+    """The schema, as JSON, and the metadata that kseq wrote into a file as JSON.
+
+    Raises:
+        FormatError: it is something else.
+    """
+    if not isinstance(kept, dict) or set(kept) != {"schema", "metadata"} or not isinstance(kept["metadata"], dict):
+        raise FormatError(f"what kseq keeps in it must be a schema and metadata; received {kept!r:.100}", path)
+    return kept["schema"], kept["metadata"]
+
+
+def kept_schema(data, path) -> Schema:
+    """The schema that kseq wrote into a file.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        return Schema.from_json(data)
+    except SchemaError as error:
+        raise FormatError(f"its schema is damaged: {error}", path) from None

@@ -1,0 +1,149 @@
+"""The records of TFRecord files as bytes: framing, checksums and compression."""
+
+import os
+import struct
+import zlib
+
+from kseq import _ext
+
+from ..errors import FormatError, StoreError, StoreNotFoundError
+
+WBITS = {"GZIP": 31, "ZLIB": 15}  # compressions, and what zlib calls them
+_HEADER = struct.Struct("<QI")
+_CHUNK = 1 << 18
+_MOST_INFLATED = 1040  # bytes that a compressed byte can stand for: zlib's bound, and some
+
+
+def masked(crc):
+    """A CRC as TFRecord files keep it, so that the CRC of data which holds its own CRC is of use."""
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class _Plain:
+    """The bytes of a file."""
+
+    def __init__(self, file):
+        self._file, self.read = file, file.read
+        self._size = os.fstat(file.fileno()).st_size
+
+    def left(self):
+        """How many bytes there may be yet."""
+        return self._size - self._file.tell()
+
+
+class _Inflated:
+    """The bytes that a compressed file stands for."""
+
+    def __init__(self, file, wbits):
+        self._file, self._wbits = file, wbits
+        self._size = os.fstat(file.fileno()).st_size
+        self._inflate = zlib.decompressobj(wbits)
+        self._packed, self._ready = b"", bytearray()
+
+    def read(self, size):
+        """So many bytes, or those up to the end.
+
+        Raises:
+            zlib.error: the compressed data is damaged.
+        """
+        while len(self._ready) < size and self._more():
+            pass
+        data = bytes(self._ready[:size])
+        del self._ready[:size]
+        return data
+
+    def left(self):
+        """How many bytes there may be yet."""
+        return len(self._ready) + _MOST_INFLATED * (self._size - self._file.tell() + len(self._packed) + _CHUNK)
+
+    def _more(self):
+        packed = self._packed or self._file.read(_CHUNK)
+        if self._inflate.eof:
+            if not packed:
+                return False
+            if self._wbits != WBITS["GZIP"]:
+                raise zlib.error("there is something after the end of the compressed data")
+            self._inflate = zlib.decompressobj(self._wbits)  # gzip files may be joined
+        data = self._inflate.decompress(packed, _CHUNK)
+        if not packed and not data and not self._inflate.eof:
+            raise zlib.error("the compressed data is cut off")
+        self._ready += data
+        self._packed = self._inflate.unconsumed_tail or self._inflate.unused_data
+        return True
+
+
+def _opened(file, compression):
+    """The bytes of a file, and how they are compressed ("auto": found out)."""
+    if compression == "auto":
+        start = file.read(_HEADER.size)
+        file.seek(0)
+        compression = _detect(start)
+    return (_Plain(file) if compression is None else _Inflated(file, WBITS[compression])), compression
+
+
+def _detect(start):
+    # A record of the right length begins like gzip, but then its checksum holds too.
+    if len(start) == _HEADER.size and _HEADER.unpack(start)[1] == masked(_ext.crc32c(start[:8])):
+        return None
+    if start[:2] == b"\x1f\x8b":
+        return "GZIP"
+    if len(start) > 1 and start[0] & 0x8F == 0x08 and int.from_bytes(start[:2], "big") % 31 == 0:
+        return "ZLIB"
+    return None
+
+
+def frames(path, compression="auto", verify=True):
+    """Yield the offset and the data of each record of a file, from the first to the last.
+
+    Raises:
+        FormatError: a file that is cut off or damaged.
+    """
+    number = offset = 0
+    try:
+        with open(path, "rb", buffering=_CHUNK) as file:
+            data, compression = _opened(file, compression)
+            header = data.read(_HEADER.size)
+            while header:
+                if len(header) < _HEADER.size:
+                    raise _Damage(f"its header is cut off: {len(header)} of {_HEADER.size} bytes")
+                size, crc = _HEADER.unpack(header)
+                if verify and masked(_ext.crc32c(header[:8])) != crc:
+                    raise _Damage("the checksum of its length is wrong" + _hint(number, compression))
+                if size > _CHUNK and size + 4 > data.left():  # small ones are read to see
+                    raise _Damage(f"it is cut off: its length is {size}, and at most {data.left()} bytes are left")
+                record = data.read(size)
+                # The checksum of this record and the header of the next, in one read.
+                tail = data.read(4 + _HEADER.size)
+                if len(tail) < 4:
+                    raise _Damage(f"it is cut off: {len(record) + len(tail)} of {size + 4} bytes")
+                if verify and masked(_ext.crc32c(record)) != int.from_bytes(tail[:4], "little"):
+                    raise _Damage("the checksum of its data is wrong")
+                yield offset, record
+                number, offset, header = number + 1, offset + size + _HEADER.size + 4, tail[4:]
+    except (_Damage, zlib.error) as error:
+        raise FormatError(f"{_where(number, offset, compression)}: {error}", path) from None
+    except FileNotFoundError:
+        raise StoreNotFoundError("no such file", path) from None
+    except OSError as error:
+        raise StoreError(f"{_where(number, offset, compression)}: {error.strerror}", path) from error
+
+
+class _Damage(Exception):
+    pass
+
+
+def _hint(number, compression):
+    if number:
+        return ""
+    return ": is it a TFRecord file?" if compression else ": is it a TFRecord file, and not a compressed one?"
+
+
+def _where(number, offset, compression):
+    return f"record {number} at byte {offset}" + (" of the uncompressed data" if compression else "")
+
+
+def frame(data):
+    """The bytes of a record with its length and checksums."""
+    size = struct.pack("<Q", len(data))
+    crcs = masked(_ext.crc32c(size)), masked(_ext.crc32c(data))
+    return b"".join((size, crcs[0].to_bytes(4, "little"), data, crcs[1].to_bytes(4, "little")))
