@@ -7,7 +7,11 @@ import shutil
 import tempfile
 import weakref
 
-from .errors import ShardError, StoreLockedError, StoreNotFoundError, StoreWriteError
+import xxhash
+
+from .errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
+from .manifest import NAME, read_manifest
+from .shard import file_checksum
 
 try:
     import fcntl
@@ -67,7 +71,7 @@ class Folder:
         """A local path of a file of `size` bytes; of a remote one with a checksum, the copy in the cache.
 
         Raises:
-            ShardError: a file that is missing, or of another size.
+            ShardError: a file that is missing, or of another size; a remote one also of another checksum.
         """
         path = self.path / name
         try:
@@ -206,6 +210,11 @@ class RemoteFolder(Folder):
                 raise ShardError(
                     f"the file must have {size} bytes, as the manifest says; received {found}", self.where(name)
                 )
+            # Once, on its way here: what is kept under a checksum has it, also if the store is just written anew.
+            if checksum and (found := file_checksum(staged)) != checksum:
+                raise ShardError(
+                    f"the file is damaged: its checksum must be {checksum}; received {found}", self.where(name)
+                )
             os.replace(staged, kept)
         except FileNotFoundError:
             raise ShardError("the file is missing; the manifest names it", self.where(name)) from None
@@ -220,15 +229,20 @@ class RemoteFolder(Folder):
         return pathlib.Path(self._staging)
 
     def publish(self, staged, name):
+        self._keep_committed(name, lambda: file_checksum(staged))
         with self.writing(name):
             self.system.put_file(str(staged), f"{self.root}/{name}")
             staged.unlink()
 
     def put(self, name, data):
+        if name != NAME:
+            self._keep_committed(name, lambda: xxhash.xxh3_64_hexdigest(data))
         with self.writing(name):
             self.system.pipe_file(f"{self.root}/{name}", data)
 
     def remove(self, name):
+        if name in self._committed():
+            return
         with contextlib.suppress(FileNotFoundError):
             self.system.rm_file(f"{self.root}/{name}")
 
@@ -241,9 +255,26 @@ class RemoteFolder(Folder):
         # Object stores have no locks: a second writer is found when it commits, by the generation of the manifest.
         yield
 
-    def _cache(self):
-        import xxhash
+    def _committed(self):
+        """The files that the manifest names now, with their checksums."""
+        try:
+            shards = read_manifest(self).shards
+        except StoreError:
+            return {}
+        files = {shard.file: shard.xxh3 for shard in shards}
+        return files | {shard.lengths_file: shard.lengths_xxh3 for shard in shards}
 
+    def _keep_committed(self, name, checksum):
+        """Refuse to write another file over one that is committed: with no lock, two writers give equal names.
+
+        Raises:
+            StoreChangedError: another writer has committed the file.
+        """
+        committed = self._committed().get(name)
+        if committed is not None and committed != checksum():
+            raise StoreChangedError("another writer has committed this file meanwhile", self.where(name))
+
+    def _cache(self):
         root = self.cache_root or os.environ.get("KSEQ_CACHE") or pathlib.Path.home() / ".cache" / "kseq"
         return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url.encode())
 

@@ -191,11 +191,11 @@ def read_shard(path, where, entry, schema, in_memory=False):
     if found != entry.records:
         raise ShardError(f"the shard must hold {entry.records} records, as the manifest says; received {found}", where)
     # Offsets are about to be checked: they are asked for at once instead of page by page.
-    base = np.frombuffer(held, np.uint8).ctypes.data
+    base, size = np.frombuffer(held, np.uint8).ctypes.data, len(held)
     for _, columns in chunks:
         for _, offsets, _ in columns:
-            if offsets is not None and offsets.base is not None:
-                start = offsets.ctypes.data - base
+            start = 0 if offsets is None else offsets.ctypes.data - base
+            if offsets is not None and 0 <= start <= size - offsets.nbytes:  # compressed ones are copies elsewhere
                 first = start // mmap.PAGESIZE * mmap.PAGESIZE
                 _advise(held, "MADV_WILLNEED", first, start + offsets.nbytes - first)
     _advise(held, "MADV_NORMAL")
