@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 
 cdef enum:
-    ROUNDS = 6
+    ROUNDS = 4
     MOST = 0x100000  # in digits: Cython cannot compute an enum under overflow checks
 
 
@@ -58,7 +58,7 @@ def permute(int64_t start, int64_t size, uint64_t key, int64_t[::1] out not None
                 for r in range(ROUNDS):
                     moved = left + (((mixed(right + keys[r]) >> 32) * side) >> 32)
                     left = right
-                    right = moved - side if moved >= side else moved
+                    right = moved - (side & (0 - <uint64_t>(moved >= side)))  # a branch would be mispredicted
                 moved = left * side + right
                 if moved < n:
                     break

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 _MASK = (1 << 64) - 1
-_ROUNDS = 6
+_ROUNDS = 4
 
 
 def scramble(number):
@@ -18,7 +18,7 @@ def scramble(number):
 def permute(start, size, key, out):
     """Write elements `start`, `start + 1`, ... of a permutation of `range(size)` to `out`.
 
-    Positions are pairs of two digits to the base ceil(sqrt(size)); each of six rounds adds a random function of one
+    Positions are pairs of two digits to the base ceil(sqrt(size)); each of four rounds adds a random function of one
     digit to the other. A position that leaves the range is sent on until it is inside.
     """
     if not 0 <= size <= 1 << 62 or not 0 <= start <= size - len(out):

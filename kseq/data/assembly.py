@@ -192,9 +192,10 @@ class Assembly:
 
         def gathered(rows):
             ids, start, used, size, bound, _ = rows
-            if used < size or bound not in padded:
+            lengths = padded.get(bound)
+            if used < size or lengths is None:
                 return general(rows)
-            arrays = table_batch(jobs, ids, start, size, padded[bound][0])
+            arrays = table_batch(jobs, ids, start, size, lengths[0])
             if type(arrays) is int:
                 return general(rows)
             return (inputs(arrays),) if targets is None else (inputs(arrays), targets(arrays))

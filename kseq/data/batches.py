@@ -207,16 +207,18 @@ class Batches(keras.utils.PyDataset):
     def __iter__(self):
         """Iterate over the rest of the epoch; the next iteration is the next epoch."""
         epoch, plan = self._epoch, self._plan(self._epoch)
-        count, get = len(plan), self._get
-        if not self._prefetch:
-            rows, assemble = plan.rows, self._assembly.quick(self._shard)
+        count, assemble = len(plan), self._assembly.quick(self._shard)
         while self._epoch == epoch and self._next < count:
             index = self._next
-            batch = get(epoch, index) if self._prefetch else assemble(rows(index))
-            self._next = index + 1
-            if index + 1 == count:
-                self._epoch, self._next = epoch + 1, 0
-            yield batch
+            first, window = plan.window(index)
+            for rows in window[index - first :]:
+                batch = self._get(epoch, index) if self._prefetch else assemble(rows)
+                self._next = index = index + 1
+                if index == count:
+                    self._epoch, self._next = epoch + 1, 0
+                yield batch
+                if self._next != index:  # the epoch has ended, or somebody else has read or restored
+                    break
 
     # What Keras asks for. It shuffles the order in which it asks for batches (`fit(shuffle=True)`), asks for one to
     # build a model, and on tensorflow for two to look at their types. The plan must be followed all the same, so within

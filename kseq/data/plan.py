@@ -6,6 +6,7 @@ permutation that is evaluated where it is looked at, and batches are made window
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import typing
 
@@ -71,6 +72,9 @@ class Rows(typing.NamedTuple):
     ends: np.ndarray | None = None
 
 
+_row = functools.partial(tuple.__new__, Rows)  # a third of the time of `Rows(...)`, once a batch
+
+
 class EpochPlan:
     """The batches of one epoch.
 
@@ -101,14 +105,23 @@ class EpochPlan:
         Raises:
             IndexError: no such batch.
         """
-        first, rows = self._held
-        if not 0 <= batch - first < len(rows):
+        first, rows = self.window(batch)
+        return rows[batch - first]
+
+    def window(self, batch):
+        """The first batch of the window that a batch lies in, and the rows of all its batches.
+
+        Raises:
+            IndexError: no such batch.
+        """
+        held = self._held
+        if not 0 <= batch - held[0] < len(held[1]):
             if not 0 <= batch < len(self):
                 raise IndexError(f"a batch must be in [0, {len(self)}); received {batch}")
             number = bisect.bisect_right(self._first_batch, batch) - 1
             # One assignment, so that threads see a window and its number together.
-            first, rows = self._held = self._first_batch[number], self._window(number)
-        return rows[batch - first]
+            held = self._held = self._first_batch[number], self._window(number)
+        return held
 
     def _measure(self):
         """How the epoch is cut into windows, and the first batch of each."""
@@ -165,8 +178,11 @@ class EpochPlan:
                 rows = [each for each in rows if each.used == each.size]
         else:
             longest = np.maximum.reduceat(lengths, np.arange(0, len(ids), s.batch_size))
-            parts, bounds = _parts(ids, s.batch_size), self._bounds_of(longest)
-            rows = [Rows(part, 0, len(part), s.batch_size, b) for part, b in zip(parts, bounds, strict=True)]
+            size, bounds, rest = s.batch_size, self._bounds_of(longest), len(ids) % s.batch_size
+            pairs = zip(_parts(ids, size), bounds, strict=True)
+            rows = [_row((part, 0, size, size, bound, None)) for part, bound in pairs]
+            if rest:
+                rows[-1] = rows[-1]._replace(used=rest)
         if s.shuffle and (s.bucket or s.max_tokens):
             order = permute(0, len(rows), len(rows), (s.seed, self.epoch, number, 2))
             rows = [rows[i] for i in order.tolist()]
@@ -187,7 +203,7 @@ class EpochPlan:
             longest = np.maximum.reduceat(self._lengths_of(ids), np.arange(0, len(ids), s.batch_size))
             bounds = self._bounds_of(longest)
         size, rows = s.batch_size, zip(firsts.tolist(), used.tolist(), bounds, strict=True)
-        return [Rows._make((None, first, n, size, bound, None)) for first, n, bound in rows]
+        return [_row((None, first, n, size, bound, None)) for first, n, bound in rows]
 
     def _ids(self, start, end, number):
         """The records at positions of the epoch."""
