@@ -7,10 +7,11 @@ makes a whole batch from any rows. Every row is checked against its chunk before
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_Check
 from libc.math cimport isfinite
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -38,6 +39,7 @@ cdef extern from *:
 
 cdef enum:
     MAX_AXES = 32
+    AHEAD = 2  # rows; found by measuring
     MAX_STEPS = 0x7FFFFFFF  # Arrow's offsets are 32-bit
 
 
@@ -383,6 +385,9 @@ cdef class Table:
         """Rows one by one: widened, or of one step each."""
         cdef Py_ssize_t i, k, steps, size = job.fill.shape[0], numbers = job.out_bytes // size
         for i in range(rows):
+            if i + AHEAD < rows:  # a row of a kilobyte elsewhere is a dozen waits for memory, unless it is asked for
+                for k in range(64, min(plan.spans[i + AHEAD].steps * job.nbytes, 2048), 64):
+                    KSEQ_PREFETCH(plan.spans[i + AHEAD].data + k)
             steps = max(plan.spans[i].steps, 0)
             plan.spans[i].steps = steps
             if job.widen:
@@ -737,16 +742,18 @@ cdef class Columns:
 
     Args:
         fields: a tuple (name, stored dtype or "string" or "bytes", inner shape, ragged, optional) for each column.
+        limit: bytes at which the columns count as full; 0 for never.
     """
 
     cdef list columns
+    cdef Py_ssize_t limit
     cdef readonly Py_ssize_t rows, nbytes
 
-    def __init__(self, list fields not None):
-        self.columns = [Column(*field) for field in fields]
+    def __init__(self, list fields not None, Py_ssize_t limit=0):
+        self.columns, self.limit = [Column(*field) for field in fields], limit
 
     def append(self, dict record not None):
-        """Append a record whose values can be copied as they are, and return -1.
+        """Append a record whose values can be copied as they are, and return -1, or -2 if the columns are full now.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
         record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
@@ -755,12 +762,12 @@ cdef class Columns:
         """
         cdef Py_ssize_t k, known = 0, nbytes = 0
         cdef Column column
-        cdef object value
+        cdef PyObject* value
         for k in range(len(self.columns)):
             column = <Column>self.columns[k]
-            value = record.get(column.name)
-            known += value is not None or column.name in record
-            if not column.accept(value):
+            value = PyDict_GetItemWithError(record, column.name)
+            known += value != NULL
+            if not column.accept(None if value == NULL else <object>value):
                 return k
         if known != len(record):
             return len(self.columns)
@@ -770,7 +777,7 @@ cdef class Columns:
             nbytes += column.used + 4 * column.rows
         self.rows += 1
         self.nbytes = nbytes
-        return -1
+        return -2 if 0 < self.limit <= nbytes else -1
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""

@@ -230,14 +230,15 @@ class Columns:
 
     Args:
         fields: a tuple (name, stored dtype or "string" or "bytes", inner shape, ragged, optional) for each column.
+        limit: bytes at which the columns count as full; 0 for never.
     """
 
-    def __init__(self, fields):
-        self._fields = fields
+    def __init__(self, fields, limit=0):
+        self._fields, self._limit = fields, limit
         self.take()
 
     def append(self, record):
-        """Append a record whose values can be copied as they are, and return -1.
+        """Append a record whose values can be copied as they are, and return -1, or -2 if the columns are full now.
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
         record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
@@ -279,7 +280,7 @@ class Columns:
             self._used[k] += len(data)
         self.rows += 1
         self.nbytes = sum(self._used) + 4 * self.rows * len(self._fields)
-        return -1
+        return -2 if 0 < self._limit <= self.nbytes else -1
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""

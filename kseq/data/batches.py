@@ -207,12 +207,15 @@ class Batches(keras.utils.PyDataset):
     def __iter__(self):
         """Iterate over the rest of the epoch; the next iteration is the next epoch."""
         epoch, plan = self._epoch, self._plan(self._epoch)
-        count, assemble = len(plan), self._assembly.quick(self._shard)
+        count, shard = len(plan), self._shard
         while self._epoch == epoch and self._next < count:
             index = self._next
-            first, window = plan.window(index)
-            for rows in window[index - first :]:
-                batch = self._get(epoch, index) if self._prefetch else assemble(rows)
+            if self._prefetch:
+                window = [self._get(epoch, index)]
+            else:
+                first, rows = plan.window(index)
+                window = self._assembly.batches(rows[index - first :], shard)
+            for batch in window:
                 self._next = index = index + 1
                 if index == count:
                     self._epoch, self._next = epoch + 1, 0

@@ -146,8 +146,10 @@ class EpochPlan:
     def _window_width(self):
         """Records of a window: a multiple of the batch."""
         s = self.settings
-        if s.shuffle == "block" and not s.pack:
+        if s.shuffle == "block" and not s.pack and s.blocks_in_flight > 1:
             return s.block_size * s.blocks_in_flight
+        if s.shuffle == "block" and not s.pack:  # nothing is mixed: a window of whole blocks is for speed alone
+            return s.block_size * max(s.window * (s.batch_size or 1) // s.block_size, 1)
         if not s.max_tokens:
             return s.batch_size * s.window
         sample = np.linspace(0, self.count - 1, min(self.count, 1024)).astype(np.int64)
@@ -220,9 +222,11 @@ class EpochPlan:
     def _blocks(self, positions):
         """Positions with whole blocks permuted; what is left after the last whole block stays there."""
         s = self.settings
-        blocks = self.count // s.block_size
-        order = np.append(permute(0, blocks, blocks, (s.seed, self.epoch)), blocks)
-        return order[positions // s.block_size] * s.block_size + positions % s.block_size
+        blocks, first = self.count // s.block_size, int(positions[0]) // s.block_size
+        last = min(int(positions[-1]) // s.block_size + 1, blocks)
+        order = permute(first, max(last - first, 0), blocks, (s.seed, self.epoch))
+        order = np.append(order, blocks)  # what is left after the last whole block
+        return order[positions // s.block_size - first] * s.block_size + positions % s.block_size
 
     def _take(self, positions):
         return positions if self._records is None else self._records[positions]

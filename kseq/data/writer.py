@@ -134,14 +134,15 @@ class Writer:
         if self._chunk_left <= 0:
             self._turn_over(record)
         try:
-            taken = type(record) is dict and self._append(record) < 0
-        except UnicodeEncodeError:
-            taken = False
-        if not taken:
-            self._write_converted(record)
+            state = self._append(record)
+        except (TypeError, UnicodeEncodeError):  # no dict, a text that UTF-8 does not hold
+            state = 0
+        if state != -1:
+            if state >= 0:
+                state = self._write_converted(record)
+            if state == -2:
+                self._chunk_left = 1
         self._chunk_left -= 1
-        if self._columns.nbytes >= CHUNK_BYTES:
-            self._chunk_left = 0
         index = self._written
         self._written = index + 1
         return index
@@ -256,7 +257,8 @@ class Writer:
             [
                 (name, field.store, field.inner_shape, field.ragged, field.optional)
                 for name, field in self.schema.items()
-            ]
+            ],
+            CHUNK_BYTES,
         )
         self._append = self._columns.append
 
@@ -320,6 +322,7 @@ class Writer:
         if bad >= 0:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
             raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
+        return bad
 
     def _bulk_sizes(self, columns):
         """Bytes up to each row, or None where rows are to be written one by one."""
