@@ -171,47 +171,49 @@ class Assembly:
         )
         if self._direct is None or self._pack or shard[1] > 1 or weighed:
             return (self.batch(rows, shard) for rows in window)
-        if self._plain:
-            found = self._views_of_window(window)
-            if found is not None:
-                return found
-        return self._gathered(window, shard)
+        return (self._viewed if self._plain and window[0].ids is None else self._gathered)(window, shard)
 
     def _gathered(self, window, shard):
-        inputs, targets = self._inputs.builder(), None if self._targets is None else self._targets.builder()
-        (_, _, jobs), padded, table_batch = self._groups[0], self._targets_of, self._direct
+        finish, (_, _, jobs) = self._finisher(), self._groups[0]
+        padded, table_batch = self._targets_of, self._direct
         for rows in window:
             ids, start, used, size, bound, _ = rows
             lengths = padded.get(bound)
-            if used < size or lengths is None or (ids is None and self._plain):
-                yield self.batch(rows, shard)
-                continue
-            arrays = table_batch(jobs, ids, start, size, lengths[0])
-            if type(arrays) is int:
-                yield self.batch(rows, shard)  # which raises the error
-            elif targets is None:
-                yield (inputs(arrays),)
-            else:
-                yield inputs(arrays), targets(arrays)
+            arrays = 0 if used < size or lengths is None else table_batch(jobs, ids, start, size, lengths[0])
+            # What the kernel has refused `batch` raises an error for.
+            yield self.batch(rows, shard) if type(arrays) is int else finish(arrays)
 
-    def _views_of_window(self, window):
-        """The batches of a window that lies together on the disk, as views; None if it does not."""
-        first, last = window[0], window[-1]
-        size, count = first.size, len(window)
-        if first.ids is not None or last.used < size or last.start - first.start != size * (count - 1):
-            return None
-        found = self._views(first.start, size * count)
-        # As many batches apart as there are, and in no other order: then they are the rows of one array.
-        if found is None or any(rows.start - first.start != size * i for i, rows in enumerate(window)):
-            return None
-        arrays = [array.reshape(count, size, *array.shape[1:]) for array in found]
-        if self._targets is None and self._inputs.single:
-            return zip(arrays[0], strict=True)
-        if self._targets is not None and self._inputs.single and self._targets.single and len(arrays) == 2:
-            return zip(*arrays, strict=True)
-        if self._targets is None:
-            return ((self._inputs.build(parts),) for parts in zip(*arrays, strict=True))
-        return ((self._inputs.build(parts), self._targets.build(parts)) for parts in zip(*arrays, strict=True))
+    def _viewed(self, window, shard):
+        """Batches whose records lie together on the disk, as views: those that follow one another are cut at once."""
+        finish, core = self._finisher(), self._groups[0][0]._open
+        columns, first_rows = [core.values[slot.number] for slot in self._groups[0][1]], core.first_rows
+        at, count = 0, len(window)
+        while at < count:
+            _, start, used, size, _, _ = window[at]
+            chunk = bisect.bisect_right(first_rows, start) - 1
+            room = (first_rows[chunk + 1] - start) // size
+            if used < size or not room:  # filled, or in two chunks
+                yield self.batch(window[at], shard)
+                at += 1
+                continue
+            end = at + 1
+            while end < count and end - at < room and window[end][1:3] == (start + size * (end - at), size):
+                end += 1
+            first, last = start - first_rows[chunk], start - first_rows[chunk] + size * (end - at)
+            arrays = [parts[chunk][first:last] for parts in columns]
+            if end == at + 1:
+                yield finish(arrays)
+            else:
+                cut = [array.reshape(end - at, size, *array.shape[1:]) for array in arrays]
+                yield from map(finish, zip(*cut, strict=True))
+            at = end
+
+    def _finisher(self):
+        """A function from arrays to the batch, where it has no weights."""
+        inputs, targets = self._inputs.builder(), None if self._targets is None else self._targets.builder()
+        if targets is None:
+            return lambda arrays: (inputs(arrays),)
+        return lambda arrays: (inputs(arrays), targets(arrays))
 
     # Arrays: for every field its values, and after those of a sequence its mask, at the places that its slot knows.
 
