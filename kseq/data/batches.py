@@ -239,12 +239,17 @@ class Batches(keras.utils.PyDataset):
                     raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
                 place = self._epoch, index % count
             else:
-                if index not in self._asked:
-                    self._descents += bool(self._asked) and index < next(reversed(self._asked))
-                    asked = index if keras.backend.backend() == "tensorflow" else len(self._asked)
-                    self._asked[index] = self._after(self._epoch, self._next, asked)
-                place = self._asked[index]
+                place = self._asked.get(index)
+                if place is None:
+                    place = self._asked[index] = self._next_place(index)
         return self._get(*place)
+
+    def _next_place(self, index):
+        """The place of a batch that Keras asks for, the first time in this pass."""
+        if keras.backend.backend() != "tensorflow":
+            return self._after(self._epoch, self._next, len(self._asked))
+        self._descents += bool(self._asked) and index < next(reversed(self._asked))
+        return self._after(self._epoch, self._next, index)
 
     @property
     def num_batches(self):
@@ -281,9 +286,8 @@ class Batches(keras.utils.PyDataset):
     def _after(self, epoch, batch, count):
         """The place `count` batches after a place."""
         batch += count
-        while batch >= self.steps(epoch):
-            batch -= self.steps(epoch)
-            epoch += 1
+        while batch >= (steps := len(self._plan(epoch))):
+            epoch, batch = epoch + 1, batch - steps
         return epoch, batch
 
     # Where the reading stands.
@@ -399,6 +403,9 @@ class Batches(keras.utils.PyDataset):
     # The inside.
 
     def _plan(self, epoch):
+        plan = self._plans.get(epoch)
+        if plan is not None:
+            return plan
         with self._guard:
             plan = self._plans.get(epoch)
             if plan is None:
@@ -468,7 +475,7 @@ class Batches(keras.utils.PyDataset):
 
     def _get(self, epoch, index):
         if not self._prefetch:
-            return self.batch(index, epoch)
+            return self._assembly.batch(self._plan(epoch).rows(index), self._shard)
         if self._thread is None:
             self._thread = concurrent.futures.ThreadPoolExecutor(1, "kseq-batches")
         with self._guard:
