@@ -45,8 +45,14 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
         SchemaError: a schema that is none, or not that of kind "bytes".
 
     Example:
-        >>> for record in read_tfrecord("train-*.tfrecord"):
+        >>> import tempfile
+        >>> from kseq.data import Schema
+        >>> path = tempfile.mkdtemp() + "/train.tfrecord"
+        >>> with write_tfrecord(path, Schema({"tokens": ("int32", (None,))})) as sink:
+        ...     sink.write({"tokens": [3, 1]})
+        >>> for record in read_tfrecord(path):
         ...     print(record["tokens"])
+        [3 1]
     """
     return _Source(path, schema, kind, compression, verify)
 
