@@ -81,7 +81,9 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
         SchemaError: a schema that is none, or not that of kind "bytes".
 
     Example:
-        >>> with write_tfrecord("new.tfrecord", Schema({"tokens": ("int32", (None,))})) as sink:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/new.tfrecord"
+        >>> with write_tfrecord(path, Schema({"tokens": ("int32", (None,))})) as sink:
         ...     sink.write({"tokens": [1, 2, 3]})
     """
     return _Sink(path, schema, {} if metadata is None else metadata, kind, compression)
