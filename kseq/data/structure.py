@@ -36,7 +36,7 @@ class Structure:
             masks = [arrays[slot.mask_at] if slot.ragged else None for slot in self.slots]
             if self.keys is None:
                 pairs = zip(values, masks, strict=True)
-                return [array for pair in pairs for array in pair if array is not None]
+                return tuple(array for pair in pairs for array in pair if array is not None)
             named = zip(self.keys, masks, strict=True)
             return self.of(values) | {f"{key}_mask": mask for key, mask in named if mask is not None}
         return self.of(values)
@@ -54,7 +54,7 @@ class Structure:
         """The structure of one value a field."""
         if self.single:
             return values[0]
-        return values if self.keys is None else dict(zip(self.keys, values, strict=True))
+        return tuple(values) if self.keys is None else dict(zip(self.keys, values, strict=True))
 
     def _value(self, slot, arrays):
         if self.masks == "sequence" and slot.ragged and not self.packed:

@@ -143,7 +143,7 @@ def test_sample_weights_of_a_field(store):
 
 def test_structures(store):
     one = store.batches(batch_size=4, inputs=["tokens", "id"], shuffle=False).batch(0)[0]
-    assert isinstance(one, list)
+    assert type(one) is tuple
     assert isinstance(one[0], kseq.Sequence)
     named = store.batches(batch_size=4, inputs={"x": "tokens", "y": "image"}, masks="inputs", shuffle=False).batch(0)[0]
     assert set(named) == {"x", "x_mask", "y"}
