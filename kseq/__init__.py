@@ -41,10 +41,10 @@ from .registry import register_factory as register_factory  # noqa: E402
 from .registry import registered_layers as registered_layers  # noqa: E402
 from .sequence import Sequence as Sequence  # noqa: E402
 from .sequence import SequenceSpec as SequenceSpec  # noqa: E402
+from .show import summary as summary  # noqa: E402
 from .streaming import Stream as Stream  # noqa: E402
 from .timing import Timing as Timing  # noqa: E402
 from .version import __version__ as __version__  # noqa: E402
-from .view import summary as summary  # noqa: E402
 
 if typing.TYPE_CHECKING:
     from . import data as data

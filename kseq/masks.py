@@ -5,11 +5,11 @@ A mask [B, T] is bool, True = valid. Everything here is NumPy in and NumPy out; 
 """
 
 import functools
-import operator
 
 import numpy as np
 
 from kseq import _ext
+from kseq.arguments import as_integer, as_integers
 from kseq.timing import Timing
 
 # How windows that look at every tap treat taps outside the row: (any tap will do, before it, after it).
@@ -213,46 +213,3 @@ def check_lengths(lengths, limit=None):
     if len(bad):
         raise ValueError(f"lengths must be at most {limit}; received lengths[{bad[0]}] = {lengths[bad[0]]}")
     return lengths
-
-
-def as_integers(name, values):
-    """Return `values` as a contiguous int64 array of rank 1; `name` is what errors call it.
-
-    Raises:
-        TypeError: values that are not integers.
-        ValueError: values of rank other than 1, or beyond 64 signed bits.
-
-    Example:
-        >>> as_integers("offsets", (0, 2))
-        array([0, 2])
-    """
-    array = np.asarray(values)
-    if array.size == 0 and not hasattr(values, "dtype"):
-        array = array.astype(np.int64)  # an empty list says nothing about its type
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers; received {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have rank 1; received shape {array.shape}")
-    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} must be below 2**63; received {array.max()}")
-    return np.ascontiguousarray(array, np.int64)
-
-
-def as_integer(name, value, least=None):
-    """Return `value` as an `int`, at least `least` if given; `name` is what errors call it.
-
-    Raises:
-        TypeError: a value that is no integer.
-        ValueError: a value below `least`.
-
-    Example:
-        >>> as_integer("length", np.int32(3), least=0)
-        3
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer; received {value!r}") from None
-    if least is not None and number < least:
-        raise ValueError(f"{name} must be at least {least}; received {number}")
-    return number

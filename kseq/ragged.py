@@ -9,7 +9,8 @@ import itertools
 import numpy as np
 
 from kseq import _ext
-from kseq.masks import as_integer, as_integers, check_lengths, check_mask, lengths_to_mask, mask_to_lengths
+from kseq.arguments import as_integer, as_integers
+from kseq.masks import check_lengths, check_mask, lengths_to_mask, mask_to_lengths
 
 
 def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=None, dtype=None, out=None):

@@ -4,6 +4,9 @@ import functools
 import inspect
 import typing
 
+#: What an argument is by the last word of its name: `kernel_initializer` takes a Keras initialiser.
+OBJECT_SUFFIXES = ("initializer", "regularizer", "constraint", "activation")
+
 
 @functools.cache
 def constructor_arguments(cls, until=()) -> dict[str, inspect.Parameter]:

@@ -47,7 +47,7 @@ def measure(model, batch=1, block=None, steps=200, step_ms=None) -> dict:
     import keras
     import numpy as np
 
-    from ..view import summary_rows
+    from ..show import summary_rows
 
     stream = open_stream(model, batch)
     timing = stream.timing

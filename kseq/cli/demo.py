@@ -20,12 +20,12 @@ def add_parser(commands):
 
 
 def run(args) -> int:
-    from .. import demo  # on use: it loads the data set's reader
+    from . import demo_run  # on use: it loads Keras and the data set
 
     options = {"out": args.out, "epochs": args.epochs, "seed": args.seed}
     if args.json:
-        results = demo.run(**options, report=lambda text: None, verbose=0)
+        results = demo_run.run(**options, report=lambda text: None, verbose=0)
         print(json.dumps(results, allow_nan=False))
     else:
-        demo.run(**options)
+        demo_run.run(**options)
     return 0

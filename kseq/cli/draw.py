@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ..timeline import timeline_svg
+from ..show import timeline_svg
 from .models import ModelError, add_arguments, load
 
 

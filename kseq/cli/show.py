@@ -2,7 +2,7 @@
 
 import json
 
-from ..view import summary, summary_rows
+from ..show import summary, summary_rows
 from .models import add_arguments, load
 
 

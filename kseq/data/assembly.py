@@ -5,7 +5,8 @@ import fractions
 
 import numpy as np
 
-from kseq.masks import as_integer, mask_rule
+from kseq.arguments import as_integer
+from kseq.masks import mask_rule
 
 from .bounds import follower_length
 from .errors import RecordError, SchemaError

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import xxhash
 
-from kseq.masks import as_integer
+from kseq.arguments import as_integer
 
 from .assembly import Assembly
 from .bounds import choose_bounds

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 
-from kseq.masks import as_integer
+from kseq.arguments import as_integer
 from kseq.version import __version__
 
 from .build_folder import building, check_local, remove_staged, subfolder

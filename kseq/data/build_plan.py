@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from kseq.masks import as_integer
+from kseq.arguments import as_integer
 
 from .errors import BuildError
 from .rows import read_rows

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from kseq import _ext
-from kseq.masks import as_integers
+from kseq.arguments import as_integers
 from kseq.ragged import Ragged
 
 from .errors import (

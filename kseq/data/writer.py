@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from kseq import _ext
-from kseq.masks import as_integer
+from kseq.arguments import as_integer
 from kseq.ragged import Ragged
 from kseq.version import __version__
 

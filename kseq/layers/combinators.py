@@ -8,13 +8,14 @@ import keras
 from keras import ops
 
 from .. import timing as algebra
+from ..arguments import as_size
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from .base import Example, SequenceLayer
-from .convolution import Conv1D, _whole
 from .delay import Delay
 from .dense import Dense
-from .recurrent import GRU
+from .recurrent.gated import GRU
+from .windowed.convolution import Conv1D
 
 Layers = SequenceLayer | Iterable[SequenceLayer]
 Combination = Literal["stack", "concat", "add", "mean", "product"]
@@ -326,7 +327,7 @@ class Repeat(_Chain):
 
     def __init__(self, layers: Layers, num_repeats: int, **kwargs):
         super().__init__(**kwargs)
-        self.num_repeats = _whole("num_repeats", num_repeats)
+        self.num_repeats = as_size("num_repeats", num_repeats)
         self.layers = self._checked(layers)
         copies = [self._copy(layer, i) for i in range(1, num_repeats) for layer in self.layers]
         self._chain((*self.layers, *copies))

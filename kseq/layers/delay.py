@@ -2,17 +2,12 @@
 
 from keras import ops
 
+from ..arguments import as_size
 from ..padding import started
 from ..registry import register
 from ..sequence import Sequence
 from ..timing import Timing, delay
 from .base import Example, SequenceLayer
-
-
-def _steps(name, value) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"`{name}` must be an integer of at least 0; received {value!r}")
-    return value
 
 
 @register
@@ -41,7 +36,7 @@ class Delay(SequenceLayer):
 
     def __init__(self, length: int, delay_layer_output: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.length = _steps("length", length)
+        self.length = as_size("length", length, 0)
         self.delay_layer_output = delay_layer_output
 
     @property
@@ -116,7 +111,7 @@ class Lookahead(SequenceLayer):
 
     def __init__(self, length: int, **kwargs):
         super().__init__(**kwargs)
-        self.length = _steps("length", length)
+        self.length = as_size("length", length, 0)
 
     @property
     def timing(self):

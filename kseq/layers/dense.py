@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
+from ..arguments import as_size
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from .base import Example, SequenceLayer
-from .convolution import _whole
 
 
 class StepwiseLayer(SequenceLayer):
@@ -57,7 +57,7 @@ class Dense(StepwiseLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.units = _whole("units", units)
+        self.units = as_size("units", units)
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -132,8 +132,8 @@ class Embedding(StepwiseLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.input_dim = _whole("input_dim", input_dim)
-        self.output_dim = _whole("output_dim", output_dim)
+        self.input_dim = as_size("input_dim", input_dim)
+        self.output_dim = as_size("output_dim", output_dim)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = keras.constraints.get(embeddings_constraint)

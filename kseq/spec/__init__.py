@@ -18,5 +18,5 @@ def shipped() -> dict[str, pathlib.Path]:
         >>> kseq.load_spec(kseq.spec.shipped()["keyword_spotter"]).name
         'keyword_spotter'
     """
-    folder = pathlib.Path(__file__).parents[1] / "specs"
+    folder = pathlib.Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

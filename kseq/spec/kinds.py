@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
+from ..signature import OBJECT_SUFFIXES
 from .errors import did_you_mean, shown
 from .objects import role
 
@@ -258,7 +259,7 @@ def _of_name(name) -> Kind | None:
     if name == "dtype":
         return Choice(DTYPES + POLICIES)
     last = name.rpartition("_")[2]
-    if last in ("initializer", "regularizer", "constraint", "activation"):
+    if last in OBJECT_SUFFIXES:
         return Either(Object(last), NULL)
     if name == "learning_rate":
         return Either(NUMBER, Object("schedule"))

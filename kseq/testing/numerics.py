@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
-from ..streaming import transforms
+from . import transforms
 from .errors import attempt, expect_same, fail, numpy, wide
 from .subject import Subject, check_state, to_numpy
 

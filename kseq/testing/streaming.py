@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..sequence import Sequence
-from ..streaming import transforms
+from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import check_state, map_rows, to_numpy
 from .whole import garbage

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..sequence import Sequence, SequenceSpec
-from ..streaming import transforms
+from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 
 # Relative to the largest output. Layer and step may sum in different orders.

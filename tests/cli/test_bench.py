@@ -39,7 +39,7 @@ def test_as_json(tmp_path, capsys):
     arguments = ["--batch", "3", "--block", "4", "--steps", "5", "--step-ms", "2.5", "--json"]
     assert cli.main(["bench", str(tmp_path / "m.keras"), *arguments]) == 0
     results = json.loads(capsys.readouterr().out)
-    row = kseq.view.summary_rows(model)[-1]
+    row = kseq.show.summary_rows(model)[-1]
     expected = {
         "model": str(tmp_path / "m.keras"),
         "backend": keras.backend.backend(),

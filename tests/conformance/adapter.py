@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseq.streaming import transforms
+from kseq.testing import transforms
 
 
 def build(node, weights, case) -> "Implementation":

@@ -181,7 +181,7 @@ def test_a_mask_comes_with_the_values_and_reaches_every_layer():
     y = kseq.Sequence.concatenate([stream.push(kseq.Sequence(values, mask)), stream.flush()])
     np.testing.assert_array_equal(y.mask, ops.convert_to_numpy(expected.mask))
     np.testing.assert_allclose(y.mask_invalid().values, ops.convert_to_numpy(expected.mask_invalid().values), atol=1e-5)
-    assert "logical_and" not in [row["layer"] for row in kseq.view.summary_rows(model)]
+    assert "logical_and" not in [row["layer"] for row in kseq.show.summary_rows(model)]
 
 
 def test_stock_layers_have_their_own_names():

@@ -8,8 +8,8 @@ import pytest
 from keras import ops
 
 import kseq
+from kseq.show import timeline_svg
 from kseq.spec import shipped
-from kseq.timeline import timeline_svg
 
 # Small ones, of the same layers.
 SMALL = {

@@ -5,8 +5,8 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
-from .streaming import as_layer
-from .timing import Timing
+from ..streaming import as_layer
+from ..timing import Timing
 
 _WIDTH, _LEFT, _RIGHT = 900, 100, 860  # of the picture, and where the cells begin and end
 _FEWEST, _MOST = 20, 40  # cells

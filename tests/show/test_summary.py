@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import kseq
+from kseq.show import summary_rows
 from kseq.streaming import as_layer
-from kseq.view import summary_rows
 
 
 def by_name(model):

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import kseq
-from kseq.timeline import timeline_svg, timing_svg
+from kseq.show import timeline_svg, timing_svg
 from kseq.timing import Timing
 
 INF = math.inf

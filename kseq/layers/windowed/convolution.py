@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from .. import padding as rules
-from ..registry import register
-from ..sequence import Sequence, SequenceSpec
-from .base import Example
-from .windows import WindowedLayer
+from ... import padding as rules
+from ...arguments import as_size
+from ...registry import register
+from ...sequence import Sequence, SequenceSpec
+from ..base import Example
+from .base import WindowedLayer
 
 # Up to here a chunk is one matrix product over gathered windows; beyond, a convolution reuses its input better.
 _MATMUL_OUTPUTS = 4
@@ -32,9 +33,9 @@ class _Convolution(WindowedLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.kernel_size = _whole("kernel_size", kernel_size)
-        self.strides = _whole("strides", strides)
-        self.dilation_rate = _whole("dilation_rate", dilation_rate)
+        self.kernel_size = as_size("kernel_size", kernel_size)
+        self.strides = as_size("strides", strides)
+        self.dilation_rate = as_size("dilation_rate", dilation_rate)
         self.padding = rules.standardize(padding, self.kernel_size, self.dilation_rate)
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
@@ -106,8 +107,8 @@ class Conv1D(_Convolution):
         **kwargs,
     ):
         super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
-        self.filters = _whole("filters", filters)
-        self.groups = _whole("groups", groups)
+        self.filters = as_size("filters", filters)
+        self.groups = as_size("groups", groups)
         if self.filters % self.groups:
             raise ValueError(f"`filters` (={filters}) must be divisible by `groups` (={groups})")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -206,7 +207,7 @@ class DepthwiseConv1D(_Convolution):
         **kwargs,
     ):
         super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
-        self.depth_multiplier = _whole("depth_multiplier", depth_multiplier)
+        self.depth_multiplier = as_size("depth_multiplier", depth_multiplier)
         self.depthwise_initializer = keras.initializers.get(depthwise_initializer)
         self.depthwise_regularizer = keras.regularizers.get(depthwise_regularizer)
         self.depthwise_constraint = keras.constraints.get(depthwise_constraint)
@@ -239,12 +240,3 @@ class DepthwiseConv1D(_Convolution):
             Example({"kernel_size": 3, "depth_multiplier": 2}),
             Example({"kernel_size": 4, "strides": 2, "padding": "reverse_causal", "dilation_rate": 2}),
         ]
-
-
-def _whole(name, value) -> int:
-    """A size of at least 1; Keras's one-element tuples are taken as well."""
-    if isinstance(value, (tuple, list)) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1; received {value!r}")
-    return value

@@ -5,12 +5,12 @@ import functools
 import numpy as np
 from keras import ops
 
-from .. import padding as rules
-from ..registry import register
-from ..sequence import Sequence
-from .base import Example
-from .convolution import _whole
-from .windows import WindowedLayer
+from ... import padding as rules
+from ...arguments import as_size
+from ...registry import register
+from ...sequence import Sequence
+from ..base import Example
+from .base import WindowedLayer
 
 
 class _Pooling(WindowedLayer):
@@ -25,9 +25,9 @@ class _Pooling(WindowedLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.pool_size = _whole("pool_size", pool_size)
-        self.strides = self.pool_size if strides is None else _whole("strides", strides)
-        self.dilation_rate = _whole("dilation_rate", dilation_rate)
+        self.pool_size = as_size("pool_size", pool_size)
+        self.strides = self.pool_size if strides is None else as_size("strides", strides)
+        self.dilation_rate = as_size("dilation_rate", dilation_rate)
         self.padding = rules.standardize(padding, self.pool_size, self.dilation_rate)
 
     @property

@@ -2,10 +2,10 @@
 
 from keras import ops
 
-from .. import padding as rules
-from ..sequence import Sequence
-from ..timing import Timing
-from .base import SequenceLayer
+from ... import padding as rules
+from ...sequence import Sequence
+from ...timing import Timing
+from ..base import SequenceLayer
 
 
 class WindowedLayer(SequenceLayer):

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .layers import Repeat, Serial
-from .layers.base import SequenceLayer
-from .sequence import SequenceSpec
-from .streaming import adapters, as_layer
-from .timing import Timing
+from ..layers import Repeat, Serial
+from ..layers.base import SequenceLayer
+from ..sequence import SequenceSpec
+from ..streaming import adapters, as_layer
+from ..timing import Timing
 
 # Narrow enough that a model fits into 80 characters; only names wrap.
 _COLUMNS = ("output\nshape", "params", "block", "ratio", "latency\nin / out", "past", "future", "state\nbytes")

@@ -3,12 +3,11 @@
 import keras
 from keras import ops
 
-from ..registry import register
-from ..sequence import Sequence, SequenceSpec
-from ..timing import Timing
-from .base import Example, SequenceLayer
-from .convolution import _whole
-from .delay import _steps
+from ...arguments import as_size
+from ...registry import register
+from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
+from ..base import Example, SequenceLayer
 from .rotary import rotate
 
 # Queries that attend together in layer mode; keys are read once per block rather than once per query.
@@ -70,10 +69,10 @@ class LocalSelfAttention(SequenceLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.num_heads = _whole("num_heads", num_heads)
-        self.key_dim = _whole("key_dim", key_dim)
-        self.max_past_horizon = _steps("max_past_horizon", max_past_horizon)
-        self.max_future_horizon = _steps("max_future_horizon", max_future_horizon)
+        self.num_heads = as_size("num_heads", num_heads)
+        self.key_dim = as_size("key_dim", key_dim)
+        self.max_past_horizon = as_size("max_past_horizon", max_past_horizon, 0)
+        self.max_future_horizon = as_size("max_future_horizon", max_future_horizon, 0)
         if rope_wavelength is not None and key_dim % 2:
             raise ValueError(f"rotary positions need an even `key_dim`; received {key_dim}")
         self.rope_wavelength = rope_wavelength

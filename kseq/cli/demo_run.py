@@ -10,8 +10,8 @@ import numpy as np
 
 import kseq
 
-from .datasets import japanese_vowels
-from .view import summary, summary_rows
+from ..datasets import japanese_vowels
+from ..show import summary, summary_rows
 
 # From the documentation of the data: 10 kHz audio, frames of 25.6 ms, one every 6.4 ms.
 FRAME_SHIFT_SECONDS = 6.4e-3
@@ -35,7 +35,7 @@ def run(out=None, epochs: int = 40, seed: int = 0, report=print, verbose="auto")
         OSError: the folder cannot be made or written.
 
     Example:
-        >>> results = kseq.demo.run(epochs=1, report=lambda line: None, verbose=0)  # doctest: +SKIP
+        >>> results = kseq.cli.demo_run.run(epochs=1, report=lambda line: None, verbose=0)  # doctest: +SKIP
     """
     # Before training: a folder that cannot be made should not cost a minute.
     folder = pathlib.Path(out or tempfile.mkdtemp(prefix="kseq-demo-"))

@@ -5,9 +5,9 @@ import functools
 import keras
 from keras import ops
 
-from ..layers.base import SequenceLayer
-from ..registry import register_stock, registered_layers
-from ..sequence import Sequence
+from ...layers.base import SequenceLayer
+from ...registry import register_stock, registered_layers
+from ...sequence import Sequence
 
 _MERGES = (
     keras.layers.Add,

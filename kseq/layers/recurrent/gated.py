@@ -5,12 +5,12 @@ import math
 import keras
 from keras import ops
 
-from ..registry import register
-from ..sequence import Sequence, SequenceSpec
-from ..timing import Timing
-from . import recurrence
-from .base import Example, SequenceLayer
-from .convolution import _whole
+from ...arguments import as_size
+from ...registry import register
+from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
+from ..base import Example, SequenceLayer
+from . import scan as recurrence
 
 # Derivatives of activations as functions of their outputs.
 _DERIVATIVES = {
@@ -46,7 +46,7 @@ class _Recurrent(SequenceLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.units = _whole("units", units)
+        self.units = as_size("units", units)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
         self.use_bias = use_bias

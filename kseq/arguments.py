@@ -1,0 +1,74 @@
+"""The checks of arguments that the whole package shares: integers, of Python's, NumPy's or any other kind."""
+
+import operator
+
+import numpy as np
+
+
+def as_integer(name, value, least=None) -> int:
+    """Return `value` as an `int`, at least `least` if given; `name` is what errors call it.
+
+    Raises:
+        TypeError: a value that is no integer; a truth value is none.
+        ValueError: a value below `least`.
+
+    Example:
+        >>> as_integer("length", np.int32(3), least=0)
+        3
+    """
+    number = _index(value)
+    if number is None:
+        raise TypeError(f"{name} must be an integer; received {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}; received {number}")
+    return number
+
+
+def as_size(name, value, least=1) -> int:
+    """Return a layer's argument as an `int`; Keras's tuples of one element are taken too.
+
+    Raises:
+        ValueError: a value that is no integer, or below `least`.
+
+    Example:
+        >>> as_size("kernel_size", (3,))
+        3
+    """
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        value = value[0]
+    number = _index(value)
+    if number is None or number < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}; received {value!r}")
+    return number
+
+
+def as_integers(name, values):
+    """Return `values` as a contiguous int64 array of rank 1; `name` is what errors call it.
+
+    Raises:
+        TypeError: values that are not integers.
+        ValueError: values of rank other than 1, or beyond 64 signed bits.
+
+    Example:
+        >>> as_integers("offsets", (0, 2))
+        array([0, 2])
+    """
+    array = np.asarray(values)
+    if array.size == 0 and not hasattr(values, "dtype"):
+        array = array.astype(np.int64)  # an empty list says nothing about its type
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; received {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have rank 1; received shape {array.shape}")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be below 2**63; received {array.max()}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _index(value) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None

@@ -1,0 +1,138 @@
+"""A functional or sequential Keras model, read: its calls in order, each with the tensors that it reads and makes."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from .sequence import Sequence
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor of a model's graph; it is itself alone."""
+
+    name: str
+    shape: tuple
+    dtype: str
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it may be a mask: bool [B, T]."""
+        return self.dtype == "bool" and len(self.shape) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer, a nested model, or an operation such as `x + y`.
+
+    Attributes:
+        operation: what is called; the same object where a layer is used again.
+        arguments, keywords: what it is called with, with a `Tensor` in the place of each tensor.
+        outputs: the structure of `Tensor`s that it gives.
+    """
+
+    operation: Any
+    arguments: tuple
+    keywords: dict[str, Any]
+    outputs: Any
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that it reads, each once."""
+        return tuple(dict.fromkeys(tensors((self.arguments, self.keywords))))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelGraph:
+    """What a model computes.
+
+    Attributes:
+        inputs, outputs: `Tensor`s in the structure in which Keras has them: one, a list, a dict, or nested.
+        calls: each after those whose outputs it reads.
+    """
+
+    inputs: Any
+    outputs: Any
+    calls: tuple[Call, ...]
+
+
+def is_graph(model) -> bool:
+    """Whether a Keras model has a graph that can be read: a sequential or a functional one."""
+    return isinstance(model, keras.Sequential) or (isinstance(model, keras.Model) and hasattr(model, "operations"))
+
+
+def read_model(model) -> ModelGraph:
+    """The graph of a built sequential or functional model, which stays as it is.
+
+    Raises:
+        TypeError: something else, such as a subclassed model.
+        ValueError: a model that is not built.
+    """
+    if not is_graph(model):
+        raise TypeError(
+            f"expected a sequential or functional Keras model; received {model!r} of type {type(model).__name__}"
+        )
+    if not model.built:
+        raise ValueError(f"the model {model.name!r} must be built before its graph is read: give it a keras.Input")
+    known, calls = {}, []
+
+    def known_tensor(x):
+        return known.setdefault(id(x), Tensor(x.name, tuple(x.shape), x.dtype))
+
+    def record(stand_in, *args, **kwargs):
+        output = stand_in.read(args, kwargs)
+        alive.append(output)  # so that no other tensor gets its identity
+        parts = (_map_tensors(known_tensor, part) for part in (args, kwargs, output))
+        calls.append(Call(stand_in.operation, *parts))
+        return output
+
+    alive = []
+    # A fresh model of the same tensors has no compile settings that cloning would set up again.
+    sequential = isinstance(model, keras.Sequential)
+    ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
+    twin = keras.models.clone_model(keras.Model(*ends), clone_function=_StandIn, call_function=record)
+    return ModelGraph(_map_tensors(known_tensor, twin.input), _map_tensors(known_tensor, twin.output), tuple(calls))
+
+
+def map_structure(fn, structure):
+    """Apply `fn` to the leaves of nested lists, tuples and dicts; a `Sequence` stays one, of what `fn` makes."""
+    if isinstance(structure, Sequence):
+        return Sequence(*(map_structure(fn, part) for part in structure))
+    if isinstance(structure, dict):
+        return {key: map_structure(fn, value) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(map_structure(fn, value) for value in structure)
+    return fn(structure)
+
+
+def tensors(structure):
+    """The `Tensor`s of a structure, in order."""
+    if isinstance(structure, Tensor):
+        yield structure
+    elif isinstance(structure, (dict, list, tuple)):
+        for part in structure.values() if isinstance(structure, dict) else structure:
+            yield from tensors(part)
+
+
+def _map_tensors(fn, structure):
+    return map_structure(lambda leaf: fn(leaf) if isinstance(leaf, keras.KerasTensor) else leaf, structure)
+
+
+class _StandIn(keras.layers.Layer):
+    """Takes a layer's place while the graph is read, so that the model's own layers see no further calls."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def read(self, args, kwargs):
+        """The output of a call of the operation, as a node of the stand-in that reads the call's tensors."""
+        self._output = self.operation.compute_output_spec(*args, **kwargs)
+        return self([x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)])
+
+    def compute_output_spec(self, tensors):
+        return self._output
+
+    def call(self, tensors):
+        raise NotImplementedError("a stand-in is only ever called on symbols")
