@@ -21,7 +21,6 @@ from .layers import Dense as Dense  # noqa: E402
 from .layers import DepthwiseConv1D as DepthwiseConv1D  # noqa: E402
 from .layers import Dropout as Dropout  # noqa: E402
 from .layers import Embedding as Embedding  # noqa: E402
-from .layers import Example as Example  # noqa: E402
 from .layers import LayerNormalization as LayerNormalization  # noqa: E402
 from .layers import LocalSelfAttention as LocalSelfAttention  # noqa: E402
 from .layers import Lookahead as Lookahead  # noqa: E402
@@ -32,19 +31,25 @@ from .layers import Residual as Residual  # noqa: E402
 from .layers import RMSNormalization as RMSNormalization  # noqa: E402
 from .layers import SequenceLayer as SequenceLayer  # noqa: E402
 from .layers import Serial as Serial  # noqa: E402
+from .layers import TransposedWindowedLayer as TransposedWindowedLayer  # noqa: E402
+from .layers import WindowedLayer as WindowedLayer  # noqa: E402
+from .obstacles import NotStreamable as NotStreamable  # noqa: E402
 from .ragged import Ragged as Ragged  # noqa: E402
 from .ragged import flatten as flatten  # noqa: E402
 from .ragged import pad as pad  # noqa: E402
 from .ragged import unpad as unpad  # noqa: E402
+from .registry import adapts as adapts  # noqa: E402
 from .registry import register as register  # noqa: E402
 from .registry import register_factory as register_factory  # noqa: E402
 from .registry import registered_layers as registered_layers  # noqa: E402
 from .sequence import Sequence as Sequence  # noqa: E402
 from .sequence import SequenceSpec as SequenceSpec  # noqa: E402
 from .show import summary as summary  # noqa: E402
+from .streaming import StepFunction as StepFunction  # noqa: E402
 from .streaming import Stream as Stream  # noqa: E402
 from .timing import Timing as Timing  # noqa: E402
 from .version import __version__ as __version__  # noqa: E402
+from .window import Window as Window  # noqa: E402
 
 if typing.TYPE_CHECKING:
     from . import data as data

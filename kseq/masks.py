@@ -11,14 +11,8 @@ import numpy as np
 from kseq import _ext
 from kseq.arguments import as_integer, as_integers
 from kseq.timing import Timing
+from kseq.window import Window
 
-# How windows that look at every tap treat taps outside the row: (any tap will do, before it, after it).
-_WINDOW_RULES = {
-    "valid": (False, False, False),
-    "causal_valid": (False, True, False),
-    "reverse_causal_valid": (False, False, False),
-    "semicausal_full": (True, False, False),
-}
 _TOO_LARGE = 2**60  # steps; well inside the kernels' 64-bit arithmetic
 
 
@@ -81,8 +75,8 @@ def window_mask(mask, kernel_size, strides=1, dilation_rate=1, padding="valid", 
         kernel_size: taps of the window.
         strides: input steps per output, or outputs per input step if transposed.
         dilation_rate: steps between taps.
-        padding: a mode of `kseq.padding`, or a pair (left, right) that sums to `(kernel_size - 1) * dilation_rate`.
-            A transposed window takes `valid`, `same` and `causal`.
+        padding: a mode of `kseq.window.MODES`, or a pair (left, right) that sums to
+            `(kernel_size - 1) * dilation_rate`. A transposed window takes `valid`, `same` and `causal`.
         transpose: whether the window is transposed.
 
     Raises:
@@ -93,33 +87,28 @@ def window_mask(mask, kernel_size, strides=1, dilation_rate=1, padding="valid", 
         >>> window_mask(np.array([[True, True, True, False]]), kernel_size=2, padding="causal_valid")
         array([[ True,  True,  True, False]])
     """
-    from kseq import padding as rules  # on first use: it brings in Keras, which the rest of this module does without
-
     mask = check_mask(mask)
     kernel_size = as_integer("kernel_size", kernel_size, 1)
     strides = as_integer("strides", strides, 1)
     dilation_rate = as_integer("dilation_rate", dilation_rate, 1)
-    steps, window = mask.shape[1], (padding, kernel_size, strides, dilation_rate)
-    size = rules.effective_size(kernel_size, dilation_rate)
-    if steps * strides + size + strides >= _TOO_LARGE:
+    window = Window(kernel_size, strides, dilation_rate, padding, transpose)
+    steps = mask.shape[1]
+    if steps * strides + window.span + strides >= _TOO_LARGE:
         raise ValueError(
             f"a window must span less than 2**60 steps; received kernel_size={kernel_size}, strides={strides}, "
             f"dilation_rate={dilation_rate} over {steps} steps"
         )
-    if transpose:
-        left, _ = rules.transpose_pad_amounts(*window)
-        if padding != "valid" or size <= strides:
-            return np.repeat(mask, strides, axis=1)
-        out = np.empty((len(mask), rules.transpose_output_length(steps, *window)), bool)
-        _ext.transposed_window(mask.view(np.uint8), out.view(np.uint8), left, kernel_size, strides, dilation_rate)
-        return out
-    left, _ = rules.pad_amounts(*window)
-    if not isinstance(padding, str) or padding not in _WINDOW_RULES:
+    mode, (left, _) = window.mode, window.pads
+    if transpose and (mode.valid_by == "own" or not window.tail):
+        return np.repeat(mask, strides, axis=1)
+    if mode.valid_by == "own":
         return np.ascontiguousarray(mask[:, ::strides])
-    out = np.empty((len(mask), rules.output_length(steps, *window)), bool)
-    _ext.window(
-        mask.view(np.uint8), out.view(np.uint8), left, kernel_size, strides, dilation_rate, *_WINDOW_RULES[padding]
-    )
+    out = np.empty((len(mask), window.output_length(steps)), bool)
+    given = mask.view(np.uint8), out.view(np.uint8), left, kernel_size, strides, dilation_rate
+    if transpose:
+        _ext.transposed_window(*given)
+    else:
+        _ext.window(*given, mode.valid_by == "any", mode.before_is_valid, False)
     return out
 
 

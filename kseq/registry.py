@@ -7,7 +7,7 @@ import keras
 PACKAGE = "kseq"
 _LAYERS: dict[str, type] = {}
 _FACTORIES: dict[str, "Factory"] = {}
-_STOCK: dict[str, type] = {}
+_ADAPTERS: dict[type, object] = {}
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
 
@@ -43,7 +43,7 @@ def register(target=None, /, *, former_names=(), former_arguments=None):
         >>> import kseq
         >>> @kseq.register("acme.Twice", former_names=["acme.Double"])
         ... class Twice(kseq.SequenceLayer):
-        ...     def call_step(self, x, state, *, training=False, constants=None):
+        ...     def call_step(self, x, state, *, training=False):
         ...         return x.apply(lambda values: 2 * values), state
         >>> kseq.Serial([Twice(), kseq.Delay(1)]).timing.input_latency
         1
@@ -95,9 +95,54 @@ def register_factory(configuration: type, name: str | None = None):
     return decorate
 
 
-def register_stock(classes):
-    """Make layers of Keras's own known to specs: those that have a streaming meaning."""
-    _STOCK.update({cls.__name__: cls for cls in classes})
+def adapts(*classes: type):
+    """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
+
+    The function is called as `adapter(layer, specs, **options)`. `specs` is the `SequenceSpec` of the layer's input, or
+    a list of them where the layer is called on a list; `options` are the keyword arguments of the call. It returns a
+    `SequenceLayer`, or raises a ValueError with the reason where this very layer does not stream. A subclass has the
+    adapter of its parent unless it has a `call` of its own.
+
+    Args:
+        classes: classes of Keras layers.
+
+    Returns:
+        A decorator of the function.
+
+    Raises:
+        TypeError: something that is no class of Keras layers.
+
+    Example:
+        >>> import kseq, keras
+        >>> class Doubled(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> @kseq.adapts(Doubled)
+        ... def doubled(layer, specs):
+        ...     return kseq.Activation(layer.call)
+        >>> model = keras.Sequential([keras.Input((None, 3)), Doubled()])
+        >>> kseq.Stream(model).push([[1.0, 2.0, 3.0]]).tolist()
+        [[2.0, 4.0, 6.0]]
+    """
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
+            raise TypeError(f"an adapter is for classes of Keras layers; received {cls!r}")
+
+    def decorate(adapter):
+        _ADAPTERS.update(dict.fromkeys(classes, adapter))
+        return adapter
+
+    return decorate
+
+
+def adapter_of(layer):
+    """The adapter of a Keras layer, or `None`."""
+    for cls in type(layer).__mro__:
+        if cls in _ADAPTERS:
+            return _ADAPTERS[cls]
+        if "call" in vars(cls):
+            return None
+    return None
 
 
 def registered_layers() -> dict[str, type]:
@@ -112,7 +157,7 @@ def registered_factories() -> dict[str, Factory]:
 
 def stock_layers() -> dict[str, type]:
     """Keras's own layers that have a streaming meaning, by class name."""
-    return dict(_STOCK)
+    return {cls.__name__: cls for cls in _ADAPTERS if getattr(keras.layers, cls.__name__, None) is cls}
 
 
 def current_name(name: str) -> str:

@@ -130,6 +130,16 @@ def parallel(timings, names=None) -> Timing:
     )
 
 
+def joint(timings) -> Timing:
+    """The timing of several outputs of one stream: block and input latency suit all, the rest is the first output's."""
+    timings = list(timings)
+    return dataclasses.replace(
+        timings[0],
+        block_size=math.lcm(*(t.block_size for t in timings)),
+        input_latency=max(t.input_latency for t in timings),
+    )
+
+
 def parallel_delays(timings) -> list[int]:
     """Steps to delay the output of each branch, so that all have the latency of the slowest."""
     timings = list(timings)

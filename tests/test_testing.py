@@ -29,7 +29,7 @@ def broken(key, match="", *, input_shape=(2, 6, 2), **options):
 class Identity(SequenceLayer):
     """What the broken layers are made of."""
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x, state
 
 
@@ -39,7 +39,7 @@ class Scaled(Identity):
     def build(self, input_shape):
         self.scale = self.add_weight(name="scale", shape=(input_shape[-1],), initializer="ones")
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: v * self.weight(self.scale)), state
 
 
@@ -50,13 +50,13 @@ class Counting(Identity):
     def timing(self):
         return Timing(receptive_field_per_step=((0, 0),))
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return ops.zeros((batch_size, 1), dtype="int32")
 
     def counts(self, mask):
         return ops.cast(mask, "int32")
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         position = state + ops.cumsum(self.counts(x.with_mask().mask), axis=1)
         return self.added(x, position), position[:, -1:]
 
@@ -72,10 +72,10 @@ class Previous(Identity):
     def timing(self):
         return Timing(receptive_field_per_step=((-1, -1),))
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return ops.zeros((batch_size, 1, *input_spec.shape), dtype=self.output_spec(input_spec).dtype)
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         joined = ops.concatenate([state, x.values], axis=1)
         return Sequence(joined[:, :-1], x.mask), joined[:, -1:]
 
@@ -105,13 +105,13 @@ class WrongLength(Identity):
 
 @broken("1", "finite")
 class InfiniteOutput(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: ops.where(v == 0, np.inf, v)), state
 
 
 @broken("M", "without mask")
 class LosesMask(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return Sequence(x.values), state
 
 
@@ -126,7 +126,7 @@ class HidesThatItCreatesMasks(Identity):
     def output_mask(self, mask):
         return ops.logical_and(mask, ops.arange(0, mask.shape[1])[None] > 0)
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return Sequence(x.values, self.output_mask(x.with_mask().mask)), state
 
 
@@ -138,14 +138,14 @@ class WrongOutputShape(Identity):
 
 @broken("K", "tensor")
 class TensorsDiffer(Identity):
-    def call(self, x, mask=None, training=None, constants=None):
-        y = super().call(x, mask, training, constants)
+    def call(self, x, mask=None, training=None):
+        y = super().call(x, mask, training)
         return y if isinstance(x, Sequence) else y + 1
 
 
 @broken("7", "other rows")
 class MixesRows(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: v + ops.mean(v, axis=0, keepdims=True)), state
 
 
@@ -161,7 +161,7 @@ class SilentAboutSteps(Identity):
 
 @broken("2", "values")
 class LayerModeDiffers(Counting):
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         return x
 
 
@@ -173,7 +173,7 @@ class CountsInvalidSteps(Counting):
 
 @broken("S2", "chunks of")
 class CountsCalls(Counting):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return self.added(x, state + ops.zeros(x.values.shape[:2], dtype="int32")), state + 1
 
 
@@ -194,7 +194,7 @@ class ValidWhereHeld(Counting):
 
 @broken("S4", "permutation")
 class KnowsRowNumbers(Counting):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         rows = ops.arange(0, x.values.shape[0], dtype="int32")[:, None]
         return self.added(x, rows + ops.zeros(x.values.shape[:2], dtype="int32")), state
 
@@ -203,7 +203,7 @@ class KnowsRowNumbers(Counting):
 class KeepsStateInPython(Identity):
     count = 0
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         self.count += 1
         return x.apply(lambda v: v + self.count), state
 
@@ -214,7 +214,7 @@ class RemembersInPython(Counting):
 
     last = 0.0
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         y = self.added(x, ops.cast(state > 0, "float32") * self.last + ops.zeros(x.values.shape[:2]))
         with contextlib.suppress(Exception):  # a value that is being traced
             self.last = float(np.nan_to_num(ops.convert_to_numpy(x.values)).mean())
@@ -223,25 +223,25 @@ class RemembersInPython(Counting):
 
 @broken("S6", "batch first")
 class ScalarState(Identity):
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return ops.zeros((), dtype="int32")
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x, state + x.values.shape[1]
 
 
 @broken("S6", "was")
 class GrowingState(Identity):
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return ops.zeros((batch_size, 0, *input_spec.shape))
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x, ops.concatenate([state, x.values], axis=1)
 
 
 @broken("S6", "float32")
 class StateChangesDtype(Counting):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x, ops.cast(state, "float32")
 
 
@@ -251,16 +251,16 @@ class WarmUpIsValid(Identity):
     def timing(self):
         return Timing(input_latency=1, output_latency=1)
 
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         return x
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return {
             "values": ops.zeros((batch_size, 1, *input_spec.shape), dtype=self.compute_dtype),
             "mask": ops.ones((batch_size, 1), dtype="bool"),
         }
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         x = Sequence.concatenate([Sequence(state["values"], state["mask"]), x])
         return x.slice_time(None, -1), x.slice_time(-1, None)._asdict()
 
@@ -295,26 +295,26 @@ class TooLittleLatency(kseq.Delay):
 
 @broken("S8", "NaN at invalid steps")
 class PoisonLeaks(Previous):
-    zeroes_invalid = False
+    invalid_value = None
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec):
         return super().initial_state(batch_size, input_spec)
 
 
 @broken("S8", "gradient of")
 class PoisonLeaksIntoGradients(Scaled):
-    zeroes_invalid = False
+    invalid_value = None
 
 
 @broken("S10", "chunks of")
 class LongChunksStartAnew(Counting):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return super().call_step(x, state if x.values.shape[1] < 4 else ops.zeros_like(state))
 
 
 @broken("S11", "eager", skip=keras.backend.backend() == "torch")
 class KnowsWhetherItIsCompiled(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         try:
             np.asarray(x.values[:1, :1])
         except Exception:
@@ -324,28 +324,28 @@ class KnowsWhetherItIsCompiled(Identity):
 
 @broken("S13", "float64")
 class Cancels(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: (v + 1e4 * ops.abs(v)) - 1e4 * ops.abs(v)), state
 
 
 @broken("S13", "declared", gradients=False)
 class AlwaysFloat32(Identity):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: ops.cast(v, "float32")), state
 
 
 @broken("S14", "step")
 class NoGradientThroughTheState(Previous):
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         return Sequence(ops.pad(x.values, [(0, 0), (1, 0), (0, 0)])[:, :-1], x.mask)
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return super().call_step(x, ops.stop_gradient(state))
 
 
 @broken("S14", "derivative along a random direction")
 class WrongGradient(Scaled):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         def half(v):
             return v - ops.stop_gradient(v) / 2 + ops.stop_gradient(v) / 2 - 0.5 * (v - ops.stop_gradient(v))
 
@@ -354,7 +354,7 @@ class WrongGradient(Scaled):
 
 @broken("S14", "finite gradient")
 class GradientIsNaN(Scaled):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: ops.where(v == 0, 1.0, self.weight(self.scale) * ops.sin(v) / v)), state
 
 
@@ -385,7 +385,7 @@ class WrongFieldOfOnePhase(Identity):
     def timing(self):
         return Timing(ratio=2, receptive_field_per_step=((0, 0), (-1, 0)))
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return Sequence(ops.repeat(x.values, 2, axis=1), self.output_mask(x.with_mask().mask)), state
 
 
@@ -432,13 +432,13 @@ class CopyComputesSomethingElse(Identity):
         type(self).made += 1
         self.number = type(self).made
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda v: v + self.number), state
 
 
 @broken("S20", "one step")
 class NeedsTwoSteps(Identity):
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         if x.values.shape[1] < 2:
             raise RuntimeError("too few steps")
         return x

@@ -1,9 +1,8 @@
-"""The layers, one module a family."""
+"""The layers, a module or a package a family."""
 
 from .activation import Activation as Activation
 from .activation import Dropout as Dropout
-from .attention.local import LocalSelfAttention as LocalSelfAttention
-from .base import Example as Example
+from .attention import LocalSelfAttention as LocalSelfAttention
 from .base import SequenceLayer as SequenceLayer
 from .combinators import Parallel as Parallel
 from .combinators import Repeat as Repeat
@@ -13,11 +12,15 @@ from .delay import Delay as Delay
 from .delay import Lookahead as Lookahead
 from .dense import Dense as Dense
 from .dense import Embedding as Embedding
+from .network import Network as Network
 from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
-from .recurrent.gated import GRU as GRU
-from .recurrent.gated import LSTM as LSTM
-from .windowed.convolution import Conv1D as Conv1D
-from .windowed.convolution import DepthwiseConv1D as DepthwiseConv1D
-from .windowed.pooling import AveragePooling1D as AveragePooling1D
-from .windowed.pooling import MaxPooling1D as MaxPooling1D
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM
+from .stepwise import StepwiseLayer as StepwiseLayer
+from .windowed import AveragePooling1D as AveragePooling1D
+from .windowed import Conv1D as Conv1D
+from .windowed import DepthwiseConv1D as DepthwiseConv1D
+from .windowed import MaxPooling1D as MaxPooling1D
+from .windowed import TransposedWindowedLayer as TransposedWindowedLayer
+from .windowed import WindowedLayer as WindowedLayer

@@ -4,7 +4,7 @@ import keras
 
 from ..registry import register
 from .base import Example
-from .dense import StepwiseLayer
+from .stepwise import StepwiseLayer
 
 
 @register
@@ -24,7 +24,7 @@ class Activation(StepwiseLayer):
 
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
-        self.activation = keras.activations.get(activation)
+        self.keep(locals())
 
     def call_values(self, values, training=False):
         return self.activation(values)
@@ -57,8 +57,7 @@ class Dropout(StepwiseLayer):
         super().__init__(**kwargs)
         if not 0 <= rate <= 1:
             raise ValueError(f"`rate` must be from 0 to 1; received {rate}")
-        self.rate = rate
-        self.seed = seed
+        self.keep(locals())
         self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
 
     def call_values(self, values, training=False):

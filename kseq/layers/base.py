@@ -1,26 +1,35 @@
 """`SequenceLayer`: write the step, get the layer."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops, tree
+import numpy as np
+from keras import ops
 
 from ..masks import mask_rule
+from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
-from .config import ConfigFromSignature
+from .leaves import map_leaves
+from .parameters import Parameters
+from .structures import as_sequence, as_sequences, each, first, holds_sequences, parts, to_tensors
 
 
 class Example(NamedTuple):
-    """Constructor arguments of a layer with an input [batch, time, ...] on which the contract test runs it."""
+    """Constructor arguments of a layer with an input [batch, time, ...] on which the contract test runs it.
+
+    `context` has, by name, the shape [time, ...] of every sequence that the layer reads as context.
+    """
 
     config: dict
     input_shape: tuple[int, ...] = (4, 12, 3)
     dtype: str = "float32"
+    context: dict[str, tuple[int, ...]] | None = None
 
 
-class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
+class SequenceLayer(Parameters, keras.layers.Layer):
     """A Keras layer with two modes that give the same numbers: whole sequence and step by step.
 
     Whole sequence: `layer(x)`. Called on a tensor [B, T, ...] it reads and sets Keras's mask like any Keras layer;
@@ -29,8 +38,13 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
     tree of arrays whose first axis is the batch; the layer holds none.
 
     An author writes `build`, `timing`, `initial_state` and `call_step`; `call_layer` is derived from them and is
-    overridden only where another algorithm is faster on whole sequences. Invalid steps of the input arrive as zeros.
-    What cannot stream overrides `call_layer` alone and gives the reason as `step_obstacle`.
+    overridden only where another algorithm is faster on whole sequences. Invalid steps of the input arrive as
+    `invalid_value`. What cannot stream overrides `call_layer` alone and gives the reason as `step_obstacle`.
+
+    A layer of several inputs says how many by `num_inputs`: where this text says a sequence, a spec, a shape or a mask
+    of the input, it is then a tuple of them, all of one length. What does not flow along with the input but is known
+    when a stream begins (a source to attend to, the vector of a speaker) is *context*: a layer names what it reads in
+    `context_names`, is given it as `context={name: sequence or array}`, and puts what its step needs into the state.
 
     Rules for an author's `call_step`: leading invalid steps are as if absent, the first `timing.output_latency` outputs
     of a stream are invalid, and every state leaf keeps its shape and dtype, batch first. `kseq.testing.check_layer`
@@ -49,10 +63,15 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
 
     #: Rank of the input with batch and time, or `None` where any will do.
     input_rank: int | None = None
-    #: Channel shape that the weights were built for; set in `build` by layers whose weights depend on it.
-    channel_shape: tuple[int, ...] | None = None
-    #: Whether values at invalid steps must be zero before `call_step` and `call_layer` see them.
-    zeroes_invalid: bool = True
+    #: Sequences that the layer reads.
+    num_inputs: int = 1
+    #: Names of what the layer reads from the context.
+    context_names: tuple[str, ...] = ()
+    #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
+    #: ends of an integer's range, or `None` for whatever was there.
+    invalid_value: float | None = 0
+    #: Whether a layer that has weights takes other channels than those that it was built for.
+    takes_any_channels: bool = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -67,7 +86,12 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
 
     @property
     def step_obstacle(self) -> str | None:
-        """Why the layer cannot step and what to use instead, or `None` where it can."""
+        """Why the layer cannot step, or `None` where it can."""
+        return None
+
+    @property
+    def step_remedy(self) -> str | None:
+        """What to use instead of a layer that cannot step, or `None` where there is nothing."""
         return None
 
     @property
@@ -77,40 +101,57 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         """Channel shape and dtype of the output; by default the input's, floats in the compute dtype."""
-        dtype = input_spec.dtype
-        return SequenceSpec(tuple(input_spec.shape), self.compute_dtype if self._casts(dtype) else dtype)
+        return self.cast_spec(first(input_spec))
 
     def output_length(self, length: int) -> int:
         """Outputs of layer mode for `length` inputs."""
         return self.timing.output_length(length)
 
     def output_mask(self, mask):
-        """Mask of layer mode's outputs, bool [B, U], from that of its inputs, bool [B, T]."""
+        """Mask of layer mode's outputs, bool [B, U], from that of its inputs, bool [B, T].
+
+        By default an output is valid where its input step is: of every input, where there are several.
+        """
+        mask = functools.reduce(ops.logical_and, mask) if type(mask) is tuple else mask
         ratio = self.timing.ratio
         if ratio.denominator > 1:
             mask = mask[:, :: ratio.denominator]
         return ops.repeat(mask, ratio.numerator, axis=1) if ratio.numerator > 1 else mask
 
-    def initial_state(self, batch_size: int, input_spec: SequenceSpec, constants=None) -> Any:
-        """State before the first step: arrays of distinct buffers, batch first; `()` where there is none."""
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context=None) -> Any:
+        """State before the first step: arrays of distinct buffers, batch first; `()` where there is none.
+
+        Args:
+            batch_size: B.
+            input_spec: channel shape and dtype of the input.
+            context: what `context_names` names: sequences and arrays whose first axis is the batch.
+        """
         return ()
 
-    def call_step(self, x: Sequence, state, *, training=False, constants=None) -> tuple[Sequence, Any]:
+    def call_step(self, x: Sequence, state, *, training=False) -> tuple[Sequence, Any]:
         """Process a chunk and return the outputs with the next state."""
         raise NotImplementedError(f"{type(self).__name__} must implement call_step, or call_layer and step_obstacle")
 
-    def call_layer(self, x: Sequence, *, training=False, constants=None) -> Sequence:
+    def call_layer(self, x: Sequence, *, training=False, context=None) -> Sequence:
         """Process a whole sequence; derived from one step over everything."""
-        timing, time = self.timing, x.values.shape[1]
+        timing, time = self.timing, first(x).values.shape[1]
         if time is None:
             raise ValueError(
                 f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
-                f"received values of shape {tuple(x.values.shape)}"
+                f"received values of shape {tuple(first(x).values.shape)}"
             )
         flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
-        state = self.initial_state(ops.shape(x.values)[0], x.spec, constants)
-        y, _ = self.call_step(x.pad_time(0, flush), state, training=training, constants=constants)
+        given = {"context": context} if self.context_names else {}
+        state = self.initial_state(ops.shape(first(x).values)[0], each(_spec, x), **given)
+        y, _ = self.call_step(each(lambda part: part.pad_time(0, flush), x), state, training=training)
         return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+
+    def hold(self, active, new_state, old_state):
+        """The new state in rows where `active`, bool [B], is true, the old state bit for bit in the others.
+
+        Override it where few parts of a state change in a step.
+        """
+        return hold_rows(active, new_state, old_state)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -122,139 +163,276 @@ class SequenceLayer(ConfigFromSignature, keras.layers.Layer):
     @property
     def supports_step(self) -> bool:
         """Whether `step` works."""
-        return self.step_obstacle is None
+        return not self.obstacles()
 
-    def __call__(self, x, mask=None, training=None, constants=None):
+    def obstacles(self) -> list[Obstacle]:
+        """A row for every layer, this one or one within it, because of which this one cannot step."""
+        if self.step_obstacle is None:
+            return []
+        return [Obstacle(self.name, type(self).__name__, self.step_obstacle, self.step_remedy)]
+
+    def origin(self):  # no property: Keras's loading would follow it in a circle
+        """What the layer stands for, where it is a Keras layer, operation or model; else itself."""
+        return self
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """The timing of every output."""
+        return (self.timing,)
+
+    @property
+    def channel_shape(self) -> tuple[int, ...] | None:
+        """Channel shape of the input that the layer was built for, or `None` where there is none."""
+        config = (self.get_build_config() if self.built else None) or {}
+        shape = config.get("shapes_dict", config).get("input_shape")
+        if shape is None:
+            return None
+        return tuple(shape[2:]) if self.num_inputs == 1 else tuple(tuple(part[2:]) for part in shape)
+
+    def __call__(self, x, mask=None, training=None, context=None):
         """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`)."""
-        if not isinstance(x, (tuple, list)):
-            if constants is not None:
-                raise ValueError(f"constants need a kseq.Sequence as input; received {type(x).__name__}")
-            return super().__call__(x, mask=mask, training=training)
-        x = _as_sequence(x).check()
-        if not self.built:
-            # Keras would pass `build` the shapes of both parts.
-            self.build(tuple(x.values.shape))
-        kwargs = {} if constants is None else {"constants": constants}
-        return super().__call__(x, training=training, **kwargs)
-
-    def call(self, x, mask=None, training=None, constants=None):
-        given = _as_sequence(x) if isinstance(x, (tuple, list)) else Sequence(x, mask)
-        given = self._prepare(given)
-        batch, length = self.compute_output_shape(tuple(given.values.shape))[:2]
-        if 0 in (batch, length):
-            y = self._nothing(given, length)
+        sequences, given = as_sequences(x, self.num_inputs), {}
+        if context is not None or self.context_names:
+            given["context"] = self.check_context(context)
+        if holds_sequences(x, self.num_inputs):
+            x = each(Sequence.check, sequences)
         else:
-            y = self.call_layer(given, training=bool(training), constants=constants)
-        return y if isinstance(x, (tuple, list)) else y.values
+            given["mask"] = mask
+        if not self.built:
+            self._build_for(sequences, context)  # Keras would pass `build` the shapes of masks too
+        return super().__call__(x, training=training, **given)
+
+    def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+        # Keras gives the mask of the only tensor as `mask`, those of several by their names.
+        given = self._with_masks(x, x_mask if mask is None else mask)
+        given = each(self.standardize, self._check(given))
+        batch, time = first(given).values.shape[:2]
+        lengths = None if time is None else self.output_length(time)
+        if batch == 0 or (lengths is not None and 0 in parts(lengths)):
+            y = self._nothing(given, lengths)
+        else:
+            read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
+            y = self.call_layer(given, training=bool(training), **read)
+        return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
 
     def compute_mask(self, inputs, previous_mask=None):
-        if isinstance(inputs, (tuple, list)):
+        if holds_sequences(inputs, self.num_inputs):
             return None  # a Sequence carries its own
-        if previous_mask is None:
-            if not self.creates_mask:
-                return None
-            previous_mask = ops.ones_like(inputs[(..., *[0] * (len(inputs.shape) - 2))], dtype="bool")
-        return self.output_mask(previous_mask)
+        given = self._with_masks(inputs, previous_mask)
+        if all(x.mask is None for x in parts(given)) and not self.creates_mask:
+            return None
+        return self.output_mask(each(_whole_mask, given))
 
     def compute_output_shape(self, input_shape):
-        batch, time = input_shape[:2]
-        length = None if time is None else self.output_length(time)
-        return (batch, length, *self.output_spec(SequenceSpec(tuple(input_shape[2:]))).shape)
+        shapes = (input_shape,) if self.num_inputs == 1 else tuple(input_shape)
+        specs = tuple(SequenceSpec(tuple(shape[2:])) for shape in shapes)
+        return self._output_shapes(shapes[0][:2], self.output_spec(specs if self.num_inputs > 1 else specs[0]))
 
-    def compute_output_spec(self, x, mask=None, training=None, constants=None):
-        given = _as_sequence(x) if isinstance(x, (tuple, list)) else Sequence(x, mask)
-        self._check_input(given)
-        spec = self.output_spec(given.spec)
-        batch, time = given.values.shape[:2]
-        length = None if time is None else self.output_length(time)
-        values = keras.KerasTensor((batch, length, *spec.shape), spec.dtype)
-        if not isinstance(x, (tuple, list)):
-            return values
-        masked = given.mask is not None or self.creates_mask
-        return Sequence(values, keras.KerasTensor((batch, length), "bool") if masked else None)
+    def compute_output_spec(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+        given = self._with_masks(x, x_mask if mask is None else mask)
+        self._check_shapes(given)
+        batch, specs = first(given).values.shape[:2], self.output_spec(each(_spec, given))
+        shapes = self._output_shapes(batch, specs)
+        shapes = shapes if type(specs) is tuple else (shapes,)
+        values = tuple(keras.KerasTensor(s, spec.dtype) for s, spec in zip(shapes, parts(specs), strict=True))
+        if holds_sequences(x, self.num_inputs):
+            masked = self.creates_mask or any(part.mask is not None for part in parts(given))
+            values = tuple(Sequence(v, keras.KerasTensor(v.shape[:2], "bool") if masked else None) for v in values)
+        return values if type(specs) is tuple else values[0]
 
-    def step(self, x: Sequence, state, *, training=False, constants=None, active=None) -> tuple[Sequence, Any]:
+    def step(self, x: Sequence, state, *, training=False, active=None) -> tuple[Sequence, Any]:
         """Step mode: process a chunk [B, n * block_size, ...] and return (outputs, next state).
 
         Args:
             x: the chunk, a `Sequence` or values that are all valid.
             state: what `initial_state` or the last step returned.
             training: as in Keras.
-            constants: arrays that the whole model can read, by name.
             active: bool [B]: rows that receive data in this call. The state of every other row stays bit for bit what
                 it was, and its outputs are invalid.
 
         Raises:
-            ValueError: a layer that cannot step, a wrong rank, channel shape or mask shape, or a number of steps that
-                is no multiple of the block.
+            NotStreamable: a layer that cannot step, with the reason.
+            ValueError: a wrong rank, channel or mask shape, or a number of steps that is no multiple of the block.
             TypeError: a mask that is not bool.
         """
-        if not self.supports_step:
-            raise ValueError(f"{self.name} ({type(self).__name__}) cannot step: {self.step_obstacle}")
-        x = self._prepare(_as_sequence(x))
-        timing, time = self._timing, x.values.shape[1]
-        if time is not None and time % timing.block_size:
+        if self._obstacles:
+            raise NotStreamable(f"{self._named} cannot step: {self._reasons}", self._obstacles)
+        x = self._check(as_sequences(x, self.num_inputs))
+        batch, time = first(x).values.shape[:2]
+        if time is not None and time % self._timing.block_size:
             raise ValueError(
-                f"{self.name} ({type(self).__name__}) steps over blocks of {timing.block_size}: the number of time "
-                f"steps must be a multiple of it; received {time}"
+                f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
+                f"time steps must be a multiple of it; received {time}"
             )
         if not self.built:
-            self.build(tuple(x.values.shape))
-        if 0 in (time, x.values.shape[0]):
-            y, new_state = self._nothing(x, int(time * timing.ratio)), state
+            self._build_for(x)
+        lengths = None if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
+        if 0 in (time, batch):
+            y, new_state = self._nothing(x, lengths if self.num_outputs > 1 else lengths[0]), state
         else:
-            y, new_state = self.call_step(x, state, training=training, constants=constants)
-        if time is not None and y.values.shape[1] != time * timing.ratio:
-            raise ValueError(
-                f"{type(self).__name__}.call_step must give {time * timing.ratio} outputs for {time} inputs "
-                f"(ratio {timing.ratio}); received {y.values.shape[1]}"
-            )
-        if active is None:
-            return y, new_state
-        mask = ops.logical_and(y.with_mask().mask, active[:, None])
-        return Sequence(y.values, mask), hold_rows(active, new_state, state)
+            y, new_state = self.advance(x, state, training=training, active=active)
+        if lengths is not None:
+            self._check_lengths(y, lengths, time)
+        if active is not None:
+            y = each(lambda part: Sequence(part.values, ops.logical_and(part.with_mask().mask, active[:, None])), y)
+        return y, new_state
 
-    # What layers share.
+    # What layers and networks of them share.
 
-    @functools.cached_property
-    def _timing(self):
-        # Composing timings costs more than an eager step of a small layer.
-        return self.timing
+    def advance(self, x, state, *, training=False, active=None):
+        """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
+        y, new_state = self.call_step(each(self.standardize, x), state, training=training)
+        return y, new_state if active is None else self.hold(active, new_state, state)
+
+    def standardize(self, x: Sequence) -> Sequence:
+        """What `call_step` is given of an input: cast to the compute dtype, `invalid_value` at invalid steps."""
+        dtype = keras.backend.standardize_dtype(x.values.dtype)
+        if self._casts(dtype) and dtype != self.compute_dtype:
+            x, dtype = x.astype(self.compute_dtype), self.compute_dtype
+        if self.invalid_value is None or x.mask is None:
+            return x
+        return x.mask_invalid(representable(self.invalid_value, dtype))
+
+    def standardize_context(self, context) -> dict[str, Sequence]:
+        """What the layer reads from the context, each a `Sequence`: cast, zero at invalid steps.
+
+        Raises:
+            ValueError: a name that is missing, or one that the layer does not read.
+        """
+        found = {}
+        for name, value in self.check_context(context).items():
+            value = to_tensors(as_sequence(value))
+            if self._casts(keras.backend.standardize_dtype(value.values.dtype)):
+                value = value.astype(self.compute_dtype)
+            found[name] = value.mask_invalid()
+        return found
+
+    def cast_spec(self, spec: SequenceSpec) -> SequenceSpec:
+        """The spec of an input after the cast to the compute dtype."""
+        return SequenceSpec(tuple(spec.shape), self.compute_dtype if self._casts(spec.dtype) else spec.dtype)
 
     def weight(self, variable):
         """A variable's value in the compute dtype."""
         return ops.cast(variable, self.compute_dtype)
 
-    def _nothing(self, x: Sequence, length: int) -> Sequence:
-        """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
-        spec, batch = self.output_spec(x.spec), ops.shape(x.values)[0]
-        masked = x.mask is not None or self.creates_mask
-        mask = ops.zeros((batch, length), dtype="bool") if masked else None
-        return Sequence(ops.zeros((batch, length, *spec.shape), dtype=spec.dtype), mask)
+    @property
+    def num_outputs(self) -> int:
+        """Sequences that the layer gives."""
+        return len(self._timings)
 
-    def _prepare(self, x: Sequence) -> Sequence:
-        self._check_input(x.check())
-        # Tensors from here on: not every backend adds one to a NumPy array.
-        x = Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))
-        if self._casts(x.spec.dtype):
-            x = x.astype(self.compute_dtype)
-        return x.mask_invalid() if self.zeroes_invalid else x
+    # Composing timings costs more than an eager step of a small layer.
+
+    @property
+    def _named(self) -> str:
+        return f"{self.name} ({type(self).__name__})"
+
+    @functools.cached_property
+    def _timing(self):
+        return self.timing
+
+    @functools.cached_property
+    def _timings(self):
+        return self.timings
+
+    @property
+    def _reasons(self) -> str:
+        return "; ".join(row.advice if row.layer == self.name else str(row) for row in self._obstacles)
+
+    @functools.cached_property
+    def _obstacles(self):
+        return self.obstacles()
+
+    @functools.cached_property
+    def _fixed_channels(self):
+        """Of a layer that is built: channel shapes of its inputs that fit its weights, or `None` where all do."""
+        shape = self.channel_shape
+        if shape is None or self.takes_any_channels or not self.weights:
+            return None
+        return (shape,) if self.num_inputs == 1 else shape
+
+    def _build_for(self, x, context=None):
+        shapes = [tuple(part.values.shape) for part in parts(x)]
+        given = {}
+        if context is not None:
+            given["context_shape"] = {
+                name: tuple(as_sequence(value).values.shape) if isinstance(value, (tuple, list)) else tuple(value.shape)
+                for name, value in context.items()
+            }
+        self.build(shapes[0] if self.num_inputs == 1 else shapes, **given)
+
+    def _with_masks(self, x, mask):
+        """The input as sequences, with masks that Keras gives beside tensors."""
+        if mask is None or holds_sequences(x, self.num_inputs):
+            return as_sequences(x, self.num_inputs)
+        if self.num_inputs == 1:
+            return Sequence(x, mask)
+        return tuple(map(Sequence, x, mask))
+
+    def _output_shapes(self, batch_and_time, specs):
+        batch, time = batch_and_time
+        lengths = None if time is None else self.output_length(time)
+        if type(specs) is not tuple:
+            return (batch, lengths, *specs.shape)
+        lengths = (None,) * len(specs) if lengths is None else lengths
+        return tuple((batch, length, *spec.shape) for length, spec in zip(lengths, specs, strict=True))
+
+    def _nothing(self, x, lengths):
+        """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
+        batch, masked = ops.shape(first(x).values)[0], self.creates_mask or any(p.mask is not None for p in parts(x))
+
+        def make(spec, length):
+            mask = ops.zeros((batch, length), dtype="bool") if masked else None
+            return Sequence(ops.zeros((batch, length, *spec.shape), dtype=spec.dtype), mask)
+
+        specs = self.output_spec(each(_spec, x))
+        return tuple(map(make, specs, lengths)) if type(specs) is tuple else make(specs, lengths)
 
     def _casts(self, dtype) -> bool:
         """Whether an input of this dtype is cast to the compute dtype."""
-        return self.autocast and _is_float(dtype)
+        return self.autocast and keras.backend.is_float_dtype(dtype)
 
-    def _check_input(self, x: Sequence):
-        shape = tuple(x.values.shape)
-        if self.input_rank is not None and len(shape) != self.input_rank:
+    def _check(self, x):
+        """The input as tensors, if its parts fit together, and with the layer."""
+        x = each(lambda part: to_tensors(part.check()), x)
+        self._check_shapes(x)
+        return x
+
+    def _check_shapes(self, x):
+        x = parts(x)
+        fixed = (self._fixed_channels if self.built else None) or (None,) * len(x)
+        for part, channels in zip(x, fixed, strict=True):
+            shape = tuple(part.values.shape)
+            if self.input_rank is not None and len(shape) != self.input_rank:
+                raise ValueError(f"{self._named} takes values of rank {self.input_rank}; received shape {shape}")
+            if channels is not None and shape[2:] != channels:
+                raise ValueError(
+                    f"{self._named} was built for channel shape {channels}; "
+                    f"received {shape[2:]} in values of shape {shape}"
+                )
+        times = {part.values.shape[1] for part in x} - {None}
+        if len(times) > 1:
             raise ValueError(
-                f"{self.name} ({type(self).__name__}) takes values of rank {self.input_rank}; received shape {shape}"
+                f"the inputs of {self._named} must have equally many time steps; received "
+                + ", ".join(str(part.values.shape[1]) for part in x)
             )
-        if self.channel_shape is not None and shape[2:] != self.channel_shape:
+
+    def _check_lengths(self, y, lengths, time):
+        found = tuple(part.values.shape[1] for part in parts(y))
+        if found != lengths:
+            ratios = " and ".join(str(timing.ratio) for timing in self._timings)
             raise ValueError(
-                f"{self.name} ({type(self).__name__}) was built for channel shape {self.channel_shape}; "
-                f"received {shape[2:]} in values of shape {shape}"
+                f"{type(self).__name__}.call_step must give {_listed(lengths)} outputs for {time} inputs "
+                f"(ratio {ratios}); received {_listed(found)}"
             )
+
+    def check_context(self, context) -> dict:
+        """The context, if it has exactly the names that the layer reads."""
+        context = {} if context is None else context
+        if not isinstance(context, dict) or set(context) != set(self.context_names):
+            wanted = f"a dict of {_listed(self.context_names)}" if self.context_names else "none"
+            received = _listed(context) if isinstance(context, dict) else repr(context)
+            raise ValueError(f"the context of {self._named} must be {wanted}; received {received or 'none'}")
+        return context
 
 
 def hold_rows(active, new_state, old_state):
@@ -263,22 +441,40 @@ def hold_rows(active, new_state, old_state):
     def choose(new, old):
         return ops.where(ops.reshape(active, (-1, *[1] * (len(new.shape) - 1))), new, old)
 
-    return tree.map_structure(choose, new_state, old_state)
+    return map_leaves(choose, new_state, old_state)
 
 
-def _as_sequence(x) -> Sequence:
-    """A Sequence from itself, from values, or from the plain pair that a NamedTuple becomes in a saved model."""
-    if isinstance(x, Sequence):
-        return x
-    if isinstance(x, (tuple, list)):
-        if len(x) != 2:
-            raise ValueError(f"a sequence is a pair (values, mask); received {len(x)} parts")
-        return Sequence(*x)
-    return Sequence(x)
+def representable(value: float, dtype: str):
+    """A number in a dtype: infinities become the ends of an integer's range."""
+    if not math.isinf(value) or keras.backend.is_float_dtype(dtype):
+        return value
+    if dtype == "bool":
+        return value > 0
+    return (np.iinfo(dtype).min, np.iinfo(dtype).max)[value > 0]
 
 
-def _is_float(dtype) -> bool:
-    return keras.backend.is_float_dtype(dtype)
+def _context_with_masks(context, masks):
+    """The context as sequences, with masks that Keras gives beside tensors."""
+    if not isinstance(context, dict):
+        return context
+    masks = masks or {}
+    return {
+        name: as_sequence(value) if isinstance(value, (tuple, list)) else Sequence(value, masks.get(name))
+        for name, value in context.items()
+    }
+
+
+def _spec(x: Sequence) -> SequenceSpec:
+    return x.spec
+
+
+def _whole_mask(x: Sequence):
+    """The mask of a tensor, or of its symbol, which may have none."""
+    return ops.ones_like(x.values[(..., *[0] * (len(x.values.shape) - 2))], dtype="bool") if x.mask is None else x.mask
+
+
+def _listed(items) -> str:
+    return " and ".join(map(str, items))
 
 
 @mask_rule.register

@@ -7,24 +7,25 @@ from typing import Literal
 import keras
 from keras import ops
 
-from .. import timing as algebra
 from ..arguments import as_size
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from .base import Example, SequenceLayer
-from .delay import Delay
 from .dense import Dense
-from .recurrent.gated import GRU
-from .windowed.convolution import Conv1D
+from .network import Network, Node, Read, chain, node_of
+from .recurrent import GRU
+from .windowed import Conv1D
 
-Layers = SequenceLayer | Iterable[SequenceLayer]
+LayerList = SequenceLayer | Iterable[SequenceLayer]
 Combination = Literal["stack", "concat", "add", "mean", "product"]
 
 
-class _Combinator(SequenceLayer):
-    """Attributes: `sublayers`, the layers in the order in which they run."""
+class _Combinator(Network):
+    """A network of one input that `sublayers`, given to the constructor, are connected to.
 
-    zeroes_invalid = False  # the sublayers do
+    Attributes:
+        sublayers: the layers in the order in which they run.
+    """
 
     def _checked(self, layers, name="layers") -> tuple[SequenceLayer, ...]:
         layers = (layers,) if isinstance(layers, SequenceLayer) else tuple(layers)
@@ -36,159 +37,23 @@ class _Combinator(SequenceLayer):
                 )
         return layers
 
-    @property
-    def step_obstacle(self):
-        for child in self.sublayers:
-            if child.step_obstacle is not None:
-                return f"{child.name} ({type(child).__name__}): {child.step_obstacle}"
-        return None
+    def _connect_chain(self, layers):
+        self.sublayers = layers
+        nodes, last = chain(layers, Read(0))
+        self.connect(nodes, [last])
 
-    def _cast_spec(self, input_spec):
-        """The spec of an input after the cast to the compute dtype, which is what children are given."""
-        return SequenceLayer.output_spec(self, input_spec)
-
-
-def _wait(length) -> Delay:
-    """A delay between children, which keeps the dtype that they give."""
-    return Delay(length, delay_layer_output=False, autocast=False)
-
-
-class _Chain(_Combinator):
-    """Children one after the other; a subclass names them by `_chain`."""
-
-    def _chain(self, children):
-        self.sublayers = children
-        waits = algebra.serial_delays([child.timing for child in children])
-        self._delays = tuple(_wait(wait) for wait in waits)
-
-    def build(self, input_shape):
-        for child in self.sublayers:
-            if not child.built:
-                child.build(input_shape)
-            input_shape = child.compute_output_shape(input_shape)
-
-    @property
-    def timing(self):
-        return algebra.serial([child.timing for child in self.sublayers])
-
-    @property
-    def creates_mask(self):
-        return any(child.creates_mask for child in self.sublayers)
-
-    def output_spec(self, input_spec):
-        input_spec = self._cast_spec(input_spec)
-        return functools.reduce(lambda spec, child: child.output_spec(spec), self.sublayers, input_spec)
-
-    def output_length(self, length):
-        return functools.reduce(lambda n, child: child.output_length(n), self.sublayers, length)
-
-    def output_mask(self, mask):
-        return functools.reduce(lambda m, child: child.output_mask(m), self.sublayers, mask)
-
-    def call_layer(self, x, *, training=False, constants=None):
-        for child in self.sublayers:
-            x = child(x, training=training, constants=constants)
-        return x
-
-    def initial_state(self, batch_size, input_spec, constants=None):
-        state, input_spec = [], self._cast_spec(input_spec)
-        for wait, child in zip(self._delays, self.sublayers, strict=True):
-            state.append(wait.initial_state(batch_size, input_spec))
-            state.append(child.initial_state(batch_size, input_spec, constants))
-            input_spec = child.output_spec(input_spec)
-        return tuple(state)
-
-    def call_step(self, x, state, *, training=False, constants=None):
-        new_state = []
-        for i, (wait, child) in enumerate(zip(self._delays, self.sublayers, strict=True)):
-            x, waiting = wait.step(x, state[2 * i])
-            x, after = child.step(x, state[2 * i + 1], training=training, constants=constants)
-            new_state += [waiting, after]
-        return x, tuple(new_state)
-
-
-class _Branches(_Combinator):
-    """Children side by side; a subclass names them by `_branch`."""
-
-    def _branch(self, children, combination):
-        self.sublayers = children
-        self._combination = combination
-        self.timing  # noqa: B018 - refuses unequal ratios now rather than in the first call
-        waits = algebra.parallel_delays([child.timing for child in children])
-        self._delays = tuple(_wait(wait) for wait in waits)
-
-    def build(self, input_shape):
-        for child in self.sublayers:
-            if not child.built:
-                child.build(input_shape)
-
-    @property
-    def timing(self):
-        return algebra.parallel([child.timing for child in self.sublayers], [child.name for child in self.sublayers])
-
-    @property
-    def creates_mask(self):
-        return any(child.creates_mask for child in self.sublayers)
-
-    def output_spec(self, input_spec):
-        input_spec = self._cast_spec(input_spec)
-        if not self.sublayers:
-            return input_spec
-        specs = [child.output_spec(input_spec) for child in self.sublayers]
-        dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
-        if self._combination == "mean" and not keras.backend.is_float_dtype(dtype):
-            dtype = "float32"
-        return SequenceSpec(_COMBINED_SHAPE[self._combination]([spec.shape for spec in specs]), dtype)
-
-    def output_length(self, length):
-        lengths = {child.output_length(length) for child in self.sublayers} or {length}
-        if len(lengths) > 1:
-            raise ValueError(
-                f"the branches of {self.name} must give outputs of equal length; received "
-                + ", ".join(f"{child.output_length(length)} from {child.name}" for child in self.sublayers)
-            )
-        return lengths.pop()
-
-    def output_mask(self, mask):
-        masks = [child.output_mask(mask) for child in self.sublayers] or [mask]
-        return functools.reduce(ops.logical_and, masks)
-
-    def call_layer(self, x, *, training=False, constants=None):
-        if x.values.shape[1] is not None:
-            self.output_length(x.values.shape[1])
-        if not self.sublayers:
-            return x
-        return self._combine([child(x, training=training, constants=constants) for child in self.sublayers])
-
-    def initial_state(self, batch_size, input_spec, constants=None):
-        input_spec = self._cast_spec(input_spec)
-        return tuple(
-            (
-                child.initial_state(batch_size, input_spec, constants),
-                wait.initial_state(batch_size, child.output_spec(input_spec)),
-            )
-            for child, wait in zip(self.sublayers, self._delays, strict=True)
-        )
-
-    def call_step(self, x, state, *, training=False, constants=None):
-        if not self.sublayers:
-            return x, state
-        outputs, new_state = [], []
-        for child, wait, (before, waiting) in zip(self.sublayers, self._delays, state, strict=True):
-            y, after = child.step(x, before, training=training, constants=constants)
-            y, waiting = wait.step(y, waiting)
-            outputs.append(y)
-            new_state.append((after, waiting))
-        return self._combine(outputs), tuple(new_state)
-
-    def _combine(self, outputs):
-        masks = [y.mask for y in outputs if y.mask is not None]
-        mask = functools.reduce(ops.logical_and, masks) if masks else None
-        return Sequence(_COMBINATIONS[self._combination]([y.values for y in outputs]), mask)
+    def _connect_branches(self, layers, combination):
+        self.sublayers = layers
+        nodes = [node_of(layer, [Read(0)]) for layer in layers]
+        last = Read(0)
+        if nodes:
+            nodes.append(_combining(nodes, combination))
+            last = Read(nodes[-1].outputs[0])
+        self.connect(nodes, [last])
 
 
 @register
-class Serial(_Chain):
+class Serial(_Combinator):
     """Layers one after the other.  The output of each is the input of the next.
 
     Mask and timing follow from the layers'. Where a layer with blocks follows one with latency, the stream is delayed
@@ -207,10 +72,10 @@ class Serial(_Chain):
         (1, 1)
     """
 
-    def __init__(self, layers: Layers = (), **kwargs):
+    def __init__(self, layers: LayerList = (), **kwargs):
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
-        self._chain(self.layers)
+        self._connect_chain(self.layers)
 
     @classmethod
     def examples(cls):
@@ -229,7 +94,7 @@ class Serial(_Chain):
 
 
 @register
-class Parallel(_Branches):
+class Parallel(_Combinator):
     """Layers side by side on the same input, their outputs combined.
 
     Mask: an output is valid where every branch's is. Timing: branches of less latency are delayed to match the slowest;
@@ -251,13 +116,13 @@ class Parallel(_Branches):
         ((1, 7, 7), 2)
     """
 
-    def __init__(self, layers: Layers = (), combination: Combination = "stack", **kwargs):
+    def __init__(self, layers: LayerList = (), combination: Combination = "stack", **kwargs):
         super().__init__(**kwargs)
         if combination not in _COMBINATIONS:
             raise ValueError(f"`combination` must be one of {', '.join(_COMBINATIONS)}; received {combination!r}")
         self.layers = self._checked(layers)
         self.combination = combination
-        self._branch(self.layers, combination)
+        self._connect_branches(self.layers, combination)
 
     @classmethod
     def examples(cls):
@@ -270,7 +135,7 @@ class Parallel(_Branches):
 
 
 @register
-class Residual(_Branches):
+class Residual(_Combinator):
     """Adds what `layers` make of the input to the input, or to what `shortcut_layers` make of it.
 
     Mask and timing as in `Parallel`: the shortcut is delayed by the latency of the layers.
@@ -289,13 +154,13 @@ class Residual(_Branches):
         2
     """
 
-    def __init__(self, layers: Layers = (), shortcut_layers: Layers = (), **kwargs):
+    def __init__(self, layers: LayerList = (), shortcut_layers: LayerList = (), **kwargs):
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self.shortcut_layers = self._checked(shortcut_layers, "shortcut_layers")
         # They take what the residual has cast, and so leave the dtype as it is.
         body = Serial(self.layers, name="body", autocast=False)
-        self._branch((body, Serial(self.shortcut_layers, name="shortcut", autocast=False)), "add")
+        self._connect_branches((body, Serial(self.shortcut_layers, name="shortcut", autocast=False)), "add")
 
     @classmethod
     def examples(cls):
@@ -306,7 +171,7 @@ class Residual(_Branches):
 
 
 @register
-class Repeat(_Chain):
+class Repeat(_Combinator):
     """A layer, or layers one after the other, several times over, each time with weights of its own.
 
     Mask and timing as in `Serial`.
@@ -325,12 +190,12 @@ class Repeat(_Chain):
         6
     """
 
-    def __init__(self, layers: Layers, num_repeats: int, **kwargs):
+    def __init__(self, layers: LayerList, num_repeats: int, **kwargs):
         super().__init__(**kwargs)
         self.num_repeats = as_size("num_repeats", num_repeats)
         self.layers = self._checked(layers)
-        copies = [self._copy(layer, i) for i in range(1, num_repeats) for layer in self.layers]
-        self._chain((*self.layers, *copies))
+        copies = [self._copy(layer, i) for i in range(1, self.num_repeats) for layer in self.layers]
+        self._connect_chain((*self.layers, *copies))
 
     def _copy(self, layer, i):
         return type(layer).from_config(layer.get_config() | {"name": f"{layer.name}_repeat_{i}"})
@@ -338,6 +203,38 @@ class Repeat(_Chain):
     @classmethod
     def examples(cls):
         return [Example({"layers": [Residual([Conv1D(3, 3, padding="reverse_causal")])], "num_repeats": 2})]
+
+
+class Combine(SequenceLayer):
+    """Several sequences combined into one by `combination`; valid where all are."""
+
+    invalid_value = None
+
+    def __init__(self, combination: Combination, num_inputs: int, **kwargs):
+        super().__init__(**kwargs)
+        self.combination, self.num_inputs = combination, num_inputs
+
+    def output_spec(self, input_spec):
+        specs = input_spec if self.num_inputs > 1 else (input_spec,)
+        dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
+        if self.combination == "mean" and not keras.backend.is_float_dtype(dtype):
+            dtype = "float32"
+        return SequenceSpec(_COMBINED_SHAPE[self.combination]([spec.shape for spec in specs]), dtype)
+
+    def call_layer(self, x, *, training=False):
+        return self.call_step(x, ())[0]
+
+    def call_step(self, x, state, *, training=False):
+        x = x if self.num_inputs > 1 else (x,)
+        masks = [y.mask for y in x if y.mask is not None]
+        mask = functools.reduce(ops.logical_and, masks) if masks else None
+        return Sequence(_COMBINATIONS[self.combination]([y.values for y in x]), mask), state
+
+
+def _combining(nodes, combination) -> Node:
+    # It takes what the layers give, whatever the dtype.
+    layer = Combine(combination, len(nodes), name=combination, autocast=False)
+    return node_of(layer, [Read(node.outputs[0]) for node in nodes], hidden=True)
 
 
 def _stack_shape(shapes):

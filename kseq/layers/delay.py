@@ -32,7 +32,7 @@ class Delay(SequenceLayer):
         [[False, True, True]]
     """
 
-    zeroes_invalid = False
+    invalid_value = None
 
     def __init__(self, length: int, delay_layer_output: bool = True, **kwargs):
         super().__init__(**kwargs)
@@ -59,24 +59,24 @@ class Delay(SequenceLayer):
     def output_mask(self, mask):
         return ops.pad(mask, ((0, 0), (self._shown, 0)), constant_values=False)
 
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         return x.pad_time(self._shown, 0)
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec, context=None):
         if not self.length:
             return ()
         dtype = self.output_spec(input_spec).dtype
-        return (
-            ops.zeros((batch_size, self.length, *input_spec.shape), dtype=dtype),
-            ops.zeros((batch_size, self.length), dtype="bool"),
-        )
+        return {
+            "values": ops.zeros((batch_size, self.length, *input_spec.shape), dtype=dtype),
+            "mask": ops.zeros((batch_size, self.length), dtype="bool"),
+        }
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         if not self.length:
             return x, state
         time = x.values.shape[1]
-        joined = Sequence.concatenate([Sequence(*state), x])
-        return joined.slice_time(None, time), tuple(joined.slice_time(time, None))
+        joined = Sequence.concatenate([Sequence(state["values"], state["mask"]), x])
+        return joined.slice_time(None, time), joined.slice_time(time, None)._asdict()
 
     @classmethod
     def examples(cls):
@@ -107,7 +107,7 @@ class Lookahead(SequenceLayer):
         [1.0, 2.0]
     """
 
-    zeroes_invalid = False
+    invalid_value = None
 
     def __init__(self, length: int, **kwargs):
         super().__init__(**kwargs)
@@ -123,18 +123,18 @@ class Lookahead(SequenceLayer):
     def output_mask(self, mask):
         return self._drop(mask, 0)[0][:, self.length :]
 
-    def call_layer(self, x, *, training=False, constants=None):
+    def call_layer(self, x, *, training=False):
         mask = None if x.mask is None else self.output_mask(x.mask)
         return Sequence(x.values[:, self.length :], mask)
 
-    def initial_state(self, batch_size, input_spec, constants=None):
-        return ops.zeros((batch_size, 1), dtype="int32") if self.length else ()
+    def initial_state(self, batch_size, input_spec, context=None):
+        return {"seen": ops.zeros((batch_size, 1), dtype="int32")} if self.length else ()
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         if not self.length:
             return x, state
-        mask, state = self._drop(x.with_mask().mask, state)
-        return Sequence(x.values, mask), state
+        mask, seen = self._drop(x.with_mask().mask, state["seen"])
+        return Sequence(x.values, mask), {"seen": seen}
 
     def _drop(self, mask, seen):
         """The mask less the first `length` steps since the first valid one, and how many steps were seen since."""

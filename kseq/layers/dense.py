@@ -5,22 +5,9 @@ from keras import ops
 
 from ..arguments import as_size
 from ..registry import register
-from ..sequence import Sequence, SequenceSpec
-from .base import Example, SequenceLayer
-
-
-class StepwiseLayer(SequenceLayer):
-    """A layer that treats every step by itself: `call_values` is all there is to write."""
-
-    def call_values(self, values, training=False):
-        """Outputs [B, T, ...] of values [B, T, ...]."""
-        raise NotImplementedError
-
-    def call_step(self, x: Sequence, state, *, training=False, constants=None):
-        return self.call_layer(x, training=training, constants=constants), state
-
-    def call_layer(self, x: Sequence, *, training=False, constants=None):
-        return Sequence(self.call_values(x.values, training), x.mask)
+from ..sequence import SequenceSpec
+from .base import Example
+from .stepwise import StepwiseLayer
 
 
 @register
@@ -57,36 +44,14 @@ class Dense(StepwiseLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.keep(locals())
         self.units = as_size("units", units)
-        self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
 
     def build(self, input_shape):
         if len(input_shape) < 3:
             raise ValueError(f"Dense takes values of rank 3 or more; received shape {tuple(input_shape)}")
-        self.channel_shape = tuple(input_shape[2:])
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.units,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        self.kernel = self.add_parameter("kernel", (input_shape[-1], self.units))
+        self.bias = self.add_parameter("bias", (self.units,)) if self.use_bias else None
 
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
@@ -122,6 +87,8 @@ class Embedding(StepwiseLayer):
         (1, 2, 3)
     """
 
+    takes_any_channels = True
+
     def __init__(
         self,
         input_dim: int,
@@ -132,20 +99,12 @@ class Embedding(StepwiseLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.keep(locals())
         self.input_dim = as_size("input_dim", input_dim)
         self.output_dim = as_size("output_dim", output_dim)
-        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
-        self.embeddings_constraint = keras.constraints.get(embeddings_constraint)
 
     def build(self, input_shape):
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(self.input_dim, self.output_dim),
-            initializer=self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-        )
+        self.embeddings = self.add_parameter("embeddings", (self.input_dim, self.output_dim))
 
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)

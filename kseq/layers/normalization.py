@@ -1,11 +1,10 @@
 """Normalisation of each step over its channels."""
 
-import keras
 from keras import ops
 
 from ..registry import register
 from .base import Example
-from .dense import StepwiseLayer
+from .stepwise import StepwiseLayer
 
 
 class _Normalization(StepwiseLayer):
@@ -16,14 +15,8 @@ class _Normalization(StepwiseLayer):
             raise ValueError(f"`axis` must name channel axes (2 to {rank - 1}, or negative); received {self.axis}")
         return tuple(positive)
 
-    def _add_scale_or_bias(self, name, input_shape, kind):
-        return self.add_weight(
-            name=name,
-            shape=tuple(input_shape[a] for a in self._channel_axes(len(input_shape))),
-            initializer=getattr(self, f"{kind}_initializer"),
-            regularizer=getattr(self, f"{kind}_regularizer"),
-            constraint=getattr(self, f"{kind}_constraint"),
-        )
+    def _parameter_shape(self, input_shape):
+        return tuple(input_shape[a] for a in self._channel_axes(len(input_shape)))
 
     def _broadcast(self, variable, rank):
         axes = self._channel_axes(rank)
@@ -75,22 +68,13 @@ class LayerNormalization(_Normalization):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.keep(locals())
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
-        self.epsilon = epsilon
-        self.center = center
-        self.scale = scale
-        self.beta_initializer = keras.initializers.get(beta_initializer)
-        self.gamma_initializer = keras.initializers.get(gamma_initializer)
-        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
-        self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
-        self.beta_constraint = keras.constraints.get(beta_constraint)
-        self.gamma_constraint = keras.constraints.get(gamma_constraint)
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
-        self._channel_axes(len(input_shape))
-        self.gamma = self._add_scale_or_bias("gamma", input_shape, "gamma") if self.scale else None
-        self.beta = self._add_scale_or_bias("beta", input_shape, "beta") if self.center else None
+        shape = self._parameter_shape(input_shape)
+        self.gamma = self.add_parameter("gamma", shape) if self.scale else None
+        self.beta = self.add_parameter("beta", shape) if self.center else None
 
     def call_values(self, values, training=False):
         rank = len(values.shape)
@@ -142,17 +126,12 @@ class RMSNormalization(_Normalization):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.keep(locals())
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
-        self.epsilon = epsilon
-        self.scale = scale
-        self.scale_initializer = keras.initializers.get(scale_initializer)
-        self.scale_regularizer = keras.regularizers.get(scale_regularizer)
-        self.scale_constraint = keras.constraints.get(scale_constraint)
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
-        self._channel_axes(len(input_shape))
-        self.scale_weight = self._add_scale_or_bias("scale", input_shape, "scale") if self.scale else None
+        shape = self._parameter_shape(input_shape)
+        self.scale_weight = self.add_parameter("scale", shape) if self.scale else None
 
     def call_values(self, values, training=False):
         rank = len(values.shape)

@@ -6,17 +6,18 @@ import math
 
 import keras
 import numpy as np
-from keras import tree
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..layers import Repeat, Serial
-from ..layers.base import SequenceLayer
+from ..layers import Network, SequenceLayer
+from ..layers.leaves import leaves
+from ..layers.structures import first, parts
+from ..model_graph import is_graph
+from ..obstacles import NotStreamable
 from ..sequence import SequenceSpec
-from ..streaming import adapters, as_layer
-from ..timing import Timing
+from ..streaming.graph import as_layer, read_nodes
 
 # Narrow enough that a model fits into 80 characters; only names wrap.
 _COLUMNS = ("output\nshape", "params", "block", "ratio", "latency\nin / out", "past", "future", "state\nbytes")
@@ -88,46 +89,48 @@ def summary_rows(model) -> list[dict]:
     """
     if isinstance(model, SequenceLayer):
         spec = _built_for(model)
-        _, *parts = _layer_rows(model, spec, -1)
-        return [*parts, _layer_row(model, spec, 0)]
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
+        return [*_rows_within(model, spec, 0), _layer_row(model, spec, 0)]
+    if not is_graph(model):
         raise TypeError(
             "expected a kseq layer, or a sequential or functional Keras model; "
             f"received {model!r} of type {type(model).__name__}"
         )
     if not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it has a summary: give it a keras.Input")
-    return [*_model_rows(model, 0), _model_row(model, 0)]
+    found = read_nodes(model)
+    return [*_node_rows(found.nodes, [given.spec for given in found.inputs], 0), _model_row(model, 0)]
 
 
-def _model_rows(model, depth):
-    for operation in getattr(model, "operations", None) or model.layers:
-        if isinstance(operation, keras.layers.InputLayer) or adapters.joins_masks(operation, operation.input):
-            continue
-        if isinstance(operation, keras.Model):
-            yield _model_row(operation, depth)
-            yield from _model_rows(operation, depth + 1)
-        elif isinstance(operation, SequenceLayer):
-            yield from _layer_rows(operation, _spec(_first(operation.input)), depth)
-        else:
-            yield _stock_row(operation, depth)
+def _node_rows(nodes, input_specs, depth):
+    """A row for every node of a network that its author made, and for those within it."""
+    specs = dict(enumerate(input_specs))
+    for node in nodes:
+        spec = node.given_specs(specs)
+        node.give(specs, node.layer.output_spec(spec))
+        if isinstance(node.layer.origin(), keras.Model):
+            yield _model_row(node.layer.origin(), depth)
+        elif not node.hidden and not _is_identity(node.layer):
+            yield _layer_row(node.layer, spec, depth)
+        yield from _rows_within(node.layer, spec, depth + 1)
 
 
-def _layer_rows(layer, spec, depth):
-    yield _layer_row(layer, spec, depth)
-    for child in getattr(layer, "sublayers", ()):
-        if not (isinstance(child, Serial) and not child.layers):  # the shortcut of most residuals
-            yield from _layer_rows(child, spec, depth + 1)
-        if isinstance(layer, (Serial, Repeat)):
-            spec = child.output_spec(spec)
+def _rows_within(layer, spec, depth):
+    if isinstance(layer, Network):
+        yield from _node_rows(layer.nodes, parts(spec), depth)
+
+
+def _is_identity(layer):
+    """Whether it is a network of nothing, as the shortcut of most residuals is."""
+    return isinstance(layer, Network) and not layer.nodes
 
 
 def _model_row(model, depth):
     try:
         layer = as_layer(model)
-    except ValueError as error:
-        return _row(model, depth, model.outputs[0].shape, obstacle=str(error))
-    return _layer_row(layer, _spec(model.inputs[0]), depth) | {
+    except NotStreamable as error:
+        return _row(model, depth, model.outputs[0].shape, obstacle="; ".join(map(str, error.obstacles)))
+    specs = tuple(given.spec for given in layer.inputs)
+    return _layer_row(layer, specs if len(specs) > 1 else specs[0], depth) | {
         "layer": model.name,
         "type": type(model).__name__,
         "parameters": model.count_params(),
@@ -135,19 +138,11 @@ def _model_row(model, depth):
 
 
 def _layer_row(layer, spec, depth):
-    obstacle = layer.step_obstacle
-    row = _row(layer, depth, (None, None, *layer.output_spec(spec).shape), obstacle=obstacle)
-    if obstacle is None:
+    rows = layer.obstacles()
+    obstacle = layer.step_obstacle if isinstance(layer, Network) else "; ".join(row.advice for row in rows)
+    row = _row(layer.origin(), depth, (None, None, *first(layer.output_spec(spec)).shape), obstacle or None)
+    if not obstacle:
         row |= _timing(layer.timing) | {"state_bytes": _state_bytes(layer, spec)}
-    return row
-
-
-def _stock_row(operation, depth):
-    shape = _first(operation.output).shape
-    obstacle = adapters.obstacle(operation, len(shape))
-    row = _row(operation, depth, shape, obstacle=obstacle)
-    if obstacle is None:
-        row |= _timing(Timing()) | {"state_bytes": 0}
     return row
 
 
@@ -172,17 +167,17 @@ def _timing(timing):
         "input_latency": timing.input_latency,
         "output_latency": timing.output_latency,
         # A layer may look only ahead, or only back: neither is a negative reach.
-        "past": _reach(None if past is None else max(-past, 0)),
-        "future": _reach(None if future is None else max(future, 0)),
+        "past": _steps(None if past is None else max(-past, 0)),
+        "future": _steps(None if future is None else max(future, 0)),
     }
 
 
-def _reach(steps):
+def _steps(steps):
     return "all" if steps is not None and math.isinf(steps) else steps
 
 
 def _state_bytes(layer, spec):
-    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in tree.flatten(layer.initial_state(1, spec)))
+    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in leaves(layer.initial_state(1, spec)))
 
 
 def _item_size(dtype):
@@ -192,21 +187,12 @@ def _item_size(dtype):
 
 
 def _built_for(layer):
-    config = layer.get_build_config() if layer.built else None
-    if not config or "input_shape" not in config:
+    shapes = layer.channel_shape
+    if shapes is None:
         raise ValueError(
             f"{layer.name} must be built before it has a summary: call it once, or call `build(input_shape)`"
         )
-    return SequenceSpec(tuple(config["input_shape"][2:]))
-
-
-def _first(tensors):
-    """The values of a layer's or a model's input or output, which may be a sequence."""
-    return tree.flatten(tensors)[0]
-
-
-def _spec(tensor):
-    return SequenceSpec(tuple(tensor.shape[2:]), tensor.dtype)
+    return SequenceSpec(shapes) if layer.num_inputs == 1 else tuple(map(SequenceSpec, shapes))
 
 
 def _cells(row):

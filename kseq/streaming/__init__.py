@@ -1,4 +1,5 @@
 """Streaming: any Keras model of streamable layers, block by block."""
 
 from .graph import as_layer as as_layer
+from .step import StepFunction as StepFunction
 from .stream import Stream as Stream

@@ -1,33 +1,38 @@
-"""A Keras model as one sequence layer: its graph, with latencies aligned where branches meet."""
+"""A Keras model as a network of layers that step."""
+
+import dataclasses
+import itertools
+from typing import Any
 
 import keras
 
-from .. import timing as algebra
 from ..layers.base import SequenceLayer
-from ..layers.delay import Delay
+from ..layers.network import Network, Node, Read
+from ..layers.structures import as_sequence
 from ..masks import mask_rule
+from ..model_graph import Call, Tensor, is_graph, map_structure, read_model, tensors
+from ..obstacles import NotStreamable
 from ..sequence import Sequence, SequenceSpec
-from . import adapters
+from .adapters import Held, Slot, Unadapted, adapt
 
 
 def as_layer(model) -> SequenceLayer:
     """A kseq layer that computes what a Keras model, or layer, of streamable layers computes, with the same weights.
 
     Args:
-        model: a kseq layer, a `keras.Sequential`, or a functional model of one input and one output (tensors, or a
-            `Sequence` of two).
+        model: a kseq layer, a `keras.Sequential`, or a functional model. Of several inputs and outputs the layer takes
+            and gives tuples, in the order of `ModelNetwork.inputs` and `ModelNetwork.outputs`.
 
     Raises:
         TypeError: something else.
-        ValueError: layers that cannot stream, each with the reason; a model that is not built.
+        NotStreamable: layers and operations that have no streaming form, a row each.
+        ValueError: a model that is not built.
     """
     if isinstance(model, SequenceLayer):
         return model
-    if isinstance(model, keras.Model):
-        if not model.built:
-            raise ValueError(f"the model {model.name!r} must be built before it can stream: give it a keras.Input")
-        return Graph(model)
-    raise TypeError(f"expected a kseq layer or a Keras model; received {model!r} of type {type(model).__name__}")
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"expected a kseq layer or a Keras model; received {model!r} of type {type(model).__name__}")
+    return ModelNetwork(model)
 
 
 @mask_rule.register
@@ -35,223 +40,231 @@ def _(model: keras.Model):
     return as_layer(model).output_mask
 
 
-class Graph(SequenceLayer):
-    """The graph of a functional or sequential model as one layer."""
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A sequence that a model reads: the name of the `keras.Input` of its values, and of its mask's, if it has one."""
 
-    zeroes_invalid = False
+    name: str
+    mask: str | None
+    spec: SequenceSpec
 
-    def __init__(self, model, **kwargs):
-        super().__init__(name=f"{model.name}_stream", autocast=False, **kwargs)
-        self.model = model  # whose variables are this layer's
-        nodes, source, output, channels = _read(model)
-        self.nodes, self.source, self.output_key = tuple(nodes), source, output
-        self.channel_shape = channels
-        self._timings = {source: algebra.Timing()}
-        self._delays = tuple(self._align(node) for node in nodes)
+
+class ModelNetwork(Network):
+    """The graph of a functional or sequential model as one layer.
+
+    Attributes:
+        model: the model, whose variables are this layer's.
+        inputs: an `Input` for each sequence that the model reads.
+        input_structure: the numbers of the inputs in the structure in which Keras takes them.
+        output_structure: the numbers of the outputs in the structure in which Keras gives them.
+    """
+
+    def __init__(self, model):
+        super().__init__(name=model.name, autocast=False)
+        found = read_nodes(model)
+        missing = [row for node in found.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
+        if missing:
+            reasons = "; ".join(map(str, missing))
+            raise NotStreamable(f"the model {model.name!r} cannot stream: {reasons}", missing)
+        self.model, self.inputs = model, found.inputs
+        self._read = Held(found)
+        self.connect(found.nodes, found.reads, len(found.inputs))
         self.built = True
 
-    def _align(self, node):
-        """Delays for a node's inputs; records the timing of its output."""
-        timings = [self._timings[key] for key in node.inputs]
-        waits = algebra.parallel_delays(timings)
-        joined = algebra.parallel(timings, node.inputs)
-        (_, block_wait) = algebra.serial_delays([joined, node.layer.timing])
-        self._timings[node.output] = algebra.serial([joined, node.layer.timing])
-        return tuple(Delay(wait + block_wait, delay_layer_output=False, autocast=False) for wait in waits)
+    def origin(self):
+        return self.model
 
     @property
-    def timing(self):
-        return self._timings[self.output_key]
+    def nodes_read(self) -> "Nodes":
+        """What was read of the model."""
+        return self._read.value
 
     @property
-    def step_obstacle(self):
-        found = [
-            f"{node.layer.name} ({_type_name(node.layer)}): {node.layer.step_obstacle}"
-            for node in self.nodes
-            if node.layer.step_obstacle is not None
-        ]
-        return "; ".join(found) or None
+    def input_structure(self):
+        return self.nodes_read.input_structure
 
     @property
-    def creates_mask(self):
-        return any(node.layer.creates_mask for node in self.nodes)
+    def output_structure(self):
+        return self.nodes_read.output_structure
 
-    def output_spec(self, input_spec):
-        return self._walk(input_spec, lambda node, specs: node.output_spec(specs))
-
-    def output_length(self, length):
-        return self._walk(length, lambda node, lengths: node.layer.output_length(lengths[0]))
-
-    def output_mask(self, mask):
-        def combine(node, masks):
-            joined = masks[0]
-            for other in masks[1:]:
-                joined = joined & other
-            return node.layer.output_mask(joined)
-
-        return self._walk(mask, combine)
-
-    def call_layer(self, x, *, training=False, constants=None):
-        return self._walk(x, lambda node, inputs: node.call(inputs, training=training, constants=constants))
-
-    def _walk(self, value, visit):
-        found = {self.source: value}
-        for node in self.nodes:
-            found[node.output] = visit(node, [found[key] for key in node.inputs])
-        return found[self.output_key]
-
-    def initial_state(self, batch_size, input_spec, constants=None):
-        specs, state = {self.source: input_spec}, []
-        for node, delays in zip(self.nodes, self._delays, strict=True):
-            given = [specs[key] for key in node.inputs]
-            waiting = tuple(d.initial_state(batch_size, spec) for d, spec in zip(delays, given, strict=True))
-            state.append((waiting, node.layer.initial_state(batch_size, given[0], constants)))
-            specs[node.output] = node.output_spec(given)
-        return tuple(state)
-
-    def call_step(self, x, state, *, training=False, constants=None):
-        found, new_state = {self.source: x}, []
-        for node, delays, (waiting, before) in zip(self.nodes, self._delays, state, strict=True):
-            inputs, waited = [], []
-            for key, delay, wait in zip(node.inputs, delays, waiting, strict=True):
-                y, wait = delay.step(found[key], wait)
-                inputs.append(y)
-                waited.append(wait)
-            found[node.output], after = node.step(inputs, before, training=training, constants=constants)
-            new_state.append((tuple(waited), after))
-        return found[self.output_key], tuple(new_state)
+    @property
+    def channel_shape(self):
+        shapes = tuple(given.spec.shape for given in self.inputs)
+        return shapes if self.num_inputs > 1 else shapes[0]
 
 
-class _Node:
-    """One call of a layer in the graph: which values it reads and which it makes."""
+@dataclasses.dataclass
+class Nodes:
+    """What a model is made of: its nodes, those without a streaming form included, and its ends."""
 
-    def __init__(self, layer, arguments, keywords, inputs, output, tensor):
-        self.layer = layer
-        self.arguments, self.keywords = arguments, keywords
-        self.inputs, self.output = inputs, output
-        self._tensor = tensor
-
-    def output_spec(self, specs):
-        if isinstance(self.layer, adapters.Stepwise):
-            return SequenceSpec(tuple(self._tensor.shape[2:]), keras.backend.standardize_dtype(self._tensor.dtype))
-        return self.layer.output_spec(specs[0])
-
-    def _bind(self, sequences):
-        """The call's arguments with sequences in the place of graph keys."""
-        by_key = dict(zip(self.inputs, sequences, strict=True))
-
-        def put(leaf):
-            return by_key[leaf.key] if isinstance(leaf, _Key) else leaf
-
-        return adapters.map_sequences(put, self.arguments), adapters.map_sequences(put, self.keywords)
-
-    def call(self, sequences, **options):
-        if isinstance(self.layer, adapters.Stepwise):
-            return self.layer.call_many(*self._bind(sequences))
-        return self.layer(sequences[0], **options)
-
-    def step(self, sequences, state, **options):
-        if isinstance(self.layer, adapters.Stepwise):
-            return self.layer.call_many(*self._bind(sequences)), state
-        return self.layer.step(sequences[0], state, **options)
+    nodes: list[Node]
+    reads: list[Read]
+    inputs: tuple[Input, ...]
+    graph_inputs: Any
+    input_structure: Any
+    output_structure: Any
 
 
-class _Key:
-    """The place of a value of the graph in a call's arguments."""
+def read_nodes(model) -> Nodes:
+    """The nodes of a model, whose inputs have the keys 0, 1, ...
 
-    def __init__(self, key):
-        self.key = key
-
-
-class _StandIn(keras.layers.Layer):
-    """Takes a layer's place while the graph is read, so that the model's own layers see no further calls."""
-
-    def __init__(self, operation):
-        super().__init__()
-        self.operation = operation
-
-    def read(self, args, kwargs):
-        """The output of a call of the operation, as a node of the stand-in that reads the call's tensors."""
-        self._output = self.operation.compute_output_spec(*args, **kwargs)
-        return self([x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)])
-
-    def compute_output_spec(self, tensors):
-        return self._output
-
-    def call(self, tensors):
-        raise NotImplementedError("a stand-in is only ever called on symbols")
+    Raises:
+        TypeError: a subclassed model, which has no graph.
+        ValueError: a model that is not built.
+    """
+    if is_graph(model) and not model.built:
+        raise ValueError(f"the model {model.name!r} must be built before it can stream: give it a keras.Input")
+    graph = read_model(model)
+    reader = _Reader(graph)
+    for call in graph.calls:
+        reader.add(call)
+    reads, output_structure = reader.ends(graph.outputs)
+    return Nodes(reader.nodes, reads, reader.inputs, graph.inputs, reader.input_structure, output_structure)
 
 
-def _read(model):
-    """Nodes in order, the key of the input, the key of the output, and the input's channel shape."""
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs[0], model.outputs[0])
-    nodes, reasons, names = [], [], {}
+class _Reader:
+    """Turns calls into nodes; `where` says what is read for each tensor, in `reads`."""
 
-    def record(stand_in, *args, **kwargs):
-        output = stand_in.read(args, kwargs)
-        operation, inputs = stand_in.operation, []
-        if adapters.joins_masks(operation, args):
-            return output  # the node that reads the joined values joins their masks itself
+    def __init__(self, graph):
+        self.nodes = []
+        masks = _masks_of_inputs(graph)
+        values = [t for t in tensors(graph.inputs) if t not in masks.values()]
+        self.inputs = tuple(Input(t.name, masks[t].name if t in masks else None, _spec(t)) for t in values)
+        self.where = {t: Read(i) for i, t in enumerate(values)}
+        self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(values) if t in masks}
+        self.input_structure = _numbered(graph.inputs, {t: i for i, t in enumerate(values)})
+
+    def add(self, call: Call):
+        operation = call.operation
         if isinstance(operation, SequenceLayer):
-            args = [_as_pair(arg) for arg in args]
-
-        def key_of(leaf):
-            tensor = leaf.values if isinstance(leaf, Sequence) else leaf
-            if not isinstance(tensor, keras.KerasTensor):
-                return leaf
-            key = names.setdefault(id(tensor), tensor.name)
-            if key not in inputs:
-                inputs.append(key)
-            return _Key(key)
-
-        arguments, keywords = adapters.map_sequences(key_of, list(args)), adapters.map_sequences(key_of, kwargs)
-        tensor = output.values if isinstance(output, Sequence) else output
-        if not isinstance(tensor, keras.KerasTensor):
-            reasons.append(f"{operation.name} ({type(operation).__name__}): it has several outputs")
-            return output
-        names[id(tensor)] = tensor.name
-        if isinstance(operation, (SequenceLayer, keras.Model)):
-            layer = as_layer(operation)
+            layer, reads, context = operation, self.sequence_reads(operation, call), {}
+        elif isinstance(operation, keras.Model):
+            layer = ModelNetwork(operation)
+            reads, context = self.nested_reads(layer, call), {}
         else:
-            reason = adapters.obstacle(operation, len(tensor.shape))
-            if reason:
-                reasons.append(f"{operation.name} ({type(operation).__name__}): {reason}")
-            layer = adapters.Stepwise(operation)
-        nodes.append(_Node(layer, arguments, keywords, inputs, tensor.name, tensor))
-        return output
+            layer, reads, context = *self.adapted(call), {}
+        keys = []
+        for end in _ends_of(layer, call.outputs):
+            keys.append(object())
+            values, mask = end if isinstance(end, Sequence) else (end, None)
+            self.where[values] = Read(keys[-1])
+            if mask is not None:
+                self.where[mask] = Read(keys[-1], part="mask")
+        hidden = not isinstance(operation, keras.layers.Layer) and all(t.is_mask for t in call.inputs)
+        self.nodes.append(Node(layer, tuple(reads), tuple(keys), layer.name, context, hidden))
 
-    # A fresh model of the same tensors has no compile settings that cloning would set up again.
-    plain = keras.Model(model.input, model.output)
-    channels = tuple(_single(model.input, "input").shape[2:])
-    _single(model.output, "output")
-    twin = keras.models.clone_model(plain, clone_function=_StandIn, call_function=record)
-    if reasons:
-        raise ValueError(f"the model {model.name!r} cannot stream: " + "; ".join(reasons))
-    source, output = _single(twin.input, "input"), _single(twin.output, "output")
-    return nodes, names.get(id(source), source.name), names.get(id(output), output.name), channels
+    def sequence_reads(self, layer, call):
+        """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
+        given = call.arguments[0] if call.arguments else call.keywords["x"]
+        given = (given,) if layer.num_inputs == 1 else given
+        return [self.read(_paired(x), call.keywords.get("mask")) for x in given]
+
+    def nested_reads(self, layer, call):
+        """Of a model within the model: what stands where its own inputs stand."""
+        given = dict(_matched(layer.nodes_read.graph_inputs, call.arguments[0]))
+        by_name = {t.name: x for t, x in given.items()}
+        return [
+            self.read(by_name[i.name] if i.mask is None else Sequence(by_name[i.name], by_name[i.mask]))
+            for i in layer.inputs
+        ]
+
+    def adapted(self, call):
+        """Of a stock layer or an operation: a slot for each tensor."""
+        reads, keywords = [], dict(call.keywords)
+        mask = keywords.pop("mask", None) if isinstance(call.operation, keras.layers.Layer) else None
+
+        def slot(leaf):
+            if not isinstance(leaf, Tensor):
+                return leaf
+            reads.append(self.read(leaf, mask))
+            return Slot(len(reads) - 1)
+
+        arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
+        specs = [_spec(t) for t in tensors((call.arguments, {**call.keywords, "mask": None}))]
+        outputs = tuple(_spec(t) for t in tensors(call.outputs))
+        call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
+        return adapt(call, specs, outputs), reads
+
+    def read(self, x, mask=None):
+        """What is read for a tensor, or for a sequence of two."""
+        values, mask = x if isinstance(x, Sequence) else (x, mask)
+        read = self.where[values]
+        if not isinstance(mask, Tensor):
+            return read
+        from_mask = self.where[mask]
+        own = from_mask == Read(read.value, part="mask")
+        return read if own else read._replace(mask=from_mask)
+
+    def ends(self, outputs):
+        """What is read for the model's outputs, and their numbers in its structure."""
+        reads = []
+
+        def number(part):
+            part = _paired(part)
+            if isinstance(part, (Tensor, Sequence)):
+                reads.append(self.read(part))
+                return len(reads) - 1
+            if isinstance(part, dict):
+                return {key: number(value) for key, value in part.items()}
+            return [number(value) for value in part]
+
+        structure = number(outputs)
+        return reads, structure
 
 
-def _as_pair(tensors):
+def _ends_of(layer, outputs) -> list:
+    """The outputs of a call, tensors or sequences, in the order of the layer's."""
+    if isinstance(layer, ModelNetwork):
+        by_number = dict(_matched(layer.output_structure, outputs))
+        return [_paired(by_number[n]) for n in range(len(by_number))]
+    if layer.num_outputs == 1:
+        return [_paired(outputs)]
+    return [_paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]
+
+
+def _matched(structure, other):
+    """The leaves of a structure, each with what stands in its place in another."""
+    if isinstance(structure, dict):
+        for key, part in structure.items():
+            yield from _matched(part, other[key])
+    elif isinstance(structure, (list, tuple)):
+        other = other if isinstance(other, (list, tuple)) else [other]
+        for part, other_part in zip(structure, other, strict=True):
+            yield from _matched(part, other_part)
+    else:
+        yield structure, other
+
+
+def _paired(x):
     """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
-    if isinstance(tensors, (list, tuple)) and len(tensors) == 2 and not isinstance(tensors, Sequence):
-        mask = tensors[1]
-        if isinstance(mask, keras.KerasTensor) and mask.dtype == "bool" and len(mask.shape) == 2:
-            return Sequence(*tensors)
-    return tensors
+    if isinstance(x, (list, tuple)) and len(x) == 2 and isinstance(x[1], Tensor) and x[1].is_mask:
+        return as_sequence(x)
+    return x
 
 
-def _single(tensors, what):
-    tensors = _as_pair(tensors)
-    if isinstance(tensors, Sequence):
-        return tensors.values
-    if isinstance(tensors, (list, tuple)) and len(tensors) == 1:
-        tensors = tensors[0]
-    if not isinstance(tensors, keras.KerasTensor):
-        count = len(tensors) if isinstance(tensors, (list, tuple, dict)) else type(tensors).__name__
-        raise ValueError(f"a streaming model has one {what}; received {count}")
-    return tensors
+def _masks_of_inputs(graph) -> dict[Tensor, Tensor]:
+    """By an input of values its mask's input: that with which a layer reads it, or else that which follows it."""
+    given, found = list(tensors(graph.inputs)), {}
+    for call in graph.calls:
+        for x in call.arguments[:1]:
+            x = _paired(x)
+            if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
+                found.setdefault(x.values, x.mask)
+    for values, mask in itertools.pairwise(given):
+        if mask.is_mask and not values.is_mask and mask not in found.values():
+            found.setdefault(values, mask)
+    return found
 
 
-def _type_name(layer):
-    return type(layer.operation if isinstance(layer, adapters.Stepwise) else layer).__name__
+def _numbered(structure, numbers):
+    """The structure of a model's inputs, masks left out: a number for each sequence."""
+    if isinstance(structure, Tensor):
+        return numbers.get(structure)
+    if isinstance(structure, dict):
+        return {key: n for key, value in structure.items() if (n := _numbered(value, numbers)) is not None}
+    found = [n for value in structure if (n := _numbered(value, numbers)) is not None]
+    return found[0] if len(found) == 1 else found
+
+
+def _spec(t: Tensor) -> SequenceSpec:
+    return SequenceSpec(tuple(t.shape[2:]), keras.backend.standardize_dtype(t.dtype))

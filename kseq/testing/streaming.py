@@ -1,12 +1,12 @@
 """Properties of step mode: chunking, warm-up, held and moved rows, resuming, and what is compiled."""
 
-import io
-
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
+from ..layers.leaves import leaves, pack
 from ..sequence import Sequence
+from ..streaming import state as states
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import check_state, map_rows, to_numpy
@@ -57,7 +57,7 @@ def _expect_identical(key, found, wanted, names, i):
     (y, state), (wanted_y, wanted_state) = found, wanted
     expect_same(key, y.mask, wanted_y.mask, f"mask of block {i}", names=names)
     expect_same(key, y.values, wanted_y.values, f"values of block {i}", where=wanted_y.mask, names=names)
-    for leaf, (a, b) in enumerate(zip(tree.flatten(state), tree.flatten(wanted_state), strict=True)):
+    for leaf, (a, b) in enumerate(zip(leaves(state), leaves(wanted_state), strict=True)):
         expect_same(key, *map(_bits, (numpy(a), numpy(b))), f"bytes of state leaf {leaf} after block {i}", names=names)
 
 
@@ -66,21 +66,16 @@ def _bits(x):
 
 
 def to_bytes(state) -> bytes:
-    """The leaves of a state as the bytes of an npz file."""
-    file = io.BytesIO()
-    # As raw bytes, since NumPy does not know how to read bfloat16 back.
-    np.savez(file, **{str(i): _bits(numpy(leaf)) for i, leaf in enumerate(tree.flatten(state))})
-    return file.getvalue()
+    """The leaves of a state as bytes."""
+    wanted = states.specs(state)
+    arrays = zip(leaves(state), wanted, strict=True)
+    return states.to_bytes([numpy(a).astype(states.numpy_dtype(leaf.dtype)) for a, leaf in arrays], wanted, "")
 
 
 def from_bytes(data, like):
-    """The state that `to_bytes` was given, with structure and dtypes of another."""
-    with np.load(io.BytesIO(data)) as leaves:
-        found = [
-            ops.convert_to_tensor(np.frombuffer(leaves[str(i)].tobytes(), numpy(leaf).dtype).reshape(leaf.shape))
-            for i, leaf in enumerate(tree.flatten(like))
-        ]
-    return tree.pack_sequence_as(like, found)
+    """The state that `to_bytes` was given, with the structure of another."""
+    found = states.from_bytes(data, states.specs(like), "")
+    return pack(like, [ops.convert_to_tensor(a) for a in found])
 
 
 def check_agreement(s):
@@ -237,7 +232,7 @@ class _Slots:
         wanted_values = wanted.values[self.source[:, None], out_at]
         close = {"where": wanted_mask, "names": names, "rtol": s.rtol, "atol": s.atol}
         expect_same(key, y.values, wanted_values, f"{what}: values", **close)
-        for leaf, (new, old) in enumerate(zip(tree.flatten(state), tree.flatten(self.state), strict=True)):
+        for leaf, (new, old) in enumerate(zip(leaves(state), leaves(self.state), strict=True)):
             held = [_bits(numpy(a))[~active] for a in (new, old)]
             expect_same(key, *held, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before"))
         self.state = state

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
@@ -64,8 +65,8 @@ class Subject:
         """A compiled function of NumPy arrays that gives tensors, and whose traces are counted by its input shapes."""
 
         def traced(*arguments):
-            leaves = [tuple(leaf.shape) for leaf in tree.flatten(arguments) if leaf is not None]
-            self.traces[name, str(leaves), str([a is None for a in arguments])] += 1
+            shapes = [tuple(leaf.shape) for leaf in tree.flatten(arguments) if leaf is not None]
+            self.traces[name, str(shapes), str([a is None for a in arguments])] += 1
             return fn(*arguments)
 
         function = transforms.jit(traced, quick=True)
@@ -262,29 +263,30 @@ def to_numpy(y: Sequence) -> Sequence:
 
 
 def old_batch(state, y):
-    leaves = tree.flatten(state)
-    return leaves[0].shape[0] if leaves else y.values.shape[0]
+    found = leaves(state)
+    return found[0].shape[0] if found else y.values.shape[0]
 
 
 def check_state(new, old, batch, what):
     """Fail unless a state has the structure, shapes and dtypes of another, the batch first in every leaf."""
-    try:
-        tree.assert_same_structure(new, old)
-    except (ValueError, TypeError) as error:
-        fail("S6", f"{what}: the structure of the state has changed: {error}")
-    for i, (a, b) in enumerate(zip(tree.flatten(new), tree.flatten(old), strict=True)):
+    names = [[name for name, _ in named_leaves(state)] for state in (new, old)]
+    if names[0] != names[1]:
+        fail("S6", f"{what}: the state has the leaves {names[0]} (received), had {names[1]} before")
+    for (name, a), b in zip(named_leaves(new), leaves(old), strict=True):
         for leaf in (a, b):
             if not hasattr(leaf, "shape") or len(leaf.shape) < 1 or leaf.shape[0] != batch:
                 shape = tuple(getattr(leaf, "shape", ()))
-                fail("S6", f"{what}: state leaf {i} has shape {shape} (received), wanted ({batch}, ...): batch first")
+                fail(
+                    "S6", f"{what}: state leaf {name} has shape {shape} (received), wanted ({batch}, ...): batch first"
+                )
         found = [(tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)) for leaf in (a, b)]
         if found[0] != found[1]:
-            fail("S6", f"{what}: state leaf {i} is {found[0]} (received), was {found[1]} before")
+            fail("S6", f"{what}: state leaf {name} is {found[0]} (received), was {found[1]} before")
 
 
 def map_rows(fn, *states):
     """Apply a function of NumPy arrays to the leaves of states, and give tensors."""
-    return tree.map_structure(lambda *leaves: ops.convert_to_tensor(fn(*map(numpy, leaves))), *states)
+    return map_leaves(lambda *found: ops.convert_to_tensor(fn(*map(numpy, found))), *states)
 
 
 def with_policy(config, policy):

@@ -4,8 +4,9 @@ import json
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
+from ..layers.leaves import leaves
 from ..sequence import Sequence
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
@@ -187,9 +188,9 @@ def _step_edges(s):
     with attempt("S20", "a step over no steps, or over no rows"):
         (y, after), (z, empty_after) = s.compile(run, "step edges")(nothing, state, no_rows, empty)
     s.check_values(y, (s.batch, 0, *s.output_spec.shape), "a step over no steps")
-    for i, (a, b) in enumerate(zip(tree.flatten(after), tree.flatten(state), strict=True)):
+    for i, (a, b) in enumerate(zip(leaves(after), leaves(state), strict=True)):
         expect_same("S20", numpy(a), numpy(b), f"state leaf {i} after a step over no steps", names=("after", "before"))
     s.check_values(z, (0, s.output_steps(s.block), *s.output_spec.shape), "a step over no rows")
-    for a, b in zip(tree.flatten(empty_after), tree.flatten(empty), strict=True):
+    for a, b in zip(leaves(empty_after), leaves(empty), strict=True):
         if tuple(a.shape) != tuple(b.shape):
             fail("S20", f"state of no rows: shape {tuple(a.shape)} (received) against {tuple(b.shape)} (wanted)")

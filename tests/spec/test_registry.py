@@ -32,7 +32,7 @@ class Gate(kseq.SequenceLayer):
         if self.inner is not None:
             self.inner.build(input_shape)
 
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda values: values * self.activation(values)), state
 
 
@@ -142,7 +142,7 @@ PLUGIN = """
 import kseq
 @kseq.register("{name}")
 class Twice(kseq.SequenceLayer):
-    def call_step(self, x, state, *, training=False, constants=None):
+    def call_step(self, x, state, *, training=False):
         return x.apply(lambda values: 2 * values), state
 """
 

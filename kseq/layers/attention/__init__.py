@@ -1,0 +1,3 @@
+"""Attention."""
+
+from .local import LocalSelfAttention as LocalSelfAttention

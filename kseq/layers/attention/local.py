@@ -1,6 +1,5 @@
 """Local self attention with lookahead, rotary positions, and a cache that is a ring."""
 
-import keras
 from keras import ops
 
 from ...arguments import as_size
@@ -69,50 +68,26 @@ class LocalSelfAttention(SequenceLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.keep(locals())
         self.num_heads = as_size("num_heads", num_heads)
         self.key_dim = as_size("key_dim", key_dim)
         self.max_past_horizon = as_size("max_past_horizon", max_past_horizon, 0)
         self.max_future_horizon = as_size("max_future_horizon", max_future_horizon, 0)
         if rope_wavelength is not None and key_dim % 2:
             raise ValueError(f"rotary positions need an even `key_dim`; received {key_dim}")
-        self.rope_wavelength = rope_wavelength
-        self.output_dim = output_dim
-        self.use_bias = use_bias
-        self.attention_logits_soft_cap = attention_logits_soft_cap
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
         heads = (self.num_heads, self.key_dim)
         self._projections = {}
         for name in ("query", "key", "value"):
             self._add_projection(name, (input_shape[-1], *heads), heads)
         if self.output_dim is not False:
-            (size,) = self.output_spec(SequenceSpec(self.channel_shape)).shape
+            (size,) = self.output_spec(SequenceSpec(tuple(input_shape[2:]))).shape
             self._add_projection("attention_output", (*heads, size), (size,))
 
     def _add_projection(self, name, kernel_shape, bias_shape):
-        kernel = self.add_weight(
-            name=f"{name}_kernel",
-            shape=kernel_shape,
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        bias = None
-        if self.use_bias:
-            bias = self.add_weight(
-                name=f"{name}_bias",
-                shape=bias_shape,
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        kernel = self.add_parameter(f"{name}_kernel", kernel_shape, "kernel")
+        bias = self.add_parameter(f"{name}_bias", bias_shape, "bias") if self.use_bias else None
         self._projections[name] = (kernel, bias)
 
     @property
@@ -133,7 +108,7 @@ class LocalSelfAttention(SequenceLayer):
             return SequenceSpec((self.num_heads, self.key_dim), self.compute_dtype)
         return SequenceSpec((input_spec.shape[-1] if self.output_dim is None else self.output_dim,), self.compute_dtype)
 
-    def call_layer(self, x: Sequence, *, training=False, constants=None):
+    def call_layer(self, x: Sequence, *, training=False):
         query, key, value, _ = self._project(x, 0)
         past, future = self.max_past_horizon, self.max_future_horizon
         around = [(0, 0), (0, 0), (past, future), (0, 0)]
@@ -146,7 +121,7 @@ class LocalSelfAttention(SequenceLayer):
     # [B, 2] int32: the slot to write next and the position of the next valid step. With lookahead also the queries
     # that wait for their future [B, H, F, D] and their mask [B, F].
 
-    def initial_state(self, batch_size, input_spec, constants=None):
+    def initial_state(self, batch_size, input_spec, context=None):
         window, future = self._reach + 1, self.max_future_horizon
         ring = (batch_size, self.num_heads, window, self.key_dim)
         state = {
@@ -161,7 +136,7 @@ class LocalSelfAttention(SequenceLayer):
             state["mask"] = ops.zeros((batch_size, future), dtype="bool")
         return state
 
-    def call_step(self, x: Sequence, state, *, training=False, constants=None):
+    def call_step(self, x: Sequence, state, *, training=False):
         time = x.values.shape[1]
         slot, position = state["clock"][:, 0], state["clock"][:, 1:]
         query, key, value, position = self._project(x, position)

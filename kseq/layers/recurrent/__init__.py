@@ -1,0 +1,4 @@
+"""Recurrent layers."""
+
+from .gated import GRU as GRU
+from .gated import LSTM as LSTM

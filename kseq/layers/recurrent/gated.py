@@ -10,7 +10,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, SequenceLayer
-from . import scan as recurrence
+from . import scan
 
 # Derivatives of activations as functions of their outputs.
 _DERIVATIVES = {
@@ -25,70 +25,25 @@ class _Recurrent(SequenceLayer):
     """Weights, state and both modes of a recurrence; a subclass names its cell and the shape of its bias."""
 
     input_rank = 3
-    cell_class: type[recurrence.GatedCell]
+    cell_class: type[scan.GatedCell]
     kernels: int  # gates with a kernel, in units
 
-    def __init__(
-        self,
-        units: int,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.units = as_size("units", units)
-        self.activation = keras.activations.get(activation)
-        self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
+    def _make_cell(self):
+        self.units = as_size("units", self.units)
         derivatives = tuple(_DERIVATIVES.get(f) for f in (self.activation, self.recurrent_activation))
         self._cell = self.cell_class(
             self.units, self.activation, self.recurrent_activation, None if None in derivatives else derivatives
         )
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], self.kernels * self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel",
-            shape=(self.units, self.kernels * self.units),
-            initializer=self._initialize_recurrent,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
+        size = self.kernels * self.units
+        self.kernel = self.add_parameter("kernel", (input_shape[-1], size))
+        self.recurrent_kernel = self.add_parameter(
+            "recurrent_kernel", (self.units, size), "recurrent", initializer=self._initialize_recurrent
         )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=self._bias_shape,
-                initializer=self._bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.bias = self.add_parameter("bias", self._bias_shape, initializer=self._bias_initializer)
 
     def _initialize_recurrent(self, shape, dtype=None):
         # Orthogonal matrices come from a decomposition that no backend has in half precision.
@@ -117,23 +72,25 @@ class _Recurrent(SequenceLayer):
     def output_spec(self, input_spec):
         return SequenceSpec((self.units,), self.compute_dtype)
 
-    def initial_state(self, batch_size, input_spec, constants=None):
-        return tuple(
-            ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in range(self.cell_class.states)
-        )
+    def initial_state(self, batch_size, input_spec, context=None):
+        shape = (batch_size, self.units)
+        return {name: ops.zeros(shape, dtype=self.compute_dtype) for name in self.cell_class.states}
 
-    def call_step(self, x: Sequence, state, *, training=False, constants=None):
-        time = x.values.shape[1]
-        if time == 1:
+    def call_step(self, x: Sequence, state, *, training=False):
+        names = self.cell_class.states
+        state = tuple(state[name] for name in names)
+        if x.values.shape[1] == 1:
             mask = None if x.mask is None else x.mask[:, 0]
-            state = recurrence.one_step(self._cell, x.values[:, 0], mask, state, *self._matrices())
-            return Sequence(state[0][:, None], x.mask), state
-        states = recurrence.many_steps(self._cell, x.values, x.mask, state, *self._matrices())
-        return Sequence(states[0], x.mask), tuple(s[:, -1] for s in states)
+            state = scan.one_step(self._cell, x.values[:, 0], mask, state, *self._matrices())
+            outputs = state[0][:, None]
+        else:
+            states = scan.many_steps(self._cell, x.values, x.mask, state, *self._matrices())
+            outputs, state = states[0], tuple(s[:, -1] for s in states)
+        return Sequence(outputs, x.mask), dict(zip(names, state, strict=True))
 
-    def call_layer(self, x: Sequence, *, training=False, constants=None):
+    def call_layer(self, x: Sequence, *, training=False):
         state = self.initial_state(ops.shape(x.values)[0], x.spec)
-        return self.call_step(x, state, training=training, constants=constants)[0]
+        return self.call_step(x, state, training=training)[0]
 
 
 @register
@@ -158,12 +115,30 @@ class LSTM(_Recurrent):
         (1, 7, 5)
     """
 
-    cell_class = recurrence.LSTMCell
+    cell_class = scan.LSTMCell
     kernels = 4
 
-    def __init__(self, units: int, *args, unit_forget_bias: bool = True, **kwargs):
-        super().__init__(units, *args, **kwargs)
-        self.unit_forget_bias = unit_forget_bias
+    def __init__(
+        self,
+        units: int,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._make_cell()
 
     @property
     def _bias_initializer(self):
@@ -203,8 +178,29 @@ class GRU(_Recurrent):
         (1, 7, 5)
     """
 
-    cell_class = recurrence.GRUCell
+    cell_class = scan.GRUCell
     kernels = 3
+
+    def __init__(
+        self,
+        units: int,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._make_cell()
 
     @property
     def _bias_shape(self):

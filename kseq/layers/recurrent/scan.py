@@ -20,8 +20,8 @@ class GatedCell:
             go through the scan.
     """
 
-    #: How many states of `units` there are, the hidden state first, and how many gates of `units` are kept.
-    states: int
+    #: Names of the states of `units`, the hidden state first, and how many gates of `units` are kept.
+    states: tuple[str, ...]
     gates: int
     #: How many different gradients the gates' inputs have: 1 where both sides are only ever added.
     gradients: int
@@ -48,7 +48,7 @@ class GatedCell:
 
 
 class LSTMCell(GatedCell):
-    states, gates, gradients = 2, 4, 1
+    states, gates, gradients = ("hidden", "cell"), 4, 1
 
     def forward(self, from_input, from_hidden, states):
         i, f, g, o = self.split(from_input + from_hidden, 4)
@@ -71,7 +71,7 @@ class LSTMCell(GatedCell):
 class GRUCell(GatedCell):
     """Keras's `reset_after` form: the reset gate multiplies the product with the recurrent kernel."""
 
-    states, gates, gradients = 1, 4, 2
+    states, gates, gradients = ("hidden",), 4, 2
 
     def forward(self, from_input, from_hidden, states):
         z, r, g = self.split(from_input, 3)
@@ -115,7 +115,7 @@ def many_steps(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recu
         history = _scan(cell, x, mask, start, *_named(parameters))[0]
     else:  # one array in and out for all states: more would not pass through the torch backend
         history = ops.custom_gradient(with_gradient)(x, start, *parameters)
-    return [ops.transpose(history[i], (1, 0, 2)) for i in range(cell.states)]
+    return [ops.transpose(history[i], (1, 0, 2)) for i in range(len(cell.states))]
 
 
 def _named(parameters):
@@ -148,7 +148,7 @@ def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_
         carry = _advance(cell, x, mask, states, kernel, recurrent_kernel, input_bias, recurrent_bias)
         return carry, carry  # the TensorFlow backend wants outputs of the carry's structure
 
-    states = tuple(start[i] for i in range(cell.states))
+    states = tuple(start[i] for i in range(len(cell.states)))
     carry = (states, tuple(ops.zeros_like(states[0]) for _ in range(cell.gates)))
     _, (states, gates) = _scan_time(step, carry, x if mask is None else (x, mask))
     return states, gates
@@ -156,9 +156,9 @@ def _scan(cell, x, mask, start, kernel, recurrent_kernel, input_bias, recurrent_
 
 def _backward(cell, x, mask, start, history, gates, upstream, parameters):
     kernel, recurrent_kernel, *biases = parameters
-    start = [start[i] for i in range(cell.states)]
+    start = [start[i] for i in range(len(cell.states))]
     before = tuple(ops.concatenate([s[None], h[:-1]], axis=0) for s, h in zip(start, history, strict=True))
-    upstream = tuple(upstream[i] for i in range(cell.states))
+    upstream = tuple(upstream[i] for i in range(len(cell.states)))
 
     def step(carry, inputs):
         upstream, gates, old, new, *mask = inputs

@@ -1,144 +1,132 @@
-"""What convolution and pooling share: a window of taps that moves over the sequence."""
+"""What convolution, pooling and framing share: a window of taps that moves over the sequence."""
 
 from keras import ops
 
 from ... import padding as rules
 from ...sequence import Sequence
-from ...timing import Timing
-from ..base import SequenceLayer
+from ...window import Window
+from ..base import SequenceLayer, representable
 
 
-class WindowedLayer(SequenceLayer):
+class OfWindow(SequenceLayer):
+    """A layer whose timing and mask are those of its `window`, which the constructor sets."""
+
+    window: Window
+
+    @property
+    def timing(self):
+        return self.window.timing
+
+    @property
+    def step_obstacle(self):
+        return self.window.obstacle
+
+    @property
+    def step_remedy(self):
+        return self.window.remedy
+
+    @property
+    def creates_mask(self):
+        return self.window.creates_mask
+
+    def output_length(self, length: int) -> int:
+        return self.window.output_length(length)
+
+    def output_mask(self, mask):
+        return rules.output_mask(mask, self.window)
+
+
+class WindowedLayer(OfWindow):
     """A layer whose output is a function of a window of inputs: padding, masks, latency and the step's buffer.
 
-    A subclass sets `strides`, `dilation_rate` and `padding`, gives the number of taps as `window_size`, and computes
-    `call_windows` over an input that is already padded.
+    A subclass sets `window`, a `kseq.window.Window` over time, and computes `call_windows` of an input that is already
+    padded. What stands at invalid steps and at padding is `invalid_value`.
+
+    Example:
+        >>> import kseq
+        >>> from keras import ops
+        >>> class Range(kseq.WindowedLayer):
+        ...     def __init__(self, size, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.keep(locals())
+        ...         self.window = kseq.Window(size)
+        ...     def call_windows(self, x):
+        ...         taps = ops.stack(kseq.padding.taps(x.values, self.window))
+        ...         return ops.max(taps, axis=0) - ops.min(taps, axis=0)
+        >>> kseq.testing.check_layer(Range(3), (2, 6, 1))
     """
 
     #: Whether `call_windows` needs to know which taps are valid.
     needs_tap_mask = False
 
-    @property
-    def window_size(self) -> int:
-        raise NotImplementedError
-
-    def pad_value(self, dtype):
-        """What stands at invalid steps and at padding."""
-        return 0
-
     def call_windows(self, x: Sequence):
         """Values of the outputs [B, U, ...] of all windows that fit into `x` [B, N, ...]."""
         raise NotImplementedError
 
-    @property
-    def _window(self):
-        return self.window_size, self.strides, self.dilation_rate
+    def finish(self, values, mask) -> Sequence:
+        """The output of the values and their mask."""
+        return Sequence(values, mask)
 
-    @property
-    def timing(self) -> Timing:
-        left, _ = rules.pad_amounts(self.padding, *self._window)
-        reach = rules.effective_size(self.window_size, self.dilation_rate) - 1
-        input_latency, output_latency = rules.latency(self.padding, *self._window)
-        return Timing(
-            block_size=self.strides,
-            ratio=f"1/{self.strides}",
-            input_latency=input_latency,
-            output_latency=output_latency,
-            receptive_field_per_step=((-left, reach - left),),
-        )
-
-    @property
-    def step_obstacle(self):
-        if rules.streams(self.padding):
-            return None
-        return (
-            f"padding {self.padding!r} needs steps that a stream has not seen or never has; use 'causal', "
-            "'causal_valid', 'semicausal', 'reverse_causal', 'reverse_causal_valid' or an explicit pair"
-        )
-
-    @property
-    def creates_mask(self):
-        return self.window_size > 1 and self.padding in ("reverse_causal_valid", "semicausal_full")
-
-    def output_length(self, length: int) -> int:
-        return rules.output_length(length, self.padding, *self._window)
-
-    def output_mask(self, mask):
-        return rules.output_mask(mask, self.padding, *self._window)
-
-    def call_layer(self, x: Sequence, *, training=False, constants=None) -> Sequence:
+    def call_layer(self, x: Sequence, *, training=False) -> Sequence:
         mask = x.with_mask().mask if self.creates_mask else x.mask
-        left, right = rules.pad_amounts(self.padding, *self._window)
-        filled = self._fill(x)
-        filled = filled.with_mask() if self.needs_tap_mask else Sequence(filled.values)
-        padded = filled.pad_time(left, right, valid=filled.mask is None, value=self.pad_value(x.spec.dtype))
-        return self._finish(self.call_windows(padded), None if mask is None else self.output_mask(mask))
+        taps = x.with_mask() if self.needs_tap_mask else Sequence(x.values)
+        left, right = self.window.pads
+        padded = taps.pad_time(left, right, valid=taps.mask is None, value=self._padding(x.spec.dtype))
+        return self.finish(self.call_windows(padded), None if mask is None else self.output_mask(mask))
 
-    # The buffer holds the inputs that the next window still needs, and the masks that the next output's mask needs.
+    def _padding(self, dtype):
+        return representable(0 if self.invalid_value is None else self.invalid_value, dtype)
+
+    # State: `values` that the next window still needs, `taps` which of them are valid, where it has to know, and the
+    # `mask` of steps that the next outputs' masks need, with whether the row has `started` where the mode asks for it.
 
     @property
     def _buffer_length(self) -> int:
-        reach = rules.effective_size(self.window_size, self.dilation_rate) - 1
-        _, right = rules.pad_amounts(self.padding, *self._window)
-        return reach - right % self.strides
+        return self.window.reach - self.window.pads[1] % self.window.stride
 
-    def initial_state(self, batch_size, input_spec, constants=None):
-        state, length = {}, self._buffer_length
+    def initial_state(self, batch_size, input_spec, context=None):
+        state, length, mode = {}, self._buffer_length, self.window.mode
         if length:
-            dtype = self.compute_dtype if self._casts(input_spec.dtype) else input_spec.dtype
+            dtype = self.cast_spec(input_spec).dtype
             shape = (batch_size, length, *input_spec.shape)
-            state["values"] = ops.full(shape, self.pad_value(dtype), dtype=dtype)
+            state["values"] = ops.full(shape, self._padding(dtype), dtype=dtype)
         if self.needs_tap_mask and length:
-            state["tap_mask"] = ops.zeros((batch_size, length), dtype="bool")
-        if rules.has_windowed_mask(self.padding):
-            causal = self.padding == "causal_valid"
-            state["mask"] = ops.full((batch_size, length), causal, dtype="bool")
-            if causal:
+            state["taps"] = ops.zeros((batch_size, length), dtype="bool")
+        if mode.valid_by != "own":
+            state["mask"] = ops.full((batch_size, length), mode.before_is_valid, dtype="bool")
+            if mode.before_is_valid:
                 state["started"] = ops.zeros((batch_size, 1), dtype="bool")
         elif self.timing.output_latency:
             state["mask"] = ops.zeros((batch_size, self.timing.output_latency), dtype="bool")
         return state
 
-    def call_step(self, x: Sequence, state, *, training=False, constants=None):
-        time, new_state = x.values.shape[1], {}
-        given, mask = self._fill(x), None
-        windows = Sequence(given.values)
-        if "values" in state:
-            windows = Sequence(ops.concatenate([state["values"], given.values], axis=1))
-            new_state["values"] = windows.values[:, time:]
+    def call_step(self, x: Sequence, state, *, training=False):
+        new_state = {}
+        windows = Sequence(_with_past("values", x.values, state, new_state))
         if self.needs_tap_mask:
-            taps = given.with_mask().mask
-            if "tap_mask" in state:
-                taps = ops.concatenate([state["tap_mask"], taps], axis=1)
-                new_state["tap_mask"] = taps[:, time:]
-            windows = Sequence(windows.values, taps)
-        if rules.has_windowed_mask(self.padding):
-            mask, more = self._step_windowed_mask(x.with_mask().mask, state)
-            new_state |= more
-        elif "mask" in state:
-            history = ops.concatenate([state["mask"], x.with_mask().mask[:, :: self.strides]], axis=1)
-            outputs = time // self.strides
-            mask, new_state["mask"] = history[:, :outputs], history[:, outputs:]
-        elif x.mask is not None:
-            mask = x.mask[:, :: self.strides]
-        return self._finish(self.call_windows(windows), mask), new_state
+            windows = Sequence(windows.values, _with_past("taps", x.with_mask().mask, state, new_state))
+        return self.finish(self.call_windows(windows), self._step_mask(x, state, new_state)), new_state
 
-    def _step_windowed_mask(self, mask, state):
-        time, more = mask.shape[1], {}
-        taps = mask
-        if self.padding == "causal_valid":  # steps before the first valid one count as padding
+    def _step_mask(self, x, state, new_state):
+        mode, stride = self.window.mode, self.window.stride
+        if mode.valid_by == "own":
+            if "mask" not in state:
+                return None if x.mask is None else x.mask[:, ::stride]
+            own = x.with_mask().mask[:, ::stride]
+            return _with_past("mask", own, state, new_state)[:, : own.shape[1]]
+        mask = taps = x.with_mask().mask
+        if mode.before_is_valid:  # so are the steps before the first valid one
             started = ops.logical_or(rules.started(mask), state["started"])
             taps = ops.logical_or(mask, ops.logical_not(started))
-            more["started"] = started[:, -1:] if time else state["started"]
-        history = ops.concatenate([state["mask"], taps], axis=1)
-        more["mask"] = history[:, time:]
-        valid = rules.valid_windows(history, *self._window)
-        if self.padding == "causal_valid":
-            valid = ops.logical_and(valid, mask[:, :: self.strides])
-        return valid, more
+            new_state["started"] = started[:, -1:]
+        valid = rules.all_taps(_with_past("mask", taps, state, new_state), self.window)
+        return ops.logical_and(valid, mask[:, ::stride]) if mode.before_is_valid else valid
 
-    def _fill(self, x: Sequence) -> Sequence:
-        return x.mask_invalid(self.pad_value(x.spec.dtype))
 
-    def _finish(self, values, mask) -> Sequence:
-        return Sequence(values, mask)
+def _with_past(name, x, state, new_state):
+    """What is kept under a name, followed by `x`; as much is kept of the end of both."""
+    if name not in state:
+        return x
+    joined = ops.concatenate([state[name], x], axis=1)
+    new_state[name] = joined[:, x.shape[1] :]
+    return joined

@@ -1,12 +1,12 @@
 """Convolutions over time."""
 
-import keras
 from keras import ops
 
 from ... import padding as rules
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
+from ...window import Padding, Window
 from ..base import Example
 from .base import WindowedLayer
 
@@ -15,48 +15,18 @@ _MATMUL_OUTPUTS = 4
 
 
 class _Convolution(WindowedLayer):
-    """Arguments and bias that the convolutions share."""
+    """What convolutions over time share: the window, the bias and the activation."""
 
     input_rank = 3
 
-    def __init__(
-        self,
-        kernel_size: int,
-        strides: int = 1,
-        padding: rules.Padding = "causal",
-        dilation_rate: int = 1,
-        activation=None,
-        use_bias: bool = True,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.kernel_size = as_size("kernel_size", kernel_size)
-        self.strides = as_size("strides", strides)
-        self.dilation_rate = as_size("dilation_rate", dilation_rate)
-        self.padding = rules.standardize(padding, self.kernel_size, self.dilation_rate)
-        self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-
-    @property
-    def window_size(self):
-        return self.kernel_size
+    def _check_arguments(self):
+        for name in ("kernel_size", "strides", "dilation_rate"):
+            setattr(self, name, as_size(name, getattr(self, name)))
+        self.window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding)
+        self.padding = self.window.padding
 
     def _add_bias(self, size):
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(size,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        self.bias = self.add_parameter("bias", (size,)) if self.use_bias else None
 
     def _bias_and_activate(self, y):
         return self.activation(y if self.bias is None else y + self.weight(self.bias))
@@ -75,7 +45,7 @@ class Conv1D(_Convolution):
         filters: output channels.
         kernel_size: taps.
         strides: inputs per output.
-        padding: a mode of `kseq.padding.MODES` or a pair (left, right); `valid`, `same` and `semicausal_full` do not
+        padding: a mode of `kseq.window.MODES` or a pair (left, right); `valid`, `same` and `semicausal_full` do not
             step.
         dilation_rate: steps between taps.
         groups: channel groups, each convolved on its own.
@@ -96,62 +66,52 @@ class Conv1D(_Convolution):
         filters: int,
         kernel_size: int,
         strides: int = 1,
-        padding: rules.Padding = "causal",
+        padding: Padding = "causal",
         dilation_rate: int = 1,
         groups: int = 1,
         activation=None,
         use_bias: bool = True,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
         kernel_regularizer=None,
+        bias_regularizer=None,
         kernel_constraint=None,
+        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._check_arguments()
         self.filters = as_size("filters", filters)
         self.groups = as_size("groups", groups)
         if self.filters % self.groups:
             raise ValueError(f"`filters` (={filters}) must be divisible by `groups` (={groups})")
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
         channels = input_shape[-1]
         if channels % self.groups:
             raise ValueError(f"input channels (={channels}) must be divisible by `groups` (={self.groups})")
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(self.kernel_size, channels // self.groups, self.filters),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.kernel = self.add_parameter("kernel", (self.kernel_size, channels // self.groups, self.filters))
         self._add_bias(self.filters)
 
     def output_spec(self, input_spec):
         return SequenceSpec((self.filters,), self.compute_dtype)
 
     def call_windows(self, x: Sequence):
-        values, kernel = x.values, self.weight(self.kernel)
-        outputs = None if values.shape[1] is None else (values.shape[1] - self._reach) // self.strides
+        values, kernel, window = x.values, self.weight(self.kernel), self.window
+        outputs = None if values.shape[1] is None else (values.shape[1] - window.span) // window.stride + 1
         if self.groups == 1 and outputs is not None and outputs <= _MATMUL_OUTPUTS:
             if outputs == 1:  # the window is there already: one concatenation fewer
-                taps = values[:, :: self.dilation_rate][:, : self.kernel_size]
-                taps = ops.reshape(taps, (-1, 1, self.kernel_size * values.shape[-1]))
+                taps = values[:, :: window.dilation][:, : window.size]
+                taps = ops.reshape(taps, (-1, 1, window.size * values.shape[-1]))
             else:
-                taps = ops.concatenate(rules.windows(values, *self._window), axis=-1)
+                taps = ops.concatenate(rules.taps(values, window), axis=-1)
             y = ops.matmul(taps, ops.reshape(kernel, (-1, self.filters)))
         else:
             # Keras refuses strides together with dilation on some backends: then drop outputs instead.
-            skip = self.strides if self.dilation_rate > 1 else 1
-            strides = self.strides // skip
-            y = ops.conv(values, kernel, strides, "valid", "channels_last", self.dilation_rate)[:, ::skip]
+            skip = window.stride if window.dilation > 1 else 1
+            y = ops.conv(values, kernel, window.stride // skip, "valid", "channels_last", window.dilation)[:, ::skip]
         return self._bias_and_activate(y)
-
-    @property
-    def _reach(self):
-        return rules.effective_size(self.kernel_size, self.dilation_rate) - self.strides
 
     @classmethod
     def examples(cls):
@@ -196,32 +156,27 @@ class DepthwiseConv1D(_Convolution):
         self,
         kernel_size: int,
         strides: int = 1,
-        padding: rules.Padding = "causal",
+        padding: Padding = "causal",
         depth_multiplier: int = 1,
         dilation_rate: int = 1,
         activation=None,
         use_bias: bool = True,
         depthwise_initializer="glorot_uniform",
+        bias_initializer="zeros",
         depthwise_regularizer=None,
+        bias_regularizer=None,
         depthwise_constraint=None,
+        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, dilation_rate, activation, use_bias, **kwargs)
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._check_arguments()
         self.depth_multiplier = as_size("depth_multiplier", depth_multiplier)
-        self.depthwise_initializer = keras.initializers.get(depthwise_initializer)
-        self.depthwise_regularizer = keras.regularizers.get(depthwise_regularizer)
-        self.depthwise_constraint = keras.constraints.get(depthwise_constraint)
 
     def build(self, input_shape):
-        self.channel_shape = tuple(input_shape[2:])
         channels = input_shape[-1]
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(self.kernel_size, channels, self.depth_multiplier),
-            initializer=self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer,
-            constraint=self.depthwise_constraint,
-        )
+        self.kernel = self.add_parameter("kernel", (self.kernel_size, channels, self.depth_multiplier), "depthwise")
         self._add_bias(channels * self.depth_multiplier)
 
     def output_spec(self, input_spec):
@@ -230,7 +185,7 @@ class DepthwiseConv1D(_Convolution):
     def call_windows(self, x: Sequence):
         # A sum over taps: grouped convolutions are slow on CPUs, and this fuses into one loop.
         kernel = self.weight(self.kernel)
-        taps = rules.windows(x.values, *self._window)
+        taps = rules.taps(x.values, self.window)
         y = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
         return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], y.shape[2] * y.shape[3])))
 

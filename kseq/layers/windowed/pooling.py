@@ -1,40 +1,30 @@
 """Pooling over time."""
 
 import functools
+import math
 
-import numpy as np
 from keras import ops
 
 from ... import padding as rules
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence
+from ...window import Padding, Window
 from ..base import Example
 from .base import WindowedLayer
 
 
 class _Pooling(WindowedLayer):
-    zeroes_invalid = False  # invalid steps get the pad value
+    """What pooling over time shares: the window, and zeros at invalid outputs."""
 
-    def __init__(
-        self,
-        pool_size: int = 2,
-        strides: int | None = None,
-        padding: rules.Padding = "causal",
-        dilation_rate: int = 1,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.pool_size = as_size("pool_size", pool_size)
-        self.strides = self.pool_size if strides is None else as_size("strides", strides)
-        self.dilation_rate = as_size("dilation_rate", dilation_rate)
-        self.padding = rules.standardize(padding, self.pool_size, self.dilation_rate)
+    def _check_arguments(self):
+        self.pool_size = as_size("pool_size", self.pool_size)
+        self.strides = self.pool_size if self.strides is None else as_size("strides", self.strides)
+        self.dilation_rate = as_size("dilation_rate", self.dilation_rate)
+        self.window = Window(self.pool_size, self.strides, self.dilation_rate, self.padding)
+        self.padding = self.window.padding
 
-    @property
-    def window_size(self):
-        return self.pool_size
-
-    def _finish(self, values, mask):
+    def finish(self, values, mask):
         # A window without valid steps would leave an infinity where losses multiply by zero.
         return Sequence(values, mask).mask_invalid()
 
@@ -70,11 +60,22 @@ class MaxPooling1D(_Pooling):
         [5.0, 3.0]
     """
 
-    def pad_value(self, dtype):
-        return -float("inf") if "float" in dtype else np.iinfo(dtype).min
+    invalid_value = -math.inf
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        strides: int | None = None,
+        padding: Padding = "causal",
+        dilation_rate: int = 1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._check_arguments()
 
     def call_windows(self, x: Sequence):
-        return functools.reduce(ops.maximum, rules.windows(x.values, *self._window))
+        return functools.reduce(ops.maximum, rules.taps(x.values, self.window))
 
 
 @register
@@ -102,24 +103,25 @@ class AveragePooling1D(_Pooling):
         self,
         pool_size: int = 2,
         strides: int | None = None,
-        padding: rules.Padding = "causal",
+        padding: Padding = "causal",
         dilation_rate: int = 1,
         masked_average: bool = False,
         **kwargs,
     ):
-        super().__init__(pool_size, strides, padding, dilation_rate, **kwargs)
-        self.masked_average = masked_average
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self._check_arguments()
 
     @property
     def needs_tap_mask(self):
         return self.masked_average
 
     def call_windows(self, x: Sequence):
-        total = functools.reduce(ops.add, rules.windows(x.values, *self._window))
+        total = functools.reduce(ops.add, rules.taps(x.values, self.window))
         count = self.pool_size
         if self.masked_average:
             valid = ops.cast(x.expanded_mask(), x.values.dtype)
-            count = ops.maximum(functools.reduce(ops.add, rules.windows(valid, *self._window)), 1)
+            count = ops.maximum(functools.reduce(ops.add, rules.taps(valid, self.window)), 1)
         divide = ops.divide if "float" in x.spec.dtype else ops.floor_divide
         return ops.cast(divide(total, count), x.values.dtype)
 

@@ -1,2 +1,12 @@
-from .stepwise import *  # noqa: F403
-from .stepwise import Stepwise, joins_masks, map_sequences, obstacle
+"""Keras's own layers and operations as layers that step: the adapters, by family, and how one is found.
+
+`kseq.adapts` registers an adapter; importing this package registers those of Keras's layers.
+"""
+
+from . import merging as merging
+from . import stepwise as stepwise
+from .operation import Held as Held
+from .operation import Operation as Operation
+from .operation import Slot as Slot
+from .operation import Unadapted as Unadapted
+from .operation import adapt as adapt

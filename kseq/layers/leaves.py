@@ -1,0 +1,51 @@
+"""The leaves of a state: nested dicts, tuples and lists of arrays, in the order of their names on every backend.
+
+`keras.tree` leaves dicts within dicts in the order in which they were made where the backend is torch.
+"""
+
+
+def named_leaves(state, name="") -> list[tuple[str, object]]:
+    """Every leaf with its name: the keys on the way to it, joined by slashes; of a state that is one array, `state`.
+
+    Example:
+        >>> named_leaves({"b": 1, "a": {"values": 2, "mask": 3}})
+        [('a/mask', 3), ('a/values', 2), ('b', 1)]
+    """
+    parts = _parts(state)
+    if parts is None:
+        return [(name or "state", state)]
+    return [leaf for key, part in parts for leaf in named_leaves(part, f"{name}/{key}" if name else str(key))]
+
+
+def leaves(state) -> list:
+    """Every leaf, in the order of `named_leaves`."""
+    parts = _parts(state)
+    return [state] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]
+
+
+def pack(like, items):
+    """A state of the structure of another, of leaves in the order of `leaves`."""
+    return _pack(like, iter(items))
+
+
+def map_leaves(fn, state, *others):
+    """A state of what `fn` makes of each leaf, and of those in its place in states of the same structure."""
+    return pack(state, map(fn, leaves(state), *map(leaves, others)))
+
+
+def _pack(like, items):
+    parts = _parts(like)
+    if parts is None:
+        return next(items)
+    made = {key: _pack(part, items) for key, part in parts}
+    if isinstance(like, dict):
+        return made
+    return type(like)(*made.values()) if hasattr(like, "_fields") else type(like)(made.values())
+
+
+def _parts(state):
+    if isinstance(state, dict):
+        return [(key, state[key]) for key in sorted(state)]
+    if isinstance(state, (tuple, list)):
+        return list(zip(getattr(state, "_fields", range(len(state))), state, strict=True))
+    return None

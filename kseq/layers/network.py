@@ -1,0 +1,354 @@
+"""`Network`: layers that read one another's outputs, run once; latencies are aligned wherever branches meet."""
+
+import dataclasses
+import math
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from keras import ops
+
+from .. import timing as algebra
+from ..sequence import Sequence, SequenceSpec
+from ..timing import Timing
+from .base import SequenceLayer, hold_rows
+from .delay import Delay
+from .leaves import leaves
+from .structures import each, first, parts
+
+
+class Read(NamedTuple):
+    """What is read of a network's values.
+
+    Attributes:
+        value: a key: the number of an input, or one of a node's outputs.
+        mask: where the mask of what is read comes from instead, or `None` where it is the value's own.
+        part: the whole `sequence`, or its `mask` as bool values [B, T] that are all valid.
+    """
+
+    value: Hashable
+    mask: "Read | None" = None
+    part: str = "sequence"
+
+    @property
+    def values(self) -> tuple:
+        """Keys of all that is looked at."""
+        return (self.value,) if self.mask is None else (self.value, *self.mask.values)
+
+    def of(self, found) -> Sequence:
+        """The sequence that is read."""
+        y = found[self.value]
+        if self.part == "mask":
+            return Sequence(y.with_mask().mask)
+        return y if self.mask is None else Sequence(y.values, self.mask.mask_of(found))
+
+    def mask_of(self, found):
+        """The mask that is read: it may be the mask of a sequence, or values of an operation on masks."""
+        y = found[self.value]
+        return y.mask if self.part == "mask" else y.values
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """A layer's place in a network.
+
+    Attributes:
+        layer: the layer.
+        reads: what it reads, in the order of its inputs.
+        outputs: keys of what it gives.
+        name: of its state, alone in the network.
+        context: by a name of the layer's context the name in the network's.
+        hidden: whether it is there for the network rather than for its author.
+        delays: by the key of what it reads late the delay in step mode; set by the network.
+    """
+
+    layer: SequenceLayer
+    reads: tuple[Read, ...]
+    outputs: tuple[Hashable, ...]
+    name: str
+    context: dict[str, str] = dataclasses.field(default_factory=dict)
+    hidden: bool = False
+    delays: dict[Hashable, Delay] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple:
+        """Keys of the values that it reads, each once."""
+        return tuple(dict.fromkeys(key for read in self.reads for key in read.values))
+
+    def given(self, found):
+        """The layer's input."""
+        sequences = tuple(read.of(found) for read in self.reads)
+        return sequences[0] if self.layer.num_inputs == 1 else sequences
+
+    def given_specs(self, specs):
+        """The spec of the layer's input, or a tuple of them."""
+        found = tuple(SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.reads)
+        return found[0] if self.layer.num_inputs == 1 else found
+
+    def read_context(self, context) -> dict:
+        """The keyword argument `context` of the layer, if it reads any."""
+        return {"context": {name: context[key] for name, key in self.context.items()}} if self.context else {}
+
+    def give(self, found, y):
+        """Note what the layer gives."""
+        found.update(zip(self.outputs, parts(y), strict=True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class End:
+    """An output of a network: what it reads, its timing, and the delays of what it reads late."""
+
+    read: Read
+    timing: Timing
+    delays: dict[Hashable, Delay]
+
+
+class Network(SequenceLayer):
+    """A layer of layers. A subclass makes its nodes in the constructor and hands them to `connect`.
+
+    Mask, specs and timing follow from the nodes'. A node whose inputs come late by different latencies, or not at the
+    start of its block, reads them through delays in step mode; where nothing has to be delayed nothing is.
+
+    Attributes:
+        nodes: the `Node`s, each after those whose outputs it reads.
+        ends: an `End` for each output.
+    """
+
+    invalid_value = None  # the layers within see to it
+    takes_any_channels = True
+
+    def connect(self, nodes, outputs, num_inputs=1):
+        """Set the nodes of the network, whose inputs have the keys 0, 1, ...
+
+        Raises:
+            ValueError: branches of unequal ratio that meet, by the names of the layers.
+        """
+        self.num_inputs = num_inputs
+        self._names = {i: f"input {i}" for i in range(num_inputs)}
+        timings, aligned = dict.fromkeys(range(num_inputs), Timing()), []
+        for node in _named_apart(nodes):
+            joined, delays = self._align(timings, node.sources, node.layer.timing.block_size)
+            timings |= zip(node.outputs, (algebra.serial([joined, t]) for t in node.layer.timings), strict=True)
+            self._names |= dict.fromkeys(node.outputs, node.layer.name)
+            aligned.append(dataclasses.replace(node, delays=delays))
+        self.nodes = tuple(aligned)
+        self.ends = tuple(End(read, *self._align(timings, read.values)) for read in outputs)
+        self.context_names = tuple(dict.fromkeys(key for node in self.nodes for key in node.context.values()))
+
+    def _align(self, timings, keys, block_size=1):
+        """The timing of values that are read together by a layer of blocks, and the delays that make them meet."""
+        found = [timings[key] for key in keys]
+        joined = algebra.parallel(found, [self._names[key] for key in keys])
+        before_block = -joined.output_latency % block_size
+        waits = (wait + before_block for wait in algebra.parallel_delays(found))
+        delays = {key: _delay(wait) for key, wait in zip(keys, waits, strict=True) if wait}
+        return algebra.serial([joined, algebra.delay(before_block)]) if before_block else joined, delays
+
+    @property
+    def outputs(self) -> tuple[Read, ...]:
+        """What each output reads."""
+        return tuple(end.read for end in self.ends)
+
+    def build(self, input_shape, context_shape=None):
+        shapes = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
+        for node in self.nodes:
+            given = [tuple(shapes[read.value])[: 2 if read.part == "mask" else None] for read in node.reads]
+            given = given[0] if node.layer.num_inputs == 1 else given
+            if not node.layer.built:
+                named = {name: context_shape[key] for name, key in node.context.items()} if context_shape else {}
+                node.layer.build(given, **({"context_shape": named} if named else {}))
+            made = node.layer.compute_output_shape(given)
+            shapes |= zip(node.outputs, made if len(node.outputs) > 1 else (made,), strict=True)
+
+    @property
+    def timings(self):
+        return tuple(dataclasses.replace(end.timing, input_latency=self._input_latency(end)) for end in self.ends)
+
+    def _input_latency(self, end):
+        """Invalid inputs that make the last of an output come out: by a walk from it back to the inputs."""
+        needed = {key: _wait(end.delays, key) for key in end.read.values}
+        for node in reversed(self.nodes):
+            found = [
+                math.ceil(needed[key] / timing.ratio) + timing.input_latency
+                for key, timing in zip(node.outputs, node.layer.timings, strict=True)
+                if key in needed
+            ]
+            for key in node.sources if found else ():
+                needed[key] = max(needed.get(key, 0), max(found) + _wait(node.delays, key))
+        return max(needed.get(i, 0) for i in range(self.num_inputs))
+
+    @property
+    def timing(self):
+        return algebra.joint(self.timings)
+
+    def obstacles(self):
+        return [row for node in self.nodes for row in node.layer.obstacles()]
+
+    @property
+    def step_obstacle(self):
+        return "; ".join(map(str, self.obstacles())) or None
+
+    @property
+    def creates_mask(self):
+        return any(node.layer.creates_mask for node in self.nodes)
+
+    def output_spec(self, input_spec):
+        specs = self._input_specs(input_spec)
+        for node in self.nodes:
+            node.give(specs, node.layer.output_spec(node.given_specs(specs)))
+        return _one_or_several(
+            SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.outputs
+        )
+
+    def _input_specs(self, input_spec):
+        return dict(enumerate(parts(each(self.cast_spec, input_spec))))
+
+    def output_length(self, length):
+        found = dict.fromkeys(range(self.num_inputs), length)
+        for node in self.nodes:
+            node.give(found, node.layer.output_length(self._common(found, node.sources, node.layer.name)))
+        return _one_or_several(self._common(found, read.values, self.name) for read in self.outputs)
+
+    def _common(self, lengths, keys, name):
+        found = {lengths[key] for key in keys}
+        if len(found) > 1:
+            raise ValueError(
+                f"the branches of {name} must give outputs of equal length; received "
+                + ", ".join(f"{lengths[key]} from {self._names[key]}" for key in keys)
+            )
+        return found.pop()
+
+    def output_mask(self, mask):
+        # Only masks are known: values are where they are masks themselves, those of an operation on masks.
+        found = {i: Sequence(None, m) for i, m in enumerate(parts(mask))}
+        for node in self.nodes:
+            given = tuple(_mask_read(read, found) for read in node.reads)
+            masks = tuple(x.mask for x in given)
+            made = node.layer.output_mask(masks[0] if node.layer.num_inputs == 1 else masks)
+            if all(x.values is not None for x in given):
+                y = node.layer.call_layer(each(_as_values, given[0] if node.layer.num_inputs == 1 else given))
+                made = tuple(Sequence(part.values, m) for part, m in zip(parts(y), parts(made), strict=True))
+            else:
+                made = tuple(Sequence(None, m) for m in parts(made))
+            found.update(zip(node.outputs, made, strict=True))
+        return _one_or_several(_mask_read(read, found).mask for read in self.outputs)
+
+    def call_layer(self, x, *, training=False, context=None):
+        time = first(x).values.shape[1]
+        if time is not None:
+            self.output_length(time)  # refuses branches of unequal length by name
+        found = dict(enumerate(parts(x)))
+        for node in self.nodes:
+            y = node.layer(node.given(found), training=training, **node.read_context(context))
+            node.give(found, y)
+        return _one_or_several(read.of(found) for read in self.outputs)
+
+    # State: by the name of a node the state of its layer, and by `NAME.delay` those of the delays of what it reads.
+
+    def initial_state(self, batch_size, input_spec, context=None):
+        context = self.check_context(context)
+        state, specs = {}, self._input_specs(input_spec)
+        for node in self.nodes:
+            given = node.given_specs(specs)
+            own = node.layer.initial_state(batch_size, given, **node.read_context(context))
+            if leaves(own):
+                state[node.name] = own
+            _add_delays(state, node.name, node.delays, batch_size, specs)
+            node.give(specs, node.layer.output_spec(given))
+        for i, end in enumerate(self.ends):
+            _add_delays(state, _end_name(i), end.delays, batch_size, specs)
+        return state
+
+    def call_step(self, x, state, *, training=False):
+        found, state, new_state = dict(enumerate(parts(x))), state or {}, {}
+        for node in self.nodes:
+            given = node.given(_delayed(found, node.delays, node.name, state, new_state))
+            y, own = node.layer.advance(given, state.get(node.name, ()), training=training)
+            if node.name in state:
+                new_state[node.name] = own
+            node.give(found, y)
+        outputs = [
+            end.read.of(_delayed(found, end.delays, _end_name(i), state, new_state)) for i, end in enumerate(self.ends)
+        ]
+        return _one_or_several(outputs), new_state
+
+    def hold(self, active, new_state, old_state):
+        holds = {node.name: node.layer.hold for node in self.nodes}
+        return {name: holds.get(name, hold_rows)(active, new, old_state[name]) for name, new in new_state.items()}
+
+
+def chain(layers, start: Read) -> tuple[list[Node], Read]:
+    """Nodes of layers one after the other, and what reads the last of them."""
+    nodes = []
+    for layer in layers:
+        nodes.append(node_of(layer, (start,)))
+        start = Read(nodes[-1].outputs[0])
+    return nodes, start
+
+
+def node_of(layer, reads, **options) -> Node:
+    """A node of a layer within a combinator, whose context is the combinator's."""
+    context = {name: name for name in layer.context_names}
+    outputs = tuple(object() for _ in layer.timings)
+    return Node(layer, tuple(reads), outputs, layer.name, context, **options)
+
+
+def _named_apart(nodes):
+    taken = set()
+    for node in nodes:
+        name, n = node.name, 1
+        while name in taken:
+            name, n = f"{node.name}_{n}", n + 1
+        taken.add(name)
+        yield node if name == node.name else dataclasses.replace(node, name=name)
+
+
+def _delay(length) -> Delay:
+    """A delay between layers, which keeps the dtype that they give."""
+    return Delay(length, delay_layer_output=False, autocast=False)
+
+
+def _wait(delays, key) -> int:
+    return delays[key].length if key in delays else 0
+
+
+def _add_delays(state, name, delays, batch_size, specs):
+    for n, (key, delay) in enumerate(delays.items()):
+        state[_delay_name(name, n)] = delay.initial_state(batch_size, specs[key])
+
+
+def _delayed(found, delays, name, state, new_state):
+    """The values, with those that are read late delayed."""
+    if not delays:
+        return found
+    found = dict(found)
+    for n, (key, delay) in enumerate(delays.items()):
+        place = _delay_name(name, n)
+        found[key], new_state[place] = delay.advance(found[key], state[place])
+    return found
+
+
+def _delay_name(name, n):
+    return f"{name}.delay{n or ''}"
+
+
+def _end_name(i):
+    return f"output_{i}"
+
+
+def _one_or_several(items):
+    items = tuple(items)
+    return items[0] if len(items) == 1 else items
+
+
+def _mask_read(read, found) -> Sequence:
+    """What is read where only masks are known."""
+    y = found[read.value]
+    if read.part == "mask":
+        return Sequence(y.mask, ops.ones_like(y.mask))
+    if read.mask is None:
+        return y
+    return Sequence(y.values, read.mask.mask_of(found))
+
+
+def _as_values(x):
+    return Sequence(x.values)

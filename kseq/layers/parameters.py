@@ -1,0 +1,74 @@
+"""Constructor arguments and weights by convention: a layer names them in its signature, and nowhere else."""
+
+import inspect
+
+import keras
+
+from ..registry import former_arguments
+from ..signature import OBJECT_SUFFIXES, constructor_arguments
+
+# Keras's modules are named after them: `keras.initializers` and so on.
+_LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in OBJECT_SUFFIXES}
+
+
+class Parameters:
+    """Keeps constructor arguments, gives the configuration that follows from them, and adds weights by name.
+
+    Every named argument of `__init__` (and, where it takes `**kwargs`, of its parents') is an attribute of the same
+    name: `keep(locals())` in the constructor makes it one, looked up by Keras where the last word of its name says what
+    it is (`kernel_initializer`). Values that Keras can serialise round trip: numbers, text, tuples, activations,
+    initialisers, regularisers, constraints, layers.
+    """
+
+    def keep(self, given: dict):
+        """Keep a constructor's arguments as attributes.
+
+        Args:
+            given: the constructor's `locals()`, or some arguments by name.
+        """
+        for name in _constructor_arguments(type(self)):
+            if name in given:
+                setattr(self, name, _LOOK_UP.get(name.rpartition("_")[2], _as_it_is)(given[name]))
+
+    def add_parameter(self, name: str, shape, like: str | None = None, **options):
+        """Add a weight with the initialiser, regulariser and constraint of its name.
+
+        Args:
+            name: of the weight: `kernel` has `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`.
+            shape: of the weight.
+            like: what to read in the place of `name` in those three.
+            options: of Keras's `add_weight`, instead of those.
+        """
+        of_name = {
+            kind: getattr(self, f"{like or name}_{kind}", None) for kind in ("initializer", "regularizer", "constraint")
+        }
+        return self.add_weight(name=name, shape=tuple(shape), **(of_name | options))
+
+    def get_config(self):
+        config = super().get_config()
+        for name in _constructor_arguments(type(self)):
+            value = getattr(self, name)
+            serialize = (
+                keras.activations.serialize if inspect.isfunction(value) else keras.saving.serialize_keras_object
+            )
+            config[name] = serialize(value)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        names, renamed = _constructor_arguments(cls), former_arguments(cls)
+        config = {renamed.get(k, k): v for k, v in config.items()}
+        return super().from_config({k: _deserialize(v) if k in names else v for k, v in config.items()})
+
+
+def _as_it_is(value):
+    return value
+
+
+def _deserialize(value):
+    # Activations by name stay text: the constructor looks them up.
+    return keras.saving.deserialize_keras_object(value) if isinstance(value, (dict, list, tuple)) else value
+
+
+def _constructor_arguments(cls):
+    return constructor_arguments(cls, until=(Parameters,))

@@ -1,0 +1,58 @@
+"""One sequence, or a tuple of several: what layers of one and of several inputs or outputs share.
+
+A plain tuple holds several; a `Sequence` or a `SequenceSpec`, though a named tuple, is one.
+"""
+
+from keras import ops
+
+from ..sequence import Sequence
+
+
+def each(fn, x):
+    """`fn` of one, or a tuple of `fn` of each of several."""
+    return tuple(map(fn, x)) if type(x) is tuple else fn(x)
+
+
+def first(x):
+    """The one, or the first of several."""
+    return x[0] if type(x) is tuple else x
+
+
+def parts(x) -> tuple:
+    """A tuple of the one, or of the several."""
+    return x if type(x) is tuple else (x,)
+
+
+def as_sequence(x) -> Sequence:
+    """A `Sequence` from itself, from values, or from the plain pair that it becomes in a saved model."""
+    if isinstance(x, Sequence):
+        return x
+    if isinstance(x, (tuple, list)):
+        if len(x) != 2:
+            raise ValueError(f"a sequence is a pair (values, mask); received {len(x)} parts")
+        return Sequence(*x)
+    return Sequence(x)
+
+
+def as_sequences(x, count: int):
+    """The input of a layer of `count` inputs: one `Sequence`, or a tuple of them.
+
+    Raises:
+        ValueError: another number of inputs.
+    """
+    if count == 1:
+        return as_sequence(x)
+    if isinstance(x, Sequence) or not isinstance(x, (tuple, list)) or len(x) != count:
+        received = len(x) if isinstance(x, (tuple, list)) and not isinstance(x, Sequence) else "one"
+        raise ValueError(f"expected a list of {count} inputs; received {received}")
+    return tuple(map(as_sequence, x))
+
+
+def holds_sequences(x, count: int) -> bool:
+    """Whether a layer of `count` inputs was given sequences rather than tensors."""
+    return isinstance(x, (tuple, list)) if count == 1 else any(isinstance(part, (tuple, list)) for part in x)
+
+
+def to_tensors(x: Sequence) -> Sequence:
+    """The same sequence with tensors of the backend: not every backend adds one to a NumPy array."""
+    return Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))

@@ -1,0 +1,171 @@
+"""A layer or operation of Keras's at a place in a model, as a layer that steps, or as one that says why it does not."""
+
+import dataclasses
+import functools
+
+import keras
+from keras import ops
+
+from ...layers.base import SequenceLayer
+from ...layers.structures import parts
+from ...model_graph import map_structure
+from ...obstacles import Obstacle
+from ...registry import adapter_of, registered_layers
+from ...sequence import Sequence, SequenceSpec
+from .operations import check_operation
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """The place of an input, by its number, in a call's arguments."""
+
+    index: int
+
+
+class Operation(SequenceLayer):
+    """A Keras layer or operation, called on the values of its inputs, that keeps time as it is.
+
+    An output is valid where every input is.
+
+    Args:
+        adapted: what is called.
+        arguments, keywords: what it is called with, a `Slot` in the place of each input.
+        num_inputs: how many slots there are.
+    """
+
+    invalid_value = None
+
+    def __init__(self, adapted, arguments, keywords, num_inputs):
+        super().__init__(name=adapted.name, autocast=False)
+        self.adapted, self.num_inputs = adapted, num_inputs
+        self._call = _Call(adapted, arguments, keywords)
+        self.built = True
+
+    @classmethod
+    def of(cls, layer, specs, **keywords):
+        """A layer called on its input, or on a list of inputs."""
+        several = isinstance(specs, list)
+        slots = [Slot(i) for i in range(len(specs))] if several else Slot(0)
+        return cls(layer, (slots,), keywords, len(specs) if several else 1)
+
+    def origin(self):
+        return self.adapted
+
+    def output_spec(self, input_spec):
+        given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in parts(input_spec)]
+        made = self.adapted.compute_output_spec(*self._call.arguments(given), **self._call.keywords(given))
+        return SequenceSpec(tuple(made.shape[2:]), keras.backend.standardize_dtype(made.dtype))
+
+    def call_layer(self, x, *, training=False):
+        x = parts(x)
+        values = [part.values for part in x]
+        masks = [part.mask for part in x if part.mask is not None] + self.own_masks(values)
+        y = self.adapted(*self._call.arguments(values), **self._call.keywords(values))
+        return Sequence(y, functools.reduce(ops.logical_and, masks) if masks else None)
+
+    def call_step(self, x, state, *, training=False):
+        return self.call_layer(x), state
+
+    def own_masks(self, values) -> list:
+        """Masks that follow from the values."""
+        return []
+
+
+class _Call:
+    """What an operation is called with; Keras would track it, were it an attribute of a layer."""
+
+    def __init__(self, operation, arguments, keywords):
+        self._arguments, self._keywords = tuple(arguments), keywords
+
+    def arguments(self, values):
+        return _filled(self._arguments, values)
+
+    def keywords(self, values):
+        return _filled(self._keywords, values)
+
+
+def _filled(structure, values):
+    if isinstance(structure, Slot):
+        return values[structure.index]
+    if isinstance(structure, dict):
+        return {key: _filled(value, values) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(_filled(value, values) for value in structure)
+    return structure
+
+
+class Unadapted(SequenceLayer):
+    """A Keras layer or operation that does not stream, in a model whose other layers are looked at."""
+
+    def __init__(self, adapted, reason, instead, specs, num_inputs):
+        super().__init__(name=adapted.name)
+        self.adapted, self.num_inputs = adapted, num_inputs
+        self._specs = Held((reason, instead, specs))
+        self.built = True
+
+    def origin(self):
+        return self.adapted
+
+    def obstacles(self):
+        reason, instead, _ = self._specs.value
+        return [Obstacle(self.adapted.name, type(self.adapted).__name__, reason, instead)]
+
+    @property
+    def step_obstacle(self):
+        return self._specs.value[0]
+
+    @property
+    def timings(self):
+        return (self.timing,) * len(self._specs.value[2])
+
+    def output_spec(self, input_spec):
+        specs = self._specs.value[2]
+        return specs if len(specs) > 1 else specs[0]
+
+
+class Held:
+    """A value that Keras does not look into."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def adapt(call, specs, outputs) -> SequenceLayer:
+    """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
+
+    Args:
+        call: a `kseq.model_graph.Call`, with `Slot`s in the place of tensors.
+        specs: of the inputs, by the slots' numbers.
+        outputs: specs of the outputs.
+    """
+    operation, count = call.operation, len(specs)
+    try:
+        if len(outputs) != 1:
+            raise _NoAdapter("it has several outputs")
+        if not isinstance(operation, keras.layers.Layer):
+            check_operation(operation)
+            return Operation(operation, call.arguments, call.keywords, count)
+        adapter = adapter_of(operation)
+        if adapter is None:
+            raise _NoAdapter("it has no streaming form", _twin(operation))
+        first, *more = call.arguments
+        if more:
+            raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
+        keywords = {key: value for key, value in call.keywords.items() if value is not None}
+        given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, Slot) else leaf, first)
+        return adapter(operation, given, **keywords)
+    except _NoAdapter as error:
+        return Unadapted(operation, error.reason, error.instead, outputs, count)
+    except (TypeError, ValueError) as error:
+        return Unadapted(operation, str(error), None, outputs, count)
+
+
+class _NoAdapter(Exception):
+    def __init__(self, reason, instead=None):
+        super().__init__(reason)
+        self.reason, self.instead = reason, instead
+
+
+def _twin(operation):
+    name = type(operation).__name__
+    return f"kseq.{name}" if name in registered_layers() else None

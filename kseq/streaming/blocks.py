@@ -1,0 +1,165 @@
+"""What every row of a batch of streams holds until its block is full, and how far it has come."""
+
+import numpy as np
+
+from ..sequence import Sequence
+
+# Blocks in one call of the step. A long chunk is a few calls, and few functions are ever compiled.
+_CALL_BLOCKS = (256, 64, 16, 4, 1)
+
+
+class Blocks:
+    """Cuts the chunks of a batch of streams into calls of whole blocks, and the outputs of calls into those of streams.
+
+    Rows that have come equally far are counted as one; from the first time that a row is treated by itself each row
+    has its own counts.
+
+    Attributes:
+        pushed: steps received: one number, or int64 [B] where rows are apart.
+        together: whether all rows have come equally far.
+    """
+
+    def __init__(self, batch_size, block_size, latencies):
+        self.batch_size, self.block_size, self.latencies = batch_size, block_size, latencies
+        self.reset()
+
+    def reset(self):
+        """Begin all rows anew."""
+        self.together, self._held = True, None
+        self.pushed = 0
+        self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
+
+    def reset_rows(self, rows):
+        """Begin some rows, bool [B], anew."""
+        self._part()
+        for counts in (self.pushed, *self._made, *self._returned):
+            counts[rows] = 0
+
+    def _part(self):
+        """Count each row by itself from here on."""
+        if self.together:
+            self.together = False
+            self.pushed = np.full(self.batch_size, self.pushed)
+            self._made = [np.full(self.batch_size, n) for n in self._made]
+            self._returned = [np.full(self.batch_size, n) for n in self._returned]
+
+    @property
+    def held(self):
+        """Steps that are held: one number, or int64 [B]."""
+        return self.pushed % self.block_size
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a whole block goes right through: nothing is held and no warm-up is to come."""
+        return self.together and self._held is None and self._made[0] >= self.latencies[0]
+
+    def pass_block(self, steps, outputs):
+        """Count a block of the only input that went right through."""
+        self.pushed += steps
+        self._made[0] += outputs
+        self._returned[0] += outputs
+
+    def cut(self, inputs, active=None):
+        """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.
+
+        Args:
+            inputs: a `Sequence` [B, T, ...] for every input, in NumPy.
+            active: bool [B] or `None`: rows that the chunk is for.
+        """
+        if active is not None:
+            self._part()
+        elif self.together:
+            return self._cut_together(inputs)
+        return self._cut_apart(inputs, np.ones(self.batch_size, bool) if active is None else active)
+
+    def _cut_together(self, inputs):
+        joined = inputs if self._held is None else [_joined(pair) for pair in zip(self._held, inputs, strict=True)]
+        steps, start, calls = joined[0].values.shape[1], 0, []
+        for blocks in _CALL_BLOCKS:
+            size = blocks * self.block_size
+            while steps - start >= size:
+                calls.append((*_columns([x.slice_time(start, start + size) for x in joined]), None))
+                start += size
+        # A copy: the caller may write its next chunk into the same array.
+        rest = [x.slice_time(start, steps) for x in joined]
+        self._held = [Sequence(x.values.copy(), x.mask) for x in rest] if start < steps else None
+        self.pushed += inputs[0].values.shape[1]
+        return calls
+
+    def _cut_apart(self, inputs, active):
+        before, time = self.held, inputs[0].values.shape[1]
+        held = self._held or [x.slice_time(0, 0) for x in inputs]
+        steps = before + np.where(active, time, 0)  # of each row: what it holds and what is new
+        longest = max(int(steps.max(initial=0)), 1)
+        # Step `i` of a row is of what it holds where `i` is below `before`, and else of the chunk.
+        at = np.arange(longest)[None, :]
+        joined = [_row_by_row(old, new, before, at) for old, new in zip(held, inputs, strict=True)]
+        calls, blocks = [], steps // self.block_size
+        for i in range(int(blocks.max(initial=0))):
+            part = slice(i * self.block_size, (i + 1) * self.block_size)
+            calls.append((*_columns([x.slice_time(part.start, part.stop) for x in joined]), blocks > i))
+        self.pushed += np.where(active, time, 0)
+        left = blocks[:, None] * self.block_size + np.arange(self.block_size)[None, :]
+        left = np.minimum(left, longest - 1)
+        rows = np.arange(len(steps))[:, None]
+        self._held = [Sequence(x.values[rows, left], x.mask[rows, left]) for x in joined]
+        return calls
+
+    def trim(self, number, outputs, limit=None):
+        """The outputs of one output of calls that belong to the stream: warm-up and what lies beyond the end are not.
+
+        Args:
+            number: of the output.
+            outputs: (values, mask or `None`, active or `None`) of every call.
+            limit: outputs of the whole stream, an integer or int64 [B].
+
+        Returns:
+            A `Sequence` where the rows are together, else a list of (values [U, ...], mask [U]), a row each.
+        """
+        if self.together:
+            joined = _joined([Sequence(values, mask) for values, mask, _ in outputs])
+            made = joined.values.shape[1]
+            start, stop = self._span(self._made[number], self._returned[number], made, self.latencies[number], limit)
+            self._made[number] += made
+            self._returned[number] += stop - start
+            return joined if stop - start == made else joined.slice_time(start, stop)
+        rows = []
+        for row in range(self.batch_size):
+            own = [Sequence(v[row : row + 1], None if m is None else m[row : row + 1]) for v, m, a in outputs if a[row]]
+            joined = _joined(own or [Sequence(outputs[0][0][:1, :0])])
+            made, counts = joined.values.shape[1], (self._made[number][row], self._returned[number][row])
+            start, stop = self._span(*counts, made, self.latencies[number], None if limit is None else limit[row])
+            self._made[number][row] += made
+            self._returned[number][row] += stop - start
+            cut = joined.slice_time(start, stop).with_mask()
+            rows.append((cut.values[0], cut.mask[0]))
+        return rows
+
+    @staticmethod
+    def _span(made_before, returned_before, made, latency, limit):
+        """Of the outputs just made, those that are given: not the warm-up, and no more than `limit` in all."""
+        start = min(max(latency - made_before, 0), made)
+        return start, made if limit is None else min(start + max(limit - returned_before, 0), made)
+
+
+def _joined(sequences) -> Sequence:
+    return sequences[0] if len(sequences) == 1 else Sequence.concatenate(sequences)
+
+
+def _columns(sequences):
+    return tuple(x.values for x in sequences), tuple(x.mask for x in sequences)
+
+
+def _row_by_row(old, new, before, at):
+    """Of each row the steps that it holds, followed by those of the chunk; beyond them whatever there is."""
+    old, new = old.with_mask(), new.with_mask()
+    rows = np.arange(len(before))[:, None]
+    is_old = at < before[:, None]
+    parts = []
+    for held, given in zip(old, new, strict=True):
+        held = held if held.shape[1] else np.zeros((len(before), 1, *held.shape[2:]), held.dtype)
+        given = given if given.shape[1] else np.zeros((len(before), 1, *given.shape[2:]), given.dtype)
+        of_old = held[rows, np.minimum(at, held.shape[1] - 1)]
+        of_new = given[rows, np.clip(at - before[:, None], 0, given.shape[1] - 1)]
+        parts.append(np.where(is_old.reshape(is_old.shape + (1,) * (of_old.ndim - 2)), of_old, of_new))
+    return Sequence(*parts)

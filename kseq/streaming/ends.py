@@ -1,0 +1,174 @@
+"""What goes into a stream and comes out of it, in the structure of the model and in the form of the caller's chunks."""
+
+import numpy as np
+
+from ..layers.structures import parts
+from ..sequence import Sequence, SequenceSpec
+
+
+class Ends:
+    """The inputs and outputs of a stream.
+
+    Attributes:
+        specs: of every input; the dtype may be unknown (`None`) until a chunk says it.
+        as_sequence: whether the caller's chunks are `Sequence`s.
+    """
+
+    def __init__(self, layer, name, batch_size, dtype):
+        self.layer, self.batch_size = layer, batch_size
+        self.inputs = getattr(layer, "inputs", None)  # of a Keras model
+        self.input_structure = getattr(layer, "input_structure", _tuple_of(layer.num_inputs))
+        self.output_structure = getattr(layer, "output_structure", _tuple_of(layer.num_outputs))
+        shapes = layer.channel_shape
+        if shapes is None:
+            raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
+        shapes = (shapes,) if layer.num_inputs == 1 else shapes
+        known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
+        self.specs = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
+        self.reset()
+
+    def reset(self):
+        """Forget the form of the last chunk."""
+        self.as_sequence, self._batched = False, True
+
+    @property
+    def dtypes_known(self) -> bool:
+        return all(spec.dtype is not None for spec in self.specs)
+
+    @property
+    def numpy_dtypes(self):
+        return [_numpy_dtype(spec.dtype) for spec in self.specs]
+
+    def settle_dtypes(self):
+        """Take dtypes that no chunk has said for float32."""
+        self.specs = tuple(SequenceSpec(s.shape, s.dtype or "float32") for s in self.specs)
+
+    def take(self, chunk) -> list[Sequence]:
+        """A chunk as a `Sequence` [B, T, ...] for every input, in NumPy.
+
+        Raises:
+            ValueError: a wrong structure, rank, batch size, channel shape or mask shape, or unequal lengths.
+            TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
+        """
+        parts_given = self._split(chunk)
+        given = [self._standard(x, spec) for x, spec in zip(parts_given, self.specs, strict=True)]
+        inputs, batched = [x for x, _ in given], all(b for _, b in given)
+        if len({x.values.shape[1] for x in inputs}) > 1:
+            raise ValueError(
+                f"the inputs of a chunk must have equally many time steps; received "
+                f"{' and '.join(str(x.values.shape[1]) for x in inputs)}"
+            )
+        specs = tuple(map(_settled, self.specs, inputs))
+        inputs = list(map(_cast, inputs, specs))
+        # Nothing is noted of a chunk that was refused.
+        self.specs, self._batched = specs, batched
+        self.as_sequence |= any(isinstance(x, Sequence) for x in parts_given)
+        return inputs
+
+    def _split(self, chunk) -> list:
+        """The chunk of every input."""
+        if not isinstance(self.input_structure, (list, dict)):
+            return [chunk]
+        names = [given.name for given in self.inputs] if self.inputs else []
+        masks = [given.mask for given in self.inputs] if self.inputs else [None] * len(self.specs)
+        wanted = self._wanted(names)
+        if isinstance(chunk, dict):
+            by_key = (
+                self.input_structure
+                if isinstance(self.input_structure, dict)
+                else dict(zip(names, range(len(names)), strict=True))
+            )
+            extra = set(chunk) - set(by_key) - {m for m in masks if m}
+            missing = set(by_key) - set(chunk)
+            if extra or missing or not by_key:
+                raise ValueError(
+                    f"a chunk must be {wanted}; received a dict of {', '.join(map(str, chunk)) or 'nothing'}"
+                )
+            found = {number: chunk[key] for key, number in by_key.items()}
+            given_masks = [chunk.get(mask) for mask in masks]
+            return [found[i] if mask is None else Sequence(found[i], mask) for i, mask in enumerate(given_masks)]
+        if not isinstance(chunk, (list, tuple)) or isinstance(chunk, Sequence):
+            raise ValueError(f"a chunk must be {wanted}; received {type(chunk).__name__}")
+        if len(chunk) != len(self.specs):
+            raise ValueError(f"a chunk must be {wanted}; received {len(chunk)}")
+        return list(chunk)
+
+    def _wanted(self, names):
+        listed = f" ({', '.join(names)})" if names else ""
+        if isinstance(self.input_structure, dict):
+            return f"a dict of {', '.join(map(str, self.input_structure))}"
+        return f"a list of {len(self.specs)} inputs{listed}"
+
+    def _standard(self, chunk, spec):
+        """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
+        if isinstance(chunk, Sequence):
+            x = Sequence(np.asarray(chunk.values), None if chunk.mask is None else np.asarray(chunk.mask)).check()
+        else:
+            x = Sequence(np.asarray(chunk))
+        values, shape, rank = x.values, x.values.shape, len(spec.shape)
+        batched = values.ndim == rank + 2
+        if not batched and (values.ndim != rank + 1 or self.batch_size != 1 or x.mask is not None):
+            short = "[time, ...] or " if self.batch_size == 1 else ""
+            raise ValueError(
+                f"a chunk must have shape {short}[batch (={self.batch_size}), time, ...] with channels "
+                f"{spec.shape}; received {shape}"
+            )
+        if shape[values.ndim - rank :] != spec.shape or (batched and shape[0] != self.batch_size):
+            raise ValueError(
+                f"a chunk must have batch {self.batch_size} and channels {spec.shape}; received shape {shape}"
+            )
+        return (x if batched else Sequence(values[None])), batched
+
+    def nothing(self, steps) -> list[Sequence]:
+        """Invalid steps for every input."""
+        mask = np.zeros((self.batch_size, steps), bool)
+        return [
+            Sequence(np.zeros((self.batch_size, steps, *spec.shape), dtype), mask)
+            for spec, dtype in zip(self.specs, self.numpy_dtypes, strict=True)
+        ]
+
+    def no_output(self, number):
+        """Values [B, 0, ...] of an output."""
+        spec = parts(self.layer.output_spec(self.specs if len(self.specs) > 1 else self.specs[0]))[number]
+        return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
+
+    def give(self, outputs):
+        """Outputs in the structure of the model and the form of the caller's chunks."""
+        return _filled(self.output_structure, [self._formed(y) for y in outputs])
+
+    def _formed(self, y):
+        if isinstance(y, list):  # a row each
+            return y if self.as_sequence else [values for values, _ in y]
+        if self.as_sequence:
+            return y
+        return y.values if self._batched else y.values[0]
+
+
+def _numpy_dtype(name):
+    return np.dtype("float32" if name == "bfloat16" else name)
+
+
+def _settled(spec, x) -> SequenceSpec:
+    """The spec of an input with the dtype that its first chunk says."""
+    return SequenceSpec(spec.shape, spec.dtype or ("int32" if x.values.dtype.kind in "iu" else "float32"))
+
+
+def _cast(x, spec) -> Sequence:
+    dtype = _numpy_dtype(spec.dtype)
+    if x.values.dtype == dtype:
+        return x
+    if not np.can_cast(x.values.dtype, dtype, "same_kind"):
+        raise TypeError(f"a chunk must be castable to {dtype}; received {x.values.dtype}")
+    return Sequence(x.values.astype(dtype), x.mask)
+
+
+def _tuple_of(count):
+    return 0 if count == 1 else list(range(count))
+
+
+def _filled(structure, items):
+    if isinstance(structure, dict):
+        return {key: _filled(value, items) for key, value in structure.items()}
+    if isinstance(structure, list):
+        return [_filled(value, items) for value in structure]
+    return items[structure]

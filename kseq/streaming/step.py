@@ -1,0 +1,99 @@
+"""`StepFunction`: the step of a layer as a pure function of arrays, with a name for every leaf of its state."""
+
+import functools
+
+import keras
+import numpy as np
+
+from ..arguments import as_integer
+from ..layers.base import SequenceLayer
+from ..layers.leaves import leaves, pack
+from . import state as states
+
+
+class StepFunction:
+    """The step of a layer at a batch size and for given inputs: `(inputs, state, active) -> (outputs, state)`.
+
+    It is what is compiled, exported, saved and served: no state is anywhere but in its arguments.
+
+    Args:
+        layer: a kseq layer that steps.
+        batch_size: B.
+        input_spec: `SequenceSpec` of the input, or a tuple of them.
+        block: steps of a call; by default the layer's block. A multiple of it.
+        context: what the layer reads as context, by name: sequences or arrays whose first axis is the batch.
+
+    Attributes:
+        state: a `LeafSpec` (name, shape, dtype) for every leaf of the state.
+        structure: hash of what the layer is made of.
+
+    Raises:
+        ValueError: a block that is no multiple of the layer's, or a context without a name that the layer reads.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> layer = kseq.Serial([kseq.Conv1D(2, 3, name="conv"), kseq.GRU(4, name="memory")])
+        >>> layer.build((None, None, 5))
+        >>> step = kseq.StepFunction(layer, 1, kseq.SequenceSpec((5,)))
+        >>> [leaf.name for leaf in step.state]
+        ['conv/values', 'memory/hidden']
+        >>> y, state = step(kseq.Sequence(np.zeros((1, 1, 5), "float32")), step.initial_state())
+        >>> y.values.shape
+        (1, 1, 4)
+    """
+
+    def __init__(self, layer: SequenceLayer, batch_size: int, input_spec, *, block: int | None = None, context=None):
+        self.layer, self.batch_size, self.input_spec = layer, batch_size, input_spec
+        least = layer.timing.block_size
+        self.block = least if block is None else as_integer("`block`", block, least)
+        if self.block % least:
+            raise ValueError(f"`block` must be a multiple of the layer's block, {least}; received {block}")
+        given = {"context": layer.check_context(context)} if layer.context_names or context else {}
+        self._example = layer.initial_state(batch_size, input_spec, **given)
+        self.state = states.specs(self._example)
+
+    @property
+    def num_inputs(self) -> int:
+        """Sequences that it takes."""
+        return self.layer.num_inputs
+
+    @property
+    def output_spec(self):
+        """`SequenceSpec` of the output, or a tuple of them."""
+        return self.layer.output_spec(self.input_spec)
+
+    @functools.cached_property
+    def structure(self) -> str:
+        return states.structure_of(self.layer)
+
+    @functools.cached_property
+    def _initial(self):
+        return [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves(self._example)]
+
+    def initial_state(self) -> list[np.ndarray]:
+        """The leaves of the state before the first step, in NumPy; bfloat16 as the backend gives it."""
+        return [leaf.copy() for leaf in self._initial]
+
+    def __call__(self, inputs, state, active=None):
+        """One step.
+
+        Args:
+            inputs: a `Sequence` [B, n * block, ...], or a tuple of them.
+            state: the leaves, a list in the order of the attribute `state`.
+            active: bool [B] or `None`: rows that have data.
+
+        Returns:
+            The output, a `Sequence` or a tuple of them, and the next state's leaves.
+        """
+        y, state = self.layer.step(inputs, pack(self._example, state), active=active)
+        return y, leaves(state)
+
+    def to_bytes(self, state) -> bytes:
+        """The leaves of a state as bytes: `state.to_bytes`."""
+        arrays = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in state]
+        arrays = [a.astype(states.numpy_dtype(leaf.dtype)) for a, leaf in zip(arrays, self.state, strict=True)]
+        return states.to_bytes(arrays, self.state, self.structure)
+
+    def from_bytes(self, data: bytes) -> list[np.ndarray]:
+        """The leaves of a state that `to_bytes` gave, here, on another backend or on another machine."""
+        return states.from_bytes(data, self.state, self.structure)
