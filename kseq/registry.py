@@ -1,8 +1,8 @@
 """The one door through which layers become known: to Keras's saving, to specs, to the contract test."""
 
 import dataclasses
-
-import keras
+import importlib
+import threading
 
 PACKAGE = "kseq"
 _LAYERS: dict[str, type] = {}
@@ -10,6 +10,9 @@ _FACTORIES: dict[str, "Factory"] = {}
 _STOCK: dict[str, type] = {}
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
+# Importing these registers kseq's own layers, and those of Keras's that stream.
+_OWN = ("kseq.layers", "kseq.streaming")
+_own_asked, _own_lock = False, threading.RLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,7 @@ def register_stock(classes):
 
 def registered_layers() -> dict[str, type]:
     """Every registered layer class by name."""
+    _load_own()
     return dict(_LAYERS)
 
 
@@ -112,11 +116,13 @@ def registered_factories() -> dict[str, Factory]:
 
 def stock_layers() -> dict[str, type]:
     """Keras's own layers that have a streaming meaning, by class name."""
+    _load_own()
     return dict(_STOCK)
 
 
 def current_name(name: str) -> str:
     """The name of today of a layer that may have had another."""
+    _load_own()
     return _FORMER_NAMES.get(name, name)
 
 
@@ -128,6 +134,24 @@ def former_arguments(cls) -> dict[str, str]:
 def registered_name(cls) -> str | None:
     """The name under which a layer class is registered, or `None`."""
     return next((name for name, known in _LAYERS.items() if known is cls), None)
+
+
+def _load_own():
+    """Register kseq's own layers, so that what is known never depends on what a program has imported before.
+
+    Questions about a class, such as `registered_name`, need it not: the class has registered itself as it was made.
+    """
+    global _own_asked
+    with _own_lock:  # other threads wait; the modules themselves may ask what is registered while they are imported
+        if _own_asked:
+            return
+        _own_asked = True
+        try:
+            for module in _OWN:
+                importlib.import_module(module)
+        except BaseException:
+            _own_asked = False
+            raise
 
 
 def _register(cls, name, former_names, former_arguments):
@@ -145,6 +169,8 @@ def _register(cls, name, former_names, former_arguments):
 
 
 def _serializable(cls, name):
+    import keras  # when there is a class: asking what is registered, or registering a factory, needs no Keras
+
     package, _, short = name.rpartition(".")
     return keras.saving.register_keras_serializable(package or PACKAGE, short)(cls)
 

@@ -67,7 +67,7 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
         folder = open_folder(each, cache)
         manifest = read_manifest(folder)
         if verify:
-            from .verify import verify as check
+            from .verification import verify as check
 
             check(folder).raise_first()
         if not manifest.complete:
@@ -76,11 +76,11 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
                 IncompleteStoreWarning,
                 stacklevel=2,
             )
-        sources.append(_Source(folder, manifest, in_memory))
+        sources.append(_Snapshot(folder, manifest, in_memory))
     return Store(_Core(sources))
 
 
-class _Source:
+class _Snapshot:
     """One folder of a store, as it was when it was opened."""
 
     def __init__(self, folder, manifest, in_memory):
@@ -97,7 +97,7 @@ def _reopen(folder, rest, shards, expected, in_memory):
     first = manifest.shards[:shards]
     if content_hash(manifest.schema, first) != expected:
         raise StoreChangedError("the store is not the one that was opened before", folder)
-    return _Source(folder, dataclasses.replace(rest, shards=first), in_memory)
+    return _Snapshot(folder, dataclasses.replace(rest, shards=first), in_memory)
 
 
 def _read_shards(sources, schema):
