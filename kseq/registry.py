@@ -1,4 +1,4 @@
-"""The one door through which layers become known: to Keras's saving, to specs, to the contract test."""
+"""Registration of layers: one decorator makes a class known to Keras's saving, to specs and to the contract test."""
 
 import dataclasses
 import importlib

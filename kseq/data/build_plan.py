@@ -1,4 +1,4 @@
-"""Which rows go into which split."""
+"""Which rows of a source go into which split of a build."""
 
 import re
 

@@ -1,9 +1,9 @@
 """Parallel corpora: several stores whose records belong together, batched as one."""
 
-import operator
-
 import numpy as np
 import xxhash
+
+from kseq.arguments import as_integer
 
 from .errors import SchemaError, StoreError
 from .schema import Schema
@@ -106,7 +106,7 @@ class ParallelStore(Store):
     def __getitem__(self, index):
         if isinstance(index, (slice, list, tuple, np.ndarray)):
             return self._select(index)
-        row = operator.index(index)
+        row = as_integer("a record number", index)
         return {f"{name}_{field}": value for name, store in self._stores.items() for field, value in store[row].items()}
 
     def __repr__(self):

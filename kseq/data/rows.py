@@ -1,4 +1,4 @@
-"""The rows that a build starts from: of files, or of what a program yields."""
+"""The rows that a build starts from: read from files, or taken from an iterable."""
 
 import csv
 import dataclasses

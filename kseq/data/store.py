@@ -3,13 +3,12 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import operator
 import warnings
 
 import numpy as np
 
 from kseq import _ext
-from kseq.arguments import as_integers
+from kseq.arguments import as_integer, as_integers
 from kseq.ragged import Ragged
 
 from .errors import (
@@ -295,7 +294,7 @@ class Store:
         core = self._core
         if isinstance(index, (slice, list, tuple, np.ndarray)):
             return self._select(index)
-        row = operator.index(index)
+        row = as_integer("a record number", index)
         count = len(self)
         if not -count <= row < count:
             raise IndexError(f"a record number must be in [-{count}, {count}); received {index}")

@@ -1,4 +1,4 @@
-"""TFRecord files beside which the schema lies, without TensorFlow: read and written."""
+"""TFRecord files, read and written without TensorFlow; their schema lies in a file beside them."""
 
 import json
 import os
