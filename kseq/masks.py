@@ -5,6 +5,8 @@ A mask [B, T] is bool, True = valid. Everything here is NumPy in and NumPy out; 
 """
 
 import functools
+import importlib
+import sys
 
 import numpy as np
 
@@ -125,6 +127,11 @@ def mask_rule(target):
         >>> mask_rule(Timing(ratio=2))(np.array([[True, False]]))
         array([[ True,  True, False, False]])
     """
+    if "keras" in sys.modules:  # else it is no model; models' rules are there once what streams them is imported
+        importlib.import_module("kseq.streaming")
+        rule = mask_rule.dispatch(type(target))
+        if rule is not mask_rule.dispatch(object):
+            return rule(target)
     raise TypeError(f"masks go through a kseq.Timing, a kseq layer or a Keras model; received {target!r}")
 
 

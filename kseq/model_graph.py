@@ -1,4 +1,4 @@
-"""A functional or sequential Keras model, read: its calls in order, each with the tensors that it reads and makes."""
+"""The graph of a functional or sequential Keras model: its calls in order, with the tensors each reads and makes."""
 
 import dataclasses
 from typing import Any

@@ -11,6 +11,8 @@ import numpy as np
 from kseq import _ext
 from kseq.arguments import as_integer, as_integers
 from kseq.masks import check_lengths, check_mask, lengths_to_mask, mask_to_lengths
+from kseq.pad_job import PadJob, overlap
+from kseq.rows import check_dtype, concatenate, empty_spec, measure, offsets_of
 
 
 def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=None, dtype=None, out=None):
@@ -47,13 +49,13 @@ def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=
         return rows.pad(
             length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, dtype=dtype, out=out
         )
-    rows, lengths = _measure(rows, dtype)
+    rows, lengths = measure(rows, dtype)
     if rows and dtype is not None and rows[0].dtype != np.dtype(dtype):
-        return Ragged(*_concatenate(rows, lengths)).pad(
+        return Ragged(*concatenate(rows, lengths)).pad(
             length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, dtype=dtype, out=out
         )
-    trailing, dtype = (rows[0].shape[1:], rows[0].dtype) if rows else _empty_spec(dtype, out)
-    job = _Job(lengths, trailing, dtype, length, multiple_of, value, side, truncate, out)
+    trailing, dtype = (rows[0].shape[1:], rows[0].dtype) if rows else empty_spec(dtype, out)
+    job = PadJob(lengths, trailing, dtype, length, multiple_of, value, side, truncate, out)
     bad = _ext.pad_rows(rows, *job.arguments)
     if bad >= 0:
         raise ValueError(f"rows must not share memory with out; received row {bad}, which does")
@@ -98,7 +100,7 @@ def flatten(values, mask):
     values = np.asarray(values)
     if values.ndim < 2:
         raise ValueError(f"values must have shape [B, T, ...]; received shape {values.shape}")
-    _check_dtype(values.dtype, "values")
+    check_dtype(values.dtype, "values")
     values = np.ascontiguousarray(values)
     batch, steps = values.shape[:2]
     if mask is None:
@@ -113,7 +115,7 @@ def flatten(values, mask):
         lengths = mask_to_lengths(mask)
     flat = np.empty((int(lengths.sum()), *values.shape[2:]), values.dtype)
     _ext.compact(values, mask.view(np.uint8), flat)
-    return Ragged._trusted(flat, _offsets(lengths))
+    return Ragged._trusted(flat, offsets_of(lengths))
 
 
 class Ragged:
@@ -143,7 +145,7 @@ class Ragged:
         values, offsets = np.asarray(values), as_integers("offsets", offsets)
         if values.ndim == 0:
             raise ValueError("values must have shape [N, ...]; received shape ()")
-        _check_dtype(values.dtype, "values")
+        check_dtype(values.dtype, "values")
         if len(offsets) == 0:
             raise ValueError("offsets must have one element more than there are rows; received none")
         if offsets[0] < 0:
@@ -184,10 +186,10 @@ class Ragged:
             >>> Ragged.from_rows([[1.0, 2.0], [3.0]])
             Ragged(rows=2, values=float64[3])
         """
-        rows, lengths = _measure(rows, dtype)
+        rows, lengths = measure(rows, dtype)
         if not rows:
-            return cls._trusted(np.empty(0, _empty_spec(dtype, None)[1]), np.zeros(1, np.int64))
-        values, offsets = _concatenate(rows, lengths)
+            return cls._trusted(np.empty(0, empty_spec(dtype, None)[1]), np.zeros(1, np.int64))
+        values, offsets = concatenate(rows, lengths)
         return cls._trusted(values if dtype is None else values.astype(dtype, copy=False), offsets)
 
     def __len__(self):
@@ -240,7 +242,7 @@ class Ragged:
         starts, lengths = self._spans(indices)
         values = np.empty((int(lengths.sum()), *self.values.shape[1:]), self.values.dtype)
         self._check_spans(_ext.copy_spans(self.values, starts, lengths, values), starts, lengths)
-        return self._trusted(values, _offsets(lengths))
+        return self._trusted(values, offsets_of(lengths))
 
     def pad(
         self,
@@ -282,8 +284,8 @@ class Ragged:
                 length=length, multiple_of=multiple_of, value=value, side=side, truncate=truncate, out=out
             )
         starts, lengths = self._spans(rows)
-        job = _Job(lengths, self.values.shape[1:], self.values.dtype, length, multiple_of, value, side, truncate, out)
-        if out is not None and (_overlap(self.values, job.values) or _overlap(self.values, job.mask)):
+        job = PadJob(lengths, self.values.shape[1:], self.values.dtype, length, multiple_of, value, side, truncate, out)
+        if out is not None and (overlap(self.values, job.values) or overlap(self.values, job.mask)):
             raise ValueError("out must not share memory with the values; received an out that does")
         self._check_spans(_ext.pad_spans(self.values, starts, lengths, *job.arguments), starts, lengths)
         return job.values, job.mask
@@ -307,155 +309,3 @@ class Ragged:
                 f"rows must lie in the {len(self.values)} steps of the values; "
                 f"received a row from {starts[bad]} of length {lengths[bad]}: the offsets have been changed"
             )
-
-
-class _Job:
-    """The checked arguments of one padding: the arrays to fill and what to fill them with."""
-
-    def __init__(self, lengths, trailing, dtype, length, multiple_of, value, side, truncate, out):
-        if side not in ("left", "right"):
-            raise ValueError(f'side must be "left" or "right"; received {side!r}')
-        if truncate not in (None, "left", "right"):
-            raise ValueError(f'truncate must be None, "left" or "right"; received {truncate!r}')
-        values, mask = out if isinstance(out, (tuple, list)) and len(out) == 2 else (out, None)
-        if length is None and isinstance(values, np.ndarray) and values.ndim > 1:
-            length = values.shape[1]
-        target = _target(lengths, length, multiple_of, truncate)
-        self.values = _output("out", values, (len(lengths), target, *trailing), dtype)
-        self.mask = _output("the mask of out", mask, (len(lengths), target), np.dtype(bool))
-        if out is not None and _overlap(self.values, self.mask):
-            raise ValueError("out must be two arrays that do not share memory; received two that do")
-        fill = _fill_bytes(value, dtype)
-        self.arguments = self.values, self.mask.view(np.uint8), fill, side == "left", truncate == "left"
-
-
-def _target(lengths, length, multiple_of, truncate):
-    """The time of the batch; refuses rows that are longer unless they are truncated."""
-    longest = int(lengths.max(initial=0))
-    target = longest if length is None else as_integer("length", length, 0)
-    if multiple_of is not None:
-        multiple_of = as_integer("multiple_of", multiple_of, 1)
-        target = -(-target // multiple_of) * multiple_of
-    if longest > target and truncate is None:
-        raise ValueError(
-            f"rows must have at most {target} steps (or pass truncate); "
-            f"received row {int(lengths.argmax())} with {longest} steps"
-        )
-    return target
-
-
-def _output(name, array, shape, dtype):
-    """`array` if it is as wanted, a new one if it is None."""
-    if array is None:
-        return np.empty(shape, dtype)
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array; received {type(array).__name__}")
-    if array.dtype != dtype:
-        raise TypeError(f"{name} must have dtype {dtype}; received {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}; received {array.shape}")
-    if not array.flags.c_contiguous or not array.flags.writeable:
-        kind = "a read-only" if array.flags.c_contiguous else "a non-contiguous"
-        raise ValueError(f"{name} must be C-contiguous and writeable; received {kind} array")
-    return array
-
-
-def _overlap(a, b):
-    return np.may_share_memory(a, b)  # both contiguous, so that comparing bounds is exact
-
-
-def _fill_bytes(value, dtype):
-    """The bytes of the padding value, uint8 [itemsize]; refuses a value that the dtype cannot hold."""
-    if type(value) is int and value == 0:
-        return np.zeros(dtype.itemsize, np.uint8)
-    given = np.asarray(value)
-    if given.ndim:
-        raise ValueError(f"value must be a scalar; received shape {given.shape}")
-    _check_dtype(given.dtype, "value")
-    stored = None
-    if given.dtype.kind != "c" or dtype.kind == "c":
-        with np.errstate(all="ignore"):
-            stored = given.astype(dtype)
-    if dtype.kind in "biu":
-        held = stored is not None and bool(stored == given)
-    else:
-        held = stored is not None and bool(np.isfinite(stored) or not np.isfinite(given))
-    if not held:
-        raise ValueError(f"value must be one that {dtype} can hold; received {value!r}")
-    return stored.reshape(1).view(np.uint8)
-
-
-def _measure(rows, dtype):
-    """Rows as a tuple of contiguous arrays that differ in time only, and their lengths, int64 [B]."""
-    if not isinstance(rows, (list, tuple)) and not (isinstance(rows, np.ndarray) and rows.ndim):
-        raise TypeError(f"rows must be a list or tuple of arrays [T, ...]; received {type(rows).__name__}")
-    rows = tuple(rows)
-    lengths = np.empty(len(rows), np.int64)
-    if _ext.row_lengths(rows, lengths) >= 0:  # one pass over rows that are arrays already; the others take longer
-        rows = _standard_rows(rows, dtype)
-        bad = _ext.row_lengths(rows, lengths)
-        if bad >= 0:
-            raise ValueError(f"rows must not change while they are read; received row {bad}, which did")
-    if rows:
-        _check_dtype(rows[0].dtype, "row 0")
-    return rows, lengths
-
-
-def _standard_rows(rows, dtype):
-    """Array-likes as contiguous arrays that agree in trailing shape and dtype; the first row that says so decides."""
-    arrays, first = [], None
-    for i, row in enumerate(rows):
-        if isinstance(row, (list, tuple)) and not row:
-            arrays.append(None)  # an empty list says nothing about shape and dtype: it takes those of the others
-            continue
-        try:
-            array = np.asarray(row)
-        except ValueError as error:
-            raise ValueError(f"row {i} must be an array [T, ...]; received {type(row).__name__}: {error}") from None
-        if array.ndim == 0:
-            raise ValueError(f"row {i} must have shape [T, ...]; received shape () and dtype {array.dtype}")
-        _check_dtype(array.dtype, f"row {i}")
-        if dtype is not None:
-            array = array.astype(dtype, copy=False)
-        arrays.append(np.ascontiguousarray(array))
-        if first is None:
-            first = i
-        like = arrays[first]
-        if array.shape[1:] != like.shape[1:]:
-            raise ValueError(
-                f"row {i} must have shape [T, ...] with trailing shape {like.shape[1:]}, like row {first}; "
-                f"received shape {array.shape}"
-            )
-        if array.dtype != like.dtype:
-            raise TypeError(
-                f"row {i} must have dtype {like.dtype}, like row {first} (or pass dtype); received {array.dtype}"
-            )
-    blank = np.empty(0, dtype) if first is None else arrays[first][:0]
-    return tuple(blank if array is None else array for array in arrays)
-
-
-def _concatenate(rows, lengths):
-    """Values and offsets of rows that agree."""
-    values = np.empty((int(lengths.sum()), *rows[0].shape[1:]), rows[0].dtype)
-    return np.concatenate(rows, out=values), _offsets(lengths)  # without `out` NumPy would change the byte order
-
-
-def _offsets(lengths):
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
-def _empty_spec(dtype, out):
-    """Trailing shape and dtype of a batch of no rows."""
-    if isinstance(out, (tuple, list)) and out:
-        out = out[0]
-    if isinstance(out, np.ndarray) and out.ndim > 1:
-        return out.shape[2:], np.dtype(out.dtype if dtype is None else dtype)
-    return (), np.dtype(dtype)  # None is float64
-
-
-def _check_dtype(dtype, name):
-    # Bytes of objects and of NumPy's variable-width strings are pointers. ml_dtypes registers its types: isbuiltin 2.
-    if dtype.kind not in "biufc" and not (dtype.kind == "V" and dtype.isbuiltin == 2):
-        raise TypeError(f"{name} must have a numeric dtype; received {dtype}")

@@ -1,8 +1,8 @@
-"""The one door through which layers become known: to Keras's saving, to specs, to the contract test."""
+"""Registration of layers: one decorator makes a class known to Keras's saving, to specs and to the contract test."""
 
 import dataclasses
-
-import keras
+import importlib
+import threading
 
 PACKAGE = "kseq"
 _LAYERS: dict[str, type] = {}
@@ -10,6 +10,9 @@ _FACTORIES: dict[str, "Factory"] = {}
 _ADAPTERS: dict[type, object] = {}
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
+# Importing these registers kseq's own layers, and those of Keras's that stream.
+_OWN = ("kseq.layers", "kseq.streaming")
+_own_asked, _own_lock = False, threading.RLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +127,8 @@ def adapts(*classes: type):
         >>> kseq.Stream(model).push([[1.0, 2.0, 3.0]]).tolist()
         [[2.0, 4.0, 6.0]]
     """
+    import keras
+
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
             raise TypeError(f"an adapter is for classes of Keras layers; received {cls!r}")
@@ -147,6 +152,7 @@ def adapter_of(layer):
 
 def registered_layers() -> dict[str, type]:
     """Every registered layer class by name."""
+    _load_own()
     return dict(_LAYERS)
 
 
@@ -157,11 +163,15 @@ def registered_factories() -> dict[str, Factory]:
 
 def stock_layers() -> dict[str, type]:
     """Keras's own layers that have a streaming meaning, by class name."""
+    import keras
+
+    _load_own()
     return {cls.__name__: cls for cls in _ADAPTERS if getattr(keras.layers, cls.__name__, None) is cls}
 
 
 def current_name(name: str) -> str:
     """The name of today of a layer that may have had another."""
+    _load_own()
     return _FORMER_NAMES.get(name, name)
 
 
@@ -173,6 +183,24 @@ def former_arguments(cls) -> dict[str, str]:
 def registered_name(cls) -> str | None:
     """The name under which a layer class is registered, or `None`."""
     return next((name for name, known in _LAYERS.items() if known is cls), None)
+
+
+def _load_own():
+    """Register kseq's own layers, so that what is known never depends on what a program has imported before.
+
+    Questions about a class, such as `registered_name`, need it not: the class has registered itself as it was made.
+    """
+    global _own_asked
+    with _own_lock:  # other threads wait; the modules themselves may ask what is registered while they are imported
+        if _own_asked:
+            return
+        _own_asked = True
+        try:
+            for module in _OWN:
+                importlib.import_module(module)
+        except BaseException:
+            _own_asked = False
+            raise
 
 
 def _register(cls, name, former_names, former_arguments):
@@ -190,6 +218,8 @@ def _register(cls, name, former_names, former_arguments):
 
 
 def _serializable(cls, name):
+    import keras  # when there is a class: asking what is registered, or registering a factory, needs no Keras
+
     package, _, short = name.rpartition(".")
     return keras.saving.register_keras_serializable(package or PACKAGE, short)(cls)
 

@@ -2,9 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
-from keras import ops
 
 
 class SequenceSpec(NamedTuple):
@@ -75,7 +73,7 @@ class Sequence(NamedTuple):
     @property
     def spec(self) -> SequenceSpec:
         """Channel shape and dtype."""
-        return SequenceSpec(tuple(self.values.shape[2:]), keras.backend.standardize_dtype(self.values.dtype))
+        return SequenceSpec(tuple(self.values.shape[2:]), _dtype_name(self.values))
 
     def check(self) -> "Sequence":
         """Return the sequence itself if its parts fit together.
@@ -91,8 +89,8 @@ class Sequence(NamedTuple):
                 f"{type(self.values).__name__ if shape is None else f'shape {tuple(shape)}'}"
             )
         if self.mask is not None:
-            if keras.backend.standardize_dtype(self.mask.dtype) != "bool":
-                raise TypeError(f"mask must be bool; received {keras.backend.standardize_dtype(self.mask.dtype)}")
+            if _dtype_name(self.mask) != "bool":
+                raise TypeError(f"mask must be bool; received {_dtype_name(self.mask)}")
             mask_shape = tuple(self.mask.shape)
             if len(mask_shape) != 2 or any(
                 None not in (m, v) and m != v for m, v in zip(mask_shape, shape[:2], strict=True)
@@ -108,12 +106,16 @@ class Sequence(NamedTuple):
             return self
         if isinstance(self.values, np.ndarray):
             return Sequence(self.values, np.ones(self.values.shape[:2], bool))
+        ops = _module(self.values)
         return Sequence(self.values, ops.ones(ops.shape(self.values)[:2], dtype="bool"))
 
     def lengths(self):
         """Valid steps of each row, int32 [B]."""
         mask = self.with_mask().mask
-        return mask.sum(1, dtype="int32") if isinstance(mask, np.ndarray) else ops.sum(ops.cast(mask, "int32"), axis=1)
+        if isinstance(mask, np.ndarray):
+            return mask.sum(1, dtype="int32")
+        ops = _module(mask)
+        return ops.sum(ops.cast(mask, "int32"), axis=1)
 
     def expanded_mask(self):
         """The mask with a unit axis per channel axis, or `None`."""
@@ -132,6 +134,7 @@ class Sequence(NamedTuple):
             return self
         if isinstance(self.values, np.ndarray):
             return Sequence(np.where(self.expanded_mask(), self.values, self.values.dtype.type(value)), self.mask)
+        ops = _module(self.values)
         fill = ops.cast(value, self.values.dtype)
         return Sequence(ops.where(self.expanded_mask(), self.values, fill), self.mask)
 
@@ -155,7 +158,7 @@ class Sequence(NamedTuple):
         """Cast the values."""
         if isinstance(self.values, np.ndarray):
             return Sequence(self.values.astype(dtype), self.mask)
-        return Sequence(ops.cast(self.values, dtype), self.mask)
+        return Sequence(_module(self.values).cast(self.values, dtype), self.mask)
 
     def apply(self, fn) -> "Sequence":
         """Apply a function of the values that keeps batch and time; the mask stays."""
@@ -165,9 +168,25 @@ class Sequence(NamedTuple):
         """The valid steps of each row as a `kseq.ragged.Ragged`, on the host."""
         from .ragged import flatten
 
-        values = ops.convert_to_numpy(self.values)
-        return flatten(values, ops.convert_to_numpy(self.with_mask().mask))
+        return flatten(*(_to_numpy(part) for part in self.with_mask()))
 
 
 def _module(x):
-    return np if isinstance(x, np.ndarray) else ops
+    """NumPy for its arrays, `keras.ops` for anything else: Keras is loaded by the first tensor, never by an array."""
+    if isinstance(x, np.ndarray):
+        return np
+    from keras import ops
+
+    return ops
+
+
+def _dtype_name(x) -> str:
+    if isinstance(x, np.ndarray):
+        return x.dtype.name
+    from keras.backend import standardize_dtype
+
+    return standardize_dtype(x.dtype)
+
+
+def _to_numpy(x):
+    return x if isinstance(x, np.ndarray) else _module(x).convert_to_numpy(x)

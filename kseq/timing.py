@@ -1,4 +1,4 @@
-"""When a layer's outputs depend on, and become available after, which of its inputs: one value with an algebra."""
+"""`Timing`: the block size, rate, latency and receptive field of a layer, and of layers in series and in parallel."""
 
 import dataclasses
 import math

@@ -19,42 +19,62 @@ PACKAGE = pathlib.Path(backend.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = {"jax", "jaxlib", "tensorflow", "torch"}
 
-GROUND = {"_ext", "masks", "padding", "ragged", "sequence", "timing"}
+# What needs no Keras, nor layers: arrays, masks, timings on the host. Of these only `padding` is for inside a model.
+GROUND = {
+    "_ext",
+    "arguments",
+    "masks",
+    "obstacles",
+    "pad_job",
+    "padding",
+    "ragged",
+    "rows",
+    "sequence",
+    "timing",
+    "window",
+}
+LAYERS = GROUND | {"layers", "model_graph", "registry", "signature"}
 ANYTHING = None
 # What each part of the package may import from the package besides itself. A new part needs a line here.
 MAY_IMPORT = {
     "_ext": set(),
+    "arguments": set(),
     "backend": set(),
-    "timing": {"_ext"},
+    "lazy": set(),
+    "obstacles": set(),
+    "registry": set(),
+    "signature": set(),
+    "version": set(),
+    "timing": {"_ext", "arguments"},
+    "window": {"_ext", "arguments", "timing"},
+    "rows": {"_ext", "arguments"},
+    "pad_job": {"arguments", "rows"},
     "masks": GROUND,
     "padding": GROUND,
     "ragged": GROUND,
     "sequence": GROUND,
-    "registry": set(),
-    "signature": set(),
-    "version": set(),
-    "layers": GROUND | {"registry", "signature"},
-    "streaming": GROUND | {"registry", "layers"},
-    "deploy": GROUND | {"registry", "layers", "streaming"},
-    "testing": GROUND | {"registry", "layers", "streaming"},
-    "view": GROUND | {"registry", "layers", "streaming"},
-    "timeline": GROUND | {"registry", "layers", "streaming"},
-    "spec": {"registry", "sequence", "signature", "version"},
-    "data": GROUND | {"version"},
+    "model_graph": GROUND,
+    "layers": LAYERS - {"model_graph"},
+    "streaming": LAYERS,
+    "show": LAYERS | {"streaming"},
+    "testing": LAYERS | {"streaming"},
+    "spec": {"arguments", "model_graph", "registry", "sequence", "signature", "version"},
+    "data": GROUND | {"lazy", "version"},
     "datasets": {"ragged", "data"},
-    "models": GROUND | {"registry", "layers", "streaming", "data"},
-    "demo": ANYTHING,
     "cli": ANYTHING,
-    # The public names: nothing that a user may never need.
-    "__init__": GROUND | {"backend", "data", "layers", "registry", "spec", "streaming", "testing", "version", "view"},
+    # The public names, for type checkers: at run time they are imported on use.
+    "__init__": ANYTHING,
 }
 MAY_IMPORT_BACKENDS = {
     "streaming/compiled.py",
-    "streaming/transforms.py",
-    "deploy.py",
+    "testing/transforms.py",
     "data/backup.py",
     "data/feeds.py",
 }
+# Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
+WITHOUT_KERAS = {"_ext", "arguments", "backend", "data", "lazy", "masks", "pad_job", "ragged", "rows", "signature"}
+WITHOUT_KERAS |= {"timing", "version", "window"}
+EXCEPT = {"data/backup.py", "data/batches.py", "data/feeds.py"}
 
 
 def name(path):
@@ -113,6 +133,11 @@ def test_backends_are_imported_in_their_places_only(path):
     roots = {target.split(".")[0] for target in imports(path)}
     if name(path) not in MAY_IMPORT_BACKENDS:
         assert not roots & BACKENDS
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if part(path) in WITHOUT_KERAS], ids=name)
+def test_arrays_files_and_timings_know_no_keras(path):
+    assert name(path) in EXCEPT or "keras" not in {target.split(".")[0] for target in imports(path)}
 
 
 def test_the_kernels_know_numpy_alone():
@@ -247,24 +272,137 @@ def test_import_with_a_missing_backend_fails_with_the_remedy(tmp_path):
     assert "pip install 'kseq[tensorflow]'" in done.stderr
 
 
-def test_import_loads_nothing_that_it_does_not_need(tmp_path):
+def loaded_by(code, tmp_path):
+    """The packages that a program has loaded in the end, kseq's own parts included."""
+    done = python(f"{code}\nimport sys\nprint(*sys.modules)", tmp_path, KERAS_BACKEND="jax")
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.split()
+    return {module.split(".")[0] for module in modules} | {module for module in modules if module.startswith("kseq.")}
+
+
+HEAVY = BACKENDS | {"keras", "yaml", "rich"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "kseq",
+        "kseq.data",
+        *(f"kseq.{part}" for part in ("ragged", "masks", "timing", "window", "sequence", "registry")),
+    ],
+)
+def test_an_import_loads_neither_keras_nor_a_backend(module, tmp_path):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"there is no {module}")
+    loaded = loaded_by(f"import {module}", tmp_path)
+    assert not loaded & (HEAVY | {"pyarrow"})
+    assert not loaded & {"kseq.layers", "kseq.streaming", "kseq.spec", "kseq.datasets", "kseq.cli"}
+
+
+def test_arrays_need_no_keras(tmp_path):
     code = """
-import sys, keras, jax, numpy
-before = set(sys.modules)
-import kseq
-print(*(set(sys.modules) - before))
+import kseq, numpy as np
+x = kseq.Sequence.from_ragged([np.ones((3, 2)), np.ones((1, 2))]).pad_time(1, 2).mask_invalid().astype("float32")
+kseq.Sequence.concatenate([x, x.slice_time(1), kseq.Sequence.from_values(x.values)]).to_ragged()
+x.spec, x.lengths(), kseq.Sequence.from_lengths(x.values, [1, 2]), kseq.unpad(*x)
+kseq.masks.mask_rule(kseq.Timing(ratio=2))(x.mask)
+"""
+    assert not loaded_by(code, tmp_path) & HEAVY
+
+
+def test_stores_need_no_keras(tmp_path):
+    code = """
+import kseq.data as kd, tempfile
+path = tempfile.mkdtemp() + "/store"
+with kd.Writer(path) as writer:
+    for length in (3, 1, 2):
+        writer.write({"tokens": list(range(length))})
+with kd.open(path) as store:
+    store[1], store[:2].column("tokens"), store.split(0.5), kd.verify(path), kd.repair(path)
+"""
+    assert not loaded_by(code, tmp_path) & HEAVY
+    assert "keras" in loaded_by(f"{code}    store.batches(batch_size=2)[0]", tmp_path)
+
+
+def test_workers_of_a_build_start_without_keras(tmp_path):
+    (tmp_path / "probes.py").write_text("""
+import sys
+import kseq.data as kd
+
+@kd.record
+class Probe:
+    number: int
+    keras: bool = True
+
+    def load(self):
+        self.keras = "keras" in sys.modules
+""")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import kseq.data as kd, probes
+kd.build({str(tmp_path / "built")!r}, probes.Probe, [{{"number": n}} for n in range(4)], splits={{"all": 1}}, workers=2)
+print(*kd.open({str(tmp_path / "built" / "all")!r}).column("keras"))
 """
     done = python(code, tmp_path, KERAS_BACKEND="jax")
-    assert done.returncode == 0, done.stderr
-    loaded = set(done.stdout.split())
-    roots = {module.split(".")[0] for module in loaded}
-    assert not roots & {"pyarrow", "yaml", "tensorflow", "torch"}
-    parts = {module.split(".")[1] for module in loaded if module.startswith("kseq.")}
-    assert not parts & {"data", "spec", "datasets", "models", "deploy", "cli", "demo"}
+    assert done.stdout.split() == ["False"] * 4, done.stderr
 
 
-def test_what_is_loaded_on_use_is_listed():
-    assert {"load_spec", "dump_spec", "SpecError", "spec", "Conv1D"} <= set(dir(kseq))
+@pytest.mark.parametrize("first", ["registered_layers()['LSTM']", "stock_layers()['Add']", "current_name('LSTM')"])
+def test_what_is_registered_does_not_depend_on_what_was_imported(first, tmp_path):
+    code = f"""
+from kseq import registry
+registry.{first}
+print(*sorted(registry.registered_layers()), *sorted(registry.stock_layers()))
+"""
+    done = python(code, tmp_path, KERAS_BACKEND=keras.backend.backend())
+    own = (name for name, cls in kseq.registry.registered_layers().items() if cls.__module__.startswith("kseq."))
+    assert done.stdout.split() == [*sorted(own), *sorted(kseq.registry.stock_layers())], done.stderr
+
+
+def test_models_have_a_mask_rule_before_streaming_is_imported(tmp_path):
+    code = """
+import sys, keras, numpy as np
+from kseq.masks import mask_rule
+model = keras.Sequential([keras.Input((None, 3)), keras.layers.Dense(2)])
+assert "kseq.streaming" not in sys.modules
+print(mask_rule(model)(np.array([[True, False]])).tolist())
+"""
+    done = python("import kseq\n" + code, tmp_path, KERAS_BACKEND=keras.backend.backend())
+    assert done.stdout.split() == ["[[True,", "False]]"], done.stderr
+
+
+# The public names.
+
+PUBLIC = [kseq, kseq.data]
+
+
+def seen_by_type_checkers(package):
+    """For each name that a package imports for type checkers the module, relative to the package, that it is from."""
+    (checked,) = (node for node in tree(pathlib.Path(package.__file__)).body if isinstance(node, ast.If))
+    assert ast.unparse(checked.test) == "typing.TYPE_CHECKING"
+    for node in checked.body:
+        (alias,) = node.names
+        assert node.level == 1 and alias.asname == alias.name, ast.unparse(node)  # an explicit re-export
+        yield alias.name, node.module or alias.name
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_type_checkers_see_the_public_names(package):
+    seen = list(seen_by_type_checkers(package))
+    assert len(dict(seen)) == len(seen)
+    assert dict(seen) == package._PUBLIC
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_every_public_name_resolves(package):
+    assert package._PUBLIC.keys() <= set(dir(package))
+    for public, module in package._PUBLIC.items():
+        found = getattr(package, public)
+        if module == public:
+            assert found is sys.modules[f"{package.__name__}.{module}"]
+        else:
+            assert found is getattr(sys.modules[f"{package.__name__}.{module}"], public)
     assert kseq.SpecError is kseq.spec.SpecError
     with pytest.raises(AttributeError, match="no attribute 'load_specs'"):
-        kseq.load_specs  # noqa: B018
+        package.load_specs  # noqa: B018

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import kseq
-from kseq import demo, padding
+from kseq import padding
+from kseq.cli import demo_run
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
@@ -70,7 +71,7 @@ def test_padding_table_is_the_modes():
 def test_demo_keys_are_documented():
     paragraph = TEXT[TEXT.index("`kseq demo --json`") :].split("\n\n")[0]
     keys = set(re.findall(r"`(\w+)`", paragraph))
-    assert keys == set(re.findall(r'^        "(\w+)":', inspect.getsource(demo.run), re.MULTILINE))
+    assert keys == set(re.findall(r'^        "(\w+)":', inspect.getsource(demo_run.run), re.MULTILINE))
 
 
 def test_contributing_is_short():

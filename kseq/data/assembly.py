@@ -144,7 +144,7 @@ class Assembly:
             )
 
     def batch(self, rows, shard):
-        """The batch of a plan's `Rows`, or the part of it that host `shard[0]` of `shard[1]` takes."""
+        """The batch of a plan's `BatchRows`, or the part of it that host `shard[0]` of `shard[1]` takes."""
         if self._pack:
             arrays = self._packed_arrays(rows)
             if shard[1] > 1:

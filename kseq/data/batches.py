@@ -13,10 +13,10 @@ from kseq.arguments import as_integer
 
 from .assembly import Assembly
 from .bounds import choose_bounds
+from .epoch_report import EpochReport
 from .errors import EmptyStoreError, SchemaError, StateError
 from .lengths import RowLengths
 from .plan import EpochPlan, Settings
-from .report import Report
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
@@ -372,7 +372,7 @@ class Batches(keras.utils.PyDataset):
         other._shard = (index, count)
         return other
 
-    def report(self) -> Report:
+    def report(self) -> EpochReport:
         """What an epoch looks like: steps, shapes, and the share of cells that hold data."""
         plan, shapes = self._plan(self._epoch), collections.Counter()
         useful = cells = records = 0
@@ -383,7 +383,7 @@ class Batches(keras.utils.PyDataset):
             shapes[rows.size, bound] += 1
             useful, cells = useful + int(lengths.sum()), cells + rows.size * bound
             records += len(lengths)
-        return Report(self._epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
+        return EpochReport(self._epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
 
     def _row_lengths(self, rows):
         if self._assembly.leader is None:

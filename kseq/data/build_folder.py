@@ -1,4 +1,4 @@
-"""Where a build writes: aside until all is done, then under its name in one step."""
+"""The folder of a build: made under a temporary name, and renamed when everything is in it."""
 
 import contextlib
 import os

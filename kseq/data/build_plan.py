@@ -1,4 +1,4 @@
-"""Which rows go into which split."""
+"""Which rows of a source go into which split of a build."""
 
 import re
 
@@ -14,7 +14,7 @@ _SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
 
 
 def divide(source, splits, folds, seed, by):
-    """For each split its `Rows` and the numbers of those that are its; beside the checksums and shares.
+    """For each split its `SourceRows` and the numbers of those that are its; beside the checksums and shares.
 
     Raises:
         ValueError: shares that do not sum to 1, names that are none of folders, arguments that exclude each other.

@@ -29,16 +29,18 @@ def open_sink(task):
     """The file that a `ShardTask` writes; what is not closed leaves nothing behind."""
     schema = record_info(task.record).schema
     if task.format == "tfrecord":
-        return _TFRecordSink(task, schema)
-    return _StoreSink(task, schema)
+        return _TFRecordShard(task, schema)
+    return _StoreShard(task, schema)
 
 
-class _StoreSink:
+class _StoreShard:
     """A shard of a store."""
 
     def __init__(self, task, schema):
         folder = open_folder(task.folder)
-        self._folder = _RemoteAside(folder.url) if isinstance(folder, RemoteFolder) else _Aside(folder.path)
+        self._folder = (
+            _RemoteStagedFolder(folder.url) if isinstance(folder, RemoteFolder) else _StagedFolder(folder.path)
+        )
         self._schema, self.records = schema, 0
         self._columns = _ext.Columns(
             [(name, field.store, field.inner_shape, field.ragged, field.optional) for name, field in schema.items()]
@@ -99,13 +101,13 @@ class _StoreSink:
         self._folder.clear()
 
 
-class _TFRecordSink:
+class _TFRecordShard:
     """A TFRecord file, with its schema beside it."""
 
     def __init__(self, task, schema):
         from . import formats
 
-        self._folder, self._name = _Aside(task.folder), tfrecord_file(task.number)
+        self._folder, self._name = _StagedFolder(task.folder), tfrecord_file(task.number)
         self._number, self._schema, self.records = task.number, schema, 0
         self._sink = formats.write(self._folder.staging() / self._name, schema, task.metadata, format="tfrecord")
 
@@ -146,7 +148,7 @@ def tfrecord_file(number):
     return f"shard-{number:05d}.tfrecord"
 
 
-class _Aside(Folder):
+class _StagedFolder(Folder):
     """A folder whose files are staged in one of their own within it: others may be writing the same shard."""
 
     def __init__(self, path):
@@ -172,7 +174,7 @@ class _Aside(Folder):
         shutil.rmtree(self._staging, ignore_errors=True)
 
 
-class _RemoteAside(RemoteFolder):
+class _RemoteStagedFolder(RemoteFolder):
     """A remote folder whose files are staged in a local one that is removed at once."""
 
     def staging(self):
@@ -180,7 +182,7 @@ class _RemoteAside(RemoteFolder):
             self._staging = pathlib.Path(tempfile.mkdtemp(prefix="kseq-"))
         return self._staging
 
-    remove = _Aside.remove
+    remove = _StagedFolder.remove
 
     def clear(self):
         """Remove what is staged."""

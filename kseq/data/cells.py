@@ -1,4 +1,4 @@
-"""Values of fields as cells of a table: text that is read and written, beside values that are taken as they are."""
+"""Values of fields as the text of table cells (CSV), and back."""
 
 import base64
 import json

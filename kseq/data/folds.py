@@ -1,4 +1,4 @@
-"""Cross-validation: the folds of a build, each a store, opened as pairs to train and to test."""
+"""Cross-validation: the folds of a build are stores, opened as one to train on and one to test on."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Lengths of records as batches see them: of the leading sequence, and of what follows its padded length."""
+"""The length that a record has in a batch: what the leading sequence must be padded to so that all its fields fit."""
 
 import numpy as np
 

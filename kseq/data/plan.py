@@ -52,7 +52,7 @@ class Settings:
     pack: bool
 
 
-class Rows(typing.NamedTuple):
+class BatchRows(typing.NamedTuple):
     """The rows of one batch.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rows(typing.NamedTuple):
     ends: np.ndarray | None = None
 
 
-_row = functools.partial(tuple.__new__, Rows)  # a third of the time of `Rows(...)`, once a batch
+_row = functools.partial(tuple.__new__, BatchRows)  # a third of the time of `BatchRows(...)`, once a batch
 
 
 class EpochPlan:
@@ -99,7 +99,7 @@ class EpochPlan:
     def __len__(self):
         return self._first_batch[-1]
 
-    def rows(self, batch) -> Rows:
+    def rows(self, batch) -> BatchRows:
         """The rows of a batch.
 
         Raises:
@@ -169,7 +169,7 @@ class EpochPlan:
                 return run
         ids = self._ids(start, end, number)
         if s.bounds is None and not s.bucket and not s.max_tokens:
-            return [Rows(part, 0, len(part), s.batch_size, -1) for part in _parts(ids, s.batch_size)]
+            return [BatchRows(part, 0, len(part), s.batch_size, -1) for part in _parts(ids, s.batch_size)]
         lengths = self._lengths_of(ids)
         if s.bucket or s.max_tokens:
             order = _order(lengths)
@@ -245,7 +245,7 @@ class EpochPlan:
             bound = -1 if bounds is None else bounds[bisect.bisect_left(bounds, longest)]
             size = rows_by_tokens(self.settings.max_tokens, max(bound, longest, 1))
             start = max(end - size, 0)
-            rows.append(Rows(ids[start:end], 0, end - start, size, bound))
+            rows.append(BatchRows(ids[start:end], 0, end - start, size, bound))
             end = start
         return rows
 
@@ -268,7 +268,7 @@ class EpochPlan:
             begin = int(self._packed_ends[first - 1]) if first else 0
             ends = self._packed_ends[first:last] - begin
             ids = self._packed_ids[begin : begin + int(ends[-1])]
-            rows.append(Rows(ids, 0, last - first, s.batch_size, s.bounds[-1], ends))
+            rows.append(BatchRows(ids, 0, last - first, s.batch_size, s.bounds[-1], ends))
         return rows
 
 

@@ -1,4 +1,4 @@
-"""The rows that a build starts from: of files, or of what a program yields."""
+"""The rows that a build starts from: read from files, or taken from an iterable."""
 
 import csv
 import dataclasses
@@ -27,7 +27,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class SourceRows:
     """All rows of a source.
 
     Attributes:
@@ -68,7 +68,7 @@ def row_data(row, header):
     return data
 
 
-def read_rows(source) -> Rows:
+def read_rows(source) -> SourceRows:
     """The rows of a CSV, TSV or JSON lines file, of files of another format, or of an iterable.
 
     Raises:
@@ -81,13 +81,13 @@ def read_rows(source) -> Rows:
             items = iter(source)
         except TypeError:
             raise TypeError(f"source must be a path or an iterable; received {type(source).__name__}") from None
-        return Rows(None, None, [Row(number, None, data) for number, data in enumerate(items)])
+        return SourceRows(None, None, [Row(number, None, data) for number, data in enumerate(items)])
     path = os.fspath(source)
     suffix = pathlib.PurePath(path).suffix.lower()
     if suffix not in (".csv", ".tsv", ".jsonl", ".ndjson"):
         from . import formats
 
-        return Rows(path, None, [Row(number, None, data) for number, data in enumerate(formats.read(path))])
+        return SourceRows(path, None, [Row(number, None, data) for number, data in enumerate(formats.read(path))])
     if not os.path.isfile(path):
         raise StoreNotFoundError("no such file", path)
     checksum = file_checksum(path)
@@ -95,9 +95,9 @@ def read_rows(source) -> Rows:
         with open(path, "rb") as file:
             lines = [(line, data) for line, data in enumerate(file, 1) if data.strip()]
         rows = [Row(number, line, data.strip()) for number, (line, data) in enumerate(lines)]
-        return Rows(path, None, rows, checksum)
+        return SourceRows(path, None, rows, checksum)
     header, *lines = _read_csv(path, "\t" if suffix == ".tsv" else ",")
-    return Rows(path, header[1], [Row(number, *line) for number, line in enumerate(lines)], checksum)
+    return SourceRows(path, header[1], [Row(number, *line) for number, line in enumerate(lines)], checksum)
 
 
 def _read_csv(path, delimiter):

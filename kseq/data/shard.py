@@ -1,4 +1,4 @@
-"""One shard: an Arrow IPC file, written in chunks and read by addresses.
+"""One shard: an Arrow IPC file, written in chunks, memory-mapped to read.
 
 A sequence is a list of its dtype, or of fixed-size lists where a step has a shape; an array is a fixed-size list; a
 dtype that Arrow does not have, and bool (whose bits Arrow packs), is stored as bytes of its size.

@@ -1,4 +1,4 @@
-"""How batches read one field: what the kernel is told, and what it leaves to NumPy."""
+"""How one field gets from stores into batches: by the kernel, or by NumPy where its dtype or its text needs it."""
 
 import numpy as np
 

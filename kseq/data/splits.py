@@ -1,4 +1,4 @@
-"""How records are divided: by shares, by groups, into folds."""
+"""Records divided into parts by shares, or into folds; groups of them stay together."""
 
 import numpy as np
 

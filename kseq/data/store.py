@@ -3,13 +3,12 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import operator
 import warnings
 
 import numpy as np
 
 from kseq import _ext
-from kseq.arguments import as_integers
+from kseq.arguments import as_integer, as_integers
 from kseq.ragged import Ragged
 
 from .errors import (
@@ -67,7 +66,7 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
         folder = open_folder(each, cache)
         manifest = read_manifest(folder)
         if verify:
-            from .verify import verify as check
+            from .verification import verify as check
 
             check(folder).raise_first()
         if not manifest.complete:
@@ -76,11 +75,11 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
                 IncompleteStoreWarning,
                 stacklevel=2,
             )
-        sources.append(_Source(folder, manifest, in_memory))
+        sources.append(_Snapshot(folder, manifest, in_memory))
     return Store(_Core(sources))
 
 
-class _Source:
+class _Snapshot:
     """One folder of a store, as it was when it was opened."""
 
     def __init__(self, folder, manifest, in_memory):
@@ -97,7 +96,7 @@ def _reopen(folder, rest, shards, expected, in_memory):
     first = manifest.shards[:shards]
     if content_hash(manifest.schema, first) != expected:
         raise StoreChangedError("the store is not the one that was opened before", folder)
-    return _Source(folder, dataclasses.replace(rest, shards=first), in_memory)
+    return _Snapshot(folder, dataclasses.replace(rest, shards=first), in_memory)
 
 
 def _read_shards(sources, schema):
@@ -295,7 +294,7 @@ class Store:
         core = self._core
         if isinstance(index, (slice, list, tuple, np.ndarray)):
             return self._select(index)
-        row = operator.index(index)
+        row = as_integer("a record number", index)
         count = len(self)
         if not -count <= row < count:
             raise IndexError(f"a record number must be in [-{count}, {count}); received {index}")

@@ -1,4 +1,4 @@
-"""The structure of inputs and targets: one field, a list or a dict of fields."""
+"""The structure in which a batch has its inputs or targets: one field, a list, or a dict of fields."""
 
 import functools
 import operator

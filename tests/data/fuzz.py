@@ -28,7 +28,8 @@ with atheris.instrument_imports(include=["kseq.data", "json"]):
     import kseq.data
     from kseq.data import errors, formats, manifest, shard, store
     from kseq.data.folder import Folder
-    from kseq.data.verify import _columns, _salvaged, _scan
+    from kseq.data.recovery import _columns, _salvaged
+    from kseq.data.verification import scan
 
     formats.formats()  # imports them all
 
@@ -189,11 +190,11 @@ def fuzz_shard(data):
         folder = OneFile(path)
         with contextlib.suppress(errors.DataError):
             shard.read_shard(path, path, entry, schema)
-            source = store._Source(folder, manifest.Manifest(schema, (entry,)), in_memory=bool(data[0] & 128))
+            source = store._Snapshot(folder, manifest.Manifest(schema, (entry,)), in_memory=bool(data[0] & 128))
             for record in store.Store(store._Core([source])):
                 repr(record)
         with contextlib.suppress(errors.ShardError):
-            _scan(path, path, schema)
+            scan(path, path, schema)
         with contextlib.suppress(errors.ShardError):
             for batch, left in _salvaged(pathlib.Path(path), schema, path):
                 assert 0 <= left < len(data)

@@ -13,7 +13,7 @@ import pytest
 from record_classes import Chunked, Mortal, Spoken, files
 
 import kseq.data as kd
-from kseq.data.build_sink import _Aside
+from kseq.data.build_sink import _StagedFolder
 from kseq.data.errors import (
     BuildError,
     BuildWorkerError,
@@ -460,9 +460,9 @@ def test_numbers_of_python_and_numpy(tmp_path):
 
 def test_a_build_that_was_given_up_does_not_come_back(tmp_path):
     (tmp_path / "a").mkdir()
-    aside = _Aside(tmp_path / "a")
+    aside = _StagedFolder(tmp_path / "a")
     aside.put("name", b"data")
     aside.clear()
     assert os.listdir(tmp_path / "a") == ["name"]
     with pytest.raises(StoreWriteError):
-        _Aside(tmp_path / "b")
+        _StagedFolder(tmp_path / "b")

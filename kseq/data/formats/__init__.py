@@ -7,8 +7,8 @@ import os
 from ..errors import FormatError
 from ..writer import as_schema
 from .base import Format as Format
-from .base import Sink as Sink
-from .base import Source as Source
+from .base import RecordSink as RecordSink
+from .base import RecordSource as RecordSource
 
 # Names to modules: each module ends in `FORMAT`, and imports the package that it needs only when it is used.
 _MODULES = {
@@ -64,7 +64,7 @@ def detect(path) -> Format:
     return _format(found.pop())
 
 
-def read(path, format=None, **options) -> Source:
+def read(path, format=None, **options) -> RecordSource:
     """The records of files of another format.
 
     Args:
@@ -83,7 +83,7 @@ def read(path, format=None, **options) -> Source:
     return _call(detect(path) if format is None else _named(format), "read", path, **options)
 
 
-def write(path, schema, metadata=None, format=None, **options) -> Sink:
+def write(path, schema, metadata=None, format=None, **options) -> RecordSink:
     """A sink that writes records to files of another format.
 
     Args:
@@ -150,4 +150,4 @@ def _detect_folder(folder):
     return found.pop()
 
 
-__all__ = ["Format", "Sink", "Source", "detect", "formats", "read", "write"]
+__all__ = ["Format", "RecordSink", "RecordSource", "detect", "formats", "read", "write"]

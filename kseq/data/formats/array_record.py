@@ -5,7 +5,7 @@ import os
 from ..errors import FormatError, SchemaError
 from ..schema import BINARY, Field, Schema
 from . import tfexample
-from .base import Format, Source, require
+from .base import Format, RecordSource, require
 from .files import FileSink, files_of, no_metadata
 from .tf_features import Malformed
 from .tfexample_writing import encoder
@@ -14,7 +14,7 @@ _BLOCK = 1 << 16  # files are whole blocks
 _READ_AT_ONCE = 256
 
 
-class ArrayRecordSource(Source):
+class ArrayRecordSource(RecordSource):
     """Records of ArrayRecord files.
 
     Args:

@@ -9,7 +9,7 @@ import typing
 from ..schema import Schema
 
 
-class Source(abc.ABC):
+class RecordSource(abc.ABC):
     """The records of a file or folder of files; every iteration begins anew.
 
     Attributes:
@@ -25,7 +25,7 @@ class Source(abc.ABC):
         """Yield records: dicts of NumPy arrays, numbers, strings and bytes."""
 
 
-class Sink(abc.ABC):
+class RecordSink(abc.ABC):
     """A file of another format, written record by record; used as a context manager.
 
     An exception inside the `with` leaves no file: it is written aside and renamed when it is complete.
@@ -60,8 +60,8 @@ class Format:
     Args:
         name: what the command line and errors call it.
         suffixes: of files that are of this format unless something else is said.
-        read: `(path, **options) -> Source`.
-        write: `(path, schema, metadata, **options) -> Sink`, or None where kseq does not write it.
+        read: `(path, **options) -> RecordSource`.
+        write: `(path, schema, metadata, **options) -> RecordSink`, or None where kseq does not write it.
         needs: the package to install for it, or None.
         keeps_metadata: whether its files have a place for metadata; else `write` refuses any.
     """

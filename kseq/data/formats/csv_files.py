@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import FormatError, RecordError, SchemaError
 from ..schema import TEXT
 from ..writer import as_schema, convert_record
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import FileSink, files_of, no_metadata
 from .schemas import Inferred, json_array
 
@@ -26,7 +26,7 @@ _FLOAT = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|
 _BOOLS = {"true": True, "false": False}
 
 
-class CsvSource(Source):
+class CsvSource(RecordSource):
     """Records of CSV or TSV files.
 
     Without a schema a first pass over all files finds it: a column whose cells are all `true` or `false` is bool, one

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
 from ..writer import convert_record
-from .base import Sink
+from .base import RecordSink
 
 
 def files_of(path, suffixes=()) -> list[str]:
@@ -99,7 +99,7 @@ class Aside:
         self.temporary.unlink(missing_ok=True)
 
 
-class FileSink(Sink):
+class FileSink(RecordSink):
     """A sink to one file, written aside; formats give `_put`, `_finish` and `_drop`.
 
     `_put` gets records as stores keep them: arrays of their fields' `store` dtypes, strings, bytes and None.

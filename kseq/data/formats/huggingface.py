@@ -4,7 +4,7 @@ import os
 
 from ..errors import FormatError, StoreNotFoundError
 from .arrow import records, schema_of
-from .base import Format, Source, require
+from .base import Format, RecordSource, require
 
 _ROWS_AT_ONCE = 1024
 
@@ -34,10 +34,10 @@ def read(path, columns=None):
     if isinstance(data, dict):
         raise FormatError(f"choose one data set of {sorted(data)}; received all of them", path)
     if hasattr(data, "_resolve_features") and not hasattr(data, "data"):
-        return _Iterable(data, columns, path)
+        return _IterableSource(data, columns, path)
     if not hasattr(data, "with_format") or not hasattr(data, "column_names"):
         raise FormatError(f"a data set must be a Dataset or an IterableDataset; received {type(data).__name__}", path)
-    return _Table(data, columns, path)
+    return _TableSource(data, columns, path)
 
 
 def _package():
@@ -45,7 +45,7 @@ def _package():
     return require("datasets")
 
 
-class _Table(Source):
+class _TableSource(RecordSource):
     """Records of the Arrow table under a `Dataset`, in the order of its rows."""
 
     def __init__(self, data, columns, path):
@@ -73,7 +73,7 @@ class _Table(Source):
                 yield from records(batch, self.schema, self.path)
 
 
-class _Iterable(Source):
+class _IterableSource(RecordSource):
     """Records of an `IterableDataset`; its schema is that of its features, or of the first record."""
 
     def __init__(self, data, columns, path):

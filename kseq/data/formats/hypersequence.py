@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 
 from ..errors import FormatError
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import files_of
 from .schemas import make_schema
 
@@ -22,7 +22,7 @@ _MAX_META_BYTES = 1 << 26
 _INTEGERS = ("records", "batch_size", "no_inputs", "no_outputs")
 
 
-class HyperSequenceSource(Source):
+class HyperSequenceSource(RecordSource):
     """Records of `.hsq` files, as views of the memory-mapped files.
 
     Args:

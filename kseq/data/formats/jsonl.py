@@ -4,13 +4,13 @@ import json
 
 from ..errors import FormatError
 from ..writer import as_schema
-from .base import Format, Source
+from .base import Format, RecordSource
 from .csv_files import check, from_json, to_json
 from .files import FileSink, files_of, no_metadata
 from .schemas import Inferred
 
 
-class JsonlSource(Source):
+class JsonlSource(RecordSource):
     """Records of files with a JSON object a line; empty lines are skipped.
 
     Without a schema a first pass over all files finds it: lists of numbers are sequences of int64 or float64, beside

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import FileSink, files_of
 from .schemas import kept_parts, kept_schema, make_schema
 
@@ -34,13 +34,13 @@ def read(path, field="values", each=None):
         FormatError: a damaged file, columns that do not agree, arrays of Python objects.
     """
     if isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(".npz") and os.path.isfile(path):
-        return _Columns(os.fspath(path))
+        return _NpzSource(os.fspath(path))
     files = files_of(path, (".npy",))
     several = len(files) > 1 or not isinstance(path, (str, os.PathLike)) or os.path.isdir(path)
-    return _Files(files, field) if (several if each is None else each) else _Rows(files[0], field)
+    return _NpyFilesSource(files, field) if (several if each is None else each) else _NpySource(files[0], field)
 
 
-class _Rows(Source):
+class _NpySource(RecordSource):
     def __init__(self, path, field):
         self.path, self._field = path, field
         array = _npy(path)
@@ -53,7 +53,7 @@ class _Rows(Source):
             yield {self._field: row}
 
 
-class _Files(Source):
+class _NpyFilesSource(RecordSource):
     def __init__(self, files, field):
         self._files, self._field = files, field
         array = _npy(files[0])
@@ -91,7 +91,7 @@ def _npy(path):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-class _Columns(Source):
+class _NpzSource(RecordSource):
     """Columns of an `.npz`, all in memory."""
 
     def __init__(self, path):

@@ -11,7 +11,7 @@ import os
 from ..errors import FormatError
 from ..schema import Schema
 from .arrow import arrow_type, column_of, records, schema_of
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import FileSink, files_of
 from .schemas import kept_parts, kept_schema
 
@@ -20,7 +20,7 @@ _ARROW_MAGIC, _STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 16 << 20
 
 
-class ParquetSource(Source):
+class ParquetSource(RecordSource):
     """Records of Parquet or Arrow files, a few thousand of them in memory at a time.
 
     Args:

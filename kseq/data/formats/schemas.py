@@ -1,4 +1,4 @@
-"""The schemas of files: inferred from records, kept in the file, made of what it says."""
+"""The schemas of files: inferred from their records, kept in them by kseq, or made of the dtypes that they state."""
 
 import numpy as np
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT
-from .base import Source, require
+from .base import RecordSource, require
 from .files import files_of
 from .schemas import kept_parts, kept_schema, make_schema
 
@@ -25,7 +25,7 @@ _MOST_RATIO = 1100  # how much smaller deflate makes data at most: a file that c
 _PLAIN = "biufc"  # kinds of dtypes that HDF5 keeps as they are
 
 
-class SeqpSource(Source):
+class SeqpSource(RecordSource):
     """Records of HDF5 files of seqp.
 
     Args:

@@ -4,11 +4,11 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT, Field, Schema
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import files_of
 
 
-class TextSource(Source):
+class TextSource(RecordSource):
     """Lines of UTF-8 text, without their line ends.
 
     Args:

@@ -1,4 +1,4 @@
-"""TFRecord files beside which the schema lies, without TensorFlow: read and written."""
+"""TFRecord files, read and written without TensorFlow; their schema lies in a file beside them."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from ..errors import FormatError, SchemaError, StoreNotFoundError
 from ..schema import Field, Schema
 from ..writer import as_schema
 from . import tfexample
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import Aside, FileSink, files_of
 from .tf_features import Malformed
 from .tfexample_writing import encoder
@@ -36,8 +36,8 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
         verify: whether to check the checksums.
 
     Returns:
-        A `Source`, with the metadata of the first file that has some. Its iteration raises `FormatError`, with file,
-        record and byte, for what is damaged or does not fit the schema.
+        A `RecordSource`, with the metadata of the first file that has some. Its iteration raises `FormatError`, with
+        file, record and byte, for what is damaged or does not fit the schema.
 
     Raises:
         StoreNotFoundError: no such file.
@@ -54,7 +54,7 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
         ...     print(record["tokens"])
         [3 1]
     """
-    return _Source(path, schema, kind, compression, verify)
+    return _TFRecordSource(path, schema, kind, compression, verify)
 
 
 def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=None):
@@ -73,7 +73,8 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
         compression: None, "GZIP" or "ZLIB".
 
     Returns:
-        A `Sink`, to be used as a context manager. Its `write` raises `RecordError` for what does not fit the schema.
+        A `RecordSink`, to be used as a context manager. Its `write` raises `RecordError` for what does not fit the
+        schema.
 
     Raises:
         StoreExistsError: there is something at the path.
@@ -86,13 +87,13 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
         >>> with write_tfrecord(path, Schema({"tokens": ("int32", (None,))})) as sink:
         ...     sink.write({"tokens": [1, 2, 3]})
     """
-    return _Sink(path, schema, {} if metadata is None else metadata, kind, compression)
+    return _TFRecordSink(path, schema, {} if metadata is None else metadata, kind, compression)
 
 
 # ---- reading
 
 
-class _Source(Source):
+class _TFRecordSource(RecordSource):
     def __init__(self, path, schema, kind, compression, verify):
         if compression not in (None, "auto", *WBITS):
             raise ValueError(f"compression must be None, 'GZIP', 'ZLIB' or 'auto'; received {compression!r}")
@@ -189,7 +190,7 @@ def _only(paths, sidecars, key):
 # ---- writing
 
 
-class _Sink(FileSink):
+class _TFRecordSink(FileSink):
     def __init__(self, path, schema, metadata, kind, compression):
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {KINDS}; received {kind!r}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..schema import TEXT, Field, Schema
-from .base import Format, Source
+from .base import Format, RecordSource
 from .files import files_of
 
 PCM, FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -103,7 +103,7 @@ def floats(samples) -> np.ndarray:
     return samples.astype("float32") * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))
 
 
-class WavSource(Source):
+class WavSource(RecordSource):
     """WAV files, each a record: `samples` [T], or [T, channels], `sample_rate`, and `path`.
 
     Args:

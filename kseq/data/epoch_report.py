@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class EpochReport:
     """What an epoch of batches looks like; prints as text.
 
     Attributes:

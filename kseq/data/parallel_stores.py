@@ -1,16 +1,16 @@
 """Parallel corpora: several stores whose records belong together, batched as one."""
 
-import operator
-
 import numpy as np
 import xxhash
+
+from kseq.arguments import as_integer
 
 from .errors import SchemaError, StoreError
 from .schema import Schema
 from .store import Store
 
 
-def parallel(leader=None, **stores) -> "Parallel":
+def parallel(leader=None, **stores) -> "ParallelStore":
     """Several stores of which record `i` of one belongs to record `i` of the others.
 
     Fields are named `<store>_<field>`. Batches are made by the length of the leader's main sequence if it is an input;
@@ -31,10 +31,10 @@ def parallel(leader=None, **stores) -> "Parallel":
     """
     if not stores or leader not in (None, *stores):
         raise SchemaError(f"the leader must be one of the stores {list(stores)}; received {leader!r}")
-    return Parallel(stores, leader or next(iter(stores)))
+    return ParallelStore(stores, leader or next(iter(stores)))
 
 
-class Parallel(Store):
+class ParallelStore(Store):
     """Several stores as one; see `parallel`."""
 
     def __init__(self, stores, leader):
@@ -52,7 +52,7 @@ class Parallel(Store):
         self.metadata = {name: store.metadata for name, store in stores.items()}
 
     def __reduce__(self):
-        return Parallel, (self._stores, self._leader)
+        return ParallelStore, (self._stores, self._leader)
 
     @property
     def paths(self):
@@ -106,15 +106,15 @@ class Parallel(Store):
     def __getitem__(self, index):
         if isinstance(index, (slice, list, tuple, np.ndarray)):
             return self._select(index)
-        row = operator.index(index)
+        row = as_integer("a record number", index)
         return {f"{name}_{field}": value for name, store in self._stores.items() for field, value in store[row].items()}
 
     def __repr__(self):
-        return f"Parallel({', '.join(self._stores)}: {len(self)} records of {dict(self.schema)})"
+        return f"ParallelStore({', '.join(self._stores)}: {len(self)} records of {dict(self.schema)})"
 
     def _values_of(self, field):
         store, name = self._parts[field]
         return store._values_of(name)
 
     def _view(self, ids):
-        return Parallel({name: store._select(ids) for name, store in self._stores.items()}, self._leader)
+        return ParallelStore({name: store._select(ids) for name, store in self._stores.items()}, self._leader)
