@@ -39,11 +39,7 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
             values[call.id] = _call(layer, [values[name] for name in call.inputs])
         problems.check()
     with _reporting(problems, plan.node, ""):
-        outputs = [_values(values[name]) for name in plan.outputs]
-        given = list(inputs.values())
-        model = keras.Model(
-            given if len(given) > 1 else given[0], outputs if len(outputs) > 1 else outputs[0], name=plan.name
-        )
+        model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
     problems.check()
     if plan.compile is not None:
         with _reporting(problems, plan.node, "compile"):
@@ -82,6 +78,24 @@ def _inputs(given, names, problems):
     return found
 
 
+def _given(plan, inputs):
+    """Keras's inputs in the structure in which the model takes them."""
+    if not plan.inputs_by_name:
+        return inputs if len(inputs) > 1 else inputs[0]
+    by_name = {x.name: x for x in inputs}
+    if len(by_name) < len(inputs):
+        raise ValueError("inputs and their masks must have names of their own; received the same name twice")
+    return by_name
+
+
+def _outputs(plan, values):
+    """The model's outputs in the structure in which it gives them."""
+    if isinstance(plan.outputs, dict):
+        return {name: _values(values[id_]) for name, id_ in plan.outputs.items()}
+    outputs = [_values(values[id_]) for id_ in plan.outputs]
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
 def _value(given, inputs):
     mask = inputs.get((given.id, "mask"))
     return inputs[given.id] if mask is None else Sequence(inputs[given.id], mask)
@@ -103,6 +117,8 @@ def _make(plan, names, problems):
 
 
 def _resolve(value, names, problems):
+    if isinstance(value, dict):
+        return {key: _resolve(item, names, problems) for key, item in value.items()}
     if isinstance(value, list):
         return [_resolve(item, names, problems) for item in value]
     return _make(value, names, problems) if isinstance(value, Plan) else value

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from . import catalog
-from .check import COMPILE, check
+from .check import check
 from .emit import emit
 from .errors import Problem, SpecError
 from .graph import Graph
@@ -17,6 +17,7 @@ from .migrations import VERSION
 from .names import Names, snake_case
 from .node import DEFAULT_LIMITS
 from .reader import read
+from .training import compile_kinds
 
 
 def dump_spec(model) -> str:
@@ -240,7 +241,7 @@ class _Writer:
             if key == "optimizer":
                 value = value | {"module": "keras.optimizers"}  # the torch backend has classes of its own
             found[key] = self.plain(value, f"compile.{key}")
-        for key in found.keys() - COMPILE.keys():
+        for key in found.keys() - compile_kinds(()):
             self.problem(f"compile.{key}", "a spec does not say this")
         self.check()
         return found

@@ -7,7 +7,7 @@ import keras
 from .build import build
 from .check import check
 from .errors import Collector
-from .node import DEFAULT_LIMITS, Limits, Source, from_python
+from .node import DEFAULT_LIMITS, Limits, SourceText, from_python
 from .reader import read
 
 
@@ -47,7 +47,7 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
     if vars is not None:
         if not isinstance(vars, Mapping):
             raise TypeError(f"`vars` is a mapping of values by name; received {vars!r}")
-        given = Collector(Source("<vars>"))
+        given = Collector(SourceText("<vars>"))
         variables = from_python(vars, given, limits)
         given.check()
     return build(check(tree, problems, limits, variables), problems, limits)

@@ -33,7 +33,7 @@ class LayerPlan(Plan):
 
 
 @dataclasses.dataclass
-class Call:
+class CallPlan:
     """A layer's place in the graph of the model: the layer, or the id of one that is used again, and what it reads."""
 
     layer: LayerPlan | None
@@ -59,11 +59,12 @@ class InputPlan:
 
 @dataclasses.dataclass
 class SpecPlan:
-    """A whole checked spec."""
+    """A whole checked spec; outputs are ids, by name where the model gives a dict of them."""
 
     name: str
     inputs: list[InputPlan]
-    calls: list[Call]
-    outputs: list[str]
+    inputs_by_name: bool
+    calls: list[CallPlan]
+    outputs: list[str] | dict[str, str]
     compile: dict[str, Any] | None
     node: Node
