@@ -1,15 +1,14 @@
 """A plan to a Keras model."""
 
 import contextlib
-import functools
 import math
 import re
 
 import keras
-from keras import ops
 
 from ..sequence import Sequence
 from .errors import SpecError, shorten
+from .masking import join, takes_sequences
 from .names import Names
 from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
@@ -126,14 +125,14 @@ def _resolve(value, names, problems):
 
 def _call(layer, given):
     """The output of a layer of one input or several, which are tensors or sequences."""
-    if hasattr(layer, "step"):
+    if takes_sequences(layer):
         if len(given) > 1:
             raise ValueError(f"{type(layer).__name__} takes one input; received {len(given)}")
         return layer(given[0])
-    masks = [x.mask for x in given if isinstance(x, Sequence)]
+    mask = join(x.mask for x in given if isinstance(x, Sequence))
     values = [_values(x) for x in given]
     y = layer(values if len(values) > 1 else values[0])
-    return Sequence(y, functools.reduce(ops.logical_and, dict.fromkeys(masks))) if masks else y
+    return y if mask is None else Sequence(y, mask)
 
 
 def _values(x):
