@@ -103,11 +103,14 @@ def read_model(model) -> ModelGraph:
     fresh = keras.Model(*ends)
     twin = keras.models.clone_model(fresh, clone_function=_StandIn, call_function=record)
     layers = {id(layer.output): layer for layer in fresh.layers if isinstance(layer, keras.layers.InputLayer)}
+    own, read = [*fresh.inputs, *fresh.outputs], [*twin.inputs, *twin.outputs]
+    twins = {id(x): known_tensor(y) for x, y in zip(own, read, strict=True)}
     return ModelGraph(
-        inputs=_map_tensors(known_tensor, twin.input),
-        outputs=_map_tensors(known_tensor, twin.output),
+        # In the model's own structure: its twin has the keys of dicts in another order.
+        inputs=_map_tensors(lambda x: twins[id(x)], fresh.input),
+        outputs=_map_tensors(lambda x: twins[id(x)], fresh.output),
         calls=tuple(calls),
-        input_layers={known_tensor(x): layers[id(own)] for x, own in zip(twin.inputs, fresh.inputs, strict=True)},
+        input_layers={twins[id(x)]: layers[id(x)] for x in fresh.inputs},
     )
 
 

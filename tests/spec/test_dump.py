@@ -256,9 +256,6 @@ def more_refused():
     yield keras.Model(x, x), "has no layers", "", "none"
     yield keras.Model(x, {"a": [y]}), "nested outputs", "use a list or a dict", "nested"
     yield keras.Model([[x, z]], keras.layers.Add()([x, z])), "nested inputs", "use a list or a dict", "nested inputs"
-    with pytest.warns(UserWarning, match="must match the names"):  # Keras's own
-        other_key = keras.Model({"k": x}, y)
-    yield other_key, "x: the input stands under the key 'k'", "", "key of an input"
     yield keras.Model(x, {"a": y, "b": y}), "none twice", "", "twice in a dict"
     yield keras.Model({"x": x, "m": m}, {"s": s.values, "t": s.mask}), "c: a mask is an output", "", "mask in a dict"
     yield keras.Model([x, m], {"s": s.values, "t": m}), "m: a mask is an output", "", "mask of an input"
@@ -290,6 +287,14 @@ def test_what_cannot_be_written_is_refused(model, message, hint):
     with pytest.raises(kseq.SpecError) as error:
         kseq.dump_spec(model)
     assert message in str(error.value) and hint in str(error.value)
+
+
+def test_keys_of_inputs_are_their_names():
+    x = keras.Input((None, 2), name="x")
+    with pytest.warns(UserWarning, match="keys in the dict must match"):  # Keras's own
+        test_what_cannot_be_written_is_refused(
+            keras.Model({"k": x}, kseq.Dense(1)(x)), "x: the input stands under the key 'k'", "its key is its name"
+        )
 
 
 def test_what_is_no_model():
