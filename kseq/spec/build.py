@@ -59,6 +59,7 @@ def _explicit_names(plan):
 
     for given in plan.inputs:
         yield given.name
+        yield given.mask_name
     for call in plan.calls:
         if call.layer is not None:
             yield from of_layer(call.layer)
@@ -81,10 +82,7 @@ def _given(plan, inputs):
     """Keras's inputs in the structure in which the model takes them."""
     if not plan.inputs_by_name:
         return inputs if len(inputs) > 1 else inputs[0]
-    by_name = {x.name: x for x in inputs}
-    if len(by_name) < len(inputs):
-        raise ValueError("inputs and their masks must have names of their own; received the same name twice")
-    return by_name
+    return {x.name: x for x in inputs}
 
 
 def _outputs(plan, values):

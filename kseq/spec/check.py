@@ -82,12 +82,20 @@ def _current(tree, problems):
 
 
 def _check_names(calls, inputs, problems):
-    """Checks that names that are given to layers and inputs are given once."""
-    taken = {plan.name: plan.path for plan in inputs if plan.name}
-    for call in calls:
-        name = call.layer.arguments.get("name") if call.layer else None
+    """Checks that names that are given to inputs, their masks and layers are given once."""
+    taken = {}
+
+    def take(name, owner, place, path):
         if name in taken:
-            place = call.layer.places["name"]
-            problems.add(f"the name `{shorten(name)}` is taken by {taken[name]}", place, f"{call.path}.name")
+            problems.add(f"the name `{shorten(name)}` is taken by {taken[name]}", place, path)
         elif name is not None:
-            taken[name] = call.path
+            taken[name] = owner
+
+    for plan in inputs:
+        take(plan.name, plan.path, plan.node, plan.path)
+    for plan in inputs:
+        take(plan.mask_name, f"{plan.path}.mask", plan.node, f"{plan.path}.mask")
+    for call in calls:
+        if call.layer is not None:
+            name, place = call.layer.arguments.get("name"), call.layer.places.get("name")
+            take(name, call.path, place, f"{call.path}.name")

@@ -21,14 +21,15 @@ def dump_spec(model) -> str:
     """The YAML spec of a model of registered layers: `load_spec` of it builds the model again, with new weights.
 
     Arguments that have their defaults are left out, and so are names that `load_spec` gives by itself. Blocks and
-    variables of a spec that the model came from are written out. Weights are not part of a spec.
+    variables of a spec that the model came from are written out. Weights are not part of a spec. Inputs and outputs
+    may be single, lists or dicts; a list of one is written as the one, which Keras calls alike.
 
     Args:
         model: a built `keras.Sequential` or functional model, loaded from a spec or made in Python.
 
     Raises:
         SpecError: all that a spec cannot say, by layer: layers that are not registered, functions as arguments, nested
-            models, operations without a layer.
+            models, operations without a layer, nested inputs or outputs.
         TypeError: something else than such a model.
         ValueError: a model that is not built.
 

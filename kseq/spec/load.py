@@ -14,6 +14,11 @@ from .reader import read
 def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
     """The Keras model that a spec describes, built, with new weights, and compiled where the spec says how.
 
+    An input with a mask is two inputs of the model, values and mask, in this order. A model of several inputs takes a
+    list of them, and with `inputs_by_name: true` a dict by their names (`x`, and `x_mask` for its mask unless `mask`
+    says otherwise). `outputs: [a, b]` are ids whose values the model gives as a list; `outputs: {first: a, second: b}`
+    gives a dict, by whose names `compile` may tell losses, weights and metrics apart.
+
     Nothing in a spec names a module, a file or code: types are those that are registered, Keras's own that stream, and
     installed plugins of exactly the name in the spec.
 
@@ -23,7 +28,7 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
         limits: how large the text and the model may be.
 
     Returns:
-        A functional `keras.Model`. An input with a mask is two inputs, values and mask, in this order.
+        A functional `keras.Model`.
 
     Raises:
         SpecError: all that is wrong with the spec, each with its place and a hint.

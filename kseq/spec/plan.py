@@ -46,7 +46,7 @@ class CallPlan:
 
 @dataclasses.dataclass
 class InputPlan:
-    """An input of the model; `mask` is the name of the mask's input, or `None`."""
+    """An input of the model; `mask` is whether it has a mask, or the name of the mask's input."""
 
     id: str
     name: str | None
@@ -55,6 +55,13 @@ class InputPlan:
     mask: bool | str
     node: Node
     path: str
+
+    @property
+    def mask_name(self) -> str | None:
+        """The name of the mask's input, where there is one and its name is known."""
+        if isinstance(self.mask, str):
+            return self.mask
+        return f"{self.name}_mask" if self.mask and self.name else None
 
 
 @dataclasses.dataclass

@@ -42,7 +42,6 @@ def plan_compile(node, values, outputs) -> dict | None:
 
 
 def _by_name(names, kind, *otherwise):
-    # First: `{a: mse}` is a loss by name where an output is called `a`, and else the loss `a`.
     kinds = otherwise if names == () else (ByOutput(names, kind), *otherwise)
     return kinds[0] if len(kinds) == 1 else Either(*kinds)
 
@@ -57,7 +56,13 @@ class ByOutput(MappingOf):
         self.names = names
 
     def accepts(self, node):
-        return super().accepts(node) and (self.names is None or not node.value.keys().isdisjoint(self.names))
+        return super().accepts(node) and not self._is_object(node.value)
+
+    def _is_object(self, items):
+        """Whether a mapping is like `Huber: {delta: 2.0}`, and no output is called `Huber`."""
+        if len(items) != 1 or (self.names and not items.keys().isdisjoint(self.names)):
+            return False
+        return all(item.value is None or isinstance(item.value, dict) for item in items.values())
 
     def faults(self, node):
         yield from super().faults(node)
