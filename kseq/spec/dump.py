@@ -21,8 +21,9 @@ def dump_spec(model) -> str:
     """The YAML spec of a model of registered layers: `load_spec` of it builds the model again, with new weights.
 
     Arguments that have their defaults are left out, and so are names that `load_spec` gives by itself. Blocks and
-    variables of a spec that the model came from are written out. Weights are not part of a spec. Inputs and outputs
-    may be single, lists or dicts; a list of one is written as the one, which Keras calls alike.
+    variables of a spec that the model came from are written out. Weights are not part of a spec. Layers, and uses of a
+    shared layer, stand in the order in which the outputs need them. Inputs and outputs may be single, lists or dicts; a
+    list of one is written as the one, which Keras calls alike.
 
     Args:
         model: a built `keras.Sequential` or functional model, loaded from a spec or made in Python.
