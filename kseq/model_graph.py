@@ -42,6 +42,12 @@ class Call:
         """The tensors that it reads, each once."""
         return tuple(dict.fromkeys(tensors((self.arguments, self.keywords))))
 
+    @property
+    def joins_masks(self) -> bool:
+        """Whether it is the `keras.ops.logical_and` of the masks of sequences whose values are merged."""
+        # Keras's operations have no public classes.
+        return type(self.operation).__name__ == "LogicalAnd" and all(x.is_mask for x in self.inputs)
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelGraph:
@@ -50,11 +56,14 @@ class ModelGraph:
     Attributes:
         inputs, outputs: `Tensor`s in the structure in which Keras has them: one, a list, a dict, or nested.
         calls: each after those whose outputs it reads.
+        input_layers: Keras's `InputLayer` of each of the inputs: its name is the model's name for the input, and it
+            knows whether it is sparse or optional.
     """
 
     inputs: Any
     outputs: Any
     calls: tuple[Call, ...]
+    input_layers: dict[Tensor, keras.layers.InputLayer]
 
 
 def is_graph(model) -> bool:
@@ -91,8 +100,18 @@ def read_model(model) -> ModelGraph:
     # A fresh model of the same tensors has no compile settings that cloning would set up again.
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
-    twin = keras.models.clone_model(keras.Model(*ends), clone_function=_StandIn, call_function=record)
-    return ModelGraph(_map_tensors(known_tensor, twin.input), _map_tensors(known_tensor, twin.output), tuple(calls))
+    fresh = keras.Model(*ends)
+    twin = keras.models.clone_model(fresh, clone_function=_StandIn, call_function=record)
+    layers = {id(layer.output): layer for layer in fresh.layers if isinstance(layer, keras.layers.InputLayer)}
+    own, read = [*fresh.inputs, *fresh.outputs], [*twin.inputs, *twin.outputs]
+    twins = {id(x): known_tensor(y) for x, y in zip(own, read, strict=True)}
+    return ModelGraph(
+        # In the model's own structure: its twin has the keys of dicts in another order.
+        inputs=_map_tensors(lambda x: twins[id(x)], fresh.input),
+        outputs=_map_tensors(lambda x: twins[id(x)], fresh.output),
+        calls=tuple(calls),
+        input_layers={twins[id(x)]: layers[id(x)] for x in fresh.inputs},
+    )
 
 
 def map_structure(fn, structure):

@@ -1,15 +1,14 @@
 """A plan to a Keras model."""
 
 import contextlib
-import functools
 import math
 import re
 
 import keras
-from keras import ops
 
 from ..sequence import Sequence
 from .errors import SpecError, shorten
+from .masking import join, takes_sequences
 from .names import Names
 from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
@@ -39,11 +38,7 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
             values[call.id] = _call(layer, [values[name] for name in call.inputs])
         problems.check()
     with _reporting(problems, plan.node, ""):
-        outputs = [_values(values[name]) for name in plan.outputs]
-        given = list(inputs.values())
-        model = keras.Model(
-            given if len(given) > 1 else given[0], outputs if len(outputs) > 1 else outputs[0], name=plan.name
-        )
+        model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
     problems.check()
     if plan.compile is not None:
         with _reporting(problems, plan.node, "compile"):
@@ -64,6 +59,7 @@ def _explicit_names(plan):
 
     for given in plan.inputs:
         yield given.name
+        yield given.mask_name
     for call in plan.calls:
         if call.layer is not None:
             yield from of_layer(call.layer)
@@ -80,6 +76,21 @@ def _inputs(given, names, problems):
             found[given.id, "mask"] = keras.Input(given.shape[:1], dtype="bool", name=mask)
     problems.check()
     return found
+
+
+def _given(plan, inputs):
+    """Keras's inputs in the structure in which the model takes them."""
+    if not plan.inputs_by_name:
+        return inputs if len(inputs) > 1 else inputs[0]
+    return {x.name: x for x in inputs}
+
+
+def _outputs(plan, values):
+    """The model's outputs in the structure in which it gives them."""
+    if isinstance(plan.outputs, dict):
+        return {name: _values(values[id_]) for name, id_ in plan.outputs.items()}
+    outputs = [_values(values[id_]) for id_ in plan.outputs]
+    return outputs if len(outputs) > 1 else outputs[0]
 
 
 def _value(given, inputs):
@@ -103,6 +114,8 @@ def _make(plan, names, problems):
 
 
 def _resolve(value, names, problems):
+    if isinstance(value, dict):
+        return {key: _resolve(item, names, problems) for key, item in value.items()}
     if isinstance(value, list):
         return [_resolve(item, names, problems) for item in value]
     return _make(value, names, problems) if isinstance(value, Plan) else value
@@ -110,14 +123,14 @@ def _resolve(value, names, problems):
 
 def _call(layer, given):
     """The output of a layer of one input or several, which are tensors or sequences."""
-    if hasattr(layer, "step"):
+    if takes_sequences(layer):
         if len(given) > 1:
             raise ValueError(f"{type(layer).__name__} takes one input; received {len(given)}")
         return layer(given[0])
-    masks = [x.mask for x in given if isinstance(x, Sequence)]
+    mask = join(x.mask for x in given if isinstance(x, Sequence))
     values = [_values(x) for x in given]
     y = layer(values if len(values) > 1 else values[0])
-    return Sequence(y, functools.reduce(ops.logical_and, dict.fromkeys(masks))) if masks else y
+    return y if mask is None else Sequence(y, mask)
 
 
 def _values(x):

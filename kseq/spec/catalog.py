@@ -10,7 +10,8 @@ import keras
 
 from .. import registry
 from ..signature import constructor_arguments
-from .kinds import Kind, kind_of
+from .kinds import Kind
+from .parameters import kind_of
 
 ENTRY_POINTS = "kseq.layers"
 # Keras's own layers that have a namesake here are named with this in front.

@@ -71,13 +71,23 @@ class SpecError(ValueError):
 
 
 class Collector:
-    """Gathers problems of one spec; the same one twice (a block used again) counts once."""
+    """Gathers problems of one spec; the same one twice (a block used again) is listed once.
+
+    Attributes:
+        source: the text that they are in.
+        wrong: how often something was found to be wrong, also again; a part is right if it has not grown.
+    """
 
     def __init__(self, source):
-        self.source = source
+        self.source, self.wrong = source, 0
         self._found = {}
 
+    def again(self):
+        """Note that a value is wrong that has been reported already."""
+        self.wrong += 1
+
     def add(self, message, node=None, path="", hint=None):
+        self.wrong += 1
         line = getattr(node, "line", None)
         text = None if line is None else self.source.line(line)
         column = None if line is None else node.column
@@ -135,6 +145,12 @@ def shorten(text) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
+
+
+def listed(names) -> str:
+    """Names as an error message lists them."""
+    names = [f"`{shorten(name)}`" for name in names][:20]
+    return ", ".join(names) or "none"
 
 
 def _excerpt(text, column):

@@ -1,18 +1,10 @@
-"""What an argument takes: from type hints, and where there are none from Keras's names and from defaults.
+"""What an argument may take, described and no more: `values` makes the values of nodes by these descriptions.
 
-A kind says in words what it wants, whether a node looks like it (`accepts`), makes the value of a node that does
-(`parse`, which reports what is wrong deeper inside), and describes itself to editors (`schema`).
+A kind says in words what it wants, whether a node looks like it (`accepts`), what is wrong with one that does
+(`faults`, of the node itself and not of what is in it), of which kind its parts are (`part`), and what editors need to
+know (`schema`).
 """
 
-import dataclasses
-import inspect
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import keras
-
-from ..signature import OBJECT_SUFFIXES
 from .errors import did_you_mean, shown
 from .objects import role
 
@@ -27,16 +19,20 @@ class Kind:
             return all(map(self.accepts, node.value))
         return not isinstance(node.value, dict)
 
-    def parse(self, node, path, checker):
-        if isinstance(node.value, list):
-            return [checker.value(self, item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        return node.value
+    def hint(self, node) -> str | None:
+        """What to do about a node that is not accepted."""
+        return None
+
+    def faults(self, node):
+        """What is wrong with an accepted node: (message, place, hint) each."""
+        return ()
+
+    def part(self, key) -> "Kind":
+        """The kind of the item of a list or mapping."""
+        return self
 
     def schema(self) -> dict:
         return {"not": {"type": "object"}}
-
-    def hint(self, node) -> str | None:
-        return None
 
 
 def or_variable(schema) -> dict:
@@ -84,10 +80,9 @@ class Name(Scalar):
     def __init__(self):
         super().__init__("text", (str,), "string", _hint_text)
 
-    def parse(self, node, path, checker):
+    def faults(self, node):
         if not node.value:
-            checker.problem("a name must not be empty", node, path)
-        return node.value
+            yield "a name must not be empty", node, None
 
 
 NAME = Name()
@@ -103,11 +98,10 @@ class Choice(Kind):
     def accepts(self, node):
         return isinstance(node.value, str)
 
-    def parse(self, node, path, checker):
+    def faults(self, node):
         if node.value not in self.options:
             hint = did_you_mean(node.value, self.options)
-            checker.problem(f"must be {self.wanted}; received {shown(node.value)}", node, path, hint)
-        return node.value
+            yield f"must be {self.wanted}; received {shown(node.value)}", node, hint
 
     def schema(self):
         return {"enum": list(self.options)}
@@ -124,14 +118,12 @@ class ListOf(Kind):
     def accepts(self, node):
         return isinstance(node.value, list)
 
-    def parse(self, node, path, checker):
+    def faults(self, node):
         if not self.repeated and len(node.value) != len(self.kinds):
-            problem = f"must be {self.wanted}; received {len(node.value)} items"
-            checker.problem(problem, node, path)
-            return None
-        kinds = self.kinds * len(node.value) if self.repeated else self.kinds
-        items = enumerate(zip(kinds, node.value, strict=True))
-        return [checker.value(kind, item, f"{path}[{i}]") for i, (kind, item) in items]
+            yield f"must be {self.wanted}; received {len(node.value)} items", node, None
+
+    def part(self, key):
+        return self.kinds[0 if self.repeated else key]
 
     def schema(self):
         if self.repeated:
@@ -151,10 +143,12 @@ class MappingOf(Kind):
     def accepts(self, node):
         return isinstance(node.value, dict)
 
-    def parse(self, node, path, checker):
+    def faults(self, node):
         if "class_name" in node.value:  # what Keras would take for an object when the layer is loaded from a file
-            checker.problem("the key `class_name` is not allowed", node.keys["class_name"], path)
-        return {key: checker.value(self.kind, item, f"{path}.{key}") for key, item in node.value.items()}
+            yield "the key `class_name` is not allowed", node.keys["class_name"], None
+
+    def part(self, key):
+        return self.kind
 
     def schema(self):
         return {"type": "object", "additionalProperties": or_variable(self.kind.schema())}
@@ -170,8 +164,9 @@ class Either(Kind):
     def accepts(self, node):
         return any(kind.accepts(node) for kind in self.kinds)
 
-    def parse(self, node, path, checker):
-        return next(kind for kind in self.kinds if kind.accepts(node)).parse(node, path, checker)
+    def chosen(self, node) -> Kind:
+        """The kind by which an accepted node is read."""
+        return next(kind for kind in self.kinds if kind.accepts(node))
 
     def schema(self):
         return {"anyOf": [kind.schema() for kind in self.kinds]}
@@ -197,9 +192,6 @@ class Object(Kind):
     def accepts(self, node):
         return isinstance(node.value, str) or (bool(self.role.classes) and isinstance(node.value, dict))
 
-    def parse(self, node, path, checker):
-        return checker.object(self.role, node, path)
-
     def schema(self):
         return {"$ref": f"#/$defs/{self.name}"}
 
@@ -214,14 +206,11 @@ class Record(Kind):
     def accepts(self, node):
         return isinstance(node.value, dict)
 
-    def parse(self, node, path, checker):
-        return checker.record(self.cls, node, path)
-
     def schema(self):
         return {"type": "object"}
 
 
-class Layer(Kind):
+class LayerKind(Kind):
     """A layer within a layer."""
 
     wanted = "a layer (`Type: {arguments}`)"
@@ -229,83 +218,10 @@ class Layer(Kind):
     def accepts(self, node):
         return isinstance(node.value, (dict, str))
 
-    def parse(self, node, path, checker):
-        return checker.layer(node, path)
-
     def schema(self):
         return {"$ref": "#/$defs/layer"}
 
 
-LAYER = Layer()
-
-
-def kind_of(parameter: inspect.Parameter) -> Kind:
-    """The kind of a constructor's parameter."""
-    if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
-        kind = _of_hint(parameter.annotation)
-        return Either(kind, NULL) if parameter.default is None else kind
-    kind = _of_name(parameter.name)
-    if kind is not None:
-        return kind
-    default = parameter.default
-    for types_, found in (((bool,), BOOLEAN), ((int,), NUMBER), ((float,), NUMBER), ((str,), TEXT)):
-        if isinstance(default, types_):
-            return found
-    return ANY
-
-
-def _of_name(name) -> Kind | None:
-    """By the names that Keras gives arguments everywhere."""
-    if name == "dtype":
-        return Choice(DTYPES + POLICIES)
-    last = name.rpartition("_")[2]
-    if last in OBJECT_SUFFIXES:
-        return Either(Object(last), NULL)
-    if name == "learning_rate":
-        return Either(NUMBER, Object("schedule"))
-    return _NAMED.get(name)
-
-
-def _of_hint(hint) -> Kind:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _of_hint(arguments[0])
-    if hint in _SCALARS:
-        return _SCALARS[hint]
-    if origin is typing.Literal:
-        return Choice(arguments) if all(isinstance(a, str) for a in arguments) else ANY
-    if origin in (typing.Union, types.UnionType):
-        kinds = [_of_hint(argument) for argument in arguments]
-        return ANY if ANY in kinds else Either(*kinds)
-    if hint is Callable or origin is Callable:
-        return Object("activation")
-    if inspect.isclass(hint):
-        for base, kind in _CLASSES.items():
-            if issubclass(hint, base):
-                return kind
-        if dataclasses.is_dataclass(hint):
-            return Record(hint)
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        return ListOf(*(_of_hint(argument) for argument in arguments), repeated=False)
-    if origin in (list, tuple, Iterable, Sequence):
-        return ListOf(_of_hint(arguments[0]))
-    if origin in (dict, Mapping):
-        return MappingOf(_of_hint(arguments[1]))
-    return {list: ListOf(ANY), tuple: ListOf(ANY), dict: MappingOf(ANY)}.get(hint, ANY)
-
-
-_CLASSES = {
-    keras.layers.Layer: LAYER,
-    keras.initializers.Initializer: Object("initializer"),
-    keras.regularizers.Regularizer: Object("regularizer"),
-    keras.constraints.Constraint: Object("constraint"),
-}
+LAYER = LayerKind()
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool")
 POLICIES = ("mixed_float16", "mixed_bfloat16")
-_NAMED = {
-    "name": NAME,
-    "trainable": BOOLEAN,
-    "seed": Either(INTEGER, NULL),
-    "axis": Either(INTEGER, ListOf(INTEGER), NULL),
-}
-_SCALARS = {type(None): NULL, None: NULL, bool: BOOLEAN, int: INTEGER, float: NUMBER, str: TEXT}

@@ -5,58 +5,83 @@ import contextlib
 import keras
 
 from . import catalog
-from .errors import did_you_mean, shorten, shown
+from .errors import did_you_mean, listed, shorten, shown
+from .forms import mapping, pair
 from .kinds import NAME
 from .names import snake_case
 from .node import RAISE, UNKNOWN
 from .plan import LayerPlan
-from .values import Values, listed
+from .values import Values
 
 
-class Layers(Values):
-    """Plans of layers, within the variables and blocks of a spec."""
+class LayerPlanner:
+    """Plans of layers, within the variables and blocks of a spec.
 
-    def __init__(self, problems, limits):
-        super().__init__(problems, limits)
-        self.vars, self.blocks = {}, {}
+    Attributes:
+        values: reads arguments, with layers among them.
+        blocks: their nodes by name.
+    """
+
+    def __init__(self, problems, limits, variables):
+        self.problems, self.limits, self.variables = problems, limits, variables
+        self.values = Values(problems, self.layer)
+        self.blocks = {}
         self.types, self.failed = {}, {}  # that were looked up, and why plugins failed
         self.using, self.used = [], set()  # blocks: those around this place, and all that are used
         self.expands = True  # whether uses of blocks are followed
         self.layers = self.nesting = 0
         self.repeats = 1
 
+    def define_blocks(self, given):
+        """Take the nodes of a mapping of blocks."""
+        for key, node in mapping(given, "blocks", self.problems).items():
+            place = given.keys[key]
+            if not key.isidentifier():
+                self.problems.add(f"a block's name is a word; received {shown(key)}", place, "blocks")
+            elif self.find(key, place, "blocks") is not None:
+                self.problems.add(f"`{key}` is a layer type; give the block another name", place, "blocks")
+            else:
+                self.blocks[key] = node
+
+    def check_unused_blocks(self):
+        """Check each block that no layer uses by itself; blocks within it are not followed."""
+        self.expands, self.layers = False, 0
+        for key in self.blocks.keys() - self.used:
+            path = f"blocks.{key}"
+            self.layer_list(self.variables.put_in(self.blocks[key], path), path)
+
     def layer_list(self, node, path):
         if node.value is UNKNOWN:
-            self.wrong += 1
+            self.problems.again()
             return []
         if not isinstance(node.value, list):
-            self.problem(f"must be a list of layers; received {shown(node.value)}", node, path)
+            self.problems.add(f"must be a list of layers; received {shown(node.value)}", node, path)
             return []
         return [self.layer(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
 
     def layer(self, node, path):
         """The plan of `Type: {arguments}`, or `None` where anything in it is wrong."""
-        before = self.wrong
-        plan = self.layer_plan(node, path)
-        return plan if self.wrong == before else None
+        before = self.problems.wrong
+        plan = self._layer_plan(node, path)
+        return plan if self.problems.wrong == before else None
 
-    def layer_plan(self, node, path):
-        name, place, given = self.pair(node, path, "layer")
+    def _layer_plan(self, node, path):
+        name, place, given = pair(node, path, "layer", self.problems)
         if name is None:
             return None
-        before = self.wrong
-        self.count_layer(place, path)
+        before = self.problems.wrong
+        self._count_layer(place, path)
         outer, path = path, f"{path}.{shorten(name)}"
         if name in self.blocks:
-            return self.block(name, place, given, path)
+            return self._block(name, place, given, path)
         type_ = self.find(name, place, outer)
         if type_ is None:
-            if self.wrong == before:  # no plugin's fault
-                self.unknown_type(name, place, outer)
+            if self.problems.wrong == before:  # no plugin's fault
+                self._unknown_type(name, place, outer)
             return None
         self.nesting += 1
-        with self.repeated(type_, given, path):
-            plan = self.arguments(type_, place, given, path, LayerPlan)
+        with self._repeated(type_, given, path):
+            plan = self.values.arguments(type_, place, given, path, LayerPlan)
         self.nesting -= 1
         if "name" in type_.arguments:
             plan.label = snake_case(type_.name.rpartition(".")[2])
@@ -71,43 +96,44 @@ class Layers(Values):
                 self.types[name] = None
                 self.failed[name] = shorten(str(error))
         if name in self.failed:
-            self.problem(self.failed[name], node, path)
+            self.problems.add(self.failed[name], node, path)
         return self.types[name]
 
-    def unknown_type(self, name, node, path):
+    def _unknown_type(self, name, node, path):
         known = [*self.blocks, *catalog.type_names()]
         message = f"unknown layer type `{shorten(name)}`"
         if name in vars(keras.layers):
             message = f"Keras's `{name}` has no streaming form"
-        self.problem(message, node, path, did_you_mean(name, known) or "`kseq layers` lists all")
+        self.problems.add(message, node, path, did_you_mean(name, known) or "`kseq layers` lists all")
 
-    def block(self, name, place, given, path):
+    def _block(self, name, place, given, path):
         self.used.add(name)
         if name in self.using:
             chain = " -> ".join([*self.using[self.using.index(name) :], name])
             self.problems.stop(f"the block contains itself: {chain}", place, path)
         own = {k: v for k, v in given.value.items() if k != "name"}
+        variables = self.variables.known
         for key in own:
-            if key not in self.vars:
-                known = [*self.vars, "name"]
-                hint = did_you_mean(key, known) or f"a block's arguments replace `vars`, which are {listed(self.vars)}"
-                self.problem(f"unknown argument `{shorten(key)}`", given.keys.get(key), path, hint)
+            if key not in variables:
+                hint = did_you_mean(key, [*variables, "name"])
+                hint = hint or f"a block's arguments replace `vars`, which are {listed(variables)}"
+                self.problems.add(f"unknown argument `{shorten(key)}`", given.keys.get(key), path, hint)
         children = []
         if self.expands:
             self.using.append(name)
             self.nesting += 1
             inner = f"{path}.layers"
-            children = self.layer_list(self.substitute(self.blocks[name], self.vars | own, inner), inner)
+            children = self.layer_list(self.variables.put_in(self.blocks[name], inner, own), inner)
             self.nesting -= 1
             self.using.pop()
         arguments = {"layers": children}
         if "name" in given.value:
-            arguments["name"] = self.value(NAME, given.value["name"], f"{path}.name")
+            arguments["name"] = self.values.value(NAME, given.value["name"], f"{path}.name")
         places = {"name": given.value.get("name")}
         return LayerPlan(catalog.find("Serial").make, arguments, place, path, places, snake_case(name))
 
     @contextlib.contextmanager
-    def repeated(self, type_, given, path):
+    def _repeated(self, type_, given, path):
         """Counts the layers within as often as they are repeated."""
         node, before = given.value.get("num_repeats"), self.repeats
         if "num_repeats" in type_.arguments and node is not None and type(node.value) is int:
@@ -118,7 +144,7 @@ class Layers(Values):
         yield
         self.repeats = before
 
-    def count_layer(self, node, path):
+    def _count_layer(self, node, path):
         self.layers += self.repeats
         if self.layers > self.limits.layers:
             self.problems.stop(

@@ -7,12 +7,17 @@ import keras
 from .build import build
 from .check import check
 from .errors import Collector
-from .node import DEFAULT_LIMITS, Limits, Source, from_python
+from .node import DEFAULT_LIMITS, Limits, SourceText, from_python
 from .reader import read
 
 
 def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
     """The Keras model that a spec describes, built, with new weights, and compiled where the spec says how.
+
+    An input with a mask is two inputs of the model, values and mask, in this order. A model of several inputs takes a
+    list of them, and with `inputs_by_name: true` a dict by their names (`x`, and `x_mask` for its mask unless `mask`
+    says otherwise). `outputs: [a, b]` are ids whose values the model gives as a list; `outputs: {first: a, second: b}`
+    gives a dict, by whose names `compile` may tell losses, weights and metrics apart.
 
     Nothing in a spec names a module, a file or code: types are those that are registered, Keras's own that stream, and
     installed plugins of exactly the name in the spec.
@@ -23,7 +28,7 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
         limits: how large the text and the model may be.
 
     Returns:
-        A functional `keras.Model`. An input with a mask is two inputs, values and mask, in this order.
+        A functional `keras.Model`.
 
     Raises:
         SpecError: all that is wrong with the spec, each with its place and a hint.
@@ -47,7 +52,7 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
     if vars is not None:
         if not isinstance(vars, Mapping):
             raise TypeError(f"`vars` is a mapping of values by name; received {vars!r}")
-        given = Collector(Source("<vars>"))
+        given = Collector(SourceText("<vars>"))
         variables = from_python(vars, given, limits)
         given.check()
     return build(check(tree, problems, limits, variables), problems, limits)

@@ -32,3 +32,38 @@ class Names:
         name = self.peek(label)
         self._count[label] += 1
         return name
+
+
+def drop_automatic(inputs, layers):
+    """Take the names that a loader gives by itself out of the plain data of inputs and layers."""
+    entries = []  # (arguments, label) in the order in which the loader names them
+
+    def walk(layer):
+        ((type_, arguments),) = layer.items()
+        for value in arguments.values():
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, dict) and len(child) == 1 and isinstance(next(iter(child.values())), dict):
+                    walk(child)
+        if "name" in arguments:
+            entries.append((arguments, snake_case(type_.rpartition(".")[2])))
+
+    if len(inputs) == 1:
+        entries.append((inputs[0], "input_layer"))
+    for layer in layers:
+        walk(layer)
+    names = {id(arguments): arguments["name"] for arguments, _ in entries}
+    explicit = set() if len(inputs) == 1 else {one["name"] for one in inputs}
+    while True:  # a name that must stay may take an automatic one from another layer
+        automatic, found = Names(explicit), set(explicit)
+        for arguments, label in entries:
+            name = names[id(arguments)]
+            if name not in explicit and automatic.peek(label) == name:
+                automatic.take(label)
+            else:
+                found.add(name)
+        if found == explicit:
+            break
+        explicit = found
+    for arguments, _ in entries:
+        if arguments["name"] not in explicit:
+            del arguments["name"]

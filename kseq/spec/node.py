@@ -61,7 +61,7 @@ class Node:
         return self.value
 
 
-class Source:
+class SourceText:
     """Where a spec came from: its name and its lines."""
 
     def __init__(self, name, text=""):

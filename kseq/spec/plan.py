@@ -33,7 +33,7 @@ class LayerPlan(Plan):
 
 
 @dataclasses.dataclass
-class Call:
+class CallPlan:
     """A layer's place in the graph of the model: the layer, or the id of one that is used again, and what it reads."""
 
     layer: LayerPlan | None
@@ -46,7 +46,7 @@ class Call:
 
 @dataclasses.dataclass
 class InputPlan:
-    """An input of the model; `mask` is the name of the mask's input, or `None`."""
+    """An input of the model; `mask` is whether it has a mask, or the name of the mask's input."""
 
     id: str
     name: str | None
@@ -56,14 +56,22 @@ class InputPlan:
     node: Node
     path: str
 
+    @property
+    def mask_name(self) -> str | None:
+        """The name of the mask's input, where there is one and its name is known."""
+        if isinstance(self.mask, str):
+            return self.mask
+        return f"{self.name}_mask" if self.mask and self.name else None
+
 
 @dataclasses.dataclass
 class SpecPlan:
-    """A whole checked spec."""
+    """A whole checked spec; outputs are ids, by name where the model gives a dict of them."""
 
     name: str
     inputs: list[InputPlan]
-    calls: list[Call]
-    outputs: list[str]
+    inputs_by_name: bool
+    calls: list[CallPlan]
+    outputs: list[str] | dict[str, str]
     compile: dict[str, Any] | None
     node: Node

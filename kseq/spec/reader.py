@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 
 from .errors import Collector, Problem, SpecError, shorten
-from .node import RAISE, Limits, Node, Source, from_python
+from .node import RAISE, Limits, Node, SourceText, from_python
 from .read_json import read_json
 from .read_yaml import read_yaml
 
@@ -22,19 +22,19 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
         SpecError: no such file, or no YAML or JSON.
     """
     if isinstance(spec, Mapping):
-        problems = Collector(Source("<mapping>"))
+        problems = Collector(SourceText("<mapping>"))
         return from_python(spec, problems, limits), problems
     if not isinstance(spec, (str, bytes, os.PathLike)):
         raise TypeError(f"a spec is a path, text, bytes or a mapping; received {spec!r} of type {type(spec).__name__}")
     name, data = _load(spec, limits)
-    problems = Collector(Source(name))
+    problems = Collector(SourceText(name))
     if len(data) > limits.bytes:
         problems.stop(f"larger than {limits.bytes} bytes; {RAISE} `bytes`")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.stop(f"must be UTF-8; received the byte 0x{data[error.start]:02x} at offset {error.start}")
-    problems.source = source = Source(name, text)
+    problems.source = source = SourceText(name, text)
     strict = name.lower().endswith(".json")
     tree = read_json(source, problems, limits, strict) if strict or text.lstrip()[:1] == "{" else None
     if tree is None:  # YAML takes the flow mappings that JSON does not
@@ -48,7 +48,7 @@ def read_value(text: str):
     Raises:
         SpecError: no YAML.
     """
-    problems = Collector(Source("<value>", text))
+    problems = Collector(SourceText("<value>", text))
     value = read_yaml(problems.source, problems, Limits()).plain()
     problems.check()
     return value

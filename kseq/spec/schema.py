@@ -1,10 +1,12 @@
 """`json_schema`: what a spec may hold, for editors."""
 
 from . import catalog
-from .check import COMPILE, SHAPE
+from .calls import OUTPUTS
+from .inputs import SHAPE
 from .kinds import BOOLEAN, DTYPES, TEXT, Choice, Either, ListOf, or_variable
 from .migrations import VERSION
 from .objects import role
+from .training import compile_kinds
 
 _ROLES = ("initializer", "regularizer", "constraint", "activation", "optimizer", "schedule", "loss", "metric")
 _VARIABLE = {"type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}
@@ -38,12 +40,15 @@ def json_schema() -> dict:
         },
         "input": {"$ref": "#/$defs/input"},
         "inputs": {"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}, "minProperties": 1},
+        "inputs_by_name": or_variable(BOOLEAN.schema())
+        | {"description": "whether the model takes a dict of its inputs, masks included, by their names"},
         "layers": {"$ref": "#/$defs/layers", "minItems": 1},
-        "outputs": ListOf(TEXT).schema() | {"description": "ids; by default the last layer"},
+        "outputs": OUTPUTS.schema()
+        | {"description": "ids, by default the last layer; a mapping of names to ids makes the outputs a dict"},
         "compile": {
             "type": "object",
             "description": "how to train, by Keras's names",
-            "properties": {name: or_variable(kind.schema()) for name, kind in COMPILE.items()},
+            "properties": {name: or_variable(kind.schema()) for name, kind in compile_kinds(None).items()},
             "additionalProperties": False,
         },
     }

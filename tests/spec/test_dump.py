@@ -18,7 +18,10 @@ _EXAMPLES = [
 
 def config(model):
     """All that makes a model, less the names that Keras gives operations and optimizers."""
-    found = kseq.spec.dump.as_functional(model).get_config()
+    functional = model
+    if isinstance(model, keras.Sequential):
+        functional = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    found = functional.get_config()
     compiled = model.get_compile_config() if model.compiled else None
     if compiled:
         compiled["optimizer"]["config"].pop("name")
@@ -251,8 +254,12 @@ def more_refused():
     yield keras.Model(x, kseq.Serial([dense, kseq.Dense(4), dense])(x)), "twice: its weights are shared", "", "serial"
     yield keras.Model(x, kseq.Serial([dense])(dense(x))), "twice: its weights are shared", "", "elsewhere"
     yield keras.Model(x, x), "has no layers", "", "none"
-    yield keras.Model(x, {"a": y}), "outputs by name", "use a list", "dict"
-    yield keras.Model({"x": x}, y), "inputs by name", "use a list", "dict of inputs"
+    yield keras.Model(x, {"a": [y]}), "nested outputs", "use a list or a dict", "nested"
+    yield keras.Model([[x, z]], keras.layers.Add()([x, z])), "nested inputs", "use a list or a dict", "nested inputs"
+    yield keras.Model(x, {"a": y, "b": y}), "none twice", "", "twice in a dict"
+    yield keras.Model({"x": x, "m": m}, {"s": s.values, "t": s.mask}), "c: a mask is an output", "", "mask in a dict"
+    yield keras.Model([x, m], {"s": s.values, "t": m}), "m: a mask is an output", "", "mask of an input"
+    yield keras.Model(x, keras.layers.Add(name="n")([kseq.Dense(4)(x, training=True), y])), "arguments", "", "training"
     yield keras.Model(x, [y, y]), "none twice", "", "twice"
     yield keras.Model(x, [x, y]), "outputs[0]: unknown id", "", "input"
     yield keras.Model([x, m], [s.values, s.mask]), "c: a mask is an output", "", "mask"
@@ -280,6 +287,14 @@ def test_what_cannot_be_written_is_refused(model, message, hint):
     with pytest.raises(kseq.SpecError) as error:
         kseq.dump_spec(model)
     assert message in str(error.value) and hint in str(error.value)
+
+
+def test_keys_of_inputs_are_their_names():
+    x = keras.Input((None, 2), name="x")
+    with pytest.warns(UserWarning, match="keys in the dict must match"):  # Keras's own
+        test_what_cannot_be_written_is_refused(
+            keras.Model({"k": x}, kseq.Dense(1)(x)), "x: the input stands under the key 'k'", "its key is its name"
+        )
 
 
 def test_what_is_no_model():

@@ -106,7 +106,8 @@ SPECS = st.fixed_dictionaries(
             {"shape": st.lists(st.one_of(st.none(), st.integers(-1, 5)), max_size=3)},
             optional={"mask": SCALARS, "dtype": WORDS},
         ),
-        "outputs": st.lists(WORDS, max_size=2),
+        "inputs_by_name": SCALARS,
+        "outputs": st.one_of(st.lists(WORDS, max_size=2), st.dictionaries(st.text(max_size=4), WORDS, max_size=2)),
         "compile": ARGUMENTS,
     },
 )

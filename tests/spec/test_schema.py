@@ -63,6 +63,21 @@ def test_good_layers(layer):
 
 
 @pytest.mark.parametrize(
+    "sections",
+    [
+        {"inputs_by_name": True},
+        {"inputs_by_name": "$named"},
+        {"outputs": ["a"]},
+        {"outputs": {"y": "a", "z": "b"}, "compile": {"loss": {"y": "mse", "z": {"Huber": {"delta": 2.0}}}}},
+        {"outputs": {"y": "a"}, "compile": {"loss_weights": {"y": 1}, "metrics": {"y": ["mae"], "z": "mse"}}},
+    ],
+    ids=str,
+)
+def test_good_structures(sections):
+    assert VALIDATOR.is_valid(GOOD | sections)
+
+
+@pytest.mark.parametrize(
     "spec",
     [
         with_layer({"Conv1D": {"filters": 2}}),
@@ -77,6 +92,10 @@ def test_good_layers(layer):
         GOOD | {"layer": []},
         GOOD | {"inputs": {"a": {"shape": [None]}}},
         GOOD | {"kseq": 2},
+        GOOD | {"inputs_by_name": "both"},
+        GOOD | {"outputs": "a"},
+        GOOD | {"outputs": {"y": ["a"]}},
+        GOOD | {"outputs": {"y": "a"}, "compile": {"loss": {"y": "msee"}}},
         GOOD | {"input": {"shape": [None, 4], "dtype": "float"}},
         GOOD | {"compile": {"optimizer": "adamm"}},
         {key: value for key, value in GOOD.items() if key != "input"},

@@ -1,0 +1,149 @@
+"""The layers of a model's own list to calls, which say what they read, and the model's outputs."""
+
+from .errors import did_you_mean, listed, shorten, shown
+from .forms import CALL_KEYS, pair
+from .kinds import NAME, TEXT, Either, ListOf, MappingOf
+from .node import UNKNOWN, Node
+from .plan import CallPlan
+
+OUTPUTS = Either(ListOf(TEXT), MappingOf(TEXT))
+
+
+class CallPlanner:
+    """Plans of calls, one after the other.
+
+    Args:
+        layers: the planner of layers.
+        inputs: plans of the model's inputs.
+    """
+
+    def __init__(self, layers, inputs):
+        self.layers, self.values, self.problems = layers, layers.values, layers.problems
+        self.inputs, self.calls = inputs, []
+        self.known = {plan.id: None for plan in inputs}  # what an id stands for: a call, or an input
+        self.connected = True  # whether all that layers read is known
+
+    def plan(self, node) -> list[CallPlan]:
+        """The calls of the list of layers."""
+        if not isinstance(node.value, list) or not node.value:
+            received = "none" if node.value == [] else shown(node.value)
+            self.problems.add(f"must be a list of layers; received {received}", node, "layers")
+            return []
+        previous = self.inputs[0].id if len(self.inputs) == 1 else None
+        for i, item in enumerate(node.value):
+            call = self._call(item, f"layers[{i}]", previous, f"#{i}")
+            self.calls.append(call)
+            self.known[call.id] = call
+            previous = call.id
+        return self.calls
+
+    def outputs(self, node) -> list[str] | dict[str, str]:
+        """The ids of the outputs, by name where `outputs` is a mapping; the last layer's where there is no node."""
+        if not self.calls:
+            return []
+        found = [self.calls[-1].id] if node is None else self._named_outputs(node)
+        if self.connected:  # what is wrong with the connections may be all that is missing
+            self._check_used({*_ids(found)} | {name for call in self.calls for name in call.inputs})
+        return found
+
+    def _named_outputs(self, node):
+        before = self.problems.wrong
+        found = self.values.value(OUTPUTS, node, "outputs") or []
+        self.connected &= node.value is not UNKNOWN and self.problems.wrong == before
+        layers = {call.id: call for call in self.calls}
+        for key, name in found.items() if isinstance(found, dict) else enumerate(found):
+            path = f"outputs.{shorten(key)}" if isinstance(found, dict) else f"outputs[{key}]"
+            if isinstance(name, str) and not _knows(layers, name):
+                self._unknown_id(name, node.value[key], path, layers)
+            if key == "":
+                self.problems.add("a name must not be empty", node.keys[key], "outputs")
+        ids = _ids(found)
+        if self.problems.wrong == before and (not ids or len(set(ids)) < len(ids)):
+            self.problems.add("must name at least one layer, and none twice", node, "outputs")
+        return found
+
+    def _check_used(self, used):
+        for plan in self.inputs:
+            if plan.id not in used:
+                self.problems.add("the input is not used", plan.node, plan.path)
+        for call in self.calls:
+            if call.id not in used:
+                hint = "name it in `outputs`, or in the `inputs` of another layer"
+                self.problems.add("the output of this layer is not used", call.node, call.path, hint)
+
+    def _call(self, item, path, previous, fallback):
+        own, rest = self._split(item, path)
+        at = next(iter(item.keys.values()), item) if isinstance(item.value, dict) else item
+        id_ = self.values.part(own, "id", NAME, None, path) or fallback
+        if id_.startswith("#") and id_ != fallback:
+            self.problems.add("an id does not begin with `#`", own["id"], f"{path}.id")
+        elif id_ in self.known and "id" in own:
+            self.problems.add(f"the id `{shorten(id_)}` is taken", own["id"], f"{path}.id")
+        read = self._read(own.get("inputs"), at, path, previous)
+        share = self.values.part(own, "share", TEXT, None, path)
+        layer = self.layers.layer(rest, path) if share is None else None
+        if share is not None:
+            self._check_shared(share, own["share"], rest, path)
+        named = f"{path}.{shorten(at.value)}" if isinstance(at.value, str) else path
+        return CallPlan(layer, share, id_, read, at, named)
+
+    def _split(self, item, path):
+        """A layer's `id`, `inputs` and `share`, and the layer without them."""
+        if not isinstance(item.value, dict) or len(item.value) != 1:
+            return {}, item
+        ((name, arguments),) = item.value.items()
+        if not isinstance(arguments.value, dict):
+            return {}, item
+        type_ = None if name in self.layers.blocks else self.layers.find(name, item.keys[name], path)
+        mine = [k for k in CALL_KEYS if k in arguments.value and (type_ is None or k not in type_.arguments)]
+        rest = {k: v for k, v in arguments.value.items() if k not in mine}
+        rest = Node(rest, arguments.line, arguments.column, arguments.keys)
+        return {k: arguments.value[k] for k in mine}, Node({name: rest}, item.line, item.column, item.keys)
+
+    def _read(self, node, at, path, previous):
+        """The ids of what a layer reads: what its `inputs` say, or the layer before."""
+        if node is not None:
+            found = self.values.value(ListOf(TEXT), node, f"{path}.inputs")
+            if found == []:
+                self.problems.add("must name at least one input", node, f"{path}.inputs")
+            found = found or []
+            for i, name in enumerate(found):
+                if isinstance(name, str) and not _knows(self.known, name):
+                    self._unknown_id(name, node.value[i], f"{path}.inputs[{i}]", self.known)
+            self.connected &= bool(found)
+            return found
+        if previous is not None:
+            return [previous]
+        if self.known:  # what the inputs are is known
+            message = "the first layer of a spec with several inputs must say which it reads"
+            self.problems.add(message, at, path, "write `inputs: [id]`")
+        self.connected = False
+        return []
+
+    def _check_shared(self, share, node, item, path):
+        """Checks a second use of a layer."""
+        name, place, given = pair(item, path, "layer", self.problems)
+        original = self.known.get(share) if _knows(self.known, share) else None
+        if original is None or original.layer is None:
+            layers = [k for k, call in self.known.items() if call and call.layer]
+            self._unknown_id(share, node, f"{path}.share", layers)
+        elif name is not None and (
+            given.value or getattr(self.layers.find(name, place, path), "make", None) != original.layer.make
+        ):
+            problem = "a layer that is used again has the type of the first use, and no arguments"
+            self.problems.add(problem, place, path)
+
+    def _unknown_id(self, name, node, path, known):
+        self.connected = False
+        ids = [key for key in known if not key.startswith("#")]
+        hint = did_you_mean(name, ids)
+        self.problems.add(f"unknown id `{shorten(name)}`; known here are {listed(ids)}", node, path, hint)
+
+
+def _knows(known, name):
+    """Whether a spec may say an id: those of layers without one begin with `#`."""
+    return name in known and not name.startswith("#")
+
+
+def _ids(outputs):
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)

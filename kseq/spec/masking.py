@@ -1,0 +1,16 @@
+"""How masks pass the layers of a spec: some take sequences, and around the others the masks are led and joined."""
+
+import functools
+
+from keras import ops
+
+
+def takes_sequences(layer) -> bool:
+    """Whether a layer takes values with their mask; other layers are given the values alone."""
+    return hasattr(layer, "step")
+
+
+def join(masks):
+    """The mask of what a layer makes of several inputs, which is valid where all are; `None` of no masks."""
+    masks = list(dict.fromkeys(masks))
+    return functools.reduce(ops.logical_and, masks) if masks else None
