@@ -164,19 +164,19 @@ def _compose_receptive_fields(chain) -> tuple[Interval, ...]:
 
 
 def _walk_back(chain, step, ratio) -> Interval:
-    reach = (step, step)
+    found = (step, step)
     for timing in reversed(chain):
         phases = timing.receptive_field_per_step
-        lo, hi = reach
+        lo, hi = found
         # Within one period of either end lie all the candidates for the first and the last input.
         first = range(lo, min(lo + len(phases), hi + 1)) if _finite(lo) else ()
         last = range(max(hi - len(phases) + 1, lo), hi + 1) if _finite(hi) else ()
-        beyond = [(end, end) for end in reach if not _finite(end)]
-        reach = _union([*(_inputs_of(timing, t) for t in (*first, *last)), *beyond])
-        if reach is None:
+        beyond = [(end, end) for end in found if not _finite(end)]
+        found = _union([*(_inputs_of(timing, t) for t in (*first, *last)), *beyond])
+        if found is None:
             return None
     start = math.floor(step / ratio)
-    return reach[0] - start, reach[1] - start
+    return found[0] - start, found[1] - start
 
 
 def _inputs_of(timing, step) -> Interval:

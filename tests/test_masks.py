@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kseq import _ext, masks
 from kseq._ext import reference
-from kseq.padding import output_length, pad_amounts, transpose_output_length, transpose_pad_amounts
 from kseq.timing import Timing
+from kseq.window import Window
 
 KERNELS = ["lengths_to_mask", "mask_to_lengths", "window", "transposed_window"]
 MODES = [
@@ -36,11 +36,11 @@ def kernels(request, monkeypatch):
 
 def brute_window(mask, kernel_size, strides, dilation_rate, padding):
     """The rule of section 3 of google/sequence-layers' behaviour, tap by tap."""
-    steps, window = mask.shape[1], (padding, kernel_size, strides, dilation_rate)
+    steps, window = mask.shape[1], Window(kernel_size, strides, dilation_rate, padding)
     if not isinstance(padding, str) or padding in ("same", "causal", "reverse_causal", "semicausal"):
         return mask[:, ::strides]
-    left, _ = pad_amounts(*window)
-    out = np.zeros((len(mask), output_length(steps, *window)), bool)
+    left, _ = window.pads
+    out = np.zeros((len(mask), window.output_length(steps)), bool)
     for row, u in np.ndindex(*out.shape):
         taps = []
         for tap in range(kernel_size):
@@ -53,11 +53,11 @@ def brute_window(mask, kernel_size, strides, dilation_rate, padding):
 
 def brute_transposed(mask, kernel_size, strides, dilation_rate, padding):
     """As `brute_window` for a transposed window."""
-    steps, window = mask.shape[1], (padding, kernel_size, strides, dilation_rate)
+    steps, window = mask.shape[1], Window(kernel_size, strides, dilation_rate, padding, transposed=True)
     if padding != "valid" or (kernel_size - 1) * dilation_rate + 1 <= strides:
         return np.repeat(mask, strides, axis=1)
-    left, _ = transpose_pad_amounts(*window)
-    out = np.zeros((len(mask), transpose_output_length(steps, *window)), bool)
+    left, _ = window.pads
+    out = np.zeros((len(mask), window.output_length(steps)), bool)
     for row, u in np.ndindex(*out.shape):
         at = [u - left + tap * dilation_rate for tap in range(kernel_size)]
         out[row, u] = all(mask[row, n // strides] for n in at if n % strides == 0 and 0 <= n // strides < steps)

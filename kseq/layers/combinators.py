@@ -12,7 +12,7 @@ from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from .base import Example, SequenceLayer
 from .dense import Dense
-from .network import Network, Node, Read, chain, node_of
+from .network import LayerNode, Network, Read, chain, node_of
 from .recurrent import GRU
 from .windowed import Conv1D
 
@@ -231,7 +231,7 @@ class Combine(SequenceLayer):
         return Sequence(_COMBINATIONS[self.combination]([y.values for y in x]), mask), state
 
 
-def _combining(nodes, combination) -> Node:
+def _combining(nodes, combination) -> LayerNode:
     # It takes what the layers give, whatever the dtype.
     layer = Combine(combination, len(nodes), name=combination, autocast=False)
     return node_of(layer, [Read(node.outputs[0]) for node in nodes], hidden=True)

@@ -48,7 +48,7 @@ class Read(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Node:
+class LayerNode:
     """A layer's place in a network.
 
     Attributes:
@@ -109,7 +109,7 @@ class Network(SequenceLayer):
     start of its block, reads them through delays in step mode; where nothing has to be delayed nothing is.
 
     Attributes:
-        nodes: the `Node`s, each after those whose outputs it reads.
+        nodes: the `LayerNode`s, each after those whose outputs it reads.
         ends: an `End` for each output.
     """
 
@@ -276,7 +276,7 @@ class Network(SequenceLayer):
         return {name: holds.get(name, hold_rows)(active, new, old_state[name]) for name, new in new_state.items()}
 
 
-def chain(layers, start: Read) -> tuple[list[Node], Read]:
+def chain(layers, start: Read) -> tuple[list[LayerNode], Read]:
     """Nodes of layers one after the other, and what reads the last of them."""
     nodes = []
     for layer in layers:
@@ -285,11 +285,11 @@ def chain(layers, start: Read) -> tuple[list[Node], Read]:
     return nodes, start
 
 
-def node_of(layer, reads, **options) -> Node:
+def node_of(layer, reads, **options) -> LayerNode:
     """A node of a layer within a combinator, whose context is the combinator's."""
     context = {name: name for name in layer.context_names}
     outputs = tuple(object() for _ in layer.timings)
-    return Node(layer, tuple(reads), outputs, layer.name, context, **options)
+    return LayerNode(layer, tuple(reads), outputs, layer.name, context, **options)
 
 
 def _named_apart(nodes):

@@ -1,6 +1,6 @@
 """A model as a person sees it: the table of its layers and the picture of its timing."""
 
-from .summary import summary as summary
-from .summary import summary_rows as summary_rows
+from .table import summary as summary
+from .table import summary_rows as summary_rows
 from .timeline import timeline_svg as timeline_svg
 from .timeline import timing_svg as timing_svg

@@ -77,7 +77,7 @@ def timing_svg(timing: Timing, title: str) -> str:
     _text(svg, 8, 24, title if len(title) <= 50 else f"{title[:49]}…", font_size=16, font_weight="bold")
     _text(svg, 8, 46, " · ".join(_facts(timing)))
     _text(svg, 8, 66, f"The marked output {_needs(timing)}.")
-    _draw_reach(svg, timing, window)
+    _draw_steps_needed(svg, timing, window)
     _draw_inputs(svg, timing, window)
     _draw_outputs(svg, timing, window)
     _draw_blocks(svg, timing, window)
@@ -90,7 +90,7 @@ def timing_svg(timing: Timing, title: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Window:
+class _Span:
     """The input steps that are drawn, counted from the marked output's own, which is the first of a block."""
 
     first: int
@@ -109,7 +109,7 @@ class _Window:
         return _LEFT + (min(max(step, self.first), self.last + 1) - self.first) * self.cell
 
 
-def _window(timing) -> _Window:
+def _window(timing) -> _Span:
     lo, hi = timing.receptive_field or (0, 0)
     after = max(timing.input_latency, _place(timing, timing.output_latency))
     past = 2 + _drawn(-lo)
@@ -118,11 +118,11 @@ def _window(timing) -> _Window:
         past = min(past, max(_MOST // 2 - 1, _MOST - 1 - future))
         future = min(future, _MOST - 1 - past)
     spare = max(_FEWEST - 1 - past - future, 0)
-    return _Window(-past - spare // 2, future + spare - spare // 2)
+    return _Span(-past - spare // 2, future + spare - spare // 2)
 
 
-def _drawn(reach) -> int:
-    return _ENDLESS if math.isinf(reach) else max(int(reach), 0)
+def _drawn(steps) -> int:
+    return _ENDLESS if math.isinf(steps) else max(int(steps), 0)
 
 
 def _place(timing, output) -> int:
@@ -148,7 +148,7 @@ def _step(step) -> str:
 
 
 def _facts(timing) -> list[str]:
-    past, future = (_reach(timing, side) for side in ("past", "future"))
+    past, future = (_steps_needed(timing, side) for side in ("past", "future"))
     return [
         f"block {timing.block_size:,}",
         f"ratio {timing.ratio} (outputs per input)",
@@ -158,12 +158,12 @@ def _facts(timing) -> list[str]:
     ]
 
 
-def _reach(timing, side) -> str:
+def _steps_needed(timing, side) -> str:
     """Steps before or after its own that an output needs, as in `summary`."""
     if timing.receptive_field is None:
         return "none"
-    reach = -timing.receptive_field[0] if side == "past" else timing.receptive_field[1]
-    return "all" if math.isinf(reach) else f"{max(int(reach), 0):,}"
+    steps = -timing.receptive_field[0] if side == "past" else timing.receptive_field[1]
+    return "all" if math.isinf(steps) else f"{max(int(steps), 0):,}"
 
 
 def _notes(timing) -> list[str]:
@@ -182,7 +182,7 @@ def _per_box(timing) -> int:
     return most if most > _CROWD else 1
 
 
-def _draw_reach(svg, timing, window):
+def _draw_steps_needed(svg, timing, window):
     """The fan from the needed inputs to the marked output, and what lies beyond the window."""
     if timing.receptive_field is None:
         return
@@ -204,7 +204,7 @@ def _draw_beyond(svg, timing, side, end, x, sign):
         dots = {"stroke_width": 4, "stroke_dasharray": "0 8", "stroke_linecap": "round"}
         ends = {"x1": x + 7 * sign, "x2": x + 27 * sign, "y1": y, "y2": y}
         _add(svg, "line", class_=f"beyond {side}", stroke=colour, **ends, **dots)
-    label = f"all {side}" if math.isinf(end) else f"{side}: {_reach(timing, side)} steps"
+    label = f"all {side}" if math.isinf(end) else f"{side}: {_steps_needed(timing, side)} steps"
     _text(svg, x - 6 * sign, _OUTPUTS - 12, label, text_anchor="start" if sign < 0 else "end")
 
 
@@ -295,7 +295,7 @@ def _draw_output_latency(svg, timing, window):
 
 def _draw_legend(svg, timing):
     own = timing.receptive_field is not None and timing.receptive_field[0] <= 0 <= timing.receptive_field[1]
-    past, future = (f"{side}: {_reach(timing, side)}" for side in ("past", "future"))
+    past, future = (f"{side}: {_steps_needed(timing, side)}" for side in ("past", "future"))
     items = ("past", True, past), ("own", own, "own step" if own else "own step, not needed"), ("future", True, future)
     for i, (kind, needed, name) in enumerate(items):
         _draw_cell(svg, 8 + 215 * i, _LEGEND - 17, 27, kind, needed, row="legend")

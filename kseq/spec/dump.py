@@ -45,7 +45,7 @@ def dump_spec(model) -> str:
           - GRU: {name: memory, units: 8}
         <BLANKLINE>
     """
-    writer = _Writer(model)
+    writer = _SpecWriter(model)
     graph = SpecGraph(read_model(model), writer.problem)
     writer.check_shared(graph)
     data = writer.spec(graph)
@@ -70,7 +70,7 @@ def _check_readable(text, writer):
         writer.check()
 
 
-class _Writer:
+class _SpecWriter:
     """Writes one model; what cannot be written is gathered."""
 
     def __init__(self, model):

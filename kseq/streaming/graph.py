@@ -7,13 +7,13 @@ from typing import Any
 import keras
 
 from ..layers.base import SequenceLayer
-from ..layers.network import Network, Node, Read
+from ..layers.network import LayerNode, Network, Read
 from ..layers.structures import as_sequence
 from ..masks import mask_rule
 from ..model_graph import Call, Tensor, is_graph, map_structure, read_model, tensors
 from ..obstacles import NotStreamable
 from ..sequence import Sequence, SequenceSpec
-from .adapters import Held, Slot, Unadapted, adapt
+from .adapters import Held, InputSlot, Unadapted, adapt
 
 
 def as_layer(model) -> SequenceLayer:
@@ -97,7 +97,7 @@ class ModelNetwork(Network):
 class Nodes:
     """What a model is made of: its nodes, those without a streaming form included, and its ends."""
 
-    nodes: list[Node]
+    nodes: list[LayerNode]
     reads: list[Read]
     inputs: tuple[Input, ...]
     graph_inputs: Any
@@ -151,7 +151,7 @@ class _Reader:
             if mask is not None:
                 self.where[mask] = Read(keys[-1], part="mask")
         hidden = not isinstance(operation, keras.layers.Layer) and all(t.is_mask for t in call.inputs)
-        self.nodes.append(Node(layer, tuple(reads), tuple(keys), layer.name, context, hidden))
+        self.nodes.append(LayerNode(layer, tuple(reads), tuple(keys), layer.name, context, hidden))
 
     def sequence_reads(self, layer, call):
         """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
@@ -177,7 +177,7 @@ class _Reader:
             if not isinstance(leaf, Tensor):
                 return leaf
             reads.append(self.read(leaf, mask))
-            return Slot(len(reads) - 1)
+            return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         specs = [_spec(t) for t in tensors((call.arguments, {**call.keywords, "mask": None}))]

@@ -113,6 +113,6 @@ def test_descriptions_come_from_docstrings():
     layers = SCHEMA["$defs"]["layer"]["properties"]
     assert layers["Conv1D"]["description"] == "Convolution over time."
     properties = layers["Conv1D"]["properties"]
-    assert properties["padding"]["description"].startswith("a mode of `kseq.padding.MODES` or a pair (left, right);")
+    assert properties["padding"]["description"].startswith("a mode of `kseq.window.MODES` or a pair (left, right);")
     assert properties["filters"]["description"] == "output channels."
     assert "keyword_spotter" in shipped() and pathlib.Path(shipped()["tcn"]).exists()

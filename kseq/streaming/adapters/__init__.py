@@ -6,7 +6,7 @@
 from . import merging as merging
 from . import stepwise as stepwise
 from .operation import Held as Held
+from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
-from .operation import Slot as Slot
 from .operation import Unadapted as Unadapted
 from .operation import adapt as adapt

@@ -16,7 +16,7 @@ from .operations import check_operation
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
+class InputSlot:
     """The place of an input, by its number, in a call's arguments."""
 
     index: int
@@ -29,7 +29,7 @@ class Operation(SequenceLayer):
 
     Args:
         adapted: what is called.
-        arguments, keywords: what it is called with, a `Slot` in the place of each input.
+        arguments, keywords: what it is called with, a `InputSlot` in the place of each input.
         num_inputs: how many slots there are.
     """
 
@@ -38,14 +38,14 @@ class Operation(SequenceLayer):
     def __init__(self, adapted, arguments, keywords, num_inputs):
         super().__init__(name=adapted.name, autocast=False)
         self.adapted, self.num_inputs = adapted, num_inputs
-        self._call = _Call(adapted, arguments, keywords)
+        self._call = _CallTemplate(adapted, arguments, keywords)
         self.built = True
 
     @classmethod
     def of(cls, layer, specs, **keywords):
         """A layer called on its input, or on a list of inputs."""
         several = isinstance(specs, list)
-        slots = [Slot(i) for i in range(len(specs))] if several else Slot(0)
+        slots = [InputSlot(i) for i in range(len(specs))] if several else InputSlot(0)
         return cls(layer, (slots,), keywords, len(specs) if several else 1)
 
     def origin(self):
@@ -71,7 +71,7 @@ class Operation(SequenceLayer):
         return []
 
 
-class _Call:
+class _CallTemplate:
     """What an operation is called with; Keras would track it, were it an attribute of a layer."""
 
     def __init__(self, operation, arguments, keywords):
@@ -85,7 +85,7 @@ class _Call:
 
 
 def _filled(structure, values):
-    if isinstance(structure, Slot):
+    if isinstance(structure, InputSlot):
         return values[structure.index]
     if isinstance(structure, dict):
         return {key: _filled(value, values) for key, value in structure.items()}
@@ -134,7 +134,7 @@ def adapt(call, specs, outputs) -> SequenceLayer:
     """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
 
     Args:
-        call: a `kseq.model_graph.Call`, with `Slot`s in the place of tensors.
+        call: a `kseq.model_graph.Call`, with `InputSlot`s in the place of tensors.
         specs: of the inputs, by the slots' numbers.
         outputs: specs of the outputs.
     """
@@ -152,7 +152,7 @@ def adapt(call, specs, outputs) -> SequenceLayer:
         if more:
             raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
         keywords = {key: value for key, value in call.keywords.items() if value is not None}
-        given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, Slot) else leaf, first)
+        given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
         return adapter(operation, given, **keywords)
     except _NoAdapter as error:
         return Unadapted(operation, error.reason, error.instead, outputs, count)

@@ -166,7 +166,7 @@ def _timing(timing):
         "ratio": str(timing.ratio),
         "input_latency": timing.input_latency,
         "output_latency": timing.output_latency,
-        # A layer may look only ahead, or only back: neither is a negative reach.
+        # A layer may look only ahead, or only back: neither is a negative number.
         "past": _steps(None if past is None else max(-past, 0)),
         "future": _steps(None if future is None else max(future, 0)),
     }

@@ -1,0 +1,169 @@
+"""How Keras calls a sequence layer: with tensors and their masks, or with sequences, of known and of unknown shapes."""
+
+import functools
+
+import keras
+from keras import ops
+
+from ..sequence import Sequence, SequenceSpec
+from .structures import as_sequence, as_sequences, each, first, holds_sequences, parts, to_tensors
+
+
+class KerasDoor(keras.layers.Layer):
+    """The part of `SequenceLayer` that makes it a Keras layer, and refuses what does not fit it."""
+
+    def __call__(self, x, mask=None, training=None, context=None):
+        """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`)."""
+        sequences, given = as_sequences(x, self.num_inputs), {}
+        if context is not None or self.context_names:
+            given["context"] = self.check_context(context)
+        if holds_sequences(x, self.num_inputs):
+            x = each(Sequence.check, sequences)
+        else:
+            given["mask"] = mask
+        if not self.built:
+            self.build_for(sequences, context)  # Keras would pass `build` the shapes of masks too
+        return super().__call__(x, training=training, **given)
+
+    def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+        # Keras gives the mask of the only tensor as `mask`, those of several by their names.
+        given = self._with_masks(x, x_mask if mask is None else mask)
+        given = each(self.standardize, self.check_input(given))
+        batch, time = first(given).values.shape[:2]
+        lengths = None if time is None else self.output_length(time)
+        if batch == 0 or (lengths is not None and 0 in parts(lengths)):
+            y = self.nothing(given, lengths)
+        else:
+            read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
+            y = self.call_layer(given, training=bool(training), **read)
+        return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        if holds_sequences(inputs, self.num_inputs):
+            return None  # a Sequence carries its own
+        given = self._with_masks(inputs, previous_mask)
+        if all(x.mask is None for x in parts(given)) and not self.creates_mask:
+            return None
+        return self.output_mask(each(_whole_mask, given))
+
+    def compute_output_shape(self, input_shape):
+        shapes = (input_shape,) if self.num_inputs == 1 else tuple(input_shape)
+        specs = tuple(SequenceSpec(tuple(shape[2:])) for shape in shapes)
+        return self._output_shapes(shapes[0][:2], self.output_spec(specs if self.num_inputs > 1 else specs[0]))
+
+    def compute_output_spec(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+        given = self._with_masks(x, x_mask if mask is None else mask)
+        self.check_shapes(given)
+        batch, specs = first(given).values.shape[:2], self.output_spec(each(spec_of, given))
+        shapes = self._output_shapes(batch, specs)
+        shapes = shapes if type(specs) is tuple else (shapes,)
+        values = tuple(keras.KerasTensor(s, spec.dtype) for s, spec in zip(shapes, parts(specs), strict=True))
+        if holds_sequences(x, self.num_inputs):
+            masked = self.creates_mask or any(part.mask is not None for part in parts(given))
+            values = tuple(Sequence(v, keras.KerasTensor(v.shape[:2], "bool") if masked else None) for v in values)
+        return values if type(specs) is tuple else values[0]
+
+    # What is given.
+
+    @functools.cached_property
+    def _fixed_channels(self):
+        """Of a layer that is built: channel shapes of its inputs that fit its weights, or `None` where all do."""
+        shape = self.channel_shape
+        if shape is None or self.takes_any_channels or not self.weights:
+            return None
+        return (shape,) if self.num_inputs == 1 else shape
+
+    def build_for(self, x, context=None):
+        shapes = [tuple(part.values.shape) for part in parts(x)]
+        given = {}
+        if context is not None:
+            given["context_shape"] = {
+                name: tuple(as_sequence(value).values.shape) if isinstance(value, (tuple, list)) else tuple(value.shape)
+                for name, value in context.items()
+            }
+        self.build(shapes[0] if self.num_inputs == 1 else shapes, **given)
+
+    def _with_masks(self, x, mask):
+        """The input as sequences, with masks that Keras gives beside tensors."""
+        if mask is None or holds_sequences(x, self.num_inputs):
+            return as_sequences(x, self.num_inputs)
+        if self.num_inputs == 1:
+            return Sequence(x, mask)
+        return tuple(map(Sequence, x, mask))
+
+    def _output_shapes(self, batch_and_time, specs):
+        batch, time = batch_and_time
+        lengths = None if time is None else self.output_length(time)
+        if type(specs) is not tuple:
+            return (batch, lengths, *specs.shape)
+        lengths = (None,) * len(specs) if lengths is None else lengths
+        return tuple((batch, length, *spec.shape) for length, spec in zip(lengths, specs, strict=True))
+
+    def nothing(self, x, lengths):
+        """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
+        batch, masked = ops.shape(first(x).values)[0], self.creates_mask or any(p.mask is not None for p in parts(x))
+
+        def make(spec, length):
+            mask = ops.zeros((batch, length), dtype="bool") if masked else None
+            return Sequence(ops.zeros((batch, length, *spec.shape), dtype=spec.dtype), mask)
+
+        specs = self.output_spec(each(spec_of, x))
+        return tuple(map(make, specs, lengths)) if type(specs) is tuple else make(specs, lengths)
+
+    def check_input(self, x):
+        """The input as tensors, if its parts fit together, and with the layer."""
+        x = each(lambda part: to_tensors(part.check()), x)
+        self.check_shapes(x)
+        return x
+
+    def check_shapes(self, x):
+        x = parts(x)
+        fixed = (self._fixed_channels if self.built else None) or (None,) * len(x)
+        for part, channels in zip(x, fixed, strict=True):
+            shape = tuple(part.values.shape)
+            if self.input_rank is not None and len(shape) != self.input_rank:
+                raise ValueError(f"{self._named} takes values of rank {self.input_rank}; received shape {shape}")
+            if channels is not None and shape[2:] != channels:
+                raise ValueError(
+                    f"{self._named} was built for channel shape {channels}; "
+                    f"received {shape[2:]} in values of shape {shape}"
+                )
+        times = {part.values.shape[1] for part in x} - {None}
+        if len(times) > 1:
+            raise ValueError(
+                f"the inputs of {self._named} must have equally many time steps; received "
+                + ", ".join(str(part.values.shape[1]) for part in x)
+            )
+
+    def check_context(self, context) -> dict:
+        """The context, if it has exactly the names that the layer reads."""
+        context = {} if context is None else context
+        if not isinstance(context, dict) or set(context) != set(self.context_names):
+            wanted = f"a dict of {listed(self.context_names)}" if self.context_names else "none"
+            received = listed(context) if isinstance(context, dict) else repr(context)
+            raise ValueError(f"the context of {self._named} must be {wanted}; received {received or 'none'}")
+        return context
+
+
+def _context_with_masks(context, masks):
+    """The context as sequences, with masks that Keras gives beside tensors."""
+    if not isinstance(context, dict):
+        return context
+    masks = masks or {}
+    return {
+        name: as_sequence(value) if isinstance(value, (tuple, list)) else Sequence(value, masks.get(name))
+        for name, value in context.items()
+    }
+
+
+def spec_of(x: Sequence) -> SequenceSpec:
+    return x.spec
+
+
+def _whole_mask(x: Sequence):
+    """The mask of a tensor, or of its symbol, which may have none."""
+    return ops.ones_like(x.values[(..., *[0] * (len(x.values.shape) - 2))], dtype="bool") if x.mask is None else x.mask
+
+
+def listed(items) -> str:
+    return " and ".join(map(str, items))
