@@ -125,6 +125,19 @@ def map_structure(fn, structure):
     return fn(structure)
 
 
+def matched(structure, other):
+    """The leaves of a structure, each with what stands in its place in another."""
+    if isinstance(structure, dict):
+        for key, part in structure.items():
+            yield from matched(part, other[key])
+    elif isinstance(structure, (list, tuple)):
+        other = other if isinstance(other, (list, tuple)) else [other]
+        for part, other_part in zip(structure, other, strict=True):
+            yield from matched(part, other_part)
+    else:
+        yield structure, other
+
+
 def tensors(structure):
     """The `Tensor`s of a structure, in order."""
     if isinstance(structure, Tensor):

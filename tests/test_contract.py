@@ -60,7 +60,7 @@ _STACKS = {
 
 @pytest.mark.parametrize(("cls", "example"), _EXAMPLES)
 def test_registered_layer(cls, example):
-    check_layer(cls(**example.config), example.input_shape, dtype=example.dtype)
+    check_layer(cls(**example.config), example.input_shape, dtype=example.dtype, context=example.context)
 
 
 @pytest.mark.parametrize("make", _STACKS.values(), ids=_STACKS)

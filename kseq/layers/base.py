@@ -21,7 +21,7 @@ from .structures import as_sequence, as_sequences, each, first, parts, to_tensor
 class Example(NamedTuple):
     """Constructor arguments of a layer with an input [batch, time, ...] on which the contract test runs it.
 
-    `context` has, by name, the shape [time, ...] of every sequence that the layer reads as context.
+    `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context.
     """
 
     config: dict

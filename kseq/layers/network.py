@@ -236,6 +236,7 @@ class Network(SequenceLayer):
         time = first(x).values.shape[1]
         if time is not None:
             self.output_length(time)  # refuses branches of unequal length by name
+        context = self.derive_context(context)
         found = dict(enumerate(parts(x)))
         for node in self.nodes:
             y = node.layer(node.given(found), training=training, **node.read_context(context))
@@ -245,7 +246,7 @@ class Network(SequenceLayer):
     # State: by the name of a node the state of its layer, and by `NAME.delay` those of the delays of what it reads.
 
     def initial_state(self, batch_size, input_spec, context=None):
-        context = self.check_context(context)
+        context = self.derive_context(self.check_context(context))
         state, specs = {}, self._input_specs(input_spec)
         for node in self.nodes:
             given = node.given_specs(specs)
@@ -270,6 +271,10 @@ class Network(SequenceLayer):
             end.read.of(_delayed(found, end.delays, _end_name(i), state, new_state)) for i, end in enumerate(self.ends)
         ]
         return _one_or_several(outputs), new_state
+
+    def derive_context(self, context) -> dict:
+        """What the nodes read as context, of what the network is given."""
+        return context
 
     def hold(self, active, new_state, old_state):
         holds = {node.name: node.layer.hold for node in self.nodes}

@@ -17,7 +17,8 @@ from ..layers.structures import first, parts
 from ..model_graph import is_graph
 from ..obstacles import NotStreamable
 from ..sequence import SequenceSpec
-from ..streaming.graph import as_layer, read_nodes
+from ..streaming.graph import as_layer
+from ..streaming.reading import read_nodes
 
 # Narrow enough that a model fits into 80 characters; only names wrap.
 _COLUMNS = ("output\nshape", "params", "block", "ratio", "latency\nin / out", "past", "future", "state\nbytes")
@@ -97,7 +98,7 @@ def summary_rows(model) -> list[dict]:
         )
     if not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it has a summary: give it a keras.Input")
-    found = read_nodes(model)
+    found = read_nodes(model, as_layer)
     return [*_node_rows(found.nodes, [given.spec for given in found.inputs], 0), _model_row(model, 0)]
 
 
@@ -115,7 +116,10 @@ def _node_rows(nodes, input_specs, depth):
 
 
 def _rows_within(layer, spec, depth):
-    if isinstance(layer, Network):
+    if isinstance(layer.origin(), keras.Model) and not isinstance(layer, Network):  # it does not stream
+        found = read_nodes(layer.origin(), as_layer)
+        yield from _node_rows(found.nodes, [given.spec for given in found.inputs], depth)
+    elif isinstance(layer, Network):
         yield from _node_rows(layer.nodes, parts(spec), depth)
 
 

@@ -67,7 +67,7 @@ class Ends:
 
     def _split(self, chunk) -> list:
         """The chunk of every input."""
-        if not isinstance(self.input_structure, (list, dict)):
+        if len(self.specs) == 1 and not (isinstance(self.input_structure, dict) and isinstance(chunk, dict)):
             return [chunk]
         names = [given.name for given in self.inputs] if self.inputs else []
         masks = [given.mask for given in self.inputs] if self.inputs else [None] * len(self.specs)

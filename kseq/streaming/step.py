@@ -2,8 +2,8 @@
 
 import functools
 
-import keras
 import numpy as np
+from keras import ops
 
 from ..arguments import as_integer
 from ..layers.base import SequenceLayer
@@ -68,7 +68,7 @@ class StepFunction:
 
     @functools.cached_property
     def _initial(self):
-        return [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves(self._example)]
+        return [np.asarray(ops.convert_to_numpy(leaf)) for leaf in leaves(self._example)]
 
     def initial_state(self) -> list[np.ndarray]:
         """The leaves of the state before the first step, in NumPy; bfloat16 as the backend gives it."""
@@ -85,12 +85,13 @@ class StepFunction:
         Returns:
             The output, a `Sequence` or a tuple of them, and the next state's leaves.
         """
-        y, state = self.layer.step(inputs, pack(self._example, state), active=active)
+        state = pack(self._example, [ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x for x in state])
+        y, state = self.layer.step(inputs, state, active=active)
         return y, leaves(state)
 
     def to_bytes(self, state) -> bytes:
         """The leaves of a state as bytes: `state.to_bytes`."""
-        arrays = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in state]
+        arrays = [np.asarray(ops.convert_to_numpy(leaf)) for leaf in state]
         arrays = [a.astype(states.numpy_dtype(leaf.dtype)) for a, leaf in zip(arrays, self.state, strict=True)]
         return states.to_bytes(arrays, self.state, self.structure)
 

@@ -35,6 +35,7 @@ def check_layer(
     gradients: bool = True,
     integers: int = 4,
     seed: int = 0,
+    context: dict | None = None,
 ):
     """Test that a layer keeps the contract of `kseq.SequenceLayer`.
 
@@ -51,6 +52,7 @@ def check_layer(
         gradients: whether to test gradients; turn it off for what is not differentiable.
         integers: integer inputs are drawn from `range(integers)`, at least 2.
         seed: of the random inputs and weights.
+        context: of a layer that reads context, by name the shape (time, *channels) of every sequence in it.
 
     Raises:
         ContractError: a property that does not hold, with the position and the two values.
@@ -65,7 +67,7 @@ def check_layer(
 
     if not isinstance(layer, SequenceLayer):
         raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
-    subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers)
+    subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers, context)
     if subject.steps:
         properties = [*_FIRST, *_FIRST_OF_STEP, *_LAYER_MODE, *_STEP_MODE]
     else:

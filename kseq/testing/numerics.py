@@ -68,7 +68,7 @@ class Loss:
 
     def of_layer(self, values, mask, weighting):
         """Loss and outputs."""
-        return self._weighted(self.layer(Sequence(values, mask)), weighting)
+        return self._weighted(self.s.call(Sequence(values, mask), self.layer), weighting)
 
     def of_stream(self, values, mask, weighting):
         s, first = self.s, self.s.timing.output_latency
@@ -85,7 +85,7 @@ class Loss:
 
 def in_two_chunks(s: Subject, layer, x: Sequence, what=""):
     """Outputs of a stream of a layer in two steps of about equal length."""
-    state, outputs = layer.initial_state(s.batch, s.spec), []
+    state, outputs = layer.initial_state(s.batch, s.spec, **s.context()), []
     cut = max(1, s.blocks // 2) * s.block
     for part in (slice(0, cut), slice(cut, None)):
         chunk = Sequence(x.values[:, part], x.mask[:, part])
@@ -226,7 +226,7 @@ def check_precision(s: Subject):
 
         def run(values, mask, layer=layer, mode=mode, what=what):
             if mode == "layer":
-                return layer(Sequence(values, mask))
+                return s.call(Sequence(values, mask), layer)
             first = s.timing.output_latency
             y = in_two_chunks(s, layer, s.padded(Sequence(values, mask), s.blocks), f" in {what}")
             return y.slice_time(first, first + s.expected().values.shape[1])

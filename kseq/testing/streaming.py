@@ -180,7 +180,7 @@ def check_eager(s):
     """Property S11: the first blocks of a stream, or layer mode of what cannot stream."""
     if not s.steps:
         with attempt("S11", "an eager call"), transforms.no_gradients():
-            y = to_numpy(s.layer(Sequence(s.values, s.mask)))
+            y = to_numpy(s.call(Sequence(s.values, s.mask)))
         wanted = s.expected()
     else:
         state, outputs = s.initial_state(), []

@@ -30,7 +30,7 @@ class Subject:
         total: blocks in the streams of the tests, some of them beyond the end.
     """
 
-    def __init__(self, layer, input_shape, dtype, rtol, atol, seed, integers):
+    def __init__(self, layer, input_shape, dtype, rtol, atol, seed, integers, context=None):
         if len(input_shape) < 2 or min(input_shape) < 1:
             raise ValueError(f"`input_shape` must be (batch, time, *channels), all at least 1; received {input_shape}")
         self.layer, self.dtype, self.integers = layer, dtype, integers
@@ -39,8 +39,8 @@ class Subject:
         self.time, self.channels = input_shape[1], tuple(input_shape[2:])
         self.spec = SequenceSpec(self.channels, dtype)
         self.input_shape = (self.batch, self.time, *self.channels)
-        if not layer.built:
-            layer.build(self.input_shape)
+        self._context = self._draw_context(context or {})
+        self.build(layer)
         self.randomize()
         self.timing = layer.timing
         self.ratio, self.block = self.timing.ratio, self.timing.block_size
@@ -80,11 +80,35 @@ class Subject:
     def _both_doors(self, values, mask):
         """Layer mode, the call on a tensor with its mask, and the mask rule."""
         x = Sequence(values, ops.convert_to_tensor(mask))
-        tensor = self.layer(values, mask=x.mask), self.layer.compute_mask(values, x.mask)
-        return self.layer(x), *tensor, self.layer.output_mask(x.mask)
+        tensor = self.layer(values, mask=x.mask, **self.context()), self.layer.compute_mask(values, x.mask)
+        return self.call(x), *tensor, self.layer.output_mask(x.mask)
 
     def _step_function(self, values, mask, state, active):
         return self.layer.step(Sequence(values, mask), state, active=active)
+
+    def _draw_context(self, shapes):
+        """By name a sequence of the shape [time, ...] for every row, of random lengths of at least one step."""
+        found = {}
+        for name, (time, *channels) in shapes.items():
+            values = self.rng.standard_normal((self.batch, time, *channels)).astype("float32")
+            lengths = self.rng.integers(1, time + 1, self.batch)
+            found[name] = Sequence.from_lengths(values, lengths)
+        return found
+
+    def context(self, rows=slice(None)) -> dict:
+        """The keyword argument `context` of a call on some rows, if there is any."""
+        if not self._context:
+            return {}
+        return {"context": {k: Sequence(x.values[rows], x.mask[rows]) for k, x in self._context.items()}}
+
+    def call(self, x, layer=None, rows=slice(None)):
+        """Layer mode of a sequence or tensor, of the layer or of a copy of it."""
+        return (self.layer if layer is None else layer)(x, **self.context(rows))
+
+    def build(self, layer):
+        shapes = {name: x.values.shape for name, x in self._context.items()}
+        if not layer.built:
+            layer.build(self.input_shape, **({"context_shape": shapes} if shapes else {}))
 
     def randomize(self):
         """Move every weight away from where its initialiser put it: zero biases hide mistakes."""
@@ -131,7 +155,8 @@ class Subject:
 
     def initial_state(self, batch=None):
         with attempt("S6", "initial_state"):
-            return self.layer.initial_state(self.batch if batch is None else batch, self.spec)
+            rows = self.batch if batch is None else batch
+            return self.layer.initial_state(rows, self.spec, **self.context(slice(None, rows)))
 
     def step(self, values, mask, state, active=None):
         """One compiled step, checked for what holds of every step."""
@@ -234,7 +259,7 @@ class Subject:
             config = json.loads(json.dumps(self.layer.get_config()))
             config = config if policy is None else with_policy(config, policy)
             twin = type(self.layer).from_config(config)
-            twin.build(self.input_shape)
+            self.build(twin)
             twin.set_weights([numpy(w) for w in self.layer.weights])
         return twin
 

@@ -111,7 +111,7 @@ def check_config(s):
         return  # that of a step is run in `streaming.check_resume`, that of layer mode in `check_edges`
     # Eagerly, since two compiled functions need not sum in the same order.
     with attempt("S17", "the copy"), transforms.no_gradients():
-        wanted, found = (to_numpy(layer(Sequence(s.values, s.mask))) for layer in (s.layer, twin))
+        wanted, found = (to_numpy(s.call(Sequence(s.values, s.mask), layer)) for layer in (s.layer, twin))
     names = ("copy", "layer")
     expect_same("S17", found.mask, wanted.mask, "mask of layer mode", names=names)
     expect_same("S17", found.values, wanted.values, "values of layer mode", where=wanted.mask, names=names)
@@ -140,7 +140,11 @@ def check_edges(s):
     }
 
     def run(given):
-        return {name: (s.twin()(x), s.layer.output_mask(ops.convert_to_tensor(x.mask))) for name, x in given.items()}
+        found = {}
+        for name, x in given.items():
+            y = s.call(x, s.twin(), slice(None, x.values.shape[0]))
+            found[name] = y, s.layer.output_mask(ops.convert_to_tensor(x.mask))
+        return found
 
     with attempt("S20", ", ".join(inputs)):
         found = s.compile(run, "edges")(inputs)
@@ -180,7 +184,7 @@ def _step_edges(s):
     nothing = Sequence(s.values[:, :0], s.mask[:, :0])
     no_rows = Sequence(np.zeros((0, s.block, *s.channels), s.dtype), np.zeros((0, s.block), bool))
     with attempt("S20", "the state of no rows"):
-        empty = s.layer.initial_state(0, s.spec)
+        empty = s.initial_state(0)
 
     def run(x, state, no_rows, empty):
         return s.layer.step(x, state), s.layer.step(no_rows, empty)

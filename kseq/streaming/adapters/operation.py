@@ -95,31 +95,37 @@ def _filled(structure, values):
 
 
 class Unadapted(SequenceLayer):
-    """A Keras layer or operation that does not stream, in a model whose other layers are looked at."""
+    """A Keras layer, model or operation that does not stream, in a model whose other layers are looked at.
 
-    def __init__(self, adapted, reason, instead, specs, num_inputs):
+    Args:
+        adapted: what it stands for.
+        obstacles: why, a row for each layer.
+        specs: a `SequenceSpec` for each output.
+        num_inputs: how many sequences it reads.
+    """
+
+    def __init__(self, adapted, obstacles, specs, num_inputs):
         super().__init__(name=adapted.name)
         self.adapted, self.num_inputs = adapted, num_inputs
-        self._specs = Held((reason, instead, specs))
+        self._held = Held((list(obstacles), tuple(specs)))
         self.built = True
 
     def origin(self):
         return self.adapted
 
     def obstacles(self):
-        reason, instead, _ = self._specs.value
-        return [Obstacle(self.adapted.name, type(self.adapted).__name__, reason, instead)]
+        return self._held.value[0]
 
     @property
     def step_obstacle(self):
-        return self._specs.value[0]
+        return "; ".join(row.reason for row in self.obstacles())
 
     @property
     def timings(self):
-        return (self.timing,) * len(self._specs.value[2])
+        return (self.timing,) * len(self._held.value[1])
 
     def output_spec(self, input_spec):
-        specs = self._specs.value[2]
+        specs = self._held.value[1]
         return specs if len(specs) > 1 else specs[0]
 
 
@@ -138,13 +144,13 @@ def adapt(call, specs, outputs) -> SequenceLayer:
         specs: of the inputs, by the slots' numbers.
         outputs: specs of the outputs.
     """
-    operation, count = call.operation, len(specs)
+    operation = call.operation
     try:
         if len(outputs) != 1:
             raise _NoAdapter("it has several outputs")
         if not isinstance(operation, keras.layers.Layer):
             check_operation(operation)
-            return Operation(operation, call.arguments, call.keywords, count)
+            return Operation(operation, call.arguments, call.keywords, len(specs))
         adapter = adapter_of(operation)
         if adapter is None:
             raise _NoAdapter("it has no streaming form", _twin(operation))
@@ -155,9 +161,11 @@ def adapt(call, specs, outputs) -> SequenceLayer:
         given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
         return adapter(operation, given, **keywords)
     except _NoAdapter as error:
-        return Unadapted(operation, error.reason, error.instead, outputs, count)
+        reason, instead = error.reason, error.instead
     except (TypeError, ValueError) as error:
-        return Unadapted(operation, str(error), None, outputs, count)
+        reason, instead = str(error), None
+    row = Obstacle(operation.name, type(operation).__name__, reason, instead)
+    return Unadapted(operation, [row], outputs, len(specs))
 
 
 class _NoAdapter(Exception):

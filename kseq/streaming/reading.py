@@ -1,0 +1,277 @@
+"""The calls of a Keras model as nodes of a network: what each reads, and which layer steps in its place."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import keras
+
+from ..layers.base import SequenceLayer
+from ..layers.network import LayerNode, Read
+from ..layers.structures import as_sequence
+from ..model_graph import Call, Tensor, is_graph, map_structure, matched, read_model, tensors
+from ..obstacles import NotStreamable, Obstacle
+from ..sequence import Sequence, SequenceSpec
+from .adapters import InputSlot, Unadapted, adapt
+from .context import ContextGraph
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInput:
+    """A sequence that a model reads: the name of the `keras.Input` of its values, and of its mask's, if it has one."""
+
+    name: str
+    mask: str | None
+    spec: SequenceSpec
+
+
+@dataclasses.dataclass
+class ModelNodes:
+    """What a model is made of: its nodes, those without a streaming form included, and its ends.
+
+    The structures are Keras's, with numbers in the place of tensors.
+    """
+
+    nodes: list[LayerNode]
+    reads: list[Read]
+    inputs: tuple[ModelInput, ...]
+    context: ContextGraph
+    given: dict[str, Tensor]
+    graph_inputs: Any
+    input_structure: Any
+    output_structure: Any
+
+    @property
+    def obstacles(self) -> list[Obstacle]:
+        """A row for every layer and operation that has no streaming form."""
+        return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
+
+
+def read_nodes(model, as_layer) -> ModelNodes:
+    """The nodes of a model, whose inputs have the keys 0, 1, ...
+
+    Args:
+        model: a sequential or functional model.
+        as_layer: makes the layer of a model within it.
+
+    Raises:
+        TypeError: a subclassed model, which has no graph.
+        ValueError: a model that is not built.
+    """
+    if is_graph(model) and not model.built:
+        raise ValueError(f"the model {model.name!r} must be built before it can stream: give it a keras.Input")
+    graph = read_model(model)
+    layers = {id(call): _layer_of(call, as_layer) for call in graph.calls}
+    context = {id(call): _context_of(call, layers[id(call)]) for call in graph.calls}
+    ahead = _upstream(graph, [part for parts in context.values() for part in parts.values()], context={})
+    streams = _upstream(graph, graph.outputs, context)
+    masks = _masks_of_inputs(graph, context)
+    names = {t: layer.name for t, layer in graph.input_layers.items()}
+    found = [
+        (t, ModelInput(names[t], names.get(masks.get(t)), _spec(t)))
+        for t in tensors(graph.inputs)
+        if t not in masks.values()
+    ]
+    of_context = [(t, given) for t, given in found if t in ahead and t not in streams]
+    of_stream = [(t, given) for t, given in found if (t, given) not in of_context]
+    flowing = {id(call): _upstream(graph, list(context[id(call)].values()), {}) & streams for call in graph.calls}
+    reader = _Reader(names, masks, of_stream, layers, context, flowing)
+    calls_ahead = [call for call in graph.calls if not ahead.isdisjoint(tensors(call.outputs))]
+    for call in graph.calls:
+        if call not in calls_ahead or not streams.isdisjoint(tensors(call.outputs)):
+            reader.add(call)
+    reads, output_structure = reader.ends(graph.outputs)
+    return ModelNodes(
+        nodes=reader.nodes,
+        reads=reads,
+        inputs=tuple(given for _, given in of_stream),
+        context=ContextGraph(
+            inputs=tuple(given for _, given in of_context),
+            tensors={name: t for t, name in names.items()},
+            calls=tuple(calls_ahead),
+            wanted=reader.wanted,
+        ),
+        given={name: t for t, name in names.items()},
+        graph_inputs=graph.inputs,
+        input_structure=_numbered(graph.inputs, {t: i for i, (t, _) in enumerate(of_stream)}),
+        output_structure=output_structure,
+    )
+
+
+def _layer_of(call: Call, as_layer):
+    """The layer of a call that steps by itself, or `None` where an adapter has to be found."""
+    operation = call.operation
+    if isinstance(operation, SequenceLayer):
+        return operation
+    if not isinstance(operation, keras.Model):
+        return None
+    try:
+        return as_layer(operation)
+    except NotStreamable as error:
+        rows = error.obstacles
+    except TypeError:
+        reason = "it is a subclassed model, whose layers are unknown"
+        rows = [Obstacle(operation.name, type(operation).__name__, reason)]
+    return Unadapted(operation, rows, tuple(_spec(t) for t in tensors(call.outputs)), len(call.inputs))
+
+
+def _context_of(call, layer) -> dict[str, Any]:
+    """What a call reads as context: by name a tensor, or a sequence of two."""
+    if isinstance(layer, SequenceLayer) and layer is call.operation:
+        return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
+    if layer is None or isinstance(layer, Unadapted):
+        return {}
+    given = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0]))
+    return {i.name: _of_input(i, layer.nodes_read.given, given) for i in layer.nodes_read.context.inputs}
+
+
+def _of_input(own, tensors_by_name, given):
+    """What stands in the place of a nested model's input, a tensor or a sequence."""
+    values = given[tensors_by_name[own.name]]
+    return values if own.mask is None else Sequence(values, given[tensors_by_name[own.mask]])
+
+
+def _upstream(graph, ends, context) -> set[Tensor]:
+    """All tensors that some are made of; what a call reads as context is left out for the calls in `context`."""
+    found = set(tensors(ends))
+    for call in reversed(graph.calls):
+        if not found.isdisjoint(tensors(call.outputs)):
+            found |= set(call.inputs) - set(tensors(list(context.get(id(call), {}).values())))
+    return found
+
+
+class _Reader:
+    """Turns calls into nodes; `where` says what is read for each tensor."""
+
+    def __init__(self, names, masks, inputs, layers, context, flowing):
+        self.nodes, self.wanted = [], {}
+        self.layers, self.context, self.flowing, self.names = layers, context, flowing, names
+        self.where = {t: Read(i) for i, (t, _) in enumerate(inputs)}
+        self.where |= {masks[t]: Read(i, part="mask") for i, (t, _) in enumerate(inputs) if t in masks}
+
+    def add(self, call: Call):
+        layer = self.layers[id(call)]
+        if layer is None:
+            layer, reads = self.adapted(call)
+        elif isinstance(layer, Unadapted):
+            reads = [self.read(t) for t in call.inputs]
+        elif layer is call.operation:
+            reads = self.sequence_reads(layer, call)
+        else:
+            reads = self.nested_reads(layer, call)
+        if flowing := self.flowing[id(call)]:
+            reason = f"its context is made of {', '.join(self.names.get(t, t.name) for t in flowing)}, which streams"
+            row = Obstacle(layer.name, type(layer.origin()).__name__, reason, "a second input for what flows along")
+            layer = Unadapted(layer, [row], tuple(_spec(t) for t in tensors(call.outputs)), layer.num_inputs)
+        keys = []
+        for end in _ends_of(layer, call.outputs):
+            keys.append(object())
+            values, mask = end if isinstance(end, Sequence) else (end, None)
+            self.where[values] = Read(keys[-1])
+            if mask is not None:
+                self.where[mask] = Read(keys[-1], part="mask")
+        read_as = {}
+        for name, part in self.context[id(call)].items():
+            read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
+            self.wanted[read_as[name]] = part
+        hidden = not isinstance(call.operation, keras.layers.Layer) and all(t.is_mask for t in call.inputs)
+        self.nodes.append(LayerNode(layer, tuple(reads), tuple(keys), layer.name, read_as, hidden))
+
+    def sequence_reads(self, layer, call):
+        """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
+        given = call.arguments[0] if call.arguments else call.keywords["x"]
+        given = (given,) if layer.num_inputs == 1 else given
+        return [self.read(paired(x), call.keywords.get("mask")) for x in given]
+
+    def nested_reads(self, layer, call):
+        """Of a model within the model: what stands where its own inputs stand."""
+        given = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0]))
+        return [self.read(_of_input(own, layer.nodes_read.given, given)) for own in layer.inputs]
+
+    def adapted(self, call):
+        """Of a stock layer or an operation: a slot for each tensor."""
+        reads, specs, keywords = [], [], dict(call.keywords)
+        mask = keywords.pop("mask", None) if isinstance(call.operation, keras.layers.Layer) else None
+
+        def slot(leaf):
+            if not isinstance(leaf, Tensor):
+                return leaf
+            reads.append(self.read(leaf, mask))
+            specs.append(_spec(leaf))
+            return InputSlot(len(reads) - 1)
+
+        arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
+        outputs = tuple(_spec(t) for t in tensors(call.outputs))
+        return adapt(dataclasses.replace(call, arguments=arguments, keywords=keywords), specs, outputs), reads
+
+    def read(self, x, mask=None):
+        """What is read for a tensor, or for a sequence of two."""
+        values, mask = x if isinstance(x, Sequence) else (x, mask)
+        read = self.where[values]
+        if not isinstance(mask, Tensor):
+            return read
+        from_mask = self.where[mask]
+        own = from_mask == Read(read.value, part="mask")
+        return read if own else read._replace(mask=from_mask)
+
+    def ends(self, outputs):
+        """What is read for the model's outputs, and their numbers in its structure."""
+        reads = []
+
+        def number(part):
+            part = paired(part)
+            if isinstance(part, (Tensor, Sequence)):
+                reads.append(self.read(part))
+                return len(reads) - 1
+            if isinstance(part, dict):
+                return {key: number(value) for key, value in part.items()}
+            return [number(value) for value in part]
+
+        structure = number(outputs)
+        return reads, structure
+
+
+def _ends_of(layer, outputs) -> list:
+    """The outputs of a call, tensors or sequences, in the order of the layer's."""
+    structure = getattr(layer, "output_structure", None)
+    if structure is not None:
+        by_number = dict(matched(structure, outputs))
+        return [paired(by_number[n]) for n in range(len(by_number))]
+    if layer.num_outputs == 1:
+        return [paired(outputs)]
+    return [paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]
+
+
+def paired(x):
+    """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
+    if isinstance(x, (list, tuple)) and len(x) == 2 and isinstance(x[1], Tensor) and x[1].is_mask:
+        return as_sequence(x)
+    return x
+
+
+def _masks_of_inputs(graph, context) -> dict[Tensor, Tensor]:
+    """By an input of values its mask's input: that with which a layer reads it, or else that which follows it."""
+    given, found = list(tensors(graph.inputs)), {}
+    for call in graph.calls:
+        for x in (*call.arguments[:1], *context[id(call)].values()):
+            x = paired(x)
+            if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
+                found.setdefault(x.values, x.mask)
+    for values, mask in itertools.pairwise(given):
+        if mask.is_mask and not values.is_mask and mask not in found.values():
+            found.setdefault(values, mask)
+    return found
+
+
+def _numbered(structure, numbers):
+    """The structure of a model's inputs, masks and context left out: a number for each sequence."""
+    if isinstance(structure, Tensor):
+        return numbers.get(structure)
+    if isinstance(structure, dict):
+        return {key: n for key, value in structure.items() if (n := _numbered(value, numbers)) is not None}
+    found = [n for value in structure if (n := _numbered(value, numbers)) is not None]
+    return found[0] if len(found) == 1 else found or None
+
+
+def _spec(t: Tensor) -> SequenceSpec:
+    return SequenceSpec(tuple(t.shape[2:]), keras.backend.standardize_dtype(t.dtype))

@@ -1,0 +1,132 @@
+"""Adapters by registration: of stock layers, of a third party's, and what has none."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kseq
+from kseq.show import summary_rows
+
+
+class Lagged(keras.layers.Layer):
+    """Somebody's Keras layer: the step before, times a weight."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],), name="scale")
+
+    def call(self, x, twice=False):
+        channels = [(0, 0)] * (len(x.shape) - 2)
+        shifted = ops.pad(x, [(0, 0), (1, 0), *channels])[:, :-1] * self.scale
+        return 2 * shifted if twice else shifted
+
+
+class _SteppingLagged(kseq.SequenceLayer):
+    def __init__(self, layer, factor):
+        super().__init__(name=layer.name)
+        self.lagged, self.factor = layer, factor
+        self.built = True
+
+    @property
+    def timing(self):
+        return kseq.Timing(receptive_field_per_step=((-1, -1),))
+
+    def initial_state(self, batch_size, input_spec, context=None):
+        return {"last": ops.zeros((batch_size, 1, *input_spec.shape))}
+
+    def call_step(self, x, state, *, training=False):
+        joined = ops.concatenate([state["last"], x.values], axis=1)
+        y = joined[:, :-1] * ops.convert_to_tensor(self.lagged.scale) * self.factor
+        return kseq.Sequence(y, x.mask), {"last": joined[:, -1:]}
+
+
+@kseq.adapts(Lagged)
+def lagged(layer, specs, twice=False):
+    if len(specs.shape) != 1:
+        raise ValueError(f"it takes one channel axis; received channels {specs.shape}")
+    return _SteppingLagged(layer, 2 if twice else 1)
+
+
+def test_a_third_party_adapts_its_own_layer():
+    x = keras.Input((None, 2))
+    model = keras.Model(x, keras.layers.Dense(2)(Lagged(name="lagged")(x, twice=True)))
+    frames = np.random.default_rng(0).normal(size=(1, 6, 2)).astype("float32")
+    stream = kseq.Stream(model)
+    found = np.concatenate([stream.push(frames[:, :2]), stream.push(frames[:, 2:])], axis=1)
+    np.testing.assert_allclose(found, ops.convert_to_numpy(model(frames)), atol=1e-6)
+    row = summary_rows(model)[0]
+    assert (row["layer"], row["type"], row["past"], row["state_bytes"]) == ("lagged", "_SteppingLagged", 1, 8)
+
+
+def test_an_adapter_says_why_this_very_layer_does_not_stream():
+    x = keras.Input((None, 2, 2))
+    model = keras.Model(x, Lagged(name="lagged")(x))
+    with pytest.raises(kseq.NotStreamable, match=r"lagged \(Lagged\): it takes one channel axis"):
+        kseq.Stream(model)
+
+
+def test_an_option_that_an_adapter_does_not_take_is_named():
+    x = keras.Input((None, 2))
+    model = keras.Model(x, keras.layers.BatchNormalization(name="norm")(x, training=True))
+    y = kseq.Stream(model)  # `training` is taken
+    assert y.timing == kseq.Timing()
+    attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
+    model = keras.Model(x, attention(x, x, use_causal_mask=True))
+    with pytest.raises(kseq.NotStreamable, match=r"attention \(MultiHeadAttention\): it has no streaming form"):
+        kseq.Stream(model)
+
+
+class Averaged(keras.layers.Dense):
+    """A subclass that mixes time."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs) + ops.mean(inputs, axis=1, keepdims=True)
+
+
+class Renamed(keras.layers.Dense):
+    """A subclass that computes what its parent computes."""
+
+
+def test_an_adapter_is_for_what_a_class_computes():
+    x = keras.Input((None, 2))
+    with pytest.raises(kseq.NotStreamable, match=r"averaged \(Averaged\): it has no streaming form"):
+        kseq.Stream(keras.Model(x, Averaged(2, name="averaged")(x)))
+    assert kseq.Stream(keras.Model(x, Renamed(2)(x))).timing == kseq.Timing()
+
+
+def test_the_error_has_a_row_for_each_layer():
+    x = keras.Input((None, 2))
+    y = keras.layers.Bidirectional(keras.layers.LSTM(2, return_sequences=True), name="both")(x)
+    inner = keras.Sequential([keras.Input((None, 4)), keras.layers.Conv1D(2, 3, name="conv")], name="inner")
+    model = keras.Model(x, ops.cumsum(inner(y), axis=1))
+    with pytest.raises(kseq.NotStreamable) as error:
+        kseq.Stream(model)
+    rows = error.value.obstacles
+    assert [(row.layer, row.type, row.instead) for row in rows[:2]] == [
+        ("both", "Bidirectional", None),
+        ("conv", "Conv1D", "kseq.Conv1D"),
+    ]
+    assert rows[2].type == "Cumsum" and "may mix time steps" in rows[2].reason
+    assert isinstance(error.value, ValueError)
+    layers = {row["layer"]: row["obstacle"] for row in summary_rows(model)}
+    assert layers["conv"] == "it has no streaming form; use kseq.Conv1D"
+    own = kseq.Serial([kseq.Conv1D(2, 3, padding="same", name="wide"), kseq.GRU(2)])
+    own.build((None, None, 2))
+    with pytest.raises(kseq.NotStreamable) as error:
+        kseq.Stream(own)
+    assert [(row.layer, row.type) for row in error.value.obstacles] == [("wide", "Conv1D")]
+    assert "'causal'" in error.value.obstacles[0].instead
+
+
+def test_adapters_are_for_keras_layers():
+    with pytest.raises(TypeError, match="classes of Keras layers; received <class 'int'>"):
+        kseq.adapts(int)
+
+
+def test_the_summary_gives_state_and_timing_of_stock_layers():
+    x = keras.Input((None, 2))
+    y = keras.layers.Concatenate(name="both")([keras.layers.Dense(3, name="dense")(x), x])
+    rows = {row["layer"]: row for row in summary_rows(keras.Model(x, y))}
+    assert rows["dense"]["output_shape"] == [None, None, 3]
+    assert rows["both"]["output_shape"] == [None, None, 5]
+    assert rows["dense"]["state_bytes"] == 0 and rows["dense"]["block"] == 1
