@@ -147,12 +147,13 @@ class SequenceLayer(Parameters, KerasDoor):
         y, _ = self.call_step(each(lambda part: part.pad_time(0, flush), x), state, training=training)
         return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
 
-    def hold(self, active, new_state, old_state):
-        """The new state in rows where `active`, bool [B], is true, the old state bit for bit in the others.
+    def hold_step(self, x: Sequence, state, active, *, training=False) -> tuple[Sequence, Any]:
+        """`call_step` in rows where `active`, bool [B], is true; the state of the others stays bit for bit what it was.
 
-        Override it where few parts of a state change in a step.
+        Override it where a step writes into a large state in place: this one makes a copy of the state to choose from.
         """
-        return hold_rows(active, new_state, old_state)
+        y, new_state = self.call_step(x, state, training=training)
+        return y, hold_rows(active, new_state, state)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -240,8 +241,10 @@ class SequenceLayer(Parameters, KerasDoor):
 
     def advance(self, x, state, *, training=False, active=None):
         """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
-        y, new_state = self.call_step(each(self.standardize, x), state, training=training)
-        return y, new_state if active is None else self.hold(active, new_state, state)
+        x = each(self.standardize, x)
+        if active is None:
+            return self.call_step(x, state, training=training)
+        return self.hold_step(x, state, active, training=training)
 
     def standardize(self, x: Sequence) -> Sequence:
         """What `call_step` is given of an input: cast to the compute dtype, `invalid_value` at invalid steps."""

@@ -10,7 +10,7 @@ from keras import ops
 from .. import timing as algebra
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
-from .base import SequenceLayer, hold_rows
+from .base import SequenceLayer
 from .delay import Delay
 from .leaves import leaves
 from .structures import each, first, parts
@@ -260,25 +260,25 @@ class Network(SequenceLayer):
         return state
 
     def call_step(self, x, state, *, training=False):
+        return self.hold_step(x, state, None, training=training)
+
+    def hold_step(self, x, state, active, *, training=False):
         found, state, new_state = dict(enumerate(parts(x))), state or {}, {}
         for node in self.nodes:
-            given = node.given(_delayed(found, node.delays, node.name, state, new_state))
-            y, own = node.layer.advance(given, state.get(node.name, ()), training=training)
+            given = node.given(_delayed(found, node.delays, node.name, state, new_state, active))
+            y, own = node.layer.advance(given, state.get(node.name, ()), training=training, active=active)
             if node.name in state:
                 new_state[node.name] = own
             node.give(found, y)
         outputs = [
-            end.read.of(_delayed(found, end.delays, _end_name(i), state, new_state)) for i, end in enumerate(self.ends)
+            end.read.of(_delayed(found, end.delays, _end_name(i), state, new_state, active))
+            for i, end in enumerate(self.ends)
         ]
         return _one_or_several(outputs), new_state
 
     def derive_context(self, context) -> dict:
         """What the nodes read as context, of what the network is given."""
         return context
-
-    def hold(self, active, new_state, old_state):
-        holds = {node.name: node.layer.hold for node in self.nodes}
-        return {name: holds.get(name, hold_rows)(active, new, old_state[name]) for name, new in new_state.items()}
 
 
 def chain(layers, start: Read) -> tuple[list[LayerNode], Read]:
@@ -321,14 +321,14 @@ def _add_delays(state, name, delays, batch_size, specs):
         state[_delay_name(name, n)] = delay.initial_state(batch_size, specs[key])
 
 
-def _delayed(found, delays, name, state, new_state):
+def _delayed(found, delays, name, state, new_state, active):
     """The values, with those that are read late delayed."""
     if not delays:
         return found
     found = dict(found)
     for n, (key, delay) in enumerate(delays.items()):
         place = _delay_name(name, n)
-        found[key], new_state[place] = delay.advance(found[key], state[place])
+        found[key], new_state[place] = delay.advance(found[key], state[place], active=active)
     return found
 
 

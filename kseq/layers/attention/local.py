@@ -6,7 +6,7 @@ from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example, SequenceLayer, hold_rows
 from .rotary import rotate
 
 # Queries that attend together in layer mode; keys are read once per block rather than once per query.
@@ -137,6 +137,18 @@ class LocalSelfAttention(SequenceLayer):
         return state
 
     def call_step(self, x: Sequence, state, *, training=False):
+        return self._step(x, state)
+
+    def hold_step(self, x: Sequence, state, active, *, training=False):
+        if x.values.shape[1] > 1:
+            return super().hold_step(x, state, active, training=training)
+        # What is written into the ring of a held row is what stood there: nothing else of a ring changes.
+        y, new_state = self._step(x, state, active)
+        small = new_state.keys() - {"keys", "values"}
+        held = hold_rows(active, *({name: part[name] for name in small} for part in (new_state, state)))
+        return y, new_state | held
+
+    def _step(self, x: Sequence, state, active=None):
         time = x.values.shape[1]
         slot, position = state["clock"][:, 0], state["clock"][:, 1:]
         query, key, value, position = self._project(x, position)
@@ -149,8 +161,8 @@ class LocalSelfAttention(SequenceLayer):
             mask, new_state["mask"] = history[:, :time], history[:, time:]
         valid = x.with_mask().mask
         if time == 1:
-            keys = _write_slot(state["keys"], slot, key)
-            values = _write_slot(state["values"], slot, value)
+            keys = _write_slot(state["keys"], slot, key, active)
+            values = _write_slot(state["values"], slot, value, active)
             here = ops.arange(0, self._reach + 1, dtype="int32")[None, :] == slot[:, None]
             valid = ops.where(here, valid, state["valid"])
             y = self._attend_window(query, keys, values, valid[:, None, None, :])
@@ -266,8 +278,11 @@ def _overlapping_blocks(x, axis, blocks, more, block):
     return ops.concatenate([x[(*cut, slice(i, i + blocks))] for i in range(more + 1)], axis=axis + 1)
 
 
-def _write_slot(ring, slot, entry):
-    """Write an entry [B, H, 1, D] into the slot of each row [B] of a ring [B, H, window, D]."""
+def _write_slot(ring, slot, entry, active=None):
+    """Write an entry [B, H, 1, D] into the slot of each row [B] of a ring [B, H, window, D], where `active` [B]."""
+    if active is not None:
+        there = ops.take_along_axis(ring, slot[:, None, None, None], axis=2)
+        entry = ops.where(active[:, None, None, None], entry, there)
     # A scatter even for one row: XLA updates the donated ring in place, where it copies around a slice update.
     heads, batch = ring.shape[1], ops.shape(ring)[0]
     rows = ops.repeat(ops.arange(0, batch, dtype="int32"), heads)
