@@ -1,9 +1,10 @@
 """kseq: write an ordinary Keras model, train it on whole sequences, stream it block by block with the same numbers."""
 
+import importlib
 import typing
 
 from . import backend
-from .lazy import lazy_names
+from .lazy import after_import, lazy_names
 from .version import __version__ as __version__
 
 backend.choose()
@@ -123,3 +124,6 @@ if typing.TYPE_CHECKING:
     from .window import Window as Window
 else:
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
+
+# Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.
+after_import("keras", lambda: importlib.import_module("kseq.layers"))

@@ -1,6 +1,7 @@
 """Public names of a package that are imported on first use, so that a program loads only what it uses."""
 
-import importlib
+import importlib.abc
+import importlib.util
 import sys
 
 
@@ -36,3 +37,49 @@ def lazy_names(package, public):
         return sorted({*vars(sys.modules[package]), *public})
 
     return __getattr__, __dir__
+
+
+def after_import(name, callback):
+    """Call `callback` when a top-level module has been imported: now, if it has been, else right after that."""
+    if name in sys.modules:
+        callback()
+    else:
+        sys.meta_path.insert(0, _Watch(name, callback))
+
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Finds one module as it would be found anyway, and has something done after it."""
+
+    def __init__(self, name, callback):
+        self._name, self._callback, self._looking = name, callback, False
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self._name or self._looking:
+            return None
+        self._looking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._looking = False
+        if spec is not None and spec.loader is not None:
+            sys.meta_path.remove(self)
+            spec.loader = _Followed(spec.loader, self._callback)
+        return spec
+
+
+class _Followed(importlib.abc.Loader):
+    """A module's loader, followed by a call."""
+
+    def __init__(self, loader, callback):
+        self._loader, self._callback = loader, callback
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._callback()

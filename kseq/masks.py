@@ -151,6 +151,7 @@ def output_lengths(lengths, target, length=None):
     Args:
         lengths: integers [B], the number of valid input steps of each row.
         target: a `Timing`, which gives `ceil(length * ratio)`, or a layer or model, whose rule for masks is followed.
+            Of several inputs all have these lengths; of several outputs the result is a tuple.
         length: time dimension of the inputs; the longest length if not given.
 
     Raises:
@@ -164,7 +165,8 @@ def output_lengths(lengths, target, length=None):
     """
     rule = mask_rule(target)
     if not isinstance(target, Timing):
-        return mask_to_lengths(rule(lengths_to_mask(lengths, length)))
+        masks = rule(lengths_to_mask(lengths, length))
+        return tuple(map(mask_to_lengths, masks)) if type(masks) is tuple else mask_to_lengths(masks)
     lengths = check_lengths(lengths, None if length is None else as_integer("length", length, 0))
     return -(-lengths * target.ratio.numerator // target.ratio.denominator)
 

@@ -407,3 +407,36 @@ def test_every_public_name_resolves(package):
     assert kseq.SpecError is kseq.spec.SpecError
     with pytest.raises(AttributeError, match="no attribute 'load_specs'"):
         package.load_specs  # noqa: B018
+
+
+@pytest.mark.parametrize("order", ["import kseq, keras", "import keras, kseq", "import kseq.data, keras"])
+def test_keras_loads_a_saved_model_wherever_kseq_was_imported(order, tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), kseq.Serial([kseq.Conv1D(2, 2), kseq.GRU(2)])])
+    model.save(tmp_path / "model.keras")
+    code = f"{order}\nprint(keras.models.load_model({str(tmp_path / 'model.keras')!r}).layers[0].layers[1].units)"
+    done = python(code, tmp_path, KERAS_BACKEND=keras.backend.backend())
+    assert done.stdout.split() == ["2"], done.stderr
+
+
+def test_a_module_that_is_watched_is_imported_as_it_would_be(tmp_path):
+    (tmp_path / "watched.py").write_text("done = []\n")
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from kseq.lazy import after_import
+calls = []
+after_import("watched", lambda: calls.append(sys.modules["watched"].done))
+after_import("absent_module", lambda: calls.append("absent"))
+try:
+    import absent_module
+except ModuleNotFoundError:
+    pass
+import watched, importlib
+after_import("watched", lambda: calls.append("again"))
+importlib.reload(watched)
+print(calls, type(watched.__loader__).__name__, watched.__spec__.loader is watched.__loader__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout.split() == ["[[],", "'again']", "SourceFileLoader", "True"], done.stderr

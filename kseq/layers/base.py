@@ -329,4 +329,8 @@ def representable(value: float, dtype: str):
 
 @mask_rule.register
 def _(layer: SequenceLayer):
-    return layer.output_mask
+    def rule(mask):
+        several = layer.num_inputs > 1 and type(mask) is not tuple
+        return layer.output_mask((mask,) * layer.num_inputs if several else mask)  # one mask is that of every input
+
+    return rule

@@ -108,7 +108,7 @@ def _node_rows(nodes, input_specs, depth):
     for node in nodes:
         spec = node.given_specs(specs)
         node.give(specs, node.layer.output_spec(spec))
-        if isinstance(node.layer.origin(), keras.Model):
+        if is_graph(node.layer.origin()):
             yield _model_row(node.layer.origin(), depth)
         elif not node.hidden and not _is_identity(node.layer):
             yield _layer_row(node.layer, spec, depth)
@@ -116,7 +116,7 @@ def _node_rows(nodes, input_specs, depth):
 
 
 def _rows_within(layer, spec, depth):
-    if isinstance(layer.origin(), keras.Model) and not isinstance(layer, Network):  # it does not stream
+    if is_graph(layer.origin()) and not isinstance(layer, Network):  # it does not stream
         found = read_nodes(layer.origin(), as_layer)
         yield from _node_rows(found.nodes, [given.spec for given in found.inputs], depth)
     elif isinstance(layer, Network):

@@ -31,7 +31,7 @@ def as_layer(model) -> SequenceLayer:
 
 @mask_rule.register
 def _(model: keras.Model):
-    return as_layer(model).output_mask
+    return mask_rule(as_layer(model))
 
 
 class ModelNetwork(Network):

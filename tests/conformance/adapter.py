@@ -41,10 +41,11 @@ class Implementation:
         self._chunk = transforms.jit(self._step)
 
     def layer(self, values, mask, constants):
-        return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask))
+        return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask, self._context(constants)))
 
     def initial_state(self, batch, channel_shape, dtype, constants):
-        return self._layer.initial_state(batch, kseq.SequenceSpec(tuple(channel_shape), dtype))
+        spec = kseq.SequenceSpec(tuple(channel_shape), dtype)
+        return self._layer.initial_state(batch, spec, **self._context(constants))
 
     def step(self, values, mask, state, constants):
         y, y_mask, state = self._chunk(values, mask, state)
@@ -72,8 +73,10 @@ class Implementation:
         """Gradients of sum(y * cotangent), the input's zero at invalid steps."""
         variables = [weight.variable for weight in self._bound]
 
+        context = self._context(constants)
+
         def loss(values):
-            y = self._layer(self._given(values, mask)).values
+            y = self._layer(self._given(values, mask), **context).values
             return ops.sum(ops.cast(y, "float32") * ops.convert_to_tensor(cotangent, dtype="float32")), ()
 
         floats = np.issubdtype(values.dtype, np.floating)
@@ -93,8 +96,14 @@ class Implementation:
         # bfloat16 arrives as float32.
         return kseq.Sequence(ops.cast(values, self._spec.dtype), ops.convert_to_tensor(mask))
 
-    def _call(self, values, mask):
-        return _readable(self._layer(self._given(values, mask)))
+    def _context(self, constants):
+        """Of the reference's constants those that the layer reads as context; what flows along is an input."""
+        read = {name: constants[name] for name in self._layer.context_names}
+        parts = {name: x if isinstance(x, tuple) else (x, None) for name, x in read.items()}
+        return {"context": {name: kseq.Sequence(*part) for name, part in parts.items()}} if parts else {}
+
+    def _call(self, values, mask, context):
+        return _readable(self._layer(self._given(values, mask), **context))
 
     def _step(self, values, mask, state):
         y, state = self._layer.step(self._given(values, mask), state)

@@ -1,5 +1,8 @@
 """kseq layers as Keras layers: weights, masks, saving, training, and bad input."""
 
+import inspect
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -185,3 +188,40 @@ def test_bad_input_is_refused(call, error, words):
 def step(layer, x, channels=4):
     layer.build((None, None, channels))
     return layer.step(kseq.Sequence(x), layer.initial_state(2, kseq.SequenceSpec((channels,))))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "Conv1D", "DepthwiseConv1D", "MaxPooling1D", "LocalSelfAttention"])
+def test_signatures_name_every_argument(name):
+    cls = getattr(kseq, name)
+    parameters = inspect.signature(cls).parameters
+    layer = cls.from_config(cls(**cls.examples()[0].config).get_config())
+    common = keras.layers.Layer().get_config().keys()
+    assert set(layer.get_config()) - common == set(parameters) - {"kwargs"}
+
+
+def test_sizes_are_integers_of_any_kind():
+    layer = kseq.Conv1D(np.int64(8), np.int32(3), strides=(2,))
+    assert layer(X).shape == (2, 4, 8)
+    assert json.loads(json.dumps(layer.get_config()))["filters"] == 8
+    assert kseq.LocalSelfAttention(np.int8(1), np.int64(2), max_past_horizon=np.uint8(0)).key_dim == 2
+    for wrong in (True, 2.0, "2", np.float32(2), None):
+        with pytest.raises(ValueError, match="`filters` must be an integer of at least 1; received"):
+            kseq.Conv1D(wrong, 3)
+
+
+def test_the_channels_that_a_layer_was_built_for():
+    layer = kseq.Serial([kseq.Dense(3), kseq.Dropout(0.5)])
+    assert layer.channel_shape is None
+    layer(X)
+    assert layer.channel_shape == layer.layers[0].channel_shape == (4,)
+    layer.layers[1](np.ones((1, 2, 9), "float32"))  # what has no weights takes any
+    with pytest.raises(ValueError, match=r"built for channel shape \(4,\); received \(5,\)"):
+        layer(np.ones((1, 2, 5), "float32"))
+
+
+def test_weights_follow_the_arguments_of_their_names():
+    layer = kseq.Conv1D(2, 2, kernel_initializer="ones", bias_constraint="non_neg", kernel_regularizer="l2")
+    layer(X)
+    assert numpy(layer.kernel).min() == 1
+    assert layer.kernel.regularizer is layer.kernel_regularizer is not None
+    assert isinstance(layer.bias.constraint, keras.constraints.NonNeg)

@@ -118,6 +118,24 @@ def test_the_error_has_a_row_for_each_layer():
     assert "'causal'" in error.value.obstacles[0].instead
 
 
+def test_a_subclassed_model_is_refused_by_name_and_shown():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    x = keras.Input((None, 2))
+    model = keras.Model(x, Subclassed()(x))
+    with pytest.raises(kseq.NotStreamable, match=r"own \(Subclassed\): it is a subclassed model"):
+        kseq.Stream(model)
+    assert summary_rows(model)[0]["obstacle"].startswith("it is a subclassed model")
+    with pytest.raises(TypeError, match="expected a sequential or functional Keras model; received <Subclassed"):
+        kseq.Stream(Subclassed())
+
+
 def test_adapters_are_for_keras_layers():
     with pytest.raises(TypeError, match="classes of Keras layers; received <class 'int'>"):
         kseq.adapts(int)
