@@ -69,35 +69,38 @@ class Ends:
         """The chunk of every input."""
         if len(self.specs) == 1 and not (isinstance(self.input_structure, dict) and isinstance(chunk, dict)):
             return [chunk]
-        names = [given.name for given in self.inputs] if self.inputs else []
-        masks = [given.mask for given in self.inputs] if self.inputs else [None] * len(self.specs)
-        wanted = self._wanted(names)
-        if isinstance(chunk, dict):
-            by_key = (
-                self.input_structure
-                if isinstance(self.input_structure, dict)
-                else dict(zip(names, range(len(names)), strict=True))
-            )
-            extra = set(chunk) - set(by_key) - {m for m in masks if m}
-            missing = set(by_key) - set(chunk)
-            if extra or missing or not by_key:
-                raise ValueError(
-                    f"a chunk must be {wanted}; received a dict of {', '.join(map(str, chunk)) or 'nothing'}"
-                )
-            found = {number: chunk[key] for key, number in by_key.items()}
-            given_masks = [chunk.get(mask) for mask in masks]
-            return [found[i] if mask is None else Sequence(found[i], mask) for i, mask in enumerate(given_masks)]
-        if not isinstance(chunk, (list, tuple)) or isinstance(chunk, Sequence):
-            raise ValueError(f"a chunk must be {wanted}; received {type(chunk).__name__}")
-        if len(chunk) != len(self.specs):
-            raise ValueError(f"a chunk must be {wanted}; received {len(chunk)}")
-        return list(chunk)
+        structure, masks = self.input_structure, {}
+        if isinstance(chunk, dict) and self.inputs:
+            numbers = {given.mask: n for n, given in enumerate(self.inputs) if given.mask}
+            masks = {numbers[name]: chunk[name] for name in numbers.keys() & chunk.keys()}
+            chunk = {name: part for name, part in chunk.items() if name not in numbers}
+            if not isinstance(structure, dict):
+                structure = {given.name: n for n, given in enumerate(self.inputs)}
+        found = dict(self._matched(structure, chunk))
+        return [Sequence(found[n], masks[n]) if n in masks else found[n] for n in range(len(self.specs))]
 
-    def _wanted(self, names):
-        listed = f" ({', '.join(names)})" if names else ""
-        if isinstance(self.input_structure, dict):
-            return f"a dict of {', '.join(map(str, self.input_structure))}"
-        return f"a list of {len(self.specs)} inputs{listed}"
+    def _matched(self, structure, chunk):
+        """The numbers of inputs, each with its part of a chunk."""
+        if isinstance(structure, dict):
+            fits, wanted = (
+                isinstance(chunk, dict) and chunk.keys() == structure.keys(),
+                f"a dict of {_listed(structure)}",
+            )
+            pairs = [(part, chunk[key]) for key, part in structure.items()] if fits else ()
+        elif isinstance(structure, list):
+            fits = isinstance(chunk, (list, tuple)) and not isinstance(chunk, Sequence) and len(chunk) == len(structure)
+            names = f" ({_listed(given.name for given in self.inputs)})" if self.inputs else ""
+            pairs, wanted = (
+                zip(structure, chunk, strict=False) if fits else (),
+                f"a list of {len(structure)} inputs{names}",
+            )
+        else:
+            yield structure, chunk
+            return
+        if not fits:
+            raise ValueError(f"a chunk must be {wanted}; received {_described(chunk)}")
+        for part in pairs:
+            yield from self._matched(*part)
 
     def _standard(self, chunk, spec):
         """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
@@ -142,6 +145,17 @@ class Ends:
         if self.as_sequence:
             return y
         return y.values if self._batched else y.values[0]
+
+
+def _listed(names):
+    return ", ".join(map(str, names)) or "nothing"
+
+
+def _described(chunk):
+    if isinstance(chunk, dict):
+        return f"a dict of {_listed(chunk)}"
+    several = isinstance(chunk, (list, tuple)) and not isinstance(chunk, Sequence)
+    return str(len(chunk)) if several else type(chunk).__name__
 
 
 def _numpy_dtype(name):

@@ -131,3 +131,16 @@ def test_chunks_of_another_structure_are_refused_and_change_nothing(chunk, words
         stream.push(chunk(a, b))
     y, _ = stream.push({"left": a, "right": b})
     np.testing.assert_allclose(y, ops.convert_to_numpy(model([a, b])[0])[:, : y.shape[1]], atol=1e-5)
+
+
+def test_nested_structures_are_those_of_keras():
+    left, right = inputs()
+    fine, _ = outputs(left, right)
+    model = keras.Model({"pair": [left, right]}, {"all": [fine]})
+    a, b = frames(1, 5)
+    stream = kseq.Stream(model)
+    found = [stream.push({"pair": [a, b]}), stream.flush()]
+    y = np.concatenate([part["all"][0] for part in found], 1)
+    np.testing.assert_allclose(y, ops.convert_to_numpy(model({"pair": [a, b]})["all"][0]), atol=1e-5)
+    with pytest.raises(ValueError, match="a dict of pair; received 2"):
+        stream.push([a, b])
