@@ -22,7 +22,7 @@ class Tensor:
         return self.dtype == "bool" and len(self.shape) == 2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Call:
     """One call of a layer, a nested model, or an operation such as `x + y`.
 

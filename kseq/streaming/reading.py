@@ -61,45 +61,60 @@ def read_nodes(model, as_layer) -> ModelNodes:
     if is_graph(model) and not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)
-    layers = {id(call): _layer_of(call, as_layer) for call in graph.calls}
-    context = {id(call): _context_of(call, layers[id(call)]) for call in graph.calls}
-    ahead = _upstream(graph, [part for parts in context.values() for part in parts.values()], context={})
-    streams = _upstream(graph, graph.outputs, context)
-    masks = _masks_of_inputs(graph, context)
+    called = [_Called.of(call, as_layer) for call in graph.calls]
+    streams = _upstream(called, graph.outputs, context=False)
+    ahead = _upstream(called, [one.context for one in called])
+    masks = _masks_of_inputs(graph, called)
     names = {t: layer.name for t, layer in graph.input_layers.items()}
-    found = [
-        (t, ModelInput(names[t], names.get(masks.get(t)), _spec(t)))
-        for t in tensors(graph.inputs)
-        if t not in masks.values()
-    ]
-    of_context = [(t, given) for t, given in found if t in ahead and t not in streams]
-    of_stream = [(t, given) for t, given in found if (t, given) not in of_context]
-    flowing = {id(call): _upstream(graph, list(context[id(call)].values()), {}) & streams for call in graph.calls}
-    reader = _Reader(names, masks, of_stream, layers, context, flowing)
-    calls_ahead = [call for call in graph.calls if not ahead.isdisjoint(tensors(call.outputs))]
-    for call in graph.calls:
-        if call not in calls_ahead or not streams.isdisjoint(tensors(call.outputs)):
-            reader.add(call)
+    found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
+    found = {t: given for t, given in found.items() if t not in masks.values()}
+    of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
+    reader = _Reader(names, masks, of_stream)
+    for one in called:
+        if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs):
+            reader.add(one, _upstream(called, one.context) & streams)
     reads, output_structure = reader.ends(graph.outputs)
+    by_name = {name: t for t, name in names.items()}
+    context = ContextGraph(
+        inputs=tuple(given for t, given in found.items() if t not in of_stream),
+        tensors=by_name,
+        calls=tuple(one.call for one in called if not ahead.isdisjoint(one.outputs)),
+        wanted=reader.wanted,
+    )
     return ModelNodes(
         nodes=reader.nodes,
         reads=reads,
-        inputs=tuple(given for _, given in of_stream),
-        context=ContextGraph(
-            inputs=tuple(given for _, given in of_context),
-            tensors={name: t for t, name in names.items()},
-            calls=tuple(calls_ahead),
-            wanted=reader.wanted,
-        ),
-        given={name: t for t, name in names.items()},
+        inputs=tuple(of_stream.values()),
+        context=context,
+        given=by_name,
         graph_inputs=graph.inputs,
-        input_structure=_numbered(graph.inputs, {t: i for i, (t, _) in enumerate(of_stream)}),
+        input_structure=_numbered(graph.inputs, {t: i for i, t in enumerate(of_stream)}),
         output_structure=output_structure,
     )
 
 
-def _layer_of(call: Call, as_layer):
-    """The layer of a call that steps by itself, or `None` where an adapter has to be found."""
+@dataclasses.dataclass
+class _Called:
+    """A call, the layer that steps in its place (`None` where an adapter has to be found), and what is context of it.
+
+    The context is by name a tensor, or a sequence of two.
+    """
+
+    call: Call
+    layer: SequenceLayer | None
+    context: dict[str, Any]
+
+    @classmethod
+    def of(cls, call, as_layer):
+        layer = _layer_of(call, as_layer)
+        return cls(call, layer, _context_of(call, layer))
+
+    @property
+    def outputs(self) -> set[Tensor]:
+        return set(tensors(self.call.outputs))
+
+
+def _layer_of(call, as_layer):
     operation = call.operation
     if isinstance(operation, SequenceLayer):
         return operation
@@ -112,15 +127,14 @@ def _layer_of(call: Call, as_layer):
     except TypeError:
         reason = "it is a subclassed model, whose layers are unknown"
         rows = [Obstacle(operation.name, type(operation).__name__, reason)]
-    return Unadapted(operation, rows, tuple(_spec(t) for t in tensors(call.outputs)), len(call.inputs))
+    return Unadapted(operation, rows, _output_specs(call), len(call.inputs))
 
 
-def _context_of(call, layer) -> dict[str, Any]:
-    """What a call reads as context: by name a tensor, or a sequence of two."""
-    if isinstance(layer, SequenceLayer) and layer is call.operation:
-        return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
+def _context_of(call, layer):
     if layer is None or isinstance(layer, Unadapted):
         return {}
+    if layer is call.operation:
+        return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
     given = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0]))
     return {i.name: _of_input(i, layer.nodes_read.given, given) for i in layer.nodes_read.context.inputs}
 
@@ -131,26 +145,26 @@ def _of_input(own, tensors_by_name, given):
     return values if own.mask is None else Sequence(values, given[tensors_by_name[own.mask]])
 
 
-def _upstream(graph, ends, context) -> set[Tensor]:
-    """All tensors that some are made of; what a call reads as context is left out for the calls in `context`."""
+def _upstream(called, ends, context=True) -> set[Tensor]:
+    """All tensors that some are made of, those that are read as context included or not."""
     found = set(tensors(ends))
-    for call in reversed(graph.calls):
-        if not found.isdisjoint(tensors(call.outputs)):
-            found |= set(call.inputs) - set(tensors(list(context.get(id(call), {}).values())))
+    for one in reversed(called):
+        if not found.isdisjoint(one.outputs):
+            found |= set(one.call.inputs) - (set() if context else set(tensors(one.context)))
     return found
 
 
 class _Reader:
     """Turns calls into nodes; `where` says what is read for each tensor."""
 
-    def __init__(self, names, masks, inputs, layers, context, flowing):
-        self.nodes, self.wanted = [], {}
-        self.layers, self.context, self.flowing, self.names = layers, context, flowing, names
-        self.where = {t: Read(i) for i, (t, _) in enumerate(inputs)}
-        self.where |= {masks[t]: Read(i, part="mask") for i, (t, _) in enumerate(inputs) if t in masks}
+    def __init__(self, names, masks, inputs):
+        self.nodes, self.wanted, self.names = [], {}, names
+        self.where = {t: Read(i) for i, t in enumerate(inputs)}
+        self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
 
-    def add(self, call: Call):
-        layer = self.layers[id(call)]
+    def add(self, one: _Called, flowing):
+        """Add a call, of whose context `flowing` is what streams."""
+        call, layer = one.call, one.layer
         if layer is None:
             layer, reads = self.adapted(call)
         elif isinstance(layer, Unadapted):
@@ -159,10 +173,10 @@ class _Reader:
             reads = self.sequence_reads(layer, call)
         else:
             reads = self.nested_reads(layer, call)
-        if flowing := self.flowing[id(call)]:
+        if flowing:
             reason = f"its context is made of {', '.join(self.names.get(t, t.name) for t in flowing)}, which streams"
             row = Obstacle(layer.name, type(layer.origin()).__name__, reason, "a second input for what flows along")
-            layer = Unadapted(layer, [row], tuple(_spec(t) for t in tensors(call.outputs)), layer.num_inputs)
+            layer = Unadapted(layer, [row], _output_specs(call), layer.num_inputs)
         keys = []
         for end in _ends_of(layer, call.outputs):
             keys.append(object())
@@ -171,7 +185,7 @@ class _Reader:
             if mask is not None:
                 self.where[mask] = Read(keys[-1], part="mask")
         read_as = {}
-        for name, part in self.context[id(call)].items():
+        for name, part in one.context.items():
             read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
             self.wanted[read_as[name]] = part
         hidden = not isinstance(call.operation, keras.layers.Layer) and all(t.is_mask for t in call.inputs)
@@ -201,8 +215,8 @@ class _Reader:
             return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
-        outputs = tuple(_spec(t) for t in tensors(call.outputs))
-        return adapt(dataclasses.replace(call, arguments=arguments, keywords=keywords), specs, outputs), reads
+        call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
+        return adapt(call, specs, _output_specs(call)), reads
 
     def read(self, x, mask=None):
         """What is read for a tensor, or for a sequence of two."""
@@ -249,11 +263,11 @@ def paired(x):
     return x
 
 
-def _masks_of_inputs(graph, context) -> dict[Tensor, Tensor]:
+def _masks_of_inputs(graph, called) -> dict[Tensor, Tensor]:
     """By an input of values its mask's input: that with which a layer reads it, or else that which follows it."""
     given, found = list(tensors(graph.inputs)), {}
-    for call in graph.calls:
-        for x in (*call.arguments[:1], *context[id(call)].values()):
+    for one in called:
+        for x in (*one.call.arguments[:1], *one.context.values()):
             x = paired(x)
             if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
                 found.setdefault(x.values, x.mask)
@@ -271,6 +285,10 @@ def _numbered(structure, numbers):
         return {key: n for key, value in structure.items() if (n := _numbered(value, numbers)) is not None}
     found = [n for value in structure if (n := _numbered(value, numbers)) is not None]
     return found[0] if len(found) == 1 else found or None
+
+
+def _output_specs(call) -> tuple[SequenceSpec, ...]:
+    return tuple(map(_spec, tensors(call.outputs)))
 
 
 def _spec(t: Tensor) -> SequenceSpec:
