@@ -29,7 +29,7 @@ class Operation(SequenceLayer):
 
     Args:
         adapted: what is called.
-        arguments, keywords: what it is called with, a `InputSlot` in the place of each input.
+        arguments, keywords: what it is called with, an `InputSlot` in the place of each input.
         num_inputs: how many slots there are.
     """
 
@@ -38,7 +38,7 @@ class Operation(SequenceLayer):
     def __init__(self, adapted, arguments, keywords, num_inputs):
         super().__init__(name=adapted.name, autocast=False)
         self.adapted, self.num_inputs = adapted, num_inputs
-        self._call = _CallTemplate(adapted, arguments, keywords)
+        self._call = Held((tuple(arguments), keywords))
         self.built = True
 
     @classmethod
@@ -53,14 +53,16 @@ class Operation(SequenceLayer):
 
     def output_spec(self, input_spec):
         given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in parts(input_spec)]
-        made = self.adapted.compute_output_spec(*self._call.arguments(given), **self._call.keywords(given))
+        arguments, keywords = _filled(self._call.value, given)
+        made = self.adapted.compute_output_spec(*arguments, **keywords)
         return SequenceSpec(tuple(made.shape[2:]), keras.backend.standardize_dtype(made.dtype))
 
     def call_layer(self, x, *, training=False):
         x = parts(x)
         values = [part.values for part in x]
         masks = [part.mask for part in x if part.mask is not None] + self.own_masks(values)
-        y = self.adapted(*self._call.arguments(values), **self._call.keywords(values))
+        arguments, keywords = _filled(self._call.value, values)
+        y = self.adapted(*arguments, **keywords)
         return Sequence(y, functools.reduce(ops.logical_and, masks) if masks else None)
 
     def call_step(self, x, state, *, training=False):
@@ -71,17 +73,11 @@ class Operation(SequenceLayer):
         return []
 
 
-class _CallTemplate:
-    """What an operation is called with; Keras would track it, were it an attribute of a layer."""
+class Held:
+    """A value that Keras, which tracks the attributes of layers, does not look into."""
 
-    def __init__(self, operation, arguments, keywords):
-        self._arguments, self._keywords = tuple(arguments), keywords
-
-    def arguments(self, values):
-        return _filled(self._arguments, values)
-
-    def keywords(self, values):
-        return _filled(self._keywords, values)
+    def __init__(self, value):
+        self.value = value
 
 
 def _filled(structure, values):
@@ -127,13 +123,6 @@ class Unadapted(SequenceLayer):
     def output_spec(self, input_spec):
         specs = self._held.value[1]
         return specs if len(specs) > 1 else specs[0]
-
-
-class Held:
-    """A value that Keras does not look into."""
-
-    def __init__(self, value):
-        self.value = value
 
 
 def adapt(call, specs, outputs) -> SequenceLayer:
