@@ -36,6 +36,11 @@ class Ends:
         return all(spec.dtype is not None for spec in self.specs)
 
     @property
+    def gives_one(self) -> bool:
+        """Whether there is one output, in no list or dict."""
+        return not isinstance(self.output_structure, (list, dict))
+
+    @property
     def numpy_dtypes(self):
         return [_numpy_dtype(spec.dtype) for spec in self.specs]
 

@@ -73,7 +73,7 @@ class Stream:
         step = StepFunction(self.layer, self.batch_size, self.spec, context=self._context)
         self._step = compile_step(step)
         self._state = self._step.initial_state()
-        if len(self._ends.specs) == 1:
+        if len(self._ends.specs) == 1 and self._ends.gives_one:
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *self._ends.specs[0].shape)
 
@@ -137,10 +137,7 @@ class Stream:
 
     def _push_block(self, block):
         """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
-        outputs, self._state = self._step((block,), _NO_MASK, None, self._state)
-        if len(outputs) > 1:
-            return self._give([[(*y, None)] for y in outputs], blocks=block.shape[1])
-        y = outputs[0][0]
+        [(y, _)], self._state = self._step((block,), _NO_MASK, None, self._state)
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
 

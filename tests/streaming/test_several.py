@@ -133,6 +133,15 @@ def test_chunks_of_another_structure_are_refused_and_change_nothing(chunk, words
     np.testing.assert_allclose(y, ops.convert_to_numpy(model([a, b])[0])[:, : y.shape[1]], atol=1e-5)
 
 
+def test_one_output_in_a_dict_comes_out_in_a_dict_whatever_the_chunk():
+    x = keras.Input((None, 2))
+    stream = kseq.Stream(keras.Model(x, {"y": kseq.Dense(3)(x)}))
+    for chunk in (np.ones((1, 1, 2), "float32"), np.ones((3, 2), "float32")):
+        assert list(stream.push(chunk)) == ["y"]
+    two = kseq.Stream(keras.Model(x, [kseq.Dense(3)(x), kseq.Dense(1)(x)]))
+    assert [y.shape for y in two.push(np.ones((1, 1, 2), "float32"))] == [(1, 1, 3), (1, 1, 1)]
+
+
 def test_nested_structures_are_those_of_keras():
     left, right = inputs()
     fine, _ = outputs(left, right)
