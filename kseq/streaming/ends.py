@@ -72,7 +72,8 @@ class Ends:
 
     def _split(self, chunk) -> list:
         """The chunk of every input."""
-        if len(self.specs) == 1 and not (isinstance(self.input_structure, dict) and isinstance(chunk, dict)):
+        chunk = self._by_names(chunk)
+        if len(self.specs) == 1 and not isinstance(chunk, dict):
             return [chunk]
         structure, masks = self.input_structure, {}
         if isinstance(chunk, dict) and self.inputs:
@@ -83,6 +84,15 @@ class Ends:
                 structure = {given.name: n for n, given in enumerate(self.inputs)}
         found = dict(self._matched(structure, chunk))
         return [Sequence(found[n], masks[n]) if n in masks else found[n] for n in range(len(self.specs))]
+
+    def _by_names(self, chunk):
+        """A list of all of a model's inputs, masks among them as arrays, as a dict; anything else as it is."""
+        masks = {given.mask for given in self.inputs or ()} - {None}
+        if not masks or type(chunk) not in (list, tuple) or len(chunk) != len(self.layer.input_names):
+            return chunk
+        by_name = dict(zip(self.layer.input_names, chunk, strict=True))
+        given = [by_name[name] for name in masks]
+        return by_name if all(isinstance(m, np.ndarray) and m.dtype.kind == "b" for m in given) else chunk
 
     def _matched(self, structure, chunk):
         """The numbers of inputs, each with its part of a chunk."""

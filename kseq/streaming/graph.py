@@ -70,6 +70,12 @@ class ModelNetwork(Network):
         return self._read.value
 
     @property
+    def input_names(self) -> list[str]:
+        """The names of the `keras.Input`s that stream, masks among them, in Keras's order."""
+        streams = {name for given in self.inputs for name in (given.name, given.mask)}
+        return [name for name in self.nodes_read.given if name in streams]
+
+    @property
     def input_structure(self):
         return self.nodes_read.input_structure
 

@@ -71,15 +71,32 @@ def test_masks_of_several_inputs():
     model = keras.Model([values, mask, other], y.values + z)
     layer = as_layer(model)
     assert [(i.name, i.mask) for i in layer.inputs] == [("values", "mask"), ("other", None)]
+    assert as_layer(keras.Model([mask, other, values], y.values + z)).input_names == ["mask", "other", "values"]
     x, _ = frames(2, 6)
     valid = np.arange(6) < np.array([[6], [4]])
     expected = ops.convert_to_numpy(model([x, valid, x]))
     stream = kseq.Stream(model, batch_size=2)
     found = stream.push([kseq.Sequence(x, valid), x])
     np.testing.assert_allclose(found.values[valid], expected[valid], atol=1e-5)
-    stream.reset()
-    found = stream.push({"values": x, "mask": valid, "other": x})
-    np.testing.assert_allclose(found.values[valid], expected[valid], atol=1e-5)
+    for chunk in ({"values": x, "mask": valid, "other": x}, [x, valid, x]):
+        stream.reset()
+        found = stream.push(chunk)
+        np.testing.assert_allclose(found.values[valid], expected[valid], atol=1e-5)
+
+
+def test_one_input_and_its_mask_in_the_structure_of_the_model():
+    values, mask = keras.Input((None, 2), name="values"), keras.Input((None,), dtype="bool", name="mask")
+    model = keras.Model([values, mask], kseq.GRU(3)(kseq.Sequence(values, mask)).values)
+    x, _ = frames(2, 2)
+    valid = np.array([[True, True], [True, False]])
+    stream, found = kseq.Stream(model, 2), []
+    for chunk in (kseq.Sequence(x, valid), [x, valid], {"values": x, "mask": valid}):
+        found.append(stream.push(chunk))
+        stream.reset()
+    for y in found:
+        np.testing.assert_array_equal(y.values[valid], found[0].values[valid])
+        np.testing.assert_array_equal(y.mask, valid)
+    assert kseq.Stream(model).push([[1.0, 2.0], [3.0, 4.0]]).shape == (2, 3)  # two steps
 
 
 def test_operations_on_masks_are_operations():
