@@ -48,7 +48,7 @@ def after_import(name, callback):
 
 
 class _Watch(importlib.abc.MetaPathFinder):
-    """Finds one module as it would be found anyway, and has something done after it."""
+    """Finds one module as it would be found anyway, and has something done after it; then it goes away."""
 
     def __init__(self, name, callback):
         self._name, self._callback, self._looking = name, callback, False
@@ -62,9 +62,14 @@ class _Watch(importlib.abc.MetaPathFinder):
         finally:
             self._looking = False
         if spec is not None and spec.loader is not None:
-            sys.meta_path.remove(self)
-            spec.loader = _Followed(spec.loader, self._callback)
+            # Whoever only asks whether there is such a module imports nothing: the watch goes on.
+            spec.loader = _Followed(spec.loader, self.end)
         return spec
+
+    def end(self):
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._callback()
 
 
 class _Followed(importlib.abc.Loader):

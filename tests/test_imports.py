@@ -431,7 +431,9 @@ try:
     import absent_module
 except ModuleNotFoundError:
     pass
-import watched, importlib
+import importlib.util
+assert importlib.util.find_spec("watched").loader.is_package("watched") is False
+import watched
 after_import("watched", lambda: calls.append("again"))
 importlib.reload(watched)
 print(calls, type(watched.__loader__).__name__, watched.__spec__.loader is watched.__loader__)
