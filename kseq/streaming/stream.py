@@ -153,9 +153,9 @@ class Stream:
         rows = None if active is None else self._as_active(active)
         pushed, held = self._blocks.pushed, self._blocks.held
         missing = self.timing.input_latency + -(held + self.timing.input_latency) % self.timing.block_size
-        any_pushed = bool(np.any(pushed))
-        inputs = self._ends.nothing(int(np.max(missing)) if any_pushed else 0)
-        y = self._give(self._run(inputs, rows), limits=self._limits(pushed))
+        limits = self._limits(pushed)
+        inputs = self._ends.nothing(int(np.max(missing)) if np.any(pushed) else 0)
+        y = self._give(self._run(inputs, rows), limits)
         self.reset(active)
         return y
 
@@ -167,7 +167,7 @@ class Stream:
 
     def _run(self, inputs, active):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""
-        outputs = [[] for _ in self.layer.timings]
+        outputs = [[] for _ in range(self.layer.num_outputs)]
         for values, masks, rows in self._blocks.cut(inputs, active):
             made, self._state = self._step(values, masks, rows, self._state)
             for found, y in zip(outputs, made, strict=True):
