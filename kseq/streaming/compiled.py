@@ -99,7 +99,8 @@ class _JaxStep(_CompiledStep):
             [(y, mask)], state = jitted(state, values[0])
             return [(np.asarray(y), None if mask is None else np.asarray(mask))], state
 
-        return run_one if len(values) == 1 and masks[0] is None and active is None else run
+        plain = len(values) == self.step.layer.num_outputs == 1 and masks[0] is None and active is None
+        return run_one if plain else run
 
 
 class _TensorFlowStep(_CompiledStep):
