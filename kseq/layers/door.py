@@ -77,10 +77,7 @@ class KerasDoor(keras.layers.Layer):
         shapes = [tuple(part.values.shape) for part in parts(x)]
         given = {}
         if context is not None:
-            given["context_shape"] = {
-                name: tuple(as_sequence(value).values.shape) if isinstance(value, (tuple, list)) else tuple(value.shape)
-                for name, value in context.items()
-            }
+            given["context_shape"] = {name: tuple(as_sequence(value).values.shape) for name, value in context.items()}
         self.build(shapes[0] if self.num_inputs == 1 else shapes, **given)
 
     def _with_masks(self, x, mask):

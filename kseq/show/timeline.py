@@ -77,7 +77,7 @@ def timing_svg(timing: Timing, title: str) -> str:
     _text(svg, 8, 24, title if len(title) <= 50 else f"{title[:49]}…", font_size=16, font_weight="bold")
     _text(svg, 8, 46, " · ".join(_facts(timing)))
     _text(svg, 8, 66, f"The marked output {_needs(timing)}.")
-    _draw_steps_needed(svg, timing, window)
+    _draw_field(svg, timing, window)
     _draw_inputs(svg, timing, window)
     _draw_outputs(svg, timing, window)
     _draw_blocks(svg, timing, window)
@@ -182,7 +182,7 @@ def _per_box(timing) -> int:
     return most if most > _CROWD else 1
 
 
-def _draw_steps_needed(svg, timing, window):
+def _draw_field(svg, timing, window):
     """The fan from the needed inputs to the marked output, and what lies beyond the window."""
     if timing.receptive_field is None:
         return

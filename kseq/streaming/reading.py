@@ -135,14 +135,18 @@ def _context_of(call, layer):
         return {}
     if layer is call.operation:
         return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
-    given = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0]))
-    return {i.name: _of_input(i, layer.nodes_read.given, given) for i in layer.nodes_read.context.inputs}
+    inputs = layer.nodes_read.context.inputs
+    return dict(zip((own.name for own in inputs), _in_place_of(layer, inputs, call), strict=True))
 
 
-def _of_input(own, tensors_by_name, given):
-    """What stands in the place of a nested model's input, a tensor or a sequence."""
-    values = given[tensors_by_name[own.name]]
-    return values if own.mask is None else Sequence(values, given[tensors_by_name[own.mask]])
+def _in_place_of(layer, inputs, call) -> list:
+    """What stands in a call in the place of inputs of a model within the model: tensors, or sequences."""
+    given, own_tensors = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0])), layer.nodes_read.given
+    found = []
+    for own in inputs:
+        values = given[own_tensors[own.name]]
+        found.append(values if own.mask is None else Sequence(values, given[own_tensors[own.mask]]))
+    return found
 
 
 def _upstream(called, ends, context=True) -> set[Tensor]:
@@ -172,7 +176,7 @@ class _Reader:
         elif layer is call.operation:
             reads = self.sequence_reads(layer, call)
         else:
-            reads = self.nested_reads(layer, call)
+            reads = [self.read(part) for part in _in_place_of(layer, layer.inputs, call)]
         if flowing:
             reason = f"its context is made of {', '.join(self.names.get(t, t.name) for t in flowing)}, which streams"
             row = Obstacle(layer.name, type(layer.origin()).__name__, reason, "a second input for what flows along")
@@ -196,11 +200,6 @@ class _Reader:
         given = call.arguments[0] if call.arguments else call.keywords["x"]
         given = (given,) if layer.num_inputs == 1 else given
         return [self.read(paired(x), call.keywords.get("mask")) for x in given]
-
-    def nested_reads(self, layer, call):
-        """Of a model within the model: what stands where its own inputs stand."""
-        given = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0]))
-        return [self.read(_of_input(own, layer.nodes_read.given, given)) for own in layer.inputs]
 
     def adapted(self, call):
         """Of a stock layer or an operation: a slot for each tensor."""

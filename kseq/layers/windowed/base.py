@@ -3,6 +3,7 @@
 from keras import ops
 
 from ... import padding as rules
+from ...arguments import as_size
 from ...sequence import Sequence
 from ...window import Window
 from ..base import SequenceLayer, representable
@@ -55,6 +56,13 @@ class WindowedLayer(OfWindow):
         ...         return ops.max(taps, axis=0) - ops.min(taps, axis=0)
         >>> kseq.testing.check_layer(Range(3), (2, 6, 1))
     """
+
+    def set_window(self, size: str):
+        """Check the arguments that make a window, of which the one named `size` is the number of taps, and set it."""
+        for name in (size, "strides", "dilation_rate"):
+            setattr(self, name, as_size(name, getattr(self, name)))
+        self.window = Window(getattr(self, size), self.strides, self.dilation_rate, self.padding)
+        self.padding = self.window.padding
 
     #: Whether `call_windows` needs to know which taps are valid.
     needs_tap_mask = False

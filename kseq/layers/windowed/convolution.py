@@ -6,7 +6,7 @@ from ... import padding as rules
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...window import Padding, Window
+from ...window import Padding
 from ..base import Example
 from .base import WindowedLayer
 
@@ -18,12 +18,6 @@ class _Convolution(WindowedLayer):
     """What convolutions over time share: the window, the bias and the activation."""
 
     input_rank = 3
-
-    def _check_arguments(self):
-        for name in ("kernel_size", "strides", "dilation_rate"):
-            setattr(self, name, as_size(name, getattr(self, name)))
-        self.window = Window(self.kernel_size, self.strides, self.dilation_rate, self.padding)
-        self.padding = self.window.padding
 
     def _add_bias(self, size):
         self.bias = self.add_parameter("bias", (size,)) if self.use_bias else None
@@ -81,7 +75,7 @@ class Conv1D(_Convolution):
     ):
         super().__init__(**kwargs)
         self.keep(locals())
-        self._check_arguments()
+        self.set_window("kernel_size")
         self.filters = as_size("filters", filters)
         self.groups = as_size("groups", groups)
         if self.filters % self.groups:
@@ -171,7 +165,7 @@ class DepthwiseConv1D(_Convolution):
     ):
         super().__init__(**kwargs)
         self.keep(locals())
-        self._check_arguments()
+        self.set_window("kernel_size")
         self.depth_multiplier = as_size("depth_multiplier", depth_multiplier)
 
     def build(self, input_shape):

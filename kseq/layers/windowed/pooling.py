@@ -6,10 +6,9 @@ import math
 from keras import ops
 
 from ... import padding as rules
-from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence
-from ...window import Padding, Window
+from ...window import Padding
 from ..base import Example
 from .base import WindowedLayer
 
@@ -18,11 +17,9 @@ class _Pooling(WindowedLayer):
     """What pooling over time shares: the window, and zeros at invalid outputs."""
 
     def _check_arguments(self):
-        self.pool_size = as_size("pool_size", self.pool_size)
-        self.strides = self.pool_size if self.strides is None else as_size("strides", self.strides)
-        self.dilation_rate = as_size("dilation_rate", self.dilation_rate)
-        self.window = Window(self.pool_size, self.strides, self.dilation_rate, self.padding)
-        self.padding = self.window.padding
+        if self.strides is None:
+            self.strides = self.pool_size
+        self.set_window("pool_size")
 
     def finish(self, values, mask):
         # A window without valid steps would leave an infinity where losses multiply by zero.
