@@ -39,12 +39,14 @@ class KerasDoor(keras.layers.Layer):
         return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
 
     def compute_mask(self, inputs, previous_mask=None):
-        if holds_sequences(inputs, self.num_inputs):
-            return None  # a Sequence carries its own
+        """Keras's mask of the outputs: of tensors, and of the values of sequences, so that these leave padding out too."""
         given = self._with_masks(inputs, previous_mask)
+        if isinstance(first(given).values, keras.KerasTensor):
+            return None  # known when there are values; Keras would write its making into the graph of a model
         if all(x.mask is None for x in parts(given)) and not self.creates_mask:
             return None
-        return self.output_mask(each(_whole_mask, given))
+        mask = self.output_mask(each(_whole_mask, given))
+        return each(lambda m: (m, None), mask) if holds_sequences(inputs, self.num_inputs) else mask
 
     def compute_output_shape(self, input_shape):
         shapes = (input_shape,) if self.num_inputs == 1 else tuple(input_shape)
@@ -158,7 +160,7 @@ def spec_of(x: Sequence) -> SequenceSpec:
 
 
 def _whole_mask(x: Sequence):
-    """The mask of a tensor, or of its symbol, which may have none."""
+    """The mask of a tensor, all true where it has none."""
     return ops.ones_like(x.values[(..., *[0] * (len(x.values.shape) - 2))], dtype="bool") if x.mask is None else x.mask
 
 
