@@ -39,7 +39,7 @@ class KerasDoor(keras.layers.Layer):
         return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
 
     def compute_mask(self, inputs, previous_mask=None):
-        """Keras's mask of the outputs: of tensors, and of the values of sequences, so that these leave padding out too."""
+        """Keras's mask of the outputs: of tensors, and of the values of sequences, which a loss reads."""
         given = self._with_masks(inputs, previous_mask)
         if isinstance(first(given).values, keras.KerasTensor):
             return None  # known when there are values; Keras would write its making into the graph of a model
