@@ -60,7 +60,7 @@ class Timing:
 
     def output_length(self, length: int) -> int:
         """Outputs of layer mode for `length` inputs: `ceil(length * ratio)`."""
-        return math.ceil(length * self.ratio)
+        return -(-length * self.ratio.numerator // self.ratio.denominator)
 
 
 def delay(length: int) -> Timing:

@@ -70,10 +70,11 @@ class Stream:
         return self._ends.specs if len(self._ends.specs) > 1 else self._ends.specs[0]
 
     def _compile(self):
-        step = StepFunction(self.layer, self.batch_size, self.spec, context=self._context)
+        specs = self._ends.layer_specs
+        step = StepFunction(self.layer, self.batch_size, specs if len(specs) > 1 else specs[0], context=self._context)
         self._step = compile_step(step)
         self._state = self._step.initial_state()
-        if len(self._ends.specs) == 1 and self._ends.gives_one:
+        if len(specs) == 1 and self._ends.gives_one:
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *self._ends.specs[0].shape)
 

@@ -7,6 +7,8 @@ from . import merging as merging
 from . import stepwise as stepwise
 from .operation import Held as Held
 from .operation import InputSlot as InputSlot
+from .operation import MaskRule as MaskRule
 from .operation import Operation as Operation
 from .operation import Unadapted as Unadapted
 from .operation import adapt as adapt
+from .operation import mask_rule_of as mask_rule_of

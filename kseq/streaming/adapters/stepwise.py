@@ -1,7 +1,6 @@
 """Adapters of Keras's layers that treat every step by itself."""
 
 import keras
-from keras import ops
 
 from ...registry import adapts
 from .operation import Operation
@@ -19,6 +18,7 @@ from .operation import Operation
     keras.layers.Identity,
     keras.layers.LayerNormalization,
     keras.layers.LeakyReLU,
+    keras.layers.Masking,
     keras.layers.Normalization,
     keras.layers.RMSNormalization,
     keras.layers.ReLU,
@@ -43,14 +43,3 @@ def check_axis(layer, specs):
     axes = axis if isinstance(axis, (list, tuple)) else (axis,)
     if any(a + rank < 2 if a < 0 else a < 2 for a in axes if a is not None):
         raise ValueError("its axis is batch or time; use a channel axis")
-
-
-@adapts(keras.layers.Masking)
-def masking(layer, specs):
-    """Makes steps invalid by their values."""
-    return _Masking.of(layer, specs)
-
-
-class _Masking(Operation):
-    def own_masks(self, values):
-        return [ops.any(ops.not_equal(values[0], self.adapted.mask_value), axis=-1)]
