@@ -18,7 +18,7 @@ class KerasDoor(keras.layers.Layer):
         if context is not None or self.context_names:
             given["context"] = self.check_context(context)
         if holds_sequences(x, self.num_inputs):
-            x = each(Sequence.check, sequences)
+            x = each(_with_symbol, each(Sequence.check, sequences))
         else:
             given["mask"] = mask
         if not self.built:
@@ -157,6 +157,11 @@ def _context_with_masks(context, masks):
 
 def spec_of(x: Sequence) -> SequenceSpec:
     return x.spec
+
+
+def _with_symbol(x: Sequence):
+    """The sequence; while a model is made all parts of it are tensors."""
+    return Sequence(x.values, _whole_mask(x)) if isinstance(x.values, keras.KerasTensor) else x
 
 
 def _whole_mask(x: Sequence):

@@ -61,7 +61,6 @@ class Presence:
         self._add(LayerNode(layer, (read,), (end,), layer.name, hidden=True))
         return Read(end)
 
-
     def _latency(self, key):
         if key not in self._made:
             return 0

@@ -1,7 +1,6 @@
 """A layer or operation of Keras's at a place in a model, as a layer that steps, or as one that says why it does not."""
 
 import dataclasses
-import enum
 import functools
 
 import keras
@@ -13,6 +12,7 @@ from ...model_graph import map_structure
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...sequence import Sequence, SequenceSpec
+from .keras_masks import MaskRule, mask_rule_of
 from .operations import check_operation
 
 
@@ -70,7 +70,7 @@ class Operation(SequenceLayer):
 
     def call_layer(self, x, *, training=False):
         values, masks = zip(*self._slots(x), strict=True)
-        arguments, keywords = _filled(self._call.value, values)
+        arguments, keywords = _filled(self._call.value, self.arguments_of(values, masks))
         if training and isinstance(self.adapted, keras.layers.Layer):
             keywords.setdefault("training", True)
         y = self.adapted(*arguments, **keywords)
@@ -81,6 +81,10 @@ class Operation(SequenceLayer):
 
     def call_step(self, x, state, *, training=False):
         return self.call_layer(x, training=training), state
+
+    def arguments_of(self, values, masks):
+        """What is called of values and their masks; by default the layer sees no masks."""
+        return values
 
     def _slots(self, x) -> tuple:
         """Of the input that of the slots."""
@@ -93,22 +97,6 @@ class Operation(SequenceLayer):
         if mask is None or there is None:
             return there if mask is None else mask
         return ops.logical_and(mask, there)
-
-
-class MaskRule(enum.Enum):
-    """What becomes of Keras's mask in a layer or operation."""
-
-    PASSES = "the mask of the first input"
-    LOSES = "none"
-    OWN = "what its `compute_mask` says"
-
-
-def mask_rule_of(operation) -> MaskRule:
-    """Keras's rule for the mask of a layer or operation."""
-    if not isinstance(operation, keras.layers.Layer) or not operation.supports_masking:
-        return MaskRule.LOSES
-    passes = type(operation).compute_mask is keras.layers.Layer.compute_mask
-    return MaskRule.PASSES if passes else MaskRule.OWN
 
 
 class Held:
@@ -176,7 +164,7 @@ def adapt(call, specs, outputs) -> SequenceLayer:
         if len(outputs) != 1:
             raise _NoAdapter("it has several outputs")
         if not isinstance(operation, keras.layers.Layer):
-            check_operation(operation)
+            check_operation(call, specs)
             return Operation(operation, call.arguments, call.keywords, len(specs))
         adapter = adapter_of(operation)
         if adapter is None:

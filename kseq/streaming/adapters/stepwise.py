@@ -4,6 +4,7 @@ import keras
 
 from ...registry import adapts
 from .operation import Operation
+from .operations import check_axes
 
 
 @adapts(
@@ -38,8 +39,5 @@ def check_axis(layer, specs):
     Raises:
         ValueError: an axis that is, counted from either end, batch or time.
     """
-    rank = 2 + len((specs[0] if isinstance(specs, list) else specs).shape)
-    axis = getattr(layer, "axis", -1)
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    if any(a + rank < 2 if a < 0 else a < 2 for a in axes if a is not None):
-        raise ValueError("its axis is batch or time; use a channel axis")
+    axis = getattr(layer, "axis", ())
+    check_axes(axis, 2 + len((specs[0] if isinstance(specs, list) else specs).shape))
