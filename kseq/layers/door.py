@@ -27,8 +27,8 @@ class KerasDoor(keras.layers.Layer):
 
     def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
-        given = self._with_masks(x, x_mask if mask is None else mask)
-        given = each(self.standardize, self.check_input(given))
+        received = self.check_input(self._with_masks(x, x_mask if mask is None else mask))
+        given = each(self.standardize, received)
         batch, time = first(given).values.shape[:2]
         lengths = None if time is None else self.output_length(time)
         if batch == 0 or (lengths is not None and 0 in parts(lengths)):
@@ -36,6 +36,7 @@ class KerasDoor(keras.layers.Layer):
         else:
             read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
             y = self.call_layer(given, training=bool(training), **read)
+            y = each(lambda part: _apart_from(parts(received), part), y)
         return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
 
     def compute_mask(self, inputs, previous_mask=None):
@@ -157,6 +158,12 @@ def _context_with_masks(context, masks):
 
 def spec_of(x: Sequence) -> SequenceSpec:
     return x.spec
+
+
+def _apart_from(received, y: Sequence) -> Sequence:
+    """An output whose values are not the very tensor of an input: Keras puts the output's mask on it."""
+    same = y.mask is not None and any(y.values is x.values for x in received)
+    return Sequence(ops.copy(y.values), y.mask) if same else y
 
 
 def _with_symbol(x: Sequence):

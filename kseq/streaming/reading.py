@@ -180,6 +180,7 @@ class _Reader:
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
         self.bare = {t for t in inputs if t in masks}
+        self.replaced = {}  # by a tensor the mask that Keras has put on it since
         self.presence = presence.Presence(len(inputs), self.nodes.append)
 
     def add(self, one: _Called, flowing):
@@ -233,6 +234,8 @@ class _Reader:
         for part in _in_place_of(layer, layer.inputs, call):
             is_pair = isinstance(part, Sequence)
             reads.append(self.read_sequence(part) if is_pair else self.read(part, masks[part]))
+        # Keras puts the mask that a model is given on the very tensor, for all that read it later.
+        self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
         return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
     def adapted(self, call):
@@ -260,7 +263,7 @@ class _Reader:
 
     def read(self, t, mask=None) -> Read:
         """What is read for a tensor with Keras's mask, or with another that is given beside it."""
-        read = self.where[t]
+        read, mask = self.where[t], self.replaced.get(t) if mask is None else mask
         if mask is not None:
             return self.read_sequence(Sequence(t, mask))
         bare = t in self.bare or read.part == "mask"

@@ -19,14 +19,15 @@ class RandomModel:
 
     Attributes:
         model: the functional model.
-        inputs, masks: for each input that streams its array, and its mask or `None`.
-        has_mask_input: for each of these whether the model has an input for its mask.
+        arrays: what its inputs are given, by their names.
+        masks: the masks that Keras has put on some of them.
+        stream: of the model.
     """
 
     def __init__(self, seed, batch=2):
         keras.utils.set_random_seed(seed)
         self.rng, self.batch = np.random.default_rng(seed), batch
-        self.given, self.inputs, self.masks, self.has_mask_input = [], [], [], []
+        self.given, self.arrays, self.masks = [], {}, {}
         self.tensors, self.sequences, self.known_masks, self.layers = [], [], [], {False: [], True: []}
         for _ in range(int(self.rng.integers(1, 3))):
             self.add_input()
@@ -44,6 +45,10 @@ class RandomModel:
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.set_weights([self.rng.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+        self.stream = kseq.Stream(self.model, batch)
+        for given in self.stream.layer.inputs:
+            if given.mask is not None:  # a stream has but one mask for an input
+                self.masks.pop(given.name, None)
 
     def choose(self, items):
         return items[self.rng.integers(len(items))]
@@ -59,27 +64,29 @@ class RandomModel:
     def add_input(self):
         kind = self.choose(["plain", "plain", "masked", "integers"])
         time = None if self.rng.random() < 0.8 else STEPS
+        name = f"input_{len(self.given)}"
+        if kind == "integers":
+            x = keras.Input((time,), dtype="int32", name=name)
+            self.tensors.append(keras.layers.Embedding(5, CHANNELS, mask_zero=bool(self.rng.random() < 0.7))(x))
+            self.arrays[name] = self.rng.integers(0, 5, (self.batch, STEPS)).astype("int32")
+        else:
+            x = keras.Input((time, CHANNELS), name=name)
+            self.tensors.append(x)
+            self.arrays[name] = self.rng.normal(size=(self.batch, STEPS, CHANNELS)).astype("float32")
+            self.arrays[name][self.rng.random((self.batch, STEPS)) < 0.2] = 0  # for Masking
+        self.given.append(x)
+        self.masks[name] = self.random_mask() if self.rng.random() < 0.4 else None
+        if kind == "masked":
+            mask = keras.Input((time,), dtype="bool", name=f"{name}_mask")
+            self.arrays[mask.name] = self.random_mask()
+            self.given.append(mask)
+            self.sequences.append(kseq.Sequence(x, mask))
+            self.known_masks.append(mask)
+
+    def random_mask(self):
         mask = self.rng.random((self.batch, STEPS)) < self.choose([1.0, 0.7, 0.4])
         mask[:, : self.rng.integers(3)] = False
-        if kind == "integers":
-            x = keras.Input((time,), dtype="int32")
-            self.tensors.append(keras.layers.Embedding(5, CHANNELS, mask_zero=bool(self.rng.random() < 0.7))(x))
-            values = self.rng.integers(0, 5, (self.batch, STEPS)).astype("int32")
-        else:
-            x = keras.Input((time, CHANNELS))
-            values = self.rng.normal(size=(self.batch, STEPS, CHANNELS)).astype("float32")
-            values[self.rng.random((self.batch, STEPS)) < 0.2] = 0  # for Masking
-            self.tensors.append(x)
-        self.given.append(x)
-        self.inputs.append(values)
-        self.has_mask_input.append(kind == "masked")
-        if kind == "masked":
-            self.given.append(keras.Input((time,), dtype="bool"))
-            self.sequences.append(kseq.Sequence(x, self.given[-1]))
-            self.known_masks.append(self.given[-1])
-            self.masks.append(mask)
-        else:
-            self.masks.append(mask if self.rng.random() < 0.4 else None)
+        return mask
 
     # Calls.
 
@@ -196,30 +203,27 @@ class RandomModel:
 
     def expected(self) -> list[kseq.Sequence]:
         """What Keras makes of the whole sequences: a `Sequence` for each output, all true where it gives no mask."""
-        given, masks = [], []
-        for x, mask, has_input in zip(self.inputs, self.masks, self.has_mask_input, strict=True):
-            given += [x, mask] if has_input else [x]
-            masks += [None, None] if has_input else [None if mask is None else ops.convert_to_tensor(mask)]
-        given = [ops.convert_to_tensor(x) for x in given]
-        outputs = self.model(
-            given if len(given) > 1 else given[0], mask=masks if any(m is not None for m in masks) else None
-        )
-        return [to_sequence(y) for y in outputs]
+        masks = [self.masks.get(x.name) for x in self.given]
+        masks = [None if mask is None else ops.convert_to_tensor(mask) for mask in masks]
+        given = [ops.convert_to_tensor(self.arrays[x.name]) for x in self.given]
+        several = len(given) > 1
+        return [to_sequence(y) for y in self.model(given if several else given[0], mask=masks if several else masks[0])]
 
     def streamed(self) -> list[kseq.Sequence]:
         """What a stream makes of them in random chunks."""
-        stream = kseq.Stream(self.model, self.batch)
         start, parts = 0, []
         while start < STEPS:
             stop = min(start + int(self.rng.integers(1, 5)), STEPS)
-            chunk = [
-                kseq.Sequence(x[:, start:stop], None if m is None else m[:, start:stop])
-                for x, m in zip(self.inputs, self.masks, strict=True)
-            ]
-            parts.append(stream.push(chunk if len(chunk) > 1 else chunk[0]))
+            chunk = [self.sequence_of(x).slice_time(start, stop) for x in self.stream.layer.inputs]
+            parts.append(self.stream.push(chunk if len(chunk) > 1 else chunk[0]))
             start = stop
-        parts.append(stream.flush())
+        parts.append(self.stream.flush())
         return [kseq.Sequence.concatenate(of_output).with_mask() for of_output in zip(*parts, strict=True)]
+
+    def sequence_of(self, given) -> kseq.Sequence:
+        """The sequence that a stream is given for an input."""
+        mask = self.masks.get(given.name) if given.mask is None else self.arrays[given.mask]
+        return kseq.Sequence(self.arrays[given.name], mask)
 
 
 class _MaskOf(keras.layers.Layer):

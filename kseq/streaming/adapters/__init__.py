@@ -13,3 +13,4 @@ from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
 from .operation import Unadapted as Unadapted
 from .operation import adapt as adapt
+from .stepwise import pointwise as pointwise

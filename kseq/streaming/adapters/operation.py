@@ -168,11 +168,13 @@ def adapt(call, specs, outputs) -> SequenceLayer:
             return Operation(operation, call.arguments, call.keywords, len(specs))
         adapter = adapter_of(operation)
         if adapter is None:
-            raise _NoAdapter("it has no streaming form", _twin(operation))
+            raise _NoAdapter("it has no streaming form", _instead(operation))
         first, *more = call.arguments
         if more:
             raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
         keywords = {key: value for key, value in call.keywords.items() if value is not None}
+        if len(_slots_of(first)) < len(specs):
+            raise _NoAdapter("it is called with tensors by name, which its adapter does not take")
         given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
         return adapter(operation, given, **keywords)
     except _NoAdapter as error:
@@ -189,6 +191,16 @@ class _NoAdapter(Exception):
         self.reason, self.instead = reason, instead
 
 
-def _twin(operation):
-    name = type(operation).__name__
+def _instead(layer):
+    """What to use instead of a layer without adapter, if anything is known."""
+    name = type(layer).__name__
+    if getattr(keras.layers, name, None) is not type(layer):
+        return "@kseq.pointwise if it treats every step by itself, or an adapter (kseq.adapts)"
     return f"kseq.{name}" if name in registered_layers() else None
+
+
+def _slots_of(structure) -> list[InputSlot]:
+    if isinstance(structure, InputSlot):
+        return [structure]
+    parts_of = structure.values() if isinstance(structure, dict) else structure
+    return [slot for part in parts_of for slot in _slots_of(part)] if isinstance(structure, (dict, list, tuple)) else []

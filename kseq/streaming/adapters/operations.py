@@ -82,7 +82,7 @@ def check_axes(axes, rank):
         raise ValueError("it works along all axes, batch and time among them")
     for axis in axes if isinstance(axes, (list, tuple)) else (axes,):
         if (axis + rank if axis < 0 else axis) < 2:
-            raise ValueError(f"its axis ({axis}) is batch or time; use a channel axis")
+            raise ValueError(f"its axis is batch or time (axis={axis}); use a channel axis")
 
 
 def keeps_time(equation: str) -> bool:

@@ -4,18 +4,24 @@ import keras
 
 from ...registry import adapts
 from .operation import Operation
-from .operations import check_axes
+from .operations import check_axes, keeps_time
+
+# Layers that draw random numbers while training, for every value by itself.
+_RANDOM = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
 
 
 @adapts(
     keras.layers.Activation,
+    keras.layers.ActivityRegularization,
     keras.layers.BatchNormalization,
     keras.layers.Dense,
-    keras.layers.Dropout,
     keras.layers.ELU,
     keras.layers.Embedding,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
     keras.layers.Identity,
     keras.layers.LayerNormalization,
     keras.layers.LeakyReLU,
@@ -25,12 +31,61 @@ from .operations import check_axes
     keras.layers.ReLU,
     keras.layers.Rescaling,
     keras.layers.Softmax,
+    keras.layers.SpatialDropout1D,
+    keras.layers.TimeDistributed,
     keras.layers.UnitNormalization,
+    *_RANDOM,
 )
-def stepwise(layer, specs, **options):
+def stepwise(layer, specs, training=False, **options):
     """A layer of one input that works on channels."""
     check_axis(layer, specs)
-    return Operation.of(layer, specs, **options)
+    check_training(layer, training)
+    return Operation.of(layer, specs, **({"training": True} if training else {}), **options)
+
+
+@adapts(keras.layers.EinsumDense)
+def einsum_dense(layer, specs, **options):
+    """A product over channels."""
+    if not keeps_time(layer.equation):
+        raise ValueError(f"its equation {layer.equation!r} may mix time steps")
+    return stepwise(layer, specs, **options)
+
+
+@adapts(keras.layers.PReLU)
+def prelu(layer, specs, **options):
+    """A learned slope, the same at all steps."""
+    if 1 not in (layer.shared_axes or ()):
+        raise ValueError("it has a slope for every time step; use shared_axes=[1]")
+    return stepwise(layer, specs, **options)
+
+
+def pointwise(cls: type) -> type:
+    """Declare that a class of Keras layers treats every time step by itself, so that its layers stream.
+
+    Such a layer is called on chunks in the place of whole sequences: [B, T, ...] -> [B, T, ...], every output made of
+    the input of its own step alone, the same at every step. Its mask follows Keras's rule for it.
+
+    Args:
+        cls: a class of Keras layers of one input.
+
+    Returns:
+        The class.
+
+    Raises:
+        TypeError: something else.
+
+    Example:
+        >>> import kseq, keras
+        >>> @kseq.pointwise
+        ... class Doubled(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> model = keras.Sequential([keras.Input((None, 3)), Doubled()])
+        >>> kseq.Stream(model).push([[1.0, 2.0, 3.0]]).tolist()
+        [[2.0, 4.0, 6.0]]
+    """
+    adapts(cls)(stepwise)
+    return cls
 
 
 def check_axis(layer, specs):
@@ -41,3 +96,13 @@ def check_axis(layer, specs):
     """
     axis = getattr(layer, "axis", ())
     check_axes(axis, 2 + len((specs[0] if isinstance(specs, list) else specs).shape))
+
+
+def check_training(layer, training):
+    """Refuse a layer that is told to train in the model, unless it draws random numbers for every value by itself.
+
+    Raises:
+        ValueError: another layer that is.
+    """
+    if training and not (isinstance(layer, _RANDOM) and getattr(layer, "noise_shape", None) is None):
+        raise ValueError("called with training=True it may mix time steps")
