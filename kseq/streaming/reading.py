@@ -245,7 +245,10 @@ class _Reader:
         if isinstance(call.operation, keras.layers.Layer):
             first = list(tensors(call.arguments[:1]))
             masks = dict(zip(first, _masks_given(call, len(first)), strict=True))
-            keywords.pop("mask", None)
+            if not all(mask is None or mask.is_mask for mask in masks.values()):
+                masks = {}  # a mask of channels, say: a tensor like others
+            else:
+                keywords.pop("mask", None)
 
         def slot(leaf):
             if not isinstance(leaf, Tensor):

@@ -89,7 +89,7 @@ class Renamed(keras.layers.Dense):
 
 def test_an_adapter_is_for_what_a_class_computes():
     x = keras.Input((None, 2))
-    with pytest.raises(kseq.NotStreamable, match=r"averaged \(Averaged\): it has no streaming form; use @kseq.pointwise"):
+    with pytest.raises(kseq.NotStreamable, match=r"averaged \(Averaged\): it has no streaming form; use @kseq"):
         kseq.Stream(keras.Model(x, Averaged(2, name="averaged")(x)))
     assert kseq.Stream(keras.Model(x, Renamed(2)(x))).timing == kseq.Timing()
 

@@ -1,4 +1,4 @@
-"""Random functional models stream as Keras computes them: values and masks, whatever becomes of the masks on the way."""
+"""Random functional models stream as Keras computes them, values and masks, whatever becomes of these on the way."""
 
 import keras
 import numpy as np

@@ -48,10 +48,9 @@ def check_operation(call, specs):
     if name in POINTWISE:
         rank = max(ranks)
         if min(ranks) < rank:
-            raise ValueError(
-                f"it combines tensors of rank {min(ranks)} and {rank}, of which one has no time axis there"
-            )
-        for constant in _constants((call.arguments, call.keywords)):
+            raise ValueError(f"it combines tensors of rank {min(ranks)} and {rank}, which do not meet in time")
+        attributes = {key: value for key, value in vars(operation).items() if not key.startswith("_")}
+        for constant in _constants((call.arguments, call.keywords, attributes)):
             _check_constant(constant, rank)
     elif name in ALONG_AXES:
         check_axes(operation.axis, max(ranks) + (name in ADDS_AXIS))
