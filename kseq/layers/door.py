@@ -9,7 +9,6 @@ from keras import ops
 from ..sequence import Sequence, SequenceSpec
 from .structures import as_sequence, as_sequences, each, first, holds_sequences, parts, to_tensors
 
-
 # Layers that Keras is calling at present.
 _CALLED = contextvars.ContextVar("called", default=())
 # Losses of layers within one that is rematerialised: they leave it as outputs.
@@ -98,7 +97,7 @@ class KerasDoor(keras.layers.Layer):
             self.add_loss(ops.divide_no_nan(loss, ops.cast(ops.shape(y.values)[0], loss.dtype)))
 
     def compute_mask(self, inputs, previous_mask=None):
-        """Keras's mask of the outputs: of tensors, and of the values of sequences, so that these leave padding out too."""
+        """Keras's mask of the outputs: of tensors, and of the values of sequences, so that losses leave padding out."""
         given = self._with_masks(inputs, previous_mask)
         if isinstance(first(given).values, keras.KerasTensor):
             return None  # known when there are values; Keras would write its making into the graph of a model
