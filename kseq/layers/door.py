@@ -51,10 +51,6 @@ class KerasDoor(keras.layers.Layer):
             self._regularize(part)
         return y if holds_sequences(x, self.num_inputs) else each(_values, y)
 
-    def quantized_call(self, *args, **kwargs):
-        # Layers that can be quantised compute with what weights they have; of others Keras asks for another method.
-        return self.call(*args, **kwargs) if self.quantizes else super().quantized_call(*args, **kwargs)
-
     def rematerialized_call(self, layer_call, *args, **kwargs):
         return layer_call  # `_call_layer` does it: `training` is no array, and losses must not stay inside
 
