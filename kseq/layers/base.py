@@ -206,17 +206,17 @@ class SequenceLayer(Parameters, KerasDoor):
             ValueError: a wrong rank, channel or mask shape, or a number of steps that is no multiple of the block.
             TypeError: a mask that is not bool.
         """
+        x = self.check_input(as_sequences(x, self.num_inputs))
+        if not self.built:
+            self.build_for(x)
         if self._obstacles:
             raise NotStreamable(f"{self._named} cannot step: {self._reasons}", self._obstacles)
-        x = self.check_input(as_sequences(x, self.num_inputs))
         batch, time = first(x).values.shape[:2]
         if time is not None and time % self._timing.block_size:
             raise ValueError(
                 f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
                 f"time steps must be a multiple of it; received {time}"
             )
-        if not self.built:
-            self.build_for(x)
         lengths = None if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
         if 0 in (time, batch):
             y, new_state = self.nothing(x, lengths if self.num_outputs > 1 else lengths[0]), state

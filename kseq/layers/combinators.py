@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from ..arguments import as_size
@@ -174,7 +175,8 @@ class Residual(_Combinator):
 class Repeat(_Combinator):
     """A layer, or layers one after the other, several times over, each time with weights of its own.
 
-    Mask and timing as in `Serial`.
+    Mask and timing as in `Serial`. Seeds in the layers' configuration (of initialisers, of dropout) are those of the
+    first repeat; every other draws from seeds that follow from them and from its number.
 
     Args:
         layers: a kseq layer or several; the repeats are made from their configuration.
@@ -198,7 +200,7 @@ class Repeat(_Combinator):
         self._connect_chain((*self.layers, *copies))
 
     def _copy(self, layer, i):
-        return type(layer).from_config(layer.get_config() | {"name": f"{layer.name}_repeat_{i}"})
+        return type(layer).from_config(_reseeded(layer.get_config(), (i, _repeats(layer))) | {"name": f"{layer.name}_repeat_{i}"})
 
     @classmethod
     def examples(cls):
@@ -229,6 +231,26 @@ class Combine(SequenceLayer):
         masks = [y.mask for y in x if y.mask is not None]
         mask = functools.reduce(ops.logical_and, masks) if masks else None
         return Sequence(_COMBINATIONS[self.combination]([y.values for y in x]), mask), state
+
+
+def _repeats(layer) -> int:
+    """How many `Repeat`s a layer holds one within the other: their seeds must not be those of one around them."""
+    within = max((_repeats(node.layer) for node in getattr(layer, "nodes", ())), default=0)
+    return within + isinstance(layer, Repeat)
+
+
+def _reseeded(config, place):
+    """A configuration, each seed in it replaced by one that follows from it and from the numbers of a place."""
+    if isinstance(config, dict):
+        return {
+            key: _seed_at(value, place) if key == "seed" and type(value) is int else _reseeded(value, place)
+            for key, value in config.items()
+        }
+    return type(config)(_reseeded(value, place) for value in config) if type(config) in (list, tuple) else config
+
+
+def _seed_at(seed, place):
+    return int(np.random.SeedSequence([seed % 2**64, *place]).generate_state(1)[0]) % 2**31
 
 
 def _combining(nodes, combination) -> LayerNode:

@@ -7,11 +7,12 @@ from ..arguments import as_size
 from ..registry import register
 from ..sequence import SequenceSpec
 from .base import Example
+from .quantization import Int8Weight, int8_matmul, int8_rows
 from .stepwise import StepwiseLayer
 
 
 @register
-class Dense(StepwiseLayer):
+class Dense(Int8Weight, StepwiseLayer):
     """Matrix product over the last axis.  [B, T, ..., C] -> [B, T, ..., units].
 
     Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`.
@@ -29,6 +30,8 @@ class Dense(StepwiseLayer):
         >>> kseq.Dense(5)(np.zeros((1, 7, 4), "float32")).shape
         (1, 7, 5)
     """
+
+    int8_weight = "kernel", 0
 
     def __init__(
         self,
@@ -50,14 +53,17 @@ class Dense(StepwiseLayer):
     def build(self, input_shape):
         if len(input_shape) < 3:
             raise ValueError(f"Dense takes values of rank 3 or more; received shape {tuple(input_shape)}")
-        self.kernel = self.add_parameter("kernel", (input_shape[-1], self.units))
+        self.add_int8_weight((input_shape[-1], self.units))
         self.bias = self.add_parameter("bias", (self.units,)) if self.use_bias else None
 
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
 
     def call_values(self, values, training=False):
-        y = ops.matmul(values, self.weight(self.kernel))
+        if self.quantization_mode is None:
+            y = ops.matmul(values, self.weight(self.kernel))
+        else:
+            y = int8_matmul(values, self.kernel, self.weight(self.kernel_scale))
         return self.activation(y if self.bias is None else y + self.weight(self.bias))
 
     @classmethod
@@ -66,7 +72,7 @@ class Dense(StepwiseLayer):
 
 
 @register
-class Embedding(StepwiseLayer):
+class Embedding(Int8Weight, StepwiseLayer):
     """A learned vector per integer.  int [B, T, ...] -> [B, T, ..., output_dim].
 
     Mask: unchanged (there is no `mask_zero`: masks say what is padding). Timing: none. Indices must be from 0 to
@@ -87,6 +93,7 @@ class Embedding(StepwiseLayer):
         (1, 2, 3)
     """
 
+    int8_weight = "embeddings", -1
     takes_any_channels = True
 
     def __init__(
@@ -104,7 +111,7 @@ class Embedding(StepwiseLayer):
         self.output_dim = as_size("output_dim", output_dim)
 
     def build(self, input_shape):
-        self.embeddings = self.add_parameter("embeddings", (self.input_dim, self.output_dim))
+        self.add_int8_weight((self.input_dim, self.output_dim))
 
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)
@@ -113,7 +120,9 @@ class Embedding(StepwiseLayer):
         dtype = keras.backend.standardize_dtype(values.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise TypeError(f"Embedding takes integers; received {dtype}")
-        return ops.take(self.weight(self.embeddings), values, axis=0)
+        if self.quantization_mode is None:
+            return ops.take(self.weight(self.embeddings), values, axis=0)
+        return int8_rows(values, self.embeddings, self.weight(self.embeddings_scale))
 
     @classmethod
     def examples(cls):

@@ -1,5 +1,6 @@
 """How Keras calls a sequence layer: with tensors and their masks, or with sequences, of known and of unknown shapes."""
 
+import contextvars
 import functools
 
 import keras
@@ -7,6 +8,11 @@ from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
 from .structures import as_sequence, as_sequences, each, first, holds_sequences, parts, to_tensors
+
+# Layers that Keras is calling at present.
+_CALLED = contextvars.ContextVar("called", default=())
+# Losses of layers within one that is rematerialised: they leave it as outputs.
+_LOSSES = contextvars.ContextVar("losses", default=None)
 
 
 class KerasDoor(keras.layers.Layer):
@@ -23,7 +29,11 @@ class KerasDoor(keras.layers.Layer):
             given["mask"] = mask
         if not self.built:
             self.build_for(sequences, context)  # Keras would pass `build` the shapes of masks too
-        return super().__call__(x, training=training, **given)
+        called = _CALLED.set((*_CALLED.get(), self))
+        try:
+            return super().__call__(x, training=training, **given)
+        finally:
+            _CALLED.reset(called)
 
     def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
@@ -35,12 +45,56 @@ class KerasDoor(keras.layers.Layer):
             y = self.nothing(given, lengths)
         else:
             read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
-            y = self.call_layer(given, training=bool(training), **read)
+            # What is traced may not say whether this is training, as in a model that is rematerialised.
+            y = self._call_layer(given, read, False if training is None else training)
             y = each(lambda part: _apart_from(parts(received), part), y)
-        return y if holds_sequences(x, self.num_inputs) else each(lambda part: part.values, y)
+        for part in parts(y):
+            self._regularize(part)
+        return y if holds_sequences(x, self.num_inputs) else each(_values, y)
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        return layer_call  # `_call_layer` does it: `training` is no array, and losses must not stay inside
+
+    def _call_layer(self, x, read, training):
+        """`call_layer`, rematerialised where a `keras.RematScope` says so: then a function of arrays alone."""
+
+        def compute(values, **read):
+            masks = each(lambda part: part.mask, x)
+            given = tuple(map(Sequence, values, masks)) if type(x) is tuple else Sequence(values, masks)
+            found = _LOSSES.set([])
+            try:
+                return self.call_layer(given, training=training, **read), tuple(_LOSSES.get())
+            finally:
+                _LOSSES.reset(found)
+
+        values = each(_values, x)
+        run = super().rematerialized_call(compute, values, **read)
+        if run is compute:
+            return self.call_layer(x, training=training, **read)
+        y, losses = run(values, **read)
+        self.add_loss(losses)
+        return y
+
+    def add_loss(self, loss):
+        within = _LOSSES.get()
+        return super().add_loss(loss) if within is None else within.extend(keras.tree.flatten(loss))
+
+    @property
+    def activity_regularizer(self):
+        """Of the values of valid steps, per row; applied by `call`, since Keras would take masks for activity too."""
+        return None if any(layer is self for layer in _CALLED.get()) else self._regularizer
+
+    @activity_regularizer.setter
+    def activity_regularizer(self, regularizer):
+        self._regularizer = keras.regularizers.get(regularizer)
+
+    def _regularize(self, y):
+        if self._regularizer is not None:
+            loss = self._regularizer(y.mask_invalid().values)
+            self.add_loss(ops.divide_no_nan(loss, ops.cast(ops.shape(y.values)[0], loss.dtype)))
 
     def compute_mask(self, inputs, previous_mask=None):
-        """Keras's mask of the outputs: of tensors, and of the values of sequences, which a loss reads."""
+        """Keras's mask of the outputs: of tensors, and of the values of sequences, so that losses leave padding out."""
         given = self._with_masks(inputs, previous_mask)
         if isinstance(first(given).values, keras.KerasTensor):
             return None  # known when there are values; Keras would write its making into the graph of a model
@@ -154,6 +208,10 @@ def _context_with_masks(context, masks):
         name: as_sequence(value) if isinstance(value, (tuple, list)) else Sequence(value, masks.get(name))
         for name, value in context.items()
     }
+
+
+def _values(x: Sequence):
+    return x.values
 
 
 def spec_of(x: Sequence) -> SequenceSpec:

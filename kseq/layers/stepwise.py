@@ -1,11 +1,83 @@
-"""`StepwiseLayer`: a layer that treats every step by itself."""
+"""`StepwiseLayer`: a layer that treats every step by itself, and whether a function does so."""
 
-from ..sequence import Sequence
+import contextlib
+import threading
+import weakref
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..sequence import Sequence, SequenceSpec
 from .base import SequenceLayer
+
+# A whole of two rows and its pieces, (row, first step, end): if they agree, an output sees its own step alone, and not
+# where it stands, how long the sequence is, or what other rows hold.
+_WHOLE, _PIECES = (2, 7), [(0, 0, 1), (1, 1, 3), (0, 3, 7), (1, 6, 7), (0, 1, 2)]
+_ROUNDING = {"bfloat16": 2e-2, "float16": 3e-3}
+_FOUND = weakref.WeakKeyDictionary()
+
+
+def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
+    """Why a function of values [B, T, ...] does not treat every step by itself, or `None` where it does.
+
+    It is tried on random sequences: of a sequence it must give what it gives of its pieces. So cumulative sums, means
+    over time, shifts, constants with a time axis, and functions that need a fixed number of steps are found.
+
+    Args:
+        fn: the function, of as many tensors as there are shapes; it gives one tensor [B, T, ...].
+        shapes: channel shapes of its inputs.
+        dtypes: their dtypes.
+        output_shape: channel shape that it must give, or `None` for any.
+
+    Example:
+        >>> from keras import ops
+        >>> mixes_time(lambda x: 2 * x, [(3,)], ["float32"])
+        >>> mixes_time(lambda x: ops.cumsum(x, axis=1), [(3,)], ["float32"])
+        'it gives other values for steps of a sequence than for the same steps alone'
+    """
+    key = tuple(map(tuple, shapes)), tuple(dtypes), None if output_shape is None else tuple(output_shape)
+    found = {}
+    with contextlib.suppress(TypeError):  # not every callable can be a weak key
+        found = _FOUND.setdefault(fn, found)
+    if key not in found:
+        # A thread of its own knows nothing of what is being traced in this one: there all is eager.
+        thread = threading.Thread(target=lambda: found.update({key: _tried(_own(fn), *key)}))
+        thread.start()
+        thread.join()
+    return found[key]
+
+
+def mixing_activation(layer) -> str | None:
+    """Why the activation of a layer [B, T, ...] keeps it from stepping, or `None`: Keras's own are known."""
+    fn = getattr(layer, "activation", None)
+    if fn is None:
+        return None
+    channels = layer.channel_shape if layer.built else None
+    guess = channels is None
+    try:
+        spec = layer.output_spec(SequenceSpec((3,) if guess else channels, layer.compute_dtype))
+    except Exception:
+        if guess:
+            return None
+        raise
+    if spec.shape and _is_known(fn):
+        return None
+    why = mixes_time(fn, [spec.shape], [spec.dtype], spec.shape)
+    if why is None or (guess and why.startswith("it fails")):
+        return None
+    return f"its activation {getattr(fn, '__name__', fn)!r} does not treat every step by itself: {why}"
 
 
 class StepwiseLayer(SequenceLayer):
-    """A layer that treats every step by itself: `call_values` is all there is to write."""
+    """A layer that treats every step by itself: `call_values` is all there is to write.
+
+    An `activation` that does not do so is an obstacle.
+    """
+
+    @property
+    def step_obstacle(self):
+        return mixing_activation(self)
 
     def call_values(self, values, training=False):
         """Outputs [B, T, ...] of values [B, T, ...]."""
@@ -16,3 +88,52 @@ class StepwiseLayer(SequenceLayer):
 
     def call_layer(self, x: Sequence, *, training=False):
         return Sequence(self.call_values(x.values, training), x.mask)
+
+
+def _is_known(fn) -> bool:
+    """Whether a function is one of Keras's activations, which work on the last axis at most, and keeps it."""
+    name = getattr(fn, "__name__", None)
+    return name not in (None, "glu") and getattr(keras.activations, name, None) is fn
+
+
+def _own(fn):
+    """A layer of Keras as a function: a copy, which may be built for whatever it is tried on."""
+    return type(fn).from_config(fn.get_config()) if isinstance(fn, keras.layers.Layer) else fn
+
+
+def _tried(fn, shapes, dtypes, output_shape):
+    rng = np.random.default_rng(0)
+    try:
+        fn = _own(fn)
+        for scale in (1, 30):
+            x = [_draw(rng, (*_WHOLE, *shape), dtype, scale) for shape, dtype in zip(shapes, dtypes, strict=True)]
+            whole = _result(fn, x, dtypes, output_shape)
+            for row, start, end in _PIECES:
+                here = slice(row, row + 1), slice(start, end)
+                if not _close(_result(fn, [part[here] for part in x], dtypes, output_shape), whole[here]):
+                    return "it gives other values for steps of a sequence than for the same steps alone"
+    except Exception as error:
+        return f"it fails on values of shape [batch, time, ...]: {str(error).strip().partition(chr(10))[0]}"
+    return None
+
+
+def _draw(rng, shape, dtype, scale):
+    if keras.backend.is_float_dtype(dtype):
+        return rng.normal(size=shape) * scale
+    return rng.integers(2, size=shape)  # what may be an index into anything
+
+
+def _result(fn, x, dtypes, output_shape):
+    y = fn(*(ops.convert_to_tensor(part, dtype) for part, dtype in zip(x, dtypes, strict=True)))
+    wanted = (*x[0].shape[:2], *(y.shape[2:] if output_shape is None else output_shape))
+    if tuple(y.shape) != wanted:
+        raise ValueError(f"it gives shape {tuple(y.shape)}, wanted {wanted}")
+    return y
+
+
+def _close(found, wanted):
+    """Whether two results differ by rounding at most, NaN and infinities being themselves."""
+    tolerance = _ROUNDING.get(keras.backend.standardize_dtype(wanted.dtype), 1e-4)
+    found, wanted = (ops.convert_to_numpy(ops.cast(y, "float32")) for y in (found, wanted))
+    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+    return np.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True)

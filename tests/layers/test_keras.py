@@ -225,3 +225,19 @@ def test_weights_follow_the_arguments_of_their_names():
     assert numpy(layer.kernel).min() == 1
     assert layer.kernel.regularizer is layer.kernel_regularizer is not None
     assert isinstance(layer.bias.constraint, keras.constraints.NonNeg)
+
+
+def test_every_repeat_draws_weights_of_its_own():
+    seeded = {"kernel_initializer": keras.initializers.GlorotUniform(seed=3)}
+    inner = kseq.Repeat([kseq.Dense(4, **seeded), kseq.Dropout(0.5, seed=1)], 2)
+    layer = kseq.Repeat([kseq.Residual([inner])], 3)
+    layer(X)
+    again = kseq.Repeat.from_config(layer.get_config())
+    again(X)
+    kernels = [numpy(w) for w in layer.weights if w.name == "kernel"]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels) == 6
+    for kernel, same in zip(kernels, (w for w in again.weights if w.name == "kernel"), strict=True):
+        np.testing.assert_array_equal(kernel, numpy(same))
+    assert layer.get_config() == again.get_config()
+    drops = [w for w in layer.variables if w.path.endswith("seed_generator_state")]
+    assert len({numpy(w).tobytes() for w in drops}) == len(drops) == 6
