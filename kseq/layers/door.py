@@ -39,9 +39,10 @@ class KerasDoor(keras.layers.Layer):
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
         received = self.check_input(self._with_masks(x, x_mask if mask is None else mask))
         given = each(self.standardize, received)
+        # Sizes that are not known while a graph is traced are `None`, symbols or tensors.
         batch, time = first(given).values.shape[:2]
-        lengths = None if time is None else self.output_length(time)
-        if batch == 0 or (lengths is not None and 0 in parts(lengths)):
+        lengths = self.output_length(time) if isinstance(time, int) else None
+        if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in parts(lengths)):
             y = self.nothing(given, lengths)
         else:
             read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
@@ -182,7 +183,7 @@ class KerasDoor(keras.layers.Layer):
                     f"{self._named} was built for channel shape {channels}; "
                     f"received {shape[2:]} in values of shape {shape}"
                 )
-        times = {part.values.shape[1] for part in x} - {None}
+        times = {part.values.shape[1] for part in x if isinstance(part.values.shape[1], int)}
         if len(times) > 1:
             raise ValueError(
                 f"the inputs of {self._named} must have equally many time steps; received "

@@ -211,19 +211,25 @@ class Network(SequenceLayer):
         return dict(enumerate(parts(each(self.cast_spec, input_spec))))
 
     def output_length(self, length):
+        if isinstance(length, int):
+            self._check_branches(length)
+        return super().output_length(length)
+
+    def _check_branches(self, length):
+        """Refuse branches whose lengths differ although their ratios agree: in a delay, or a window without padding."""
         found = dict.fromkeys(range(self.num_inputs), length)
         for node in self.nodes:
-            node.give(found, node.layer.output_length(self._common(found, node.sources, node.layer.name)))
-        return _one_or_several(self._common(found, read.values, self.name) for read in self.outputs)
+            self._check_equal(found, node.sources, node.layer.name)
+            node.give(found, node.layer.output_length(found[node.sources[0]]))
+        for read in self.outputs:
+            self._check_equal(found, read.values, self.name)
 
-    def _common(self, lengths, keys, name):
-        found = {lengths[key] for key in keys}
-        if len(found) > 1:
+    def _check_equal(self, lengths, keys, name):
+        if len({lengths[key] for key in keys}) > 1:
             raise ValueError(
                 f"the branches of {name} must give outputs of equal length; received "
                 + ", ".join(f"{lengths[key]} from {self._names[key]}" for key in keys)
             )
-        return found.pop()
 
     def output_mask(self, mask):
         # Only masks are known: values are where they are masks themselves, those of an operation on masks.
@@ -242,8 +248,8 @@ class Network(SequenceLayer):
 
     def call_layer(self, x, *, training=False, context=None):
         time = first(x).values.shape[1]
-        if time is not None:
-            self.output_length(time)  # refuses branches of unequal length by name
+        if isinstance(time, int):
+            self._check_branches(time)
         context = self.derive_context(context)
         found = dict(enumerate(parts(x)))
         for node in self.nodes:
