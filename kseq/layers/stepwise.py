@@ -61,7 +61,7 @@ def mixing_activation(layer) -> str | None:
         if guess:
             return None
         raise
-    if spec.shape and _is_known(fn):
+    if spec.shape and is_known(fn):
         return None
     why = mixes_time(fn, [spec.shape], [spec.dtype], spec.shape)
     if why is None or (guess and why.startswith("it fails")):
@@ -90,7 +90,7 @@ class StepwiseLayer(SequenceLayer):
         return Sequence(self.call_values(x.values, training), x.mask)
 
 
-def _is_known(fn) -> bool:
+def is_known(fn) -> bool:
     """Whether a function is one of Keras's activations, which work on the last axis at most, and keeps it."""
     name = getattr(fn, "__name__", None)
     return name not in (None, "glu") and getattr(keras.activations, name, None) is fn

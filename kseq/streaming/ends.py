@@ -171,7 +171,7 @@ class Ends:
         if isinstance(y, list):  # a row each
             return y if self.as_sequence else [values for values, _ in y]
         if self.as_sequence:
-            return y
+            return y.with_mask()
         return y.values if self._batched else y.values[0]
 
 

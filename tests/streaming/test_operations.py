@@ -43,6 +43,8 @@ STEPWISE = {
     "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", output_shape=(None, 3), bias_axes="d")(x),
     "EinsumDense with dots": lambda x: layers.EinsumDense("...x,xy->...y", output_shape=3)(x),
     "PReLU": lambda x: layers.PReLU(shared_axes=[1], alpha_initializer="ones")(x),
+    "Activation of a function": lambda x: layers.Activation(lambda y: y * ops.sigmoid(y))(x),
+    "Lambda": lambda x: layers.Lambda(lambda y: y**2)(x),
     "SpatialDropout1D": lambda x: layers.SpatialDropout1D(0.5)(x),
 }
 
@@ -58,6 +60,12 @@ def test_what_treats_every_step_by_itself_streams(build):
 
 
 MIXING = {
+    "an activation": (lambda x: layers.Activation(lambda y: ops.cumsum(y, axis=1))(x), "does not treat every step"),
+    "a Lambda": (
+        lambda x: layers.Lambda(lambda y: y - ops.mean(y, axis=1, keepdims=True))(x),
+        "other values for steps",
+    ),
+    "a dense activation": (lambda x: layers.Dense(2, activation=lambda y: y + TABLE[..., :2])(x), "it fails on values"),
     "cumsum": (lambda x: ops.cumsum(x, axis=1), "(Cumsum): its axis is batch or time (axis=1)"),
     "mean of all": (lambda x: x - ops.mean(x), "it works along all axes"),
     "a part of time": (lambda x: x[:, 1:], "GetItem): it takes a part of batch or time"),
@@ -95,3 +103,28 @@ def test_inputs_as_a_dict_of_one():
     wanted = ops.convert_to_numpy(model({"x": frames})["y"])
     np.testing.assert_allclose(stream.push({"x": frames})["y"], wanted, atol=1e-6)
     np.testing.assert_allclose(stream.push(frames)["y"], wanted, atol=1e-6)
+
+
+@kseq.pointwise
+class Doubled(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+@kseq.pointwise
+class Centred(layers.Layer):
+    """Declared to be what it is not."""
+
+    def call(self, x):
+        return x - ops.mean(x, axis=1, keepdims=True)
+
+
+def test_a_layer_that_is_declared_pointwise_streams_and_is_tried():
+    x = RNG.normal(size=(STEPS, CHANNELS)).astype("float32")
+    np.testing.assert_array_equal(kseq.Stream(model_of(Doubled())).push(x), 2 * x)
+    with pytest.raises(
+        kseq.NotStreamable, match=r"centred \(Centred\): its function does not treat every step by itself"
+    ):
+        kseq.Stream(model_of(Centred(name="centred")))
+    with pytest.raises(TypeError, match="classes of Keras layers"):
+        kseq.pointwise(int)

@@ -1,7 +1,10 @@
 """Adapters of Keras's layers that treat every step by itself."""
 
+import functools
+
 import keras
 
+from ...layers.stepwise import is_known, mixes_time
 from ...registry import adapts
 from .operation import Operation
 from .operations import check_axes, keeps_time
@@ -23,6 +26,7 @@ _RANDOM = (
     keras.layers.ELU,
     keras.layers.Embedding,
     keras.layers.Identity,
+    keras.layers.Lambda,
     keras.layers.LayerNormalization,
     keras.layers.LeakyReLU,
     keras.layers.Masking,
@@ -40,6 +44,7 @@ def stepwise(layer, specs, training=False, **options):
     """A layer of one input that works on channels."""
     check_axis(layer, specs)
     check_training(layer, training)
+    check_function(layer, specs)
     return Operation.of(layer, specs, **({"training": True} if training else {}), **options)
 
 
@@ -96,6 +101,28 @@ def check_axis(layer, specs):
     """
     axis = getattr(layer, "axis", ())
     check_axes(axis, 2 + len((specs[0] if isinstance(specs, list) else specs).shape))
+
+
+def check_function(layer, specs):
+    """Refuse a layer whose function is not Keras's own and mixes time when it is tried.
+
+    Raises:
+        ValueError: with what was found.
+    """
+    activation = getattr(layer, "activation", None)
+    is_own = type(layer).call in _calls_of_keras() and not isinstance(layer, keras.layers.Lambda)
+    if is_own and (activation is None or (specs.shape and is_known(activation))):
+        return
+    why = mixes_time(lambda x: layer(x), [specs.shape], [specs.dtype])
+    if why is not None:
+        raise ValueError(f"its function does not treat every step by itself: {why}")
+
+
+@functools.cache
+def _calls_of_keras():
+    """What computes Keras's own layers."""
+    classes = vars(keras.layers).values()
+    return {cls.call for cls in classes if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)}
 
 
 def check_training(layer, training):
