@@ -69,7 +69,7 @@ MODES: dict[str, Mode] = {
     ),
     "same": Mode(
         lambda reach, stride: (reach // 2, reach - reach // 2),
-        "of max(reach - (T - 1) % strides, 0) half, and the rest",
+        "as in Keras: total // 2 and the rest of total = max(reach - (T - 1) % strides, 0)",
         waits=False,
         streams=False,
         transposed=_transposed_same,

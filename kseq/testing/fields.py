@@ -32,9 +32,7 @@ def check_receptive_field(s):
             fail("S15", f"no output of phase {phase} has its field {field} within {steps} steps")
         for reached, end in zip(map(any, zip(*ends, strict=True)), field, strict=True):
             if not reached:
-                fail(
-                    "S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}"
-                )
+                fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")
 
 
 def _ends_reached(s, depends, phase, field):
