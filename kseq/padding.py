@@ -25,7 +25,7 @@ def taps(x, window: Window) -> list:
     """One strided view of `x` [B, T, ...] per tap, each [B, U, ...], with no padding."""
     last = window.reach
     if is_symbol(x.shape[1]):  # of which slices may have as many lengths as there are taps
-        outputs = length_after([(1, -last), (Fraction(1, window.stride), 0)], x.shape[1])
+        outputs = length_after([(Fraction(1), -last), (Fraction(1, window.stride), 0)], x.shape[1])
         starts = ops.arange(outputs) * window.stride
         return [ops.take(x, starts + tap, axis=1) for tap in range(0, last + 1, window.dilation)]
     return [x[:, tap : (tap - last) or None : window.stride] for tap in range(0, last + 1, window.dilation)]

@@ -65,7 +65,7 @@ class WindowedLayer(OfWindow):
     needs_tap_mask = False
 
     def known_taps(self, x: Sequence) -> Sequence:
-        """What layer mode pads and gives to `call_windows`: with a mask, in which padding is invalid, if it needs one."""
+        """What layer mode pads and gives to `call_windows`: if it needs a mask, one in which padding is invalid."""
         return x.with_mask() if self.needs_tap_mask else Sequence(x.values)
 
     def call_windows(self, x: Sequence):
