@@ -1,13 +1,33 @@
 """The mask rules of windows inside a model, in `keras.ops`; those on the host are in `kseq.masks`."""
 
+from fractions import Fraction
+
 from keras import ops
 
+from .timing import length_after
 from .window import Window
+
+
+def is_symbol(steps) -> bool:
+    """Whether a number of steps is a symbol, as while jax exports: neither a number nor a tensor, nor unknown."""
+    return not (steps is None or isinstance(steps, int) or hasattr(steps, "dtype"))
+
+
+def of_length(x, length):
+    """`x` [B, U, ...] where U, a symbol, is the same number as `length`, which says it in other terms."""
+    if not is_symbol(length) or x.shape[1] == length:
+        return x
+    # With a step more it is known that there is one to take.
+    return ops.take(ops.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (len(x.shape) - 2)]), ops.arange(length), axis=1)
 
 
 def taps(x, window: Window) -> list:
     """One strided view of `x` [B, T, ...] per tap, each [B, U, ...], with no padding."""
     last = window.reach
+    if is_symbol(x.shape[1]):  # of which slices may have as many lengths as there are taps
+        outputs = length_after([(Fraction(1), -last), (Fraction(1, window.stride), 0)], x.shape[1])
+        starts = ops.arange(outputs) * window.stride
+        return [ops.take(x, starts + tap, axis=1) for tap in range(0, last + 1, window.dilation)]
     return [x[:, tap : (tap - last) or None : window.stride] for tap in range(0, last + 1, window.dilation)]
 
 

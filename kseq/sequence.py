@@ -92,9 +92,8 @@ class Sequence(NamedTuple):
             if _dtype_name(self.mask) != "bool":
                 raise TypeError(f"mask must be bool; received {_dtype_name(self.mask)}")
             mask_shape = tuple(self.mask.shape)
-            if len(mask_shape) != 2 or any(
-                None not in (m, v) and m != v for m, v in zip(mask_shape, shape[:2], strict=True)
-            ):
+            known = [isinstance(m, int) and isinstance(v, int) for m, v in zip(mask_shape, shape, strict=False)]
+            if len(mask_shape) != 2 or any(k and m != v for k, m, v in zip(known, mask_shape, shape[:2], strict=True)):
                 raise ValueError(
                     f"mask must have the shape [batch, time] of the values, {tuple(shape[:2])}; received {mask_shape}"
                 )

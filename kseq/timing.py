@@ -1,4 +1,4 @@
-"""`Timing`: block size, rate, length, latency and receptive field of a layer, and of layers in series and in parallel."""
+"""`Timing`: block, rate, length, latencies and receptive field of a layer, of layers in series and in parallel."""
 
 import dataclasses
 import itertools
@@ -50,7 +50,8 @@ class Timing:
 
     def __post_init__(self):
         object.__setattr__(self, "ratio", Fraction(self.ratio))
-        object.__setattr__(self, "length_stages", merged_stages(self.length_stages or ((self.ratio, 0),)))
+        stages = tuple((Fraction(ratio), int(change)) for ratio, change in self.length_stages or ((self.ratio, 0),))
+        object.__setattr__(self, "length_stages", merged_stages(stages))
         object.__setattr__(self, "receptive_field_per_step", tuple(self.receptive_field_per_step))
         if self.block_size < 1 or self.ratio <= 0 or (self.block_size * self.ratio).denominator != 1:
             raise ValueError(
@@ -64,7 +65,7 @@ class Timing:
             )
         if not self.receptive_field_per_step:
             raise ValueError("receptive_field_per_step needs at least one phase; received none")
-        ratios = [ratio for ratio, _ in self.length_stages]
+        ratios = [ratio for ratio, _ in stages]
         if math.prod(ratios) != self.ratio or min(ratios) <= 0:
             raise ValueError(
                 f"the ratios of length_stages must be positive and have the product {self.ratio}, the ratio; "
@@ -77,7 +78,7 @@ class Timing:
         return _union(self.receptive_field_per_step)
 
     def output_length(self, length):
-        """Outputs of layer mode for `length` inputs: a number, a symbolic dimension, or an array or tensor of numbers."""
+        """Outputs of layer mode for `length` inputs: a number, a symbolic dimension, or an array or tensor."""
         return length_after(self.length_stages, length)
 
     def input_steps(self, outputs):
@@ -112,7 +113,6 @@ def merged_stages(stages) -> tuple[LengthStage, ...]:
     """Stages of the same lengths, of which neighbours are one where one can say what both do."""
     found = []
     for stage in stages:
-        stage = (Fraction(stage[0]), int(stage[1]))
         while found and (both := _one_stage(found[-1], stage)):
             found.pop()
             stage = both

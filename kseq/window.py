@@ -69,7 +69,7 @@ MODES: dict[str, Mode] = {
     ),
     "same": Mode(
         lambda reach, stride: (reach // 2, reach - reach // 2),
-        "of max(reach - (T - 1) % strides, 0) half, and the rest",
+        "as in Keras: total // 2 and the rest of total = max(reach - (T - 1) % strides, 0)",
         waits=False,
         streams=False,
         transposed=_transposed_same,
@@ -251,7 +251,7 @@ class Window:
             return ((Fraction(self.stride), self.tail if self.padding == "valid" else 0),)
         # `same` gives an output per stride whatever it pads.
         more = 0 if self.padding == "same" else sum(self.pads) - self.reach
-        return merged_stages([(1, more), (Fraction(1, self.stride), 0)])
+        return merged_stages([(Fraction(1), more), (Fraction(1, self.stride), 0)])
 
     def _inputs_of(self, phase):
         """First and last input that adds to an output of a phase, relative to its own."""

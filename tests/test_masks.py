@@ -1,6 +1,7 @@
 """Masks and lengths: both sets of kernels against the rules written out tap by tap."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -147,6 +148,18 @@ def test_lengths_through_a_timing(ratio):
     lengths = np.arange(8)
     got = masks.output_lengths(lengths, timing)
     assert got.dtype == np.int64
+    np.testing.assert_array_equal(got, [timing.output_length(int(n)) for n in lengths])
+    mask = masks.mask_rule(timing)(masks.lengths_to_mask(lengths, 10))
+    assert mask.shape == (8, timing.output_length(10))
+    np.testing.assert_array_equal(masks.mask_to_lengths(mask), got)
+
+
+@given(st.lists(st.tuples(st.sampled_from([Fraction(1), Fraction(1, 2), Fraction(3)]), st.integers(-4, 4)), max_size=4))
+def test_lengths_through_a_timing_that_adds_and_drops_steps(stages):
+    ratio = math.prod((ratio for ratio, _ in stages), start=Fraction(1))
+    timing = Timing(block_size=ratio.denominator, ratio=ratio, length_stages=stages)
+    lengths = np.arange(8)
+    got = masks.output_lengths(lengths, timing)
     np.testing.assert_array_equal(got, [timing.output_length(int(n)) for n in lengths])
     mask = masks.mask_rule(timing)(masks.lengths_to_mask(lengths, 10))
     assert mask.shape == (8, timing.output_length(10))

@@ -1,6 +1,7 @@
 """`check_layer` catches a broken layer for every property that it names."""
 
 import contextlib
+import dataclasses
 import math
 
 import keras
@@ -99,8 +100,15 @@ class WrongChannels(Identity):
 
 @broken("1", "shape")
 class WrongLength(Identity):
+    @property
+    def timing(self):
+        return Timing(length_stages=((1, 1),))
+
+
+@broken("1", "what the timing says")
+class LengthBesidesTheTiming(Identity):
     def output_length(self, length):
-        return length + 1
+        return max(length - 1, 0)
 
 
 @broken("1", "finite")
@@ -269,8 +277,9 @@ class WarmUpIsValid(Identity):
 class ValidAfterTheEnd(Identity):
     """A bound on the length that only layer mode knows."""
 
-    def output_length(self, length):
-        return max(length - 1, 1)
+    @property
+    def timing(self):
+        return Timing(length_stages=((1, -2), (1, 1)))
 
     def output_mask(self, mask):
         return mask[:, : self.output_length(mask.shape[1])]
@@ -290,7 +299,7 @@ class TooLittleLatency(kseq.Delay):
 
     @property
     def timing(self):
-        return Timing(input_latency=1, receptive_field_per_step=((-2, -2),))
+        return dataclasses.replace(super().timing, input_latency=1)
 
 
 @broken("S8", "NaN at invalid steps")

@@ -28,12 +28,25 @@ def test_amounts_and_lengths_fit_together(mode):
     for window in windows(mode):
         left, right = window.pads
         assert left >= 0 and right >= 0
+        if window.obstacle is None:
+            assert all(window.pads_of(n) == window.pads for n in range(1, 9))
         if mode not in ("valid", "semicausal_full"):
             assert left + right == window.reach
             assert [window.output_length(n) for n in range(1, 9)] == [-(-n // window.stride) for n in range(1, 9)]
         if window.obstacle is None:
             input_latency, output_latency = window.latency
             assert output_latency == input_latency // window.stride and input_latency <= right
+
+
+def test_same_pads_no_more_than_the_last_window_needs():
+    for k, s, d, n in itertools.product(range(1, 6), range(1, 5), range(1, 4), range(1, 9)):
+        window = Window(k, s, d, "same")
+        outputs = -(-n // s)
+        total = max((outputs - 1) * s + window.span - n, 0)
+        assert window.pads_of(n) == (total // 2, total - total // 2)
+        assert tuple(map(int, window.pads_of(np.int32(n)))) == window.pads_of(n)
+        (first, last) = window.timing.receptive_field
+        assert first <= -window.pads_of(n)[0] and window.reach - window.pads_of(n)[0] <= last
 
 
 def inputs_of_outputs(window, steps):
@@ -62,9 +75,9 @@ def test_the_receptive_field_of_a_transposed_window_is_that_of_its_taps(mode):
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(1, 4), st.sampled_from(list(MODES)), st.integers(0, 20))
 def test_lengths_are_those_of_the_windows_that_fit(size, stride, dilation, mode, steps):
     window = Window(size, stride, dilation, mode)
-    padded = steps + sum(window.pads)
+    padded = steps + sum(window.pads_of(steps))
     fit = [start for start in range(0, padded, stride) if start + window.span <= padded]
-    assert window.output_length(steps) == len(fit)
+    assert window.output_length(steps) == window.timing.output_length(steps) == len(fit)
 
 
 @pytest.mark.parametrize("given", ["full", (1, 2), (-1, 3), (1,), 3])

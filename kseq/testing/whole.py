@@ -17,6 +17,10 @@ def check_specs(s):
     """Property 1: what the layer declares is what comes out."""
     y = s.expected()
     length = s.layer.output_length(s.time)
+    for time in range(1, s.time + 1):
+        found, wanted = s.layer.output_length(time), s.timing.output_length(time)
+        if found != wanted:
+            fail("1", f"output_length({time}): {found} (received) against {wanted} (what the timing says)")
     with transforms.no_gradients():
         raw = s.layer_mode(s.values, s.mask)[0]
     s.check_values(raw, (s.batch, length, *s.output_spec.shape), "layer mode")

@@ -64,9 +64,12 @@ class Implementation:
                 str(phase): _interval(field) for phase, field in enumerate(timing.receptive_field_per_step)
             },
         }
-        if _has_causal_valid_pooling(self._node):
-            # A deliberate deviation: the reference refuses to step these, kseq steps them as it does convolutions.
+        # Deliberate deviations: what the reference refuses to step kseq steps.
+        if _has(self._node, _is_causal_valid_pooling):
             del found["supports_step"]
+        if _has(self._node, _is_same_as_a_pair):
+            for name in ("supports_step", "input_latency", "output_latency"):
+                del found[name]
         return found
 
     def grads(self, values, mask, constants, cotangent):
@@ -120,14 +123,33 @@ def _interval(field):
     return None if field is None else [{-math.inf: "-inf", math.inf: "inf"}.get(end, end) for end in field]
 
 
-def _has_causal_valid_pooling(node):
+def _has(node, condition):
+    """Whether a node, or one within it, meets a condition of its layer's name and configuration."""
     if isinstance(node, (list, tuple)):
-        return any(map(_has_causal_valid_pooling, node))
+        return any(_has(part, condition) for part in node)
     if not isinstance(node, dict):
         return False
-    if node.get("layer") in ("MaxPooling1D", "AveragePooling1D") and node["config"].get("padding") == "causal_valid":
-        return True
-    return any(map(_has_causal_valid_pooling, node.values()))
+    return ("layer" in node and condition(node["layer"], node.get("config", {}))) or _has(
+        list(node.values()), condition
+    )
+
+
+def _is_causal_valid_pooling(name, config):
+    return name in ("MaxPooling1D", "AveragePooling1D") and config.get("padding") == "causal_valid"
+
+
+def _is_same_as_a_pair(name, config):
+    """Whether `same` is another thing in Keras: there its padding depends on the length, and averages leave it out."""
+    windowed = name in ("Conv1D", "DepthwiseConv1D", "MaxPooling1D", "AveragePooling1D")
+    return windowed and config.get("padding") == "same" and (config.get("strides", 1) > 1 or name == "AveragePooling1D")
+
+
+def _padding(name, options, size):
+    """The reference's padding in kseq's words."""
+    if not _is_same_as_a_pair(name, options):
+        return options["padding"]
+    reach = (options[size] - 1) * options["dilation_rate"]
+    return reach // 2, reach - reach // 2
 
 
 # How a layer's variables come from the reference's arrays: each is a part of one array, reshaped.
@@ -370,7 +392,7 @@ def _dropout(config, spec, name):
 # Layers with weights. An initialiser of zeros is the cheapest: the weights are replaced.
 
 
-def _convolution_options(config, **more):
+def _convolution_options(config, name, **more):
     # A constraint or weight norm changes the kernel, an array factory quantises.
     only = _HINTS | {"use_weight_norm": False, "kernel_constraint": None, "array_factory": None}
     supported = {
@@ -383,6 +405,7 @@ def _convolution_options(config, **more):
     }
     options = _options(config, supported | more | _TYPES, **only)
     options["activation"] = _function(options["activation"])
+    options["padding"] = _padding(name, options, "kernel_size")
     return options
 
 
@@ -392,14 +415,14 @@ def _without_types(options):
 
 @_reference("Conv1D")
 def _conv1d(config, spec, name):
-    options = _convolution_options(config, filters=None, groups=1)
+    options = _convolution_options(config, name, filters=None, groups=1)
     layer = kseq.Conv1D(**_without_types(options), kernel_initializer="zeros", dtype=_policy(options, spec))
     return layer, Plan({"kernel": "kernel", "bias": "bias"})
 
 
 @_reference("DepthwiseConv1D")
 def _depthwise_conv1d(config, spec, name):
-    options = _convolution_options(config, depth_multiplier=1)
+    options = _convolution_options(config, name, depth_multiplier=1)
     layer = kseq.DepthwiseConv1D(**_without_types(options), depthwise_initializer="zeros", dtype=_policy(options, spec))
     return layer, Plan({"kernel": "kernel", "bias": "bias"})
 
@@ -601,7 +624,9 @@ def _pooling(config, spec, name):
     supported = {"pool_size": None, "strides": 1, "dilation_rate": 1, "padding": "valid"}
     if name == "AveragePooling1D":
         supported["masked_average"] = False
-    return getattr(kseq, name)(**_options(config, supported), dtype=_own_policy(spec)), Plan()
+    options = _options(config, supported)
+    options["padding"] = _padding(name, options, "pool_size")
+    return getattr(kseq, name)(**options, dtype=_own_policy(spec)), Plan()
 
 
 @_reference("Delay")

@@ -113,7 +113,7 @@ class LocalSelfAttention(SequenceLayer):
         past, future = self.max_past_horizon, self.max_future_horizon
         around = [(0, 0), (0, 0), (past, future), (0, 0)]
         valid = ops.pad(x.with_mask().mask, [(0, 0), (past, future)], constant_values=False)
-        if x.mask is None and x.values.shape[1] is not None:
+        if x.mask is None and isinstance(x.values.shape[1], int):
             valid = valid[:1]  # the same in every row
         return Sequence(self._combine(self._attend(query, ops.pad(key, around), ops.pad(value, around), valid)), x.mask)
 
@@ -213,7 +213,7 @@ class LocalSelfAttention(SequenceLayer):
         """Query `i` of [B, H, T, D] attends to the keys `i` to `i + reach` of [B, H, T + reach, D]."""
         time, reach = query.shape[2], self._reach
         block = min(_QUERY_BLOCK, max(16, reach + 1))
-        if time is None or time <= 2 * block:
+        if not isinstance(time, int) or time <= 2 * block:
             ahead = ops.arange(0, ops.shape(key)[2])[None, :] - ops.arange(0, ops.shape(query)[2])[:, None]
             visible = ops.logical_and(ahead >= 0, ahead <= reach)
             return self._attend_window(query, key, value, ops.logical_and(valid[:, None, None, :], visible))

@@ -66,7 +66,7 @@ class WindowedLayer(OfWindow):
     needs_tap_mask = False
 
     def known_taps(self, x: Sequence) -> Sequence:
-        """What layer mode pads and gives to `call_windows`: with a mask, in which padding is invalid, if it needs one."""
+        """What layer mode pads and gives to `call_windows`: if it needs a mask, one in which padding is invalid."""
         return x.with_mask() if self.needs_tap_mask else Sequence(x.values)
 
     def call_windows(self, x: Sequence):
@@ -80,9 +80,11 @@ class WindowedLayer(OfWindow):
     def call_layer(self, x: Sequence, *, training=False) -> Sequence:
         mask = x.with_mask().mask if self.creates_mask else x.mask
         taps = self.known_taps(x)
-        left, right = self.window.pads_of(ops.shape(x.values)[1])
+        time = ops.shape(x.values)[1]
+        left, right = self.window.pads_of(time)
         padded = taps.pad_time(left, right, valid=taps.mask is None, value=self._padding(x.spec.dtype))
-        return self.finish(self.call_windows(padded), None if mask is None else self.output_mask(mask))
+        values = rules.of_length(self.call_windows(padded), self.window.output_length(time))
+        return self.finish(values, None if mask is None else self.output_mask(mask))
 
     def _padding(self, dtype):
         return representable(0 if self.invalid_value is None else self.invalid_value, dtype)

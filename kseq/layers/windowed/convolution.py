@@ -94,8 +94,7 @@ class Conv1D(_Convolution):
         return SequenceSpec((self.filters,), self.compute_dtype)
 
     def call_windows(self, x: Sequence):
-        values, kernel, window = x.values, self.weight(self.kernel), self.window
-        time = values.shape[1]
+        values, kernel, window, time = x.values, self.weight(self.kernel), self.window, x.values.shape[1]
         outputs = (time - window.span) // window.stride + 1 if isinstance(time, int) else math.inf
         if self.groups == 1 and outputs <= _MATMUL_OUTPUTS:
             if outputs == 1:  # the window is there already: one concatenation fewer
@@ -104,10 +103,16 @@ class Conv1D(_Convolution):
             else:
                 taps = ops.concatenate(rules.taps(values, window), axis=-1)
             y = ops.matmul(taps, ops.reshape(kernel, (-1, self.filters)))
-        else:
+        elif not rules.is_symbol(time) or window.stride == self.groups == 1:
             # Keras refuses strides together with dilation on some backends: then drop outputs instead.
             skip = window.stride if window.dilation > 1 else 1
             y = ops.conv(values, kernel, window.stride // skip, "valid", "channels_last", window.dilation)[:, ::skip]
+        else:  # jax finds no gradient of such a convolution where time is a symbol
+            parts = self.groups, values.shape[-1] // self.groups
+            taps = ops.stack(rules.taps(values, window), axis=2)
+            taps = ops.reshape(taps, (*ops.shape(taps)[:3], *parts))
+            y = ops.einsum("bukgc,kcgf->bugf", taps, ops.reshape(kernel, (window.size, parts[1], self.groups, -1)))
+            y = ops.reshape(y, (*ops.shape(y)[:2], self.filters))
         return self._bias_and_activate(y)
 
     @classmethod

@@ -79,8 +79,9 @@ class MaxPooling1D(_Pooling):
 class AveragePooling1D(_Pooling):
     """Mean of each window.  [B, T, ...] -> [B, ceil(T / strides), ...], in the input's dtype.
 
-    Invalid steps and padding count as zeros of a full window, or with `masked_average` not at all; the padding of `same`
-    never counts, as in Keras. Mask, timing and padding are those of `Conv1D`. Integers are divided rounding down.
+    Invalid steps and padding count as zeros of a full window, or with `masked_average` not at all; the padding of
+    `same` never counts, as in Keras. Mask, timing and padding are those of `Conv1D`. Integers are divided rounding
+    down.
 
     Args:
         pool_size, strides, padding, dilation_rate: as in `MaxPooling1D`.
