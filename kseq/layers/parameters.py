@@ -40,7 +40,8 @@ class Parameters:
                 raise ValueError(f"{type(self).__name__} takes `{name}` as {alone}; received {given!r}: {instead}")
         super().__init__(**kwargs)
         for name, (values, _) in self.fixed_arguments.items():
-            setattr(self, name, values[0])
+            if not hasattr(type(self), name):  # as `weights` is something else in a layer
+                setattr(self, name, values[0])
 
     def keep(self, given: dict):
         """Keep a constructor's arguments as attributes.

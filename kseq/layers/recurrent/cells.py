@@ -13,8 +13,8 @@ class GatedCell:
     Args:
         units: size of the hidden state.
         activation, recurrent_activation: functions of the candidate and of the gates.
-        derivatives: their derivatives as functions of their *outputs*, or `None` where one is not known: then the cell has
-            no gradient of its own.
+        derivatives: their derivatives as functions of their *outputs*, or `None` where one is not known: then
+            the cell has no gradient of its own.
     """
 
     #: Names of the states of `units`, the hidden state first, and how many gates of `units` are kept for the gradient.

@@ -101,7 +101,7 @@ def _pull_states(cell, mask, gates, history, x, start, *parameters):
 
 
 def _pull_gates(cell, gates, x, hidden, *parameters):
-    """The gradient of all steps' gates [T, B, units * gates], which follow from x, the hidden states and the weights."""
+    """The gradient of all steps' gates [T, B, units * gates], which follow from x, hidden states and weights."""
     gates = cell.split(gates, cell.gates)
 
     def pull(upstream):
