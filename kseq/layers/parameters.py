@@ -1,6 +1,7 @@
 """Constructor arguments and weights by convention: a layer names them in its signature, and nowhere else."""
 
 import inspect
+import reprlib
 from typing import ClassVar, NamedTuple
 
 import keras
@@ -37,7 +38,9 @@ class Parameters:
             given = kwargs.pop(name, values[0])
             if not any(type(given) is type(value) and given == value for value in values):
                 alone = " or ".join(map(repr, values))
-                raise ValueError(f"{type(self).__name__} takes `{name}` as {alone}; received {given!r}: {instead}")
+                raise ValueError(
+                    f"{type(self).__name__} takes `{name}` as {alone}; received {reprlib.repr(given)}: {instead}"
+                )
         super().__init__(**kwargs)
         for name, (values, _) in self.fixed_arguments.items():
             if not hasattr(type(self), name):  # as `weights` is something else in a layer
