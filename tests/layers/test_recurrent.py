@@ -132,3 +132,15 @@ def test_dropout_is_that_of_keras(name):
     np.testing.assert_allclose(*whole, atol=1e-6)
     with pytest.raises(ValueError, match="`dropout` must be at least 0 and below 1; received 1"):
         type(ours)(2, dropout=1.0)
+
+
+def test_what_backends_differentiate_by_themselves_trains_and_is_saved(tmp_path):
+    layers = [kseq.GRU(2, reset_after=False, dropout=0.2), kseq.LSTM(2, activation="softsign", dropout=0.2)]
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.Masking(), *layers])
+    model.compile("adam", "mse")
+    before = [w.copy() for w in model.get_weights()]
+    model.fit(X, np.ones((3, 6, 2)), epochs=1, verbose=0)
+    assert all(np.abs(w - old).max() > 0 for w, old in zip(model.get_weights(), before, strict=True) if old.ndim)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded(X)), ops.convert_to_numpy(model(X)))

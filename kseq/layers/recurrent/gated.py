@@ -67,6 +67,8 @@ class _Recurrent(SequenceLayer):
         derivatives = tuple(map(_DERIVATIVES.get, functions))
         functions = (functools.partial(_in_its_dtype, f) for f in functions)
         self._cell = cell_class(self.units, *functions, None if None in derivatives else derivatives)
+        if keras.backend.backend() == "tensorflow" and not self._cell.has_gradient:
+            self.supports_jit = False  # XLA does not compile the gradient of Keras's scan there
 
     def build(self, input_shape):
         size = self.kernels * self.units
