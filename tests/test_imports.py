@@ -33,13 +33,14 @@ GROUND = {
     "timing",
     "window",
 }
-LAYERS = GROUND | {"layers", "model_graph", "registry", "signature"}
+LAYERS = GROUND | {"gradients", "layers", "model_graph", "registry", "signature"}
 ANYTHING = None
 # What each part of the package may import from the package besides itself. A new part needs a line here.
 MAY_IMPORT = {
     "_ext": set(),
     "arguments": set(),
     "backend": set(),
+    "gradients": set(),
     "lazy": set(),
     "obstacles": set(),
     "registry": set(),
@@ -66,6 +67,7 @@ MAY_IMPORT = {
     "__init__": ANYTHING,
 }
 MAY_IMPORT_BACKENDS = {
+    "gradients.py",
     "streaming/compiled.py",
     "testing/transforms.py",
     "data/backup.py",

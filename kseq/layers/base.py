@@ -100,6 +100,11 @@ class SequenceLayer(Parameters, KerasDoor):
         """Whether outputs may be invalid although every input is valid."""
         return False
 
+    @property
+    def mask_reads_values(self) -> bool:
+        """Whether some values make outputs invalid: then `output_mask`, which knows none, is that of all others."""
+        return False
+
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         """Channel shape and dtype of the output; by default the input's, floats in the compute dtype."""
         return self.cast_spec(first(input_spec))

@@ -1,12 +1,15 @@
 """Layers that look at one step at a time through a weight: Dense and Embedding."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
 from ..arguments import as_size
 from ..registry import register
-from ..sequence import SequenceSpec
+from ..sequence import Sequence, SequenceSpec
 from .base import Example
+from .parameters import Only
 from .quantization import Int8Weight, int8_matmul, int8_rows
 from .stepwise import StepwiseLayer
 
@@ -75,16 +78,18 @@ class Dense(Int8Weight, StepwiseLayer):
 class Embedding(Int8Weight, StepwiseLayer):
     """A learned vector per integer.  int [B, T, ...] -> [B, T, ..., output_dim].
 
-    Mask: unchanged (there is no `mask_zero`: masks say what is padding). Timing: none. Indices must be from 0 to
+    Mask: unchanged, or with `mask_zero` also invalid where the index is 0. Timing: none. Indices must be from 0 to
     `input_dim - 1`. The weights are those of `keras.layers.Embedding`.
 
     Args:
         input_dim: number of vectors.
         output_dim: their size.
         embeddings_initializer, embeddings_regularizer, embeddings_constraint: as in Keras.
+        mask_zero: whether index 0 stands for padding. Masks on the host, as of `kseq.masks`, know no indices and leave
+            this out.
 
     Raises:
-        ValueError: sizes below 1.
+        ValueError: sizes below 1, or `mask_zero` with more than one index a step.
         TypeError: values that are not integers.
 
     Example:
@@ -95,6 +100,7 @@ class Embedding(Int8Weight, StepwiseLayer):
 
     int8_weight = "embeddings", -1
     takes_any_channels = True
+    fixed_arguments: ClassVar = {"weights": Only((None,), "`set_weights` of a built layer takes them")}
 
     def __init__(
         self,
@@ -103,6 +109,7 @@ class Embedding(Int8Weight, StepwiseLayer):
         embeddings_initializer="uniform",
         embeddings_regularizer=None,
         embeddings_constraint=None,
+        mask_zero: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -113,8 +120,25 @@ class Embedding(Int8Weight, StepwiseLayer):
     def build(self, input_shape):
         self.add_int8_weight((self.input_dim, self.output_dim))
 
+    @property
+    def creates_mask(self):
+        return self.mask_zero
+
+    @property
+    def mask_reads_values(self):
+        return self.mask_zero
+
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)
+
+    def call_layer(self, x, *, training=False):
+        y = super().call_layer(x, training=training)
+        if not self.mask_zero:
+            return y
+        if len(x.values.shape) != 2:
+            raise ValueError(f"Embedding with `mask_zero` takes values [B, T]; received shape {tuple(x.values.shape)}")
+        named = ops.not_equal(x.values, 0)
+        return Sequence(y.values, named if x.mask is None else ops.logical_and(x.mask, named))
 
     def call_values(self, values, training=False):
         dtype = keras.backend.standardize_dtype(values.dtype)
@@ -126,4 +150,5 @@ class Embedding(Int8Weight, StepwiseLayer):
 
     @classmethod
     def examples(cls):
-        return [Example({"input_dim": 7, "output_dim": 3}, (4, 12), "int32")]
+        sizes, indices = {"input_dim": 7, "output_dim": 3}, ((4, 12), "int32")
+        return [Example(sizes, *indices), Example(sizes | {"mask_zero": True}, *indices)]

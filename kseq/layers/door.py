@@ -101,8 +101,16 @@ class KerasDoor(keras.layers.Layer):
             return None  # known when there are values; Keras would write its making into the graph of a model
         if all(x.mask is None for x in parts(given)) and not self.creates_mask:
             return None
-        mask = self.output_mask(each(_whole_mask, given))
+        mask = self._mask_of(given)
         return each(lambda m: (m, None), mask) if holds_sequences(inputs, self.num_inputs) else mask
+
+    def _mask_of(self, x):
+        time = first(x).values.shape[1]
+        nothing = 0 in first(x).values.shape[:2] or (time is not None and 0 in parts(self.output_length(time)))
+        if self.mask_reads_values and not nothing:
+            y = self.call_layer(each(self.standardize, each(to_tensors, x)))
+            return each(lambda part: part.with_mask().mask, y)
+        return self.output_mask(each(_whole_mask, x))
 
     def compute_output_shape(self, input_shape):
         shapes = (input_shape,) if self.num_inputs == 1 else tuple(input_shape)

@@ -199,6 +199,10 @@ class Network(SequenceLayer):
     def creates_mask(self):
         return any(node.layer.creates_mask for node in self.nodes)
 
+    @property
+    def mask_reads_values(self):
+        return any(node.layer.mask_reads_values for node in self.nodes)
+
     def output_spec(self, input_spec):
         specs = self._input_specs(input_spec)
         for node in self.nodes:

@@ -1,6 +1,8 @@
 """Constructor arguments and weights by convention: a layer names them in its signature, and nowhere else."""
 
 import inspect
+import reprlib
+from typing import ClassVar, NamedTuple
 
 import keras
 
@@ -11,6 +13,13 @@ from ..signature import OBJECT_SUFFIXES, constructor_arguments
 _LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in OBJECT_SUFFIXES}
 
 
+class Only(NamedTuple):
+    """What an argument of Keras's may be where only one of its meanings streams, and what to use for the others."""
+
+    values: tuple
+    instead: str
+
+
 class Parameters:
     """Keeps constructor arguments, gives the configuration that follows from them, and adds weights by name.
 
@@ -19,6 +28,23 @@ class Parameters:
     it is (`kernel_initializer`). Values that Keras can serialise round trip: numbers, text, tuples, activations,
     initialisers, regularisers, constraints, layers.
     """
+
+    #: Arguments of Keras's that a layer takes with some values alone, which are what it does anyway: no part of the
+    #: signature, of specs or of the configuration. The first of the values is an attribute.
+    fixed_arguments: ClassVar[dict[str, Only]] = {}
+
+    def __init__(self, **kwargs):
+        for name, (values, instead) in self.fixed_arguments.items():
+            given = kwargs.pop(name, values[0])
+            if not any(type(given) is type(value) and given == value for value in values):
+                alone = " or ".join(map(repr, values))
+                raise ValueError(
+                    f"{type(self).__name__} takes `{name}` as {alone}; received {reprlib.repr(given)}: {instead}"
+                )
+        super().__init__(**kwargs)
+        for name, (values, _) in self.fixed_arguments.items():
+            if not hasattr(type(self), name):  # as `weights` is something else in a layer
+                setattr(self, name, values[0])
 
     def keep(self, given: dict):
         """Keep a constructor's arguments as attributes.

@@ -81,7 +81,12 @@ class Subject:
         """Layer mode, the call on a tensor with its mask, and the mask rule."""
         x = Sequence(values, ops.convert_to_tensor(mask))
         tensor = self.layer(values, mask=x.mask, **self.context()), self.layer.compute_mask(values, x.mask)
-        return self.call(x), *tensor, self.layer.output_mask(x.mask)
+        return self.call(x), *tensor, self.output_mask(x)
+
+    def output_mask(self, x):
+        """The mask rule, which takes masks alone where it can."""
+        layer = self.layer
+        return layer.compute_mask(x.values, x.mask) if layer.mask_reads_values else layer.output_mask(x.mask)
 
     def _step_function(self, values, mask, state, active):
         return self.layer.step(Sequence(values, mask), state, active=active)

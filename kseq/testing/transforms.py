@@ -132,3 +132,63 @@ def _torch_value(loss, of_values):
         return value, more, found[0] if of_values else None, found[1:] if of_values else found
 
     return run
+
+
+def gradients_of_gradients(fn, variables):
+    """Compile the gradients of a gradient penalty, the sum of squares of all gradients of a scalar function, for tests.
+
+    Args:
+        fn: `fn(values)` gives a scalar.
+        variables: Keras variables that `fn` reads.
+
+    Returns:
+        A function `run(values, weights)` of NumPy arrays that gives a list of gradients: of the values, and of each of
+        the weights, which are values for `variables`.
+    """
+
+    def loss(values, *weights):
+        with keras.StatelessScope(list(zip(variables, weights, strict=True))):
+            return fn(values)
+
+    def penalty(gradients):
+        return sum(keras.ops.sum(g**2) for g in gradients)
+
+    backend = {"jax": _jax_second, "tensorflow": _tensorflow_second, "torch": _torch_second}[keras.backend.backend()]
+    second = backend(loss, penalty)
+    return lambda values, weights: [keras.ops.convert_to_numpy(g) for g in second([values, *weights])]
+
+
+def _jax_second(loss, penalty):
+    import jax
+
+    def of_gradients(sources):
+        return penalty(jax.grad(lambda sources: loss(*sources))(sources))
+
+    return jax.jit(jax.grad(of_gradients), compiler_options=_QUICK_COMPILE)
+
+
+def _tensorflow_second(loss, penalty):
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def second(sources):
+        with tf.GradientTape() as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                value = loss(*sources)
+            found = penalty(inner.gradient(value, sources))
+        return outer.gradient(found, sources)
+
+    return lambda arrays: second([tf.constant(a) for a in arrays])
+
+
+def _torch_second(loss, penalty):
+    import torch
+
+    def second(arrays):
+        sources = [torch.tensor(a, requires_grad=True) for a in arrays]
+        found = torch.autograd.grad(loss(*sources), sources, create_graph=True)
+        return torch.autograd.grad(penalty(found), sources)
+
+    return second

@@ -147,7 +147,7 @@ def check_edges(s):
         found = {}
         for name, x in given.items():
             y = s.call(x, s.twin(), slice(None, x.values.shape[0]))
-            found[name] = y, s.layer.output_mask(ops.convert_to_tensor(x.mask))
+            found[name] = y, s.output_mask(Sequence(x.values, ops.convert_to_tensor(x.mask)))
         return found
 
     with attempt("S20", ", ".join(inputs)):

@@ -1,5 +1,7 @@
 """Local self attention with lookahead, rotary positions, and a cache that is a ring."""
 
+import math
+
 from keras import ops
 
 from ...arguments import as_size
@@ -207,7 +209,7 @@ class LocalSelfAttention(SequenceLayer):
         if self.rope_wavelength is not None:
             heads[:2] = [rotate(h, positions, self.rope_wavelength) for h in heads[:2]]
         query, key, value = (ops.transpose(h, (0, 2, 1, 3)) for h in heads)
-        return query * self.key_dim**-0.5, key, value, after
+        return query * self.key_dim**-0.5, *_finite_values(key, value), after
 
     def _attend(self, query, key, value, valid):
         """Query `i` of [B, H, T, D] attends to the keys `i` to `i + reach` of [B, H, T + reach, D]."""
@@ -263,6 +265,16 @@ class LocalSelfAttention(SequenceLayer):
             Example(small | {"max_future_horizon": 2, "use_bias": False, "output_dim": 4}),
             Example({"num_heads": 1, "key_dim": 3, "max_past_horizon": 0, "output_dim": False}),
         ]
+
+
+def _finite_values(key, value):
+    """Values of which only finite ones are left, and keys that are undefined where a value is not there.
+
+    The product with values reads all of them, at weight zero where they are invisible, and zero times infinity is not
+    zero. Keys are compared one by one: only who sees an undefined one has an undefined output.
+    """
+    finite = ops.isfinite(value)
+    return ops.where(finite, key, ops.cast(math.nan, key.dtype)), ops.where(finite, value, ops.zeros_like(value))
 
 
 def _softmax_dtype(compute_dtype):

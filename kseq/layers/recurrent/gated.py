@@ -1,6 +1,8 @@
 """Recurrent layers: LSTM and GRU."""
 
+import functools
 import math
+from typing import ClassVar
 
 import keras
 from keras import ops
@@ -10,7 +12,8 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, SequenceLayer
-from . import scan
+from ..parameters import Only
+from . import cells, scan
 
 # Derivatives of activations as functions of their outputs.
 _DERIVATIVES = {
@@ -21,19 +24,51 @@ _DERIVATIVES = {
 }
 
 
+def _in_its_dtype(function, x):
+    # Keras's tanh makes float32 of float64 on jax.
+    return ops.cast(function(x), x.dtype)
+
+
 class _Recurrent(SequenceLayer):
     """Weights, state and both modes of a recurrence; a subclass names its cell and the shape of its bias."""
 
     input_rank = 3
-    cell_class: type[scan.GatedCell]
     kernels: int  # gates with a kernel, in units
+    fixed_arguments: ClassVar = {
+        "recurrent_dropout": Only((0.0, 0), "use `dropout`, of the input"),
+        "return_sequences": Only((True,), "take the last step of the output, `y[:, -1]`, or train on every step"),
+        "return_state": Only((False,), "`y, state = layer.step(x, state)` gives the state"),
+        "go_backwards": Only(
+            (False,),
+            "what reads backwards, as a half of `keras.layers.Bidirectional` does, needs the end first and does not "
+            "stream; for whole sequences use Keras's layer of this name, which takes the same weights",
+        ),
+        "stateful": Only((False,), "the state is a value, of `layer.step(x, state)`, and `kseq.Stream` keeps one"),
+        "unroll": Only((False,), "leave it out, the numbers are the same"),
+        "zero_output_for_mask": Only((False,), "`mask_invalid` of a `kseq.Sequence` sets invalid steps to zero"),
+        "implementation": Only((0, 1, 2), "leave it out, the numbers are the same"),
+        "use_cudnn": Only(("auto", False), "leave it out, the numbers are the same"),
+    }
 
-    def _make_cell(self):
+    def __call__(self, x, *args, initial_state=None, **kwargs):
+        if initial_state is not None:
+            raise TypeError(
+                f"{type(self).__name__} takes no `initial_state` when it is called: `y, state = layer.step(x, state)` "
+                "goes through whole sequences from any state"
+            )
+        return super().__call__(x, *args, **kwargs)
+
+    def _make_cell(self, cell_class):
         self.units = as_size("units", self.units)
-        derivatives = tuple(_DERIVATIVES.get(f) for f in (self.activation, self.recurrent_activation))
-        self._cell = self.cell_class(
-            self.units, self.activation, self.recurrent_activation, None if None in derivatives else derivatives
-        )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` must be at least 0 and below 1; received {self.dropout}")
+        self.seed_generator = keras.random.SeedGenerator(self.seed) if self.dropout else None
+        functions = self.activation, self.recurrent_activation
+        derivatives = tuple(map(_DERIVATIVES.get, functions))
+        functions = (functools.partial(_in_its_dtype, f) for f in functions)
+        self._cell = cell_class(self.units, *functions, None if None in derivatives else derivatives)
+        if keras.backend.backend() == "tensorflow" and not self._cell.has_gradient:
+            self.supports_jit = False  # XLA does not compile the gradient of Keras's scan there
 
     def build(self, input_shape):
         size = self.kernels * self.units
@@ -59,11 +94,11 @@ class _Recurrent(SequenceLayer):
         return self.bias_initializer
 
     def _matrices(self):
-        """Kernel, recurrent kernel, bias of the input's product and bias of the hidden state's."""
+        """Kernel, recurrent kernel, and the biases of the input's product and of the hidden state's, if any."""
         return self.weight(self.kernel), self.weight(self.recurrent_kernel), *self._biases()
 
     def _biases(self):
-        return None if self.bias is None else self.weight(self.bias), None
+        return () if self.bias is None else (self.weight(self.bias),)
 
     @property
     def timing(self):
@@ -74,19 +109,26 @@ class _Recurrent(SequenceLayer):
 
     def initial_state(self, batch_size, input_spec, context=None):
         shape = (batch_size, self.units)
-        return {name: ops.zeros(shape, dtype=self.compute_dtype) for name in self.cell_class.states}
+        return {name: ops.zeros(shape, dtype=self.compute_dtype) for name in self._cell.states}
 
     def call_step(self, x: Sequence, state, *, training=False):
-        names = self.cell_class.states
+        if training and self.dropout:
+            x = x.apply(self._drop)
+        names = self._cell.states
         state = tuple(state[name] for name in names)
         if x.values.shape[1] == 1:
             mask = None if x.mask is None else x.mask[:, 0]
-            state = scan.one_step(self._cell, x.values[:, 0], mask, state, *self._matrices())
+            state = scan.one_step(self._cell, x.values[:, 0], mask, state, self._matrices())
             outputs = state[0][:, None]
         else:
-            states = scan.many_steps(self._cell, x.values, x.mask, state, *self._matrices())
+            states = scan.many_steps(self._cell, x.values, x.mask, state, self._matrices())
             outputs, state = states[0], tuple(s[:, -1] for s in states)
         return Sequence(outputs, x.mask), dict(zip(names, state, strict=True))
+
+    def _drop(self, values):
+        batch, _, channels = ops.shape(values)
+        kept = ops.ones((batch, 1, channels), dtype=values.dtype)  # the same channels at every step
+        return values * keras.random.dropout(kept, self.dropout, seed=self.seed_generator)
 
     def call_layer(self, x: Sequence, *, training=False):
         state = self.initial_state(ops.shape(x.values)[0], x.spec)
@@ -105,9 +147,12 @@ class LSTM(_Recurrent):
         units: size of the hidden state.
         activation, recurrent_activation, use_bias, the initializers, regularizers and constraints: as in Keras.
         unit_forget_bias: start the forget gate's bias at 1.
+        dropout: fraction of the input's channels set to zero while training, the same ones at every step of a call.
+        seed: seed of the random numbers.
 
     Raises:
-        ValueError: `units` below 1.
+        ValueError: `units` below 1, `dropout` outside 0 to 1, or another of Keras's arguments with a value that does
+            not stream.
 
     Example:
         >>> import kseq, numpy as np
@@ -115,7 +160,6 @@ class LSTM(_Recurrent):
         (1, 7, 5)
     """
 
-    cell_class = scan.LSTMCell
     kernels = 4
 
     def __init__(
@@ -134,11 +178,13 @@ class LSTM(_Recurrent):
         kernel_constraint=None,
         recurrent_constraint=None,
         bias_constraint=None,
+        dropout: float = 0.0,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.keep(locals())
-        self._make_cell()
+        self._make_cell(cells.LSTMCell)
 
     @property
     def _bias_initializer(self):
@@ -161,16 +207,21 @@ class LSTM(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent unit; gives its output at every step.  [B, T, C] -> [B, T, units].
 
-    The reset gate is applied after the matrix product, as by default in Keras. Mask: unchanged; an invalid step leaves
-    the state untouched. Timing: none; depends on the whole past. The weights are those of `keras.layers.GRU` (gates in
-    the order update, reset, candidate; two rows of bias).  Source: Cho et al., 2014, "Learning Phrase Representations".
+    Mask: unchanged; an invalid step leaves the state untouched. Timing: none; depends on the whole past. The weights
+    are those of `keras.layers.GRU` (gates in the order update, reset, candidate; two rows of bias, or one where the
+    reset gate comes before the product).  Source: Cho et al., 2014, "Learning Phrase Representations".
 
     Args:
         units: size of the hidden state.
         activation, recurrent_activation, use_bias, the initializers, regularizers and constraints: as in Keras.
+        dropout: fraction of the input's channels set to zero while training, the same ones at every step of a call.
+        seed: seed of the random numbers.
+        reset_after: whether the reset gate is applied after the matrix product or, as in the source, before it. The
+            latter trains more slowly.
 
     Raises:
-        ValueError: `units` below 1.
+        ValueError: `units` below 1, `dropout` outside 0 to 1, or another of Keras's arguments with a value that does
+            not stream.
 
     Example:
         >>> import kseq, numpy as np
@@ -178,7 +229,6 @@ class GRU(_Recurrent):
         (1, 7, 5)
     """
 
-    cell_class = scan.GRUCell
     kernels = 3
 
     def __init__(
@@ -196,22 +246,23 @@ class GRU(_Recurrent):
         kernel_constraint=None,
         recurrent_constraint=None,
         bias_constraint=None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        reset_after: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.keep(locals())
-        self._make_cell()
+        self._make_cell(cells.GRUCell if reset_after else cells.ResetBeforeGRUCell)
 
     @property
     def _bias_shape(self):
-        return (2, self.kernels * self.units)
+        return (2, self.kernels * self.units) if self.reset_after else super()._bias_shape
 
     def _biases(self):
-        if self.bias is None:
-            return None, None
-        bias = self.weight(self.bias)
-        return bias[0], bias[1]
+        biases = super()._biases()
+        return (biases[0][0], biases[0][1]) if biases and self.reset_after else biases
 
     @classmethod
     def examples(cls):
-        return [Example({"units": 3})]
+        return [Example({"units": 3}), Example({"units": 2, "reset_after": False, "dropout": 0.5, "seed": 1})]

@@ -1,5 +1,7 @@
 """What convolution, pooling and framing share: a window of taps that moves over the sequence."""
 
+from typing import ClassVar
+
 from keras import ops
 
 from ... import padding as rules
@@ -7,6 +9,7 @@ from ...arguments import as_size
 from ...sequence import Sequence
 from ...window import Window
 from ..base import SequenceLayer, representable
+from ..parameters import Only
 from ..stepwise import mixing_activation
 
 
@@ -14,6 +17,11 @@ class OfWindow(SequenceLayer):
     """A layer whose timing and mask are those of its `window`, which the constructor sets."""
 
     window: Window
+    fixed_arguments: ClassVar = {
+        "data_format": Only(
+            ("channels_last", None), "sequences are [batch, time, channels], which `keras.layers.Permute((2, 1))` makes"
+        )
+    }
 
     @property
     def timing(self):

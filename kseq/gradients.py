@@ -1,0 +1,51 @@
+"""`with_gradient`: a known value as a function whose gradient is written by hand, differentiable in every way."""
+
+import keras
+from keras import ops
+
+
+def with_gradient(value, pullback, *arguments):
+    """`value`, which is known already, as a function of `arguments` whose gradient is written by hand.
+
+    Derivatives of any order are right: the pullback is given the value as this same function again, which costs nothing
+    until someone asks for the next derivative. On jax, forward mode works as well; it is the pullback's transpose.
+
+    Args:
+        value: the function's value, an array that does not depend on `arguments` as far as the backend can see.
+        pullback: `pullback(value, *arguments)` gives a linear function of the value's gradient that returns those of
+            the arguments, a tuple. Everything in it must be differentiable by the backend.
+        arguments: arrays of floats.
+
+    Returns:
+        `value`, connected to `arguments`.
+    """
+    if keras.backend.backend() == "jax":
+        return _with_tangent(value, pullback, arguments)
+
+    def function(value, *arguments):
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            connected = with_gradient(value, pullback, *arguments)
+            return (None, *pullback(connected, *arguments)(upstream))
+
+        return value, gradient
+
+    return ops.custom_gradient(function)(value, *arguments)
+
+
+def _with_tangent(value, pullback, arguments):
+    """On jax a rule for forward mode makes both: what jax calls a custom gradient refuses forward mode."""
+    import jax
+
+    @jax.custom_jvp
+    def function(value, *arguments):
+        return value
+
+    @function.defjvp
+    def rule(primals, tangents):
+        connected = function(*primals)
+        pull = pullback(connected, *primals[1:])
+        (tangent,) = jax.linear_transpose(pull, connected)(tangents[1:])
+        return connected, tangent
+
+    return function(value, *arguments)
