@@ -200,7 +200,9 @@ class Repeat(_Combinator):
         self._connect_chain((*self.layers, *copies))
 
     def _copy(self, layer, i):
-        return type(layer).from_config(_reseeded(layer.get_config(), (i, _repeats(layer))) | {"name": f"{layer.name}_repeat_{i}"})
+        return type(layer).from_config(
+            _reseeded(layer.get_config(), (i, _repeats(layer))) | {"name": f"{layer.name}_repeat_{i}"}
+        )
 
     @classmethod
     def examples(cls):
