@@ -8,14 +8,14 @@ from ..registry import register
 from ..sequence import SequenceSpec
 from .base import Example
 from .quantization import Int8Weight, int8_matmul, int8_rows
-from .stepwise import StepwiseLayer
+from .stepwise import StepwiseLayer, mixing_activation
 
 
 @register
 class Dense(Int8Weight, StepwiseLayer):
     """Matrix product over the last axis.  [B, T, ..., C] -> [B, T, ..., units].
 
-    Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`.
+    Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`, also after `quantize("int8")`.
 
     Args:
         units: output channels.
@@ -59,6 +59,10 @@ class Dense(Int8Weight, StepwiseLayer):
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
 
+    @property
+    def step_obstacle(self):
+        return mixing_activation(self)
+
     def call_values(self, values, training=False):
         if self.quantization_mode is None:
             y = ops.matmul(values, self.weight(self.kernel))
@@ -76,7 +80,7 @@ class Embedding(Int8Weight, StepwiseLayer):
     """A learned vector per integer.  int [B, T, ...] -> [B, T, ..., output_dim].
 
     Mask: unchanged (there is no `mask_zero`: masks say what is padding). Timing: none. Indices must be from 0 to
-    `input_dim - 1`. The weights are those of `keras.layers.Embedding`.
+    `input_dim - 1`. The weights are those of `keras.layers.Embedding`, also after `quantize("int8")`.
 
     Args:
         input_dim: number of vectors.

@@ -7,7 +7,6 @@ from ...arguments import as_size
 from ...sequence import Sequence
 from ...window import Window
 from ..base import SequenceLayer, representable
-from ..stepwise import mixing_activation
 
 
 class OfWindow(SequenceLayer):
@@ -21,7 +20,7 @@ class OfWindow(SequenceLayer):
 
     @property
     def step_obstacle(self):
-        return self.window.obstacle or mixing_activation(self)
+        return self.window.obstacle
 
     @property
     def step_remedy(self):
