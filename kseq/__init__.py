@@ -63,6 +63,7 @@ _PUBLIC = {
     "load_spec": "spec",
     "StepFunction": "streaming",
     "Stream": "streaming",
+    "pointwise": "streaming",
     "Timing": "timing",
     "Window": "window",
 }
@@ -120,6 +121,7 @@ if typing.TYPE_CHECKING:
     from .spec import load_spec as load_spec
     from .streaming import StepFunction as StepFunction
     from .streaming import Stream as Stream
+    from .streaming import pointwise as pointwise
     from .timing import Timing as Timing
     from .window import Window as Window
 else:

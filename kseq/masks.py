@@ -12,7 +12,7 @@ import numpy as np
 
 from kseq import _ext
 from kseq.arguments import as_integer, as_integers
-from kseq.timing import Timing
+from kseq.timing import Timing, length_after
 from kseq.window import Window
 
 _TOO_LARGE = 2**60  # steps; well inside the kernels' 64-bit arithmetic
@@ -139,8 +139,12 @@ def mask_rule(target):
 def _(target: Timing):
     def rule(mask):
         mask = check_mask(mask)
-        output = np.arange(target.output_length(mask.shape[1]))
-        return mask[:, output * target.ratio.denominator // target.ratio.numerator]  # u belongs to step u // ratio
+        for ratio, change in target.length_stages:
+            output = np.arange(length_after([(ratio, 0)], mask.shape[1]))
+            mask = mask[:, output * ratio.denominator // ratio.numerator]  # u belongs to step u // ratio
+            # A timing knows how many steps are put in or left out, not which: as if at the start, and valid.
+            mask = np.pad(mask, ((0, 0), (max(change, 0), 0)), constant_values=True)[:, max(-change, 0) :]
+        return mask
 
     return rule
 
@@ -150,8 +154,9 @@ def output_lengths(lengths, target, length=None):
 
     Args:
         lengths: integers [B], the number of valid input steps of each row.
-        target: a `Timing`, which gives `ceil(length * ratio)`, or a layer or model, whose rule for masks is followed.
-            Of several inputs all have these lengths; of several outputs the result is a tuple.
+        target: a `Timing`, which gives its `output_length`, all outputs of a row being taken for valid, or a layer or
+            model, whose rule for masks is followed. Of several inputs all have these lengths; of several outputs the
+            result is a tuple.
         length: time dimension of the inputs; the longest length if not given.
 
     Raises:
@@ -168,7 +173,7 @@ def output_lengths(lengths, target, length=None):
         masks = rule(lengths_to_mask(lengths, length))
         return tuple(map(mask_to_lengths, masks)) if type(masks) is tuple else mask_to_lengths(masks)
     lengths = check_lengths(lengths, None if length is None else as_integer("length", length, 0))
-    return -(-lengths * target.ratio.numerator // target.ratio.denominator)
+    return target.output_length(lengths)
 
 
 def check_mask(mask, shape=None):

@@ -90,7 +90,8 @@ def read_model(model) -> ModelGraph:
         return known.setdefault(id(x), Tensor(x.name, tuple(x.shape), x.dtype))
 
     def record(stand_in, *args, **kwargs):
-        output = stand_in.read(args, kwargs)
+        # A stand-in of its own for each call: Keras takes all calls of one for having as many outputs.
+        output = _StandIn(stand_in.operation).read(args, kwargs)
         alive.append(output)  # so that no other tensor gets its identity
         parts = (_map_tensors(known_tensor, part) for part in (args, kwargs, output))
         calls.append(Call(stand_in.operation, *parts))

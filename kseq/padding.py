@@ -49,8 +49,9 @@ def _transposed_mask(mask, window):
         return ops.repeat(mask, window.stride, axis=1)
     # An output is valid where every input that adds to it is.
     invalid = ops.pad(ops.logical_not(mask)[:, :, None], ((0, 0), (0, 0), (0, window.stride - 1)))
-    invalid = ops.reshape(invalid, (ops.shape(mask)[0], mask.shape[1] * window.stride))
+    batch, time = ops.shape(mask)
+    invalid = ops.reshape(invalid, (batch, time * window.stride))
     shifts = range(0, window.reach + 1, window.dilation)
     added = [ops.pad(invalid, ((0, 0), (n, window.reach - n))) for n in shifts]
-    length = window.output_length(mask.shape[1])
+    length = window.output_length(time)
     return ops.logical_not(ops.any(ops.stack(added, axis=-1), axis=-1))[:, :length]

@@ -1,10 +1,14 @@
-"""`Timing`: the block size, rate, latency and receptive field of a layer, and of layers in series and in parallel."""
+"""`Timing`: block size, rate, length, latency and receptive field of a layer, and of layers in series and in parallel."""
 
 import dataclasses
+import itertools
 import math
+import numbers
 from fractions import Fraction
 
 Interval = tuple[float, float] | None
+#: How one layer changes the length: `n` steps become `max(ceil(n * ratio) + change, 0)`.
+LengthStage = tuple[Fraction, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +21,19 @@ class Timing:
     Args:
         block_size: inputs that one step takes at least; every chunk is a multiple of it.
         ratio: outputs per input.
-        input_latency: invalid inputs to push after the last valid one until every output has come out.
+        input_latency: invalid inputs to push after the last valid one until every output has come out, of an input that
+            is at least as long as what a layer drops of it (`input_steps` is exact for any length).
         output_latency: warm-up outputs before the first output of layer mode.
         receptive_field_per_step: for each phase of the output (output step modulo its length) the first and last input
             that the output depends on, relative to `t // ratio`; infinities are allowed, `None` is no input at all.
+            It is a bound: no input outside matters, but one inside need not. In series and in parallel it is exact if
+            each layer depends on every input of its own; taps with steps between them, values that cancel and a past
+            that fades make it wider than what can be measured.
+        length_stages: how many outputs layer mode gives: pairs (ratio, change), each of which makes of `n` steps
+            `max(ceil(n * ratio) + change, 0)`, one after the other; by default `ceil(n * ratio)`.
 
     Raises:
-        ValueError: a block, ratio or latency that cannot be.
+        ValueError: a block, ratio or latency that cannot be, or stages of another ratio.
 
     Example:
         >>> half = Timing(block_size=2, ratio=Fraction(1, 2))
@@ -36,9 +46,11 @@ class Timing:
     input_latency: int = 0
     output_latency: int = 0
     receptive_field_per_step: tuple[Interval, ...] = ((0, 0),)
+    length_stages: tuple[LengthStage, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "ratio", Fraction(self.ratio))
+        object.__setattr__(self, "length_stages", merged_stages(self.length_stages or ((self.ratio, 0),)))
         object.__setattr__(self, "receptive_field_per_step", tuple(self.receptive_field_per_step))
         if self.block_size < 1 or self.ratio <= 0 or (self.block_size * self.ratio).denominator != 1:
             raise ValueError(
@@ -52,15 +64,69 @@ class Timing:
             )
         if not self.receptive_field_per_step:
             raise ValueError("receptive_field_per_step needs at least one phase; received none")
+        ratios = [ratio for ratio, _ in self.length_stages]
+        if math.prod(ratios) != self.ratio or min(ratios) <= 0:
+            raise ValueError(
+                f"the ratios of length_stages must be positive and have the product {self.ratio}, the ratio; "
+                f"received {', '.join(map(str, ratios))}"
+            )
 
     @property
     def receptive_field(self) -> Interval:
-        """First and last input that any phase depends on, relative to `t // ratio`, or `None`."""
+        """First and last input that any phase may depend on, relative to `t // ratio`, or `None`."""
         return _union(self.receptive_field_per_step)
 
-    def output_length(self, length: int) -> int:
-        """Outputs of layer mode for `length` inputs: `ceil(length * ratio)`."""
-        return math.ceil(length * self.ratio)
+    def output_length(self, length):
+        """Outputs of layer mode for `length` inputs: a number, a symbolic dimension, or an array or tensor of numbers."""
+        return length_after(self.length_stages, length)
+
+    def input_steps(self, outputs):
+        """Inputs of a stream, in whole blocks, after which its first `outputs` of layer mode have come out.
+
+        Both are numbers or arrays of numbers.
+        """
+        outputs = (outputs + self.output_latency) * (outputs > 0)  # warm-up alone is not waited for
+        block_outputs = int(self.block_size * self.ratio)
+        return -(-outputs // block_outputs) * self.block_size
+
+
+def length_after(stages, length):
+    """The length that stages make of `length`: a number, a symbolic dimension, or an array or tensor of numbers."""
+    for ratio, change in stages:
+        length = (length * ratio.numerator + (ratio.denominator - 1)) // ratio.denominator + change
+        if change < 0:
+            length = at_least_zero(length)
+    return length
+
+
+def at_least_zero(n):
+    """`max(n, 0)` of a number, a symbolic dimension, or an array or tensor of any backend."""
+    if isinstance(n, numbers.Integral):
+        return max(n, 0)
+    if hasattr(n, "__abs__"):
+        return n // 2 + abs(n) // 2 + n % 2  # not (n + abs(n)) // 2, which may overflow
+    return n.max(0)  # a symbolic dimension has no `abs`
+
+
+def merged_stages(stages) -> tuple[LengthStage, ...]:
+    """Stages of the same lengths, of which neighbours are one where one can say what both do."""
+    found = []
+    for stage in stages:
+        stage = (Fraction(stage[0]), int(stage[1]))
+        while found and (both := _one_stage(found[-1], stage)):
+            found.pop()
+            stage = both
+        found.append(stage)
+    return tuple(found)
+
+
+def _one_stage(first, second) -> LengthStage | None:
+    (ratio, change), (next_ratio, next_change) = first, second
+    # Rounded once as twice; the first change is whole outputs of the second; and what is cut off at zero stays there.
+    rounds_once = ratio.denominator == 1 or next_ratio.numerator == 1
+    if rounds_once and (change * next_ratio).denominator == 1 and (change >= 0 or next_change <= 0):
+        return ratio * next_ratio, int(change * next_ratio) + next_change
+    return None
 
 
 def delay(length: int) -> Timing:
@@ -81,7 +147,8 @@ def serial(timings) -> Timing:
     input_latency = 0
     for timing in reversed(chain):
         input_latency = math.ceil(input_latency / timing.ratio) + timing.input_latency
-    return Timing(block, ratio, input_latency, output_latency, _compose_receptive_fields(chain))
+    stages = tuple(itertools.chain.from_iterable(timing.length_stages for timing in chain))
+    return Timing(block, ratio, input_latency, output_latency, _compose_receptive_fields(chain), stages)
 
 
 def serial_delays(timings) -> list[int]:
@@ -127,6 +194,7 @@ def parallel(timings, names=None) -> Timing:
             _union(t.receptive_field_per_step[p % len(t.receptive_field_per_step)] for t in timings)
             for p in range(period)
         ),
+        length_stages=timings[0].length_stages,
     )
 
 
@@ -153,35 +221,37 @@ def _union(intervals) -> Interval:
 
 
 def _compose_receptive_fields(chain) -> tuple[Interval, ...]:
-    """Walk each phase of the last output back through the chain; the period is the shortest on which all repeat."""
-    period, ratio = 1, Fraction(1)
+    """Put the fields of one layer after another into those of all before it, so that no step in between is skipped."""
+    fields, ratio = ((0, 0),), Fraction(1)
     for timing in chain:
-        ratio *= timing.ratio
-        # `period` counts outputs of the layers so far: in outputs of this layer it must be whole, cover its phases,
-        # and move `t // ratio` by whole inputs.
-        period = math.lcm((period * timing.ratio).numerator, len(timing.receptive_field_per_step), ratio.numerator)
-    return tuple(_walk_back(chain, phase, ratio) for phase in range(period))
+        total = ratio * timing.ratio
+        # The shortest period on which all repeat: it is whole in outputs of the layers before, covers this layer's
+        # phases, and moves `t // total` by whole inputs.
+        before = math.lcm(len(fields), ratio.numerator)
+        period = math.lcm((before * timing.ratio).numerator, len(timing.receptive_field_per_step), total.numerator)
+        steps = (_inputs_of(timing.receptive_field_per_step, timing.ratio, t) for t in range(period))
+        fields = tuple(_through(fields, ratio, found, math.floor(t / total)) for t, found in enumerate(steps))
+        ratio = total
+    return fields
 
 
-def _walk_back(chain, step, ratio) -> Interval:
-    found = (step, step)
-    for timing in reversed(chain):
-        phases = timing.receptive_field_per_step
-        lo, hi = found
-        # Within one period of either end lie all the candidates for the first and the last input.
-        first = range(lo, min(lo + len(phases), hi + 1)) if _finite(lo) else ()
-        last = range(max(hi - len(phases) + 1, lo), hi + 1) if _finite(hi) else ()
-        beyond = [(end, end) for end in found if not _finite(end)]
-        found = _union([*(_inputs_of(timing, t) for t in (*first, *last)), *beyond])
-        if found is None:
-            return None
-    start = math.floor(step / ratio)
-    return found[0] - start, found[1] - start
+def _through(fields, ratio, steps: Interval, start) -> Interval:
+    """What the outputs `steps` of layers of these fields and ratio depend on, relative to input `start`."""
+    if steps is None:
+        return None
+    lo, hi = steps
+    # Within one period from an end lies every phase, and what has the first and the last input.
+    first = range(lo, lo + len(fields)) if _finite(lo) else ()
+    last = range(hi - len(fields) + 1, hi + 1) if _finite(hi) else ()
+    near = [t for t in (*first, *last) if lo <= t <= hi] if first or last else range(len(fields))
+    found = _union(_inputs_of(fields, ratio, t) for t in near)
+    if found is None:
+        return None
+    return (found[0] - start if _finite(lo) else lo), (found[1] - start if _finite(hi) else hi)
 
 
-def _inputs_of(timing, step) -> Interval:
-    field = timing.receptive_field_per_step[step % len(timing.receptive_field_per_step)]
-    start = math.floor(step / timing.ratio)
+def _inputs_of(fields, ratio, step) -> Interval:
+    field, start = fields[step % len(fields)], step * ratio.denominator // ratio.numerator
     return None if field is None else (start + field[0], start + field[1])
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from .arguments import as_size
-from .timing import Timing
+from .timing import Timing, at_least_zero, length_after, merged_stages
 
 ModeName = Literal[
     "valid",
@@ -28,7 +28,7 @@ class Mode(NamedTuple):
     """What a padding mode means.
 
     Attributes:
-        pads: steps before and after the input, of (reach, stride).
+        pads: steps before and after the input, of (reach, stride); the most of them, where they depend on its length.
         text: the same in words.
         valid_by: what makes an output valid: its `own` step, `all` taps of its window, or `any` of them.
         before_is_valid: whether taps before the row count as valid ones.
@@ -69,7 +69,7 @@ MODES: dict[str, Mode] = {
     ),
     "same": Mode(
         lambda reach, stride: (reach // 2, reach - reach // 2),
-        "half of reach on either side",
+        "of max(reach - (T - 1) % strides, 0) half, and the rest",
         waits=False,
         streams=False,
         transposed=_transposed_same,
@@ -173,10 +173,23 @@ class Window:
 
     @property
     def pads(self) -> tuple[int, int]:
-        """Steps of padding before and after the input, which is zero-stuffed where the window is transposed."""
+        """Steps of padding before and after the input, which is zero-stuffed where the window is transposed.
+
+        In `same` with a stride they depend on the input's length: see `pads_of`.
+        """
         if self.mode is PAIR:
             return self.padding
         return (self.mode.transposed if self.transposed else self.mode.pads)(self.reach, self.stride)
+
+    def pads_of(self, length):
+        """`pads` of an input of `length` steps, a number, a symbolic dimension or a tensor.
+
+        In `same` they are Keras's: no more than the last window needs.
+        """
+        if self.padding != "same" or self.transposed or self.stride == 1:
+            return self.pads
+        total = at_least_zero(self.reach - (length - 1) % self.stride)
+        return total // 2, total - total // 2
 
     @property
     def tail(self) -> int:
@@ -218,16 +231,27 @@ class Window:
     def timing(self) -> Timing:
         """The timing of a layer of such windows."""
         if self.transposed:
-            return Timing(ratio=self.stride, receptive_field_per_step=tuple(map(self._inputs_of, range(self.stride))))
-        left, _ = self.pads
+            fields = tuple(map(self._inputs_of, range(self.stride)))
+            return Timing(ratio=self.stride, receptive_field_per_step=fields, length_stages=self.length_stages)
+        before = [self.pads_of(length)[0] for length in range(1, self.stride + 1)]
         input_latency, output_latency = self.latency
         return Timing(
             block_size=self.stride,
             ratio=Fraction(1, self.stride),
             input_latency=input_latency,
             output_latency=output_latency,
-            receptive_field_per_step=((-left, self.reach - left),),
+            receptive_field_per_step=((-max(before), self.reach - min(before)),),
+            length_stages=self.length_stages,
         )
+
+    @property
+    def length_stages(self):
+        """How the length changes, as in `Timing`."""
+        if self.transposed:
+            return ((Fraction(self.stride), self.tail if self.padding == "valid" else 0),)
+        # `same` gives an output per stride whatever it pads.
+        more = 0 if self.padding == "same" else sum(self.pads) - self.reach
+        return merged_stages([(1, more), (Fraction(1, self.stride), 0)])
 
     def _inputs_of(self, phase):
         """First and last input that adds to an output of a phase, relative to its own."""
@@ -236,8 +260,6 @@ class Window:
         found = [n for n in offsets if (last - n * self.stride) % self.dilation == 0]
         return (min(found), max(found)) if found else None
 
-    def output_length(self, length: int) -> int:
-        """Outputs for `length` inputs."""
-        if self.transposed:
-            return length * self.stride + (self.tail if self.padding == "valid" else 0)
-        return -(-max(0, length + sum(self.pads) - self.reach) // self.stride)
+    def output_length(self, length):
+        """Outputs for `length` inputs: a number, a symbolic dimension or a tensor."""
+        return length_after(self.length_stages, length)

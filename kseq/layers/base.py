@@ -104,9 +104,10 @@ class SequenceLayer(Parameters, KerasDoor):
         """Channel shape and dtype of the output; by default the input's, floats in the compute dtype."""
         return self.cast_spec(first(input_spec))
 
-    def output_length(self, length: int) -> int:
-        """Outputs of layer mode for `length` inputs."""
-        return self.timing.output_length(length)
+    def output_length(self, length):
+        """Outputs of layer mode for `length` inputs, as the timing says: of several outputs a tuple."""
+        found = tuple(timing.output_length(length) for timing in self._timings)
+        return found if len(found) > 1 else found[0]
 
     def output_mask(self, mask):
         """Mask of layer mode's outputs, bool [B, U], from that of its inputs, bool [B, T].
@@ -136,7 +137,7 @@ class SequenceLayer(Parameters, KerasDoor):
     def call_layer(self, x: Sequence, *, training=False, context=None) -> Sequence:
         """Process a whole sequence; derived from one step over everything."""
         timing, time = self.timing, first(x).values.shape[1]
-        if time is None:
+        if not isinstance(time, int):
             raise ValueError(
                 f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
                 f"received values of shape {tuple(first(x).values.shape)}"

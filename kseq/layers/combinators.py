@@ -200,9 +200,8 @@ class Repeat(_Combinator):
         self._connect_chain((*self.layers, *copies))
 
     def _copy(self, layer, i):
-        return type(layer).from_config(
-            _reseeded(layer.get_config(), (i, _repeats(layer))) | {"name": f"{layer.name}_repeat_{i}"}
-        )
+        config = _reseeded(layer.get_config(), (i, _repeats(layer)))
+        return type(layer).from_config(config | {"name": f"{layer.name}_repeat_{i}"})
 
     @classmethod
     def examples(cls):

@@ -43,7 +43,8 @@ class Delay(SequenceLayer):
     def timing(self):
         if not self.delay_layer_output:
             return delay(self.length)
-        return Timing(input_latency=self.length, receptive_field_per_step=((-self.length, -self.length),))
+        field = -self.length, -self.length
+        return Timing(input_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, self.length),))
 
     @property
     def creates_mask(self):
@@ -52,9 +53,6 @@ class Delay(SequenceLayer):
     @property
     def _shown(self) -> int:
         return self.length if self.delay_layer_output else 0
-
-    def output_length(self, length):
-        return length + self._shown
 
     def output_mask(self, mask):
         return ops.pad(mask, ((0, 0), (self._shown, 0)), constant_values=False)
@@ -115,10 +113,8 @@ class Lookahead(SequenceLayer):
 
     @property
     def timing(self):
-        return Timing(output_latency=self.length, receptive_field_per_step=((self.length, self.length),))
-
-    def output_length(self, length):
-        return max(length - self.length, 0)
+        field = self.length, self.length
+        return Timing(output_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, -self.length),))
 
     def output_mask(self, mask):
         return self._drop(mask, 0)[0][:, self.length :]

@@ -24,7 +24,7 @@ class KerasDoor(keras.layers.Layer):
         if context is not None or self.context_names:
             given["context"] = self.check_context(context)
         if holds_sequences(x, self.num_inputs):
-            x = each(Sequence.check, sequences)
+            x = each(_with_symbol, each(Sequence.check, sequences))
         else:
             given["mask"] = mask
         if not self.built:
@@ -37,16 +37,18 @@ class KerasDoor(keras.layers.Layer):
 
     def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
-        given = self._with_masks(x, x_mask if mask is None else mask)
-        given = each(self.standardize, self.check_input(given))
+        received = self.check_input(self._with_masks(x, x_mask if mask is None else mask))
+        given = each(self.standardize, received)
+        # Sizes that are not known while a graph is traced are `None`, symbols or tensors.
         batch, time = first(given).values.shape[:2]
-        lengths = None if time is None else self.output_length(time)
-        if batch == 0 or (lengths is not None and 0 in parts(lengths)):
+        lengths = self.output_length(time) if isinstance(time, int) else None
+        if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in parts(lengths)):
             y = self.nothing(given, lengths)
         else:
             context = _context_with_masks(context, context_mask) if self.context_names else {}
             # What is traced may not say whether this is training, as in a model that is rematerialised.
             y = self._call_layer(given, context, False if training is None else training)
+            y = each(lambda part: _apart_from(parts(received), part), y)
         for part in parts(y):
             self._regularize(part)
         return y if holds_sequences(x, self.num_inputs) else each(_values, y)
@@ -181,7 +183,7 @@ class KerasDoor(keras.layers.Layer):
                     f"{self._named} was built for channel shape {channels}; "
                     f"received {shape[2:]} in values of shape {shape}"
                 )
-        times = {part.values.shape[1] for part in x} - {None}
+        times = {part.values.shape[1] for part in x if isinstance(part.values.shape[1], int)}
         if len(times) > 1:
             raise ValueError(
                 f"the inputs of {self._named} must have equally many time steps; received "
@@ -215,6 +217,17 @@ def _values(x: Sequence):
 
 def spec_of(x: Sequence) -> SequenceSpec:
     return x.spec
+
+
+def _apart_from(received, y: Sequence) -> Sequence:
+    """An output whose values are not the very tensor of an input: Keras puts the output's mask on it."""
+    same = y.mask is not None and any(y.values is x.values for x in received)
+    return Sequence(ops.copy(y.values), y.mask) if same else y
+
+
+def _with_symbol(x: Sequence):
+    """The sequence; while a model is made all parts of it are tensors."""
+    return Sequence(x.values, _whole_mask(x)) if isinstance(x.values, keras.KerasTensor) else x
 
 
 def _whole_mask(x: Sequence):

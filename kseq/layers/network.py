@@ -22,7 +22,7 @@ class Read(NamedTuple):
     Attributes:
         value: a key: the number of an input, or one of a node's outputs.
         mask: where the mask of what is read comes from instead, or `None` where it is the value's own.
-        part: the whole `sequence`, or its `mask` as bool values [B, T] that are all valid.
+        part: the whole `sequence`, or its `mask` as bool values [B, T], all valid unless `mask` says otherwise.
     """
 
     value: Hashable
@@ -38,13 +38,15 @@ class Read(NamedTuple):
         """The sequence that is read."""
         y = found[self.value]
         if self.part == "mask":
-            return Sequence(y.with_mask().mask)
+            y = Sequence(y.with_mask().mask)
         return y if self.mask is None else Sequence(y.values, self.mask.mask_of(found))
 
     def mask_of(self, found):
-        """The mask that is read: it may be the mask of a sequence, or values of an operation on masks."""
-        y = found[self.value]
-        return y.mask if self.part == "mask" else y.values
+        """The mask that is read: that of a sequence, or the values of an operation on masks where these are valid."""
+        if self.part == "mask":
+            return found[self.value].mask
+        values, mask = self.of(found)
+        return values if mask is None else ops.logical_and(values, mask)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class LayerNode:
         outputs: keys of what it gives.
         name: of its state, alone in the network.
         context: by a name of the layer's context the name in the network's.
+        training: what the layer is told in the place of the network's `training`, or `None`.
         hidden: whether it is there for the network rather than for its author.
         delays: by the key of what it reads late the delay in step mode; set by the network.
     """
@@ -66,6 +69,7 @@ class LayerNode:
     outputs: tuple[Hashable, ...]
     name: str
     context: dict[str, str] = dataclasses.field(default_factory=dict)
+    training: bool | None = None
     hidden: bool = False
     delays: dict[Hashable, Delay] = dataclasses.field(default_factory=dict)
 
@@ -87,6 +91,10 @@ class LayerNode:
     def read_context(self, context) -> dict:
         """The keyword argument `context` of the layer, if it reads any."""
         return {"context": {name: context[key] for name, key in self.context.items()}} if self.context else {}
+
+    def trains(self, training) -> bool:
+        """What the layer is told of the network's `training`."""
+        return training if self.training is None else self.training
 
     def give(self, found, y):
         """Note what the layer gives."""
@@ -203,19 +211,25 @@ class Network(SequenceLayer):
         return dict(enumerate(parts(each(self.cast_spec, input_spec))))
 
     def output_length(self, length):
+        if isinstance(length, int):
+            self._check_branches(length)
+        return super().output_length(length)
+
+    def _check_branches(self, length):
+        """Refuse branches whose lengths differ although their ratios agree: in a delay, or a window without padding."""
         found = dict.fromkeys(range(self.num_inputs), length)
         for node in self.nodes:
-            node.give(found, node.layer.output_length(self._common(found, node.sources, node.layer.name)))
-        return _one_or_several(self._common(found, read.values, self.name) for read in self.outputs)
+            self._check_equal(found, node.sources, node.layer.name)
+            node.give(found, node.layer.output_length(found[node.sources[0]]))
+        for read in self.outputs:
+            self._check_equal(found, read.values, self.name)
 
-    def _common(self, lengths, keys, name):
-        found = {lengths[key] for key in keys}
-        if len(found) > 1:
+    def _check_equal(self, lengths, keys, name):
+        if len({lengths[key] for key in keys}) > 1:
             raise ValueError(
                 f"the branches of {name} must give outputs of equal length; received "
                 + ", ".join(f"{lengths[key]} from {self._names[key]}" for key in keys)
             )
-        return found.pop()
 
     def output_mask(self, mask):
         # Only masks are known: values are where they are masks themselves, those of an operation on masks.
@@ -234,12 +248,12 @@ class Network(SequenceLayer):
 
     def call_layer(self, x, *, training=False, context=None):
         time = first(x).values.shape[1]
-        if time is not None:
-            self.output_length(time)  # refuses branches of unequal length by name
+        if isinstance(time, int):
+            self._check_branches(time)
         context = self.derive_context(context)
         found = dict(enumerate(parts(x)))
         for node in self.nodes:
-            y = node.layer(node.given(found), training=training, **node.read_context(context))
+            y = node.layer(node.given(found), training=node.trains(training), **node.read_context(context))
             node.give(found, y)
         return _one_or_several(read.of(found) for read in self.outputs)
 
@@ -266,7 +280,8 @@ class Network(SequenceLayer):
         found, state, new_state = dict(enumerate(parts(x))), state or {}, {}
         for node in self.nodes:
             given = node.given(_delayed(found, node.delays, node.name, state, new_state, active))
-            y, own = node.layer.advance(given, state.get(node.name, ()), training=training, active=active)
+            trains = node.trains(training)
+            y, own = node.layer.advance(given, state.get(node.name, ()), training=trains, active=active)
             if node.name in state:
                 new_state[node.name] = own
             node.give(found, y)
@@ -350,9 +365,16 @@ def _mask_read(read, found) -> Sequence:
     y = found[read.value]
     if read.part == "mask":
         return Sequence(y.mask, ops.ones_like(y.mask))
-    if read.mask is None:
-        return y
-    return Sequence(y.values, read.mask.mask_of(found))
+    known = None if read.mask is None else _known_mask(read.mask, found)
+    return y if known is None else Sequence(y.values, known)
+
+
+def _known_mask(read, found):
+    """What a read says as a mask where only masks are known, or `None` where it follows from values."""
+    if read.part == "mask":
+        return found[read.value].mask
+    values, mask = _mask_read(read, found)
+    return None if values is None else ops.logical_and(values, mask)
 
 
 def _as_values(x):

@@ -43,7 +43,7 @@ def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
         found = _FOUND.setdefault(fn, found)
     if key not in found:
         # A thread of its own knows nothing of what is being traced in this one: there all is eager.
-        thread = threading.Thread(target=lambda: found.update({key: _tried(_own(fn), *key)}))
+        thread = threading.Thread(target=lambda: found.update({key: _tried(fn, *key)}))
         thread.start()
         thread.join()
     return found[key]
@@ -52,7 +52,7 @@ def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
 def mixing_activation(layer) -> str | None:
     """Why a layer that applies its `activation` to outputs [B, T, ...] cannot step, or `None`."""
     fn, channels = layer.activation, layer.channel_shape if layer.built else None
-    if channels != () and _is_known(fn):
+    if channels != () and is_known(fn):
         return None
     spec = layer.output_spec(SequenceSpec((3,) if channels is None else channels, layer.compute_dtype))
     why = mixes_time(fn, [spec.shape], [spec.dtype], spec.shape)
@@ -75,7 +75,7 @@ class StepwiseLayer(SequenceLayer):
         return Sequence(self.call_values(x.values, training), x.mask)
 
 
-def _is_known(fn) -> bool:
+def is_known(fn) -> bool:
     """Whether a function is one of Keras's activations, which work on the last axis at most, and keeps it."""
     name = getattr(fn, "__name__", None)
     return name not in (None, "glu") and getattr(keras.activations, name, None) is fn

@@ -99,7 +99,7 @@ def summary_rows(model) -> list[dict]:
     if not model.built:
         raise ValueError(f"the model {model.name!r} must be built before it has a summary: give it a keras.Input")
     found = read_nodes(model, as_layer)
-    return [*_node_rows(found.nodes, [given.spec for given in found.inputs], 0), _model_row(model, 0)]
+    return [*_node_rows(found.nodes, found.input_specs, 0), _model_row(model, 0)]
 
 
 def _node_rows(nodes, input_specs, depth):
@@ -118,7 +118,7 @@ def _node_rows(nodes, input_specs, depth):
 def _rows_within(layer, spec, depth):
     if is_graph(layer.origin()) and not isinstance(layer, Network):  # it does not stream
         found = read_nodes(layer.origin(), as_layer)
-        yield from _node_rows(found.nodes, [given.spec for given in found.inputs], depth)
+        yield from _node_rows(found.nodes, found.input_specs, depth)
     elif isinstance(layer, Network):
         yield from _node_rows(layer.nodes, parts(spec), depth)
 
@@ -133,7 +133,7 @@ def _model_row(model, depth):
         layer = as_layer(model)
     except NotStreamable as error:
         return _row(model, depth, model.outputs[0].shape, obstacle="; ".join(map(str, error.obstacles)))
-    specs = tuple(given.spec for given in layer.inputs)
+    specs = layer.nodes_read.input_specs
     return _layer_row(layer, specs if len(specs) > 1 else specs[0], depth) | {
         "layer": model.name,
         "type": type(model).__name__,

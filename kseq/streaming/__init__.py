@@ -1,5 +1,6 @@
 """Streaming: any Keras model of streamable layers, block by block."""
 
+from .adapters import pointwise as pointwise
 from .graph import as_layer as as_layer
 from .step import StepFunction as StepFunction
 from .stream import Stream as Stream

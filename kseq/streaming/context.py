@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Any
 
-import keras
 from keras import ops
 
 from ..layers.structures import as_sequence
 from ..model_graph import Call, Tensor, map_structure, matched
 from ..sequence import Sequence
+from .adapters import MaskOf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +54,4 @@ class ContextGraph:
         return {name: self._sequence(map_structure(put, part)) for name, part in self.wanted.items()}
 
     def _sequence(self, x) -> Sequence:
-        return x if isinstance(x, Sequence) else Sequence(x, _MaskOf()(x))
-
-
-class _MaskOf(keras.layers.Layer):
-    """Gives the mask that Keras has put on a tensor, or `None`."""
-
-    def __init__(self):
-        super().__init__()
-        self.supports_masking = True
-
-    def call(self, x, mask=None):
-        return mask
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
+        return x if isinstance(x, Sequence) else Sequence(x, MaskOf()(x))

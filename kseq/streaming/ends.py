@@ -4,6 +4,7 @@ import numpy as np
 
 from ..layers.structures import parts
 from ..sequence import Sequence, SequenceSpec
+from . import presence
 
 
 class Ends:
@@ -23,6 +24,8 @@ class Ends:
         if shapes is None:
             raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
+        self._presence = (presence.SPEC,) if getattr(layer, "reads_presence", False) else ()
+        shapes = shapes[: len(shapes) - len(self._presence)]
         known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self.specs = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
         self.reset()
@@ -34,6 +37,15 @@ class Ends:
     @property
     def dtypes_known(self) -> bool:
         return all(spec.dtype is not None for spec in self.specs)
+
+    @property
+    def layer_specs(self) -> tuple[SequenceSpec, ...]:
+        """Of every input of the layer: of those of the model, and of what says which steps are there."""
+        return self.specs + self._presence
+
+    def _all_there(self, steps):
+        """What says that steps are there, where the layer reads it."""
+        return [Sequence(np.zeros((self.batch_size, steps), bool)) for _ in self._presence]
 
     @property
     def gives_one(self) -> bool:
@@ -68,7 +80,7 @@ class Ends:
         # Nothing is noted of a chunk that was refused.
         self.specs, self._batched = specs, batched
         self.as_sequence |= any(isinstance(x, Sequence) for x in parts_given)
-        return inputs
+        return inputs + self._all_there(inputs[0].values.shape[1])
 
     def _split(self, chunk) -> list:
         """The chunk of every input."""
@@ -143,11 +155,12 @@ class Ends:
         return [
             Sequence(np.zeros((self.batch_size, steps, *spec.shape), dtype), mask)
             for spec, dtype in zip(self.specs, self.numpy_dtypes, strict=True)
-        ]
+        ] + [Sequence(mask, mask) for _ in self._presence]
 
     def no_output(self, number):
         """Values [B, 0, ...] of an output."""
-        spec = parts(self.layer.output_spec(self.specs if len(self.specs) > 1 else self.specs[0]))[number]
+        specs = self.layer_specs
+        spec = parts(self.layer.output_spec(specs if len(specs) > 1 else specs[0]))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 
     def give(self, outputs):
@@ -158,7 +171,7 @@ class Ends:
         if isinstance(y, list):  # a row each
             return y if self.as_sequence else [values for values, _ in y]
         if self.as_sequence:
-            return y
+            return y.with_mask()
         return y.values if self._batched else y.values[0]
 
 

@@ -4,6 +4,7 @@ import keras
 
 from ..layers.base import SequenceLayer
 from ..layers.network import Network
+from ..layers.structures import parts
 from ..masks import mask_rule
 from ..obstacles import NotStreamable
 from .adapters import Held
@@ -42,6 +43,8 @@ class ModelNetwork(Network):
     Attributes:
         model: the model, whose variables are this layer's.
         inputs: a `ModelInput` for each sequence that the model reads.
+        reads_presence: whether the layer has one input more, since the model loses masks: its mask says which steps are
+            there, as those that only make the last outputs come out are not; its values [B, T], bool, say nothing.
         input_structure: the numbers of the inputs in the structure in which Keras takes them.
         output_structure: the numbers of the outputs in the structure in which Keras gives them.
     """
@@ -52,9 +55,9 @@ class ModelNetwork(Network):
         if found.obstacles:
             reasons = "; ".join(map(str, found.obstacles))
             raise NotStreamable(f"the model {model.name!r} cannot stream: {reasons}", found.obstacles)
-        self.model, self.inputs = model, found.inputs
+        self.model, self.inputs, self.reads_presence = model, found.inputs, found.reads_presence
         self._read = Held(found)
-        self.connect(found.nodes, found.reads, len(found.inputs))
+        self.connect(found.nodes, found.reads, len(found.inputs) + found.reads_presence)
         self.context_names = tuple(given.name for given in found.context.inputs)
         self.built = True
 
@@ -85,5 +88,10 @@ class ModelNetwork(Network):
 
     @property
     def channel_shape(self):
-        shapes = tuple(given.spec.shape for given in self.inputs)
+        shapes = tuple(spec.shape for spec in self.nodes_read.input_specs)
         return shapes if self.num_inputs > 1 else shapes[0]
+
+    def output_mask(self, mask):
+        masks = parts(mask)[: len(self.inputs)]
+        # Where only masks are known, what is padding is not there.
+        return super().output_mask((*masks, *masks[:1]) if self.reads_presence else mask)

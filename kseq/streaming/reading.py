@@ -8,11 +8,12 @@ import keras
 
 from ..layers.base import SequenceLayer
 from ..layers.network import LayerNode, Read
-from ..layers.structures import as_sequence
+from ..layers.structures import as_sequence, as_sequences, holds_sequences, parts
 from ..model_graph import Call, Tensor, is_graph, map_structure, matched, read_model, tensors
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
-from .adapters import InputSlot, Unadapted, adapt
+from . import presence
+from .adapters import InputSlot, MaskRule, Unadapted, adapt, mask_rule_of
 from .context import ContextGraph
 
 
@@ -29,7 +30,8 @@ class ModelInput:
 class ModelNodes:
     """What a model is made of: its nodes, those without a streaming form included, and its ends.
 
-    The structures are Keras's, with numbers in the place of tensors.
+    The structures are Keras's, with numbers in the place of tensors. Where a mask is lost on the way the nodes read one
+    more input, whose mask says which steps are there.
     """
 
     nodes: list[LayerNode]
@@ -40,6 +42,12 @@ class ModelNodes:
     graph_inputs: Any
     input_structure: Any
     output_structure: Any
+    reads_presence: bool
+
+    @property
+    def input_specs(self) -> tuple[SequenceSpec, ...]:
+        """Of the inputs of a network of these nodes."""
+        return tuple(given.spec for given in self.inputs) + (presence.SPEC,) * self.reads_presence
 
     @property
     def obstacles(self) -> list[Obstacle]:
@@ -90,6 +98,7 @@ def read_nodes(model, as_layer) -> ModelNodes:
         graph_inputs=graph.inputs,
         input_structure=_numbered(graph.inputs, {t: i for i, t in enumerate(of_stream)}),
         output_structure=output_structure,
+        reads_presence=reader.presence.is_used,
     )
 
 
@@ -159,12 +168,20 @@ def _upstream(called, ends, context=True) -> set[Tensor]:
 
 
 class _Reader:
-    """Turns calls into nodes; `where` says what is read for each tensor."""
+    """Turns calls into nodes, with Keras's masks: an operation, and a layer that supports none, loses the mask.
+
+    Attributes:
+        where: by a tensor the value, or the mask of a value, that it is.
+        bare: tensors that have no mask of Keras's, whatever the mask of the value that they are.
+    """
 
     def __init__(self, names, masks, inputs):
         self.nodes, self.wanted, self.names = [], {}, names
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
+        self.bare = {t for t in inputs if t in masks}
+        self.replaced = {}  # by a tensor the mask that Keras has put on it since
+        self.presence = presence.Presence(len(inputs), self.nodes.append)
 
     def add(self, one: _Called, flowing):
         """Add a call, of whose context `flowing` is what streams."""
@@ -176,11 +193,12 @@ class _Reader:
         elif layer is call.operation:
             reads = self.sequence_reads(layer, call)
         else:
-            reads = [self.read(part) for part in _in_place_of(layer, layer.inputs, call)]
+            reads = self.model_reads(layer, call)
         if flowing:
             reason = f"its context is made of {', '.join(self.names.get(t, t.name) for t in flowing)}, which streams"
             row = Obstacle(layer.name, type(layer.origin()).__name__, reason, "a second input for what flows along")
             layer = Unadapted(layer, [row], _output_specs(call), layer.num_inputs)
+        is_layer = isinstance(call.operation, keras.layers.Layer)
         keys = []
         for end in _ends_of(layer, call.outputs):
             keys.append(object())
@@ -188,44 +206,83 @@ class _Reader:
             self.where[values] = Read(keys[-1])
             if mask is not None:
                 self.where[mask] = Read(keys[-1], part="mask")
+            if loses_mask(call.operation):
+                self.bare.add(values)
         read_as = {}
         for name, part in one.context.items():
             read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
             self.wanted[read_as[name]] = part
-        hidden = not isinstance(call.operation, keras.layers.Layer) and all(t.is_mask for t in call.inputs)
-        self.nodes.append(LayerNode(layer, tuple(reads), tuple(keys), layer.name, read_as, hidden))
+        training = call.keywords.get("training") if one.layer is not None else None
+        hidden = not is_layer and all(t.is_mask for t in call.inputs)
+        node = LayerNode(layer, tuple(reads), tuple(keys), layer.name, read_as, training, hidden)
+        self.presence.follow(node)
+        self.nodes.append(node)
 
     def sequence_reads(self, layer, call):
         """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
         given = call.arguments[0] if call.arguments else call.keywords["x"]
+        if holds_sequences(given, layer.num_inputs):
+            return [self.read_sequence(x) for x in parts(as_sequences(given, layer.num_inputs))]
         given = (given,) if layer.num_inputs == 1 else given
-        return [self.read(paired(x), call.keywords.get("mask")) for x in given]
+        return [self.read(x, mask) for x, mask in zip(given, _masks_given(call, len(given)), strict=True)]
+
+    def model_reads(self, layer, call):
+        """Of a model within the model, with masks that are given beside its tensors."""
+        given = list(tensors(call.arguments[0]))
+        masks = dict(zip(given, _masks_given(call, len(given)), strict=True))
+        reads = []
+        for part in _in_place_of(layer, layer.inputs, call):
+            is_pair = isinstance(part, Sequence)
+            reads.append(self.read_sequence(part) if is_pair else self.read(part, masks[part]))
+        # Keras puts the mask that a model is given on the very tensor, for all that read it later.
+        self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
+        return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
     def adapted(self, call):
-        """Of a stock layer or an operation: a slot for each tensor."""
+        """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it."""
         reads, specs, keywords = [], [], dict(call.keywords)
-        mask = keywords.pop("mask", None) if isinstance(call.operation, keras.layers.Layer) else None
+        masks = {}
+        if isinstance(call.operation, keras.layers.Layer):
+            first = list(tensors(call.arguments[:1]))
+            masks = dict(zip(first, _masks_given(call, len(first)), strict=True))
+            if not all(mask is None or mask.is_mask for mask in masks.values()):
+                masks = {}  # a mask of channels, say: a tensor like others
+            else:
+                keywords.pop("mask", None)
 
         def slot(leaf):
             if not isinstance(leaf, Tensor):
                 return leaf
-            reads.append(self.read(leaf, mask))
+            reads.append(self.read(leaf, masks.get(leaf)))
             specs.append(_spec(leaf))
             return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
-        return adapt(call, specs, _output_specs(call)), reads
+        layer = adapt(call, specs, _output_specs(call))
+        if getattr(layer, "reads_presence", False):
+            reads.append(self.presence.of(reads[0].value))
+        return layer, reads
 
-    def read(self, x, mask=None):
-        """What is read for a tensor, or for a sequence of two."""
-        values, mask = x if isinstance(x, Sequence) else (x, mask)
-        read = self.where[values]
-        if not isinstance(mask, Tensor):
-            return read
-        from_mask = self.where[mask]
-        own = from_mask == Read(read.value, part="mask")
-        return read if own else read._replace(mask=from_mask)
+    def read(self, t, mask=None) -> Read:
+        """What is read for a tensor with Keras's mask, or with another that is given beside it."""
+        read, mask = self.where[t], self.replaced.get(t) if mask is None else mask
+        if mask is not None:
+            return self.read_sequence(Sequence(t, mask))
+        bare = t in self.bare or read.part == "mask"
+        return read._replace(mask=self.presence.mask_of(read.value)) if bare else read
+
+    def read_sequence(self, x: Sequence) -> Read:
+        """What is read for a sequence: its mask is what it says; where it has none every step counts."""
+        read, own = self.where[x.values], self.where.get(x.mask)
+        if own is None or read.part == "mask":
+            return read._replace(mask=self.presence.mask_of(read.value) if own is None else self.read_mask(x.mask))
+        return read if own == Read(read.value, part="mask") else read._replace(mask=self.read_mask(x.mask))
+
+    def read_mask(self, mask) -> Read:
+        """What is read for a mask."""
+        read = self.where[mask]
+        return read if read.part == "mask" else self.read(mask)
 
     def ends(self, outputs):
         """What is read for the model's outputs, and their numbers in its structure."""
@@ -234,7 +291,7 @@ class _Reader:
         def number(part):
             part = paired(part)
             if isinstance(part, (Tensor, Sequence)):
-                reads.append(self.read(part))
+                reads.append(self.read_sequence(part) if isinstance(part, Sequence) else self.read(part))
                 return len(reads) - 1
             if isinstance(part, dict):
                 return {key: number(value) for key, value in part.items()}
@@ -242,6 +299,21 @@ class _Reader:
 
         structure = number(outputs)
         return reads, structure
+
+
+def loses_mask(operation) -> bool:
+    """Whether what is called gives no mask of Keras's: not a kseq layer or a model, whose outputs have their own."""
+    own = isinstance(operation, (SequenceLayer, keras.Model))
+    return not own and mask_rule_of(operation) is MaskRule.LOSES
+
+
+def _masks_given(call, count) -> list:
+    """The masks that a call is given beside its tensors, or `None`s."""
+    mask = call.keywords.get("mask")
+    if mask is None:
+        return [None] * count
+    mask = mask.values() if isinstance(mask, dict) else mask
+    return [mask] if isinstance(mask, Tensor) else list(mask)
 
 
 def _ends_of(layer, outputs) -> list:
@@ -266,7 +338,8 @@ def _masks_of_inputs(graph, called) -> dict[Tensor, Tensor]:
     """By an input of values its mask's input: that with which a layer reads it, or else that which follows it."""
     given, found = list(tensors(graph.inputs)), {}
     for one in called:
-        for x in (*one.call.arguments[:1], *one.context.values()):
+        beside = [Sequence(x, m) for x, m in zip(one.call.arguments[:1], _masks_given(one.call, 1), strict=False)]
+        for x in (*one.call.arguments[:1], *one.context.values(), *beside):
             x = paired(x)
             if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
                 found.setdefault(x.values, x.mask)

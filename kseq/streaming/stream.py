@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..arguments import as_size
-from ..layers.structures import parts
 from ..obstacles import NotStreamable
 from ..sequence import SequenceSpec
 from .blocks import Blocks
@@ -70,10 +69,11 @@ class Stream:
         return self._ends.specs if len(self._ends.specs) > 1 else self._ends.specs[0]
 
     def _compile(self):
-        step = StepFunction(self.layer, self.batch_size, self.spec, context=self._context)
+        specs = self._ends.layer_specs
+        step = StepFunction(self.layer, self.batch_size, specs if len(specs) > 1 else specs[0], context=self._context)
         self._step = compile_step(step)
         self._state = self._step.initial_state()
-        if len(self._ends.specs) == 1 and self._ends.gives_one:
+        if len(specs) == 1 and self._ends.gives_one:
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *self._ends.specs[0].shape)
 
@@ -151,19 +151,19 @@ class Stream:
             self._ends.settle_dtypes()
             self._compile()
         rows = None if active is None else self._as_active(active)
-        pushed, held = self._blocks.pushed, self._blocks.held
-        missing = self.timing.input_latency + -(held + self.timing.input_latency) % self.timing.block_size
-        limits = self._limits(pushed)
-        inputs = self._ends.nothing(int(np.max(missing)) if np.any(pushed) else 0)
+        pushed = self._blocks.pushed if rows is None else np.broadcast_to(self._blocks.pushed, self.batch_size)
+        limits = [timing.output_length(pushed) * (pushed > 0) for timing in self.layer.timings]
+        inputs = self._ends.nothing(self._missing(pushed, limits, rows))
         y = self._give(self._run(inputs, rows), limits)
         self.reset(active)
         return y
 
-    def _limits(self, pushed):
-        """Outputs of the whole stream, for every output: a number, or one for each row."""
-        if np.ndim(pushed):
-            return list(zip(*(parts(self.layer.output_length(int(n))) for n in pushed), strict=True))
-        return parts(self.layer.output_length(pushed))
+    def _missing(self, pushed, limits, rows) -> int:
+        """Steps to push until every output of the streams that end, of all or of some rows, has come out."""
+        block = self.timing.block_size
+        needed = [timing.input_steps(limit) for timing, limit in zip(self.layer.timings, limits, strict=True)]
+        missing = -(-np.max(needed, axis=0) // block) * block - pushed
+        return int(np.max(missing if rows is None else missing[rows], initial=0))
 
     def _run(self, inputs, active):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""

@@ -17,42 +17,50 @@ def check_receptive_field(s):
     """
     phases = s.timing.receptive_field_per_step
     steps = _stretch(s, phases)
-    base = s.draw((1, steps, *s.channels))
+    # What does not stream may read other inputs by how many there are: the field is that of all lengths.
+    lengths = [steps] if s.steps else range(steps, steps + s.block)
     with attempt("S15", f"layer mode of {steps} steps, all valid"):
-        depends = _dependence(s, base, steps, s.compile(lambda values: _call(s, values, steps), "unmasked"))
-    if steps != s.time:
+        found = [_dependence(s, length) for length in lengths]
+    if s.time not in lengths:
         with attempt("K", "a call on a tensor without a mask"):
             _check_unmasked(s, numpy(s.compile(s.call, "unmasked, as long as the input")(s.full)))
-    outputs = depends.shape[0]
     for phase, field in enumerate(phases):
-        seen_first = seen_last = field is None
-        candidates = False
-        for u in range(phase, outputs, len(phases)):
-            start = math.floor(u / s.ratio)
-            first, last = (steps, -1) if field is None else (start + field[0], start + field[1])
-            allowed = (np.arange(steps) >= first) & (np.arange(steps) <= last)
-            wrong = np.flatnonzero(depends[u] & ~allowed)
-            if wrong.size:
-                fail(
-                    "S15",
-                    f"output step {u} (phase {phase}) depends on input step {wrong[0]}, which is {wrong[0] - start} "
-                    f"from its own (received), outside the declared {field}",
-                )
-            if field is None:
-                continue
-            # An end that is infinite counts as reached near the end of the stretch, from as far as possible: a layer
-            # before this one may have dropped the very first steps.
-            far, near = outputs / 2, max(steps // 4, _dropped(s))
-            if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
-                candidates = True
-                early = depends[u, : near + 1].any() and u >= far if math.isinf(first) else depends[u, int(first)]
-                late = depends[u, -near - 1 :].any() and u <= far if math.isinf(last) else depends[u, int(last)]
-                seen_first, seen_last = seen_first or early, seen_last or late
-        if candidates and not (seen_first and seen_last):
-            end = field[0] if not seen_first else field[1]
-            fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")
-        if not candidates and field is not None:
+        ends = [end for depends in found for end in _ends_reached(s, depends, phase, field)]
+        if field is None:
+            continue
+        if not ends:
             fail("S15", f"no output of phase {phase} has its field {field} within {steps} steps")
+        for reached, end in zip(map(any, zip(*ends, strict=True)), field, strict=True):
+            if not reached:
+                fail("S15", f"no output of phase {phase} depends on the input at {end} (received), declared is {field}")
+
+
+def _ends_reached(s, depends, phase, field):
+    """Of every output of a phase whose field lies within the inputs whether it depends on the first and on the last.
+
+    Outputs that depend on an input outside are refused.
+    """
+    outputs, steps = depends.shape
+    for u in range(phase, outputs, len(s.timing.receptive_field_per_step)):
+        start = math.floor(u / s.ratio)
+        first, last = (steps, -1) if field is None else (start + field[0], start + field[1])
+        allowed = (np.arange(steps) >= first) & (np.arange(steps) <= last)
+        wrong = np.flatnonzero(depends[u] & ~allowed)
+        if wrong.size:
+            fail(
+                "S15",
+                f"output step {u} (phase {phase}) depends on input step {wrong[0]}, which is {wrong[0] - start} "
+                f"from its own (received), outside the declared {field}",
+            )
+        if field is None:
+            continue
+        # An end that is infinite counts as reached near the end of the stretch, from as far as possible: a layer
+        # before this one may have dropped the very first steps.
+        far, near = outputs / 2, max(steps // 4, _dropped(s))
+        if (math.isinf(first) or first >= 0) and (math.isinf(last) or last < steps):
+            early = depends[u, : near + 1].any() and u >= far if math.isinf(first) else depends[u, int(first)]
+            late = depends[u, -near - 1 :].any() and u <= far if math.isinf(last) else depends[u, int(last)]
+            yield early, late
 
 
 def _call(s, values, steps):
@@ -76,9 +84,10 @@ def _stretch(s, phases):
     return max(int(steps), s.time)
 
 
-def _dependence(s, base, steps, function):
-    """Whether each output depends on each input, bool [U, T]."""
-    found = False
+def _dependence(s, steps):
+    """Whether each output depends on each of `steps` inputs, bool [U, T]."""
+    base, found = s.draw((1, steps, *s.channels)), False
+    function = s.compile(lambda values: _call(s, values, steps), "unmasked")
     for scale in (1, 10, -10):
         rows = np.repeat(base, steps + 1, axis=0)
         for step in range(steps):

@@ -9,6 +9,7 @@ import pytest
 import kseq
 from kseq.show import summary_rows
 from kseq.streaming import as_layer
+from kseq.streaming.graph import ModelNetwork
 
 
 def by_name(model):
@@ -27,7 +28,8 @@ def sequential(*layers):
 
 def state_bytes(model, channels=3):
     layer = as_layer(model)
-    leaves = keras.tree.flatten(layer.initial_state(1, kseq.SequenceSpec((channels,))))
+    specs = layer.nodes_read.input_specs if isinstance(layer, ModelNetwork) else (kseq.SequenceSpec((channels,)),)
+    leaves = keras.tree.flatten(layer.initial_state(1, specs if len(specs) > 1 else specs[0]))
     return sum(keras.ops.convert_to_numpy(leaf).nbytes for leaf in leaves)
 
 

@@ -241,7 +241,7 @@ class LocalSelfAttention(SequenceLayer):
             logits = self.attention_logits_soft_cap * ops.tanh(logits / self.attention_logits_soft_cap)
         logits = ops.where(visible, logits, ops.cast(_INVISIBLE, logits.dtype))
         weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
-        weights = weights / ops.sum(weights, axis=-1, keepdims=True)
+        weights = ops.where(visible, weights / ops.sum(weights, axis=-1, keepdims=True), 0)
         return ops.einsum("...qk,...kd->...qd", ops.cast(weights, self.compute_dtype), value)
 
     def _combine(self, y):

@@ -30,9 +30,6 @@ class OfWindow(SequenceLayer):
     def creates_mask(self):
         return self.window.creates_mask
 
-    def output_length(self, length: int) -> int:
-        return self.window.output_length(length)
-
     def output_mask(self, mask):
         return rules.output_mask(mask, self.window)
 
@@ -67,6 +64,10 @@ class WindowedLayer(OfWindow):
     #: Whether `call_windows` needs to know which taps are valid.
     needs_tap_mask = False
 
+    def known_taps(self, x: Sequence) -> Sequence:
+        """What layer mode pads and gives to `call_windows`: with a mask, in which padding is invalid, if it needs one."""
+        return x.with_mask() if self.needs_tap_mask else Sequence(x.values)
+
     def call_windows(self, x: Sequence):
         """Values of the outputs [B, U, ...] of all windows that fit into `x` [B, N, ...]."""
         raise NotImplementedError
@@ -77,8 +78,8 @@ class WindowedLayer(OfWindow):
 
     def call_layer(self, x: Sequence, *, training=False) -> Sequence:
         mask = x.with_mask().mask if self.creates_mask else x.mask
-        taps = x.with_mask() if self.needs_tap_mask else Sequence(x.values)
-        left, right = self.window.pads
+        taps = self.known_taps(x)
+        left, right = self.window.pads_of(ops.shape(x.values)[1])
         padded = taps.pad_time(left, right, valid=taps.mask is None, value=self._padding(x.spec.dtype))
         return self.finish(self.call_windows(padded), None if mask is None else self.output_mask(mask))
 

@@ -1,5 +1,7 @@
 """Convolutions over time."""
 
+import math
+
 from keras import ops
 
 from ... import padding as rules
@@ -98,8 +100,9 @@ class Conv1D(_Convolution):
 
     def call_windows(self, x: Sequence):
         values, kernel, window = x.values, self.weight(self.kernel), self.window
-        outputs = None if values.shape[1] is None else (values.shape[1] - window.span) // window.stride + 1
-        if self.groups == 1 and outputs is not None and outputs <= _MATMUL_OUTPUTS:
+        time = values.shape[1]
+        outputs = (time - window.span) // window.stride + 1 if isinstance(time, int) else math.inf
+        if self.groups == 1 and outputs <= _MATMUL_OUTPUTS:
             if outputs == 1:  # the window is there already: one concatenation fewer
                 taps = values[:, :: window.dilation][:, : window.size]
                 taps = ops.reshape(taps, (-1, 1, window.size * values.shape[-1]))

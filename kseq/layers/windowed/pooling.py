@@ -79,8 +79,8 @@ class MaxPooling1D(_Pooling):
 class AveragePooling1D(_Pooling):
     """Mean of each window.  [B, T, ...] -> [B, ceil(T / strides), ...], in the input's dtype.
 
-    Invalid steps and padding count as zeros of a full window, or with `masked_average` not at all. Mask, timing and
-    padding are those of `Conv1D`. Integers are divided rounding down.
+    Invalid steps and padding count as zeros of a full window, or with `masked_average` not at all; the padding of `same`
+    never counts, as in Keras. Mask, timing and padding are those of `Conv1D`. Integers are divided rounding down.
 
     Args:
         pool_size, strides, padding, dilation_rate: as in `MaxPooling1D`.
@@ -111,12 +111,15 @@ class AveragePooling1D(_Pooling):
 
     @property
     def needs_tap_mask(self):
-        return self.masked_average
+        return self.masked_average or self.padding == "same"
+
+    def known_taps(self, x: Sequence):
+        return super().known_taps(x if self.masked_average else Sequence(x.values))
 
     def call_windows(self, x: Sequence):
         total = functools.reduce(ops.add, rules.taps(x.values, self.window))
         count = self.pool_size
-        if self.masked_average:
+        if x.mask is not None:
             valid = ops.cast(x.expanded_mask(), x.values.dtype)
             count = ops.maximum(functools.reduce(ops.add, rules.taps(valid, self.window)), 1)
         divide = ops.divide if "float" in x.spec.dtype else ops.floor_divide

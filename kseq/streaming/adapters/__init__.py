@@ -5,8 +5,12 @@
 
 from . import merging as merging
 from . import stepwise as stepwise
+from .keras_masks import MaskOf as MaskOf
+from .keras_masks import MaskRule as MaskRule
+from .keras_masks import mask_rule_of as mask_rule_of
 from .operation import Held as Held
 from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
 from .operation import Unadapted as Unadapted
 from .operation import adapt as adapt
+from .stepwise import pointwise as pointwise

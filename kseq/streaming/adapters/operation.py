@@ -12,6 +12,7 @@ from ...model_graph import map_structure
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...sequence import Sequence, SequenceSpec
+from .keras_masks import MaskRule, mask_rule_of
 from .operations import check_operation
 
 
@@ -25,19 +26,22 @@ class InputSlot:
 class Operation(SequenceLayer):
     """A Keras layer or operation, called on the values of its inputs, that keeps time as it is.
 
-    An output is valid where every input is.
+    Its mask follows Keras's rule for it (`MaskRule`). Where that rule is the layer's own there is one input more than
+    there are slots: a sequence whose mask says which steps are there.
 
     Args:
         adapted: what is called.
         arguments, keywords: what it is called with, an `InputSlot` in the place of each input.
-        num_inputs: how many slots there are.
+        num_slots: how many slots there are.
     """
 
     invalid_value = None
 
-    def __init__(self, adapted, arguments, keywords, num_inputs):
+    def __init__(self, adapted, arguments, keywords, num_slots):
         super().__init__(name=adapted.name, autocast=False)
-        self.adapted, self.num_inputs = adapted, num_inputs
+        self.adapted = adapted
+        self.reads_presence = mask_rule_of(adapted) is MaskRule.OWN
+        self.num_inputs, self._num_slots = num_slots + self.reads_presence, num_slots
         self._call = Held((tuple(arguments), keywords))
         self.built = True
 
@@ -52,25 +56,47 @@ class Operation(SequenceLayer):
         return self.adapted
 
     def output_spec(self, input_spec):
-        given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in parts(input_spec)]
+        given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in self._slots(input_spec)]
         arguments, keywords = _filled(self._call.value, given)
         made = self.adapted.compute_output_spec(*arguments, **keywords)
         return SequenceSpec(tuple(made.shape[2:]), keras.backend.standardize_dtype(made.dtype))
 
+    def output_mask(self, mask):
+        masks = self._slots(mask)
+        if self.reads_presence and self._num_slots > 1:  # a merge, whose rule looks at no values
+            given = [ops.cast(m, "float32")[..., None] for m in masks]
+            return self._own_mask(given, masks, parts(mask)[-1])
+        return functools.reduce(ops.logical_and, masks)
+
     def call_layer(self, x, *, training=False):
-        x = parts(x)
-        values = [part.values for part in x]
-        masks = [part.mask for part in x if part.mask is not None] + self.own_masks(values)
-        arguments, keywords = _filled(self._call.value, values)
+        values, masks = zip(*self._slots(x), strict=True)
+        arguments, keywords = _filled(self._call.value, self.arguments_of(values, masks))
+        if training and isinstance(self.adapted, keras.layers.Layer):
+            keywords.setdefault("training", True)
         y = self.adapted(*arguments, **keywords)
-        return Sequence(y, functools.reduce(ops.logical_and, masks) if masks else None)
+        if self.reads_presence:
+            return Sequence(y, self._own_mask(values, masks, parts(x)[-1].mask))
+        masks = [m for m in masks[:1] if m is not None]
+        return Sequence(y, masks[0] if masks else None)
 
     def call_step(self, x, state, *, training=False):
-        return self.call_layer(x), state
+        return self.call_layer(x, training=training), state
 
-    def own_masks(self, values) -> list:
-        """Masks that follow from the values."""
-        return []
+    def arguments_of(self, values, masks):
+        """What is called of values and their masks; by default the layer sees no masks."""
+        return values
+
+    def _slots(self, x) -> tuple:
+        """Of the input that of the slots."""
+        return parts(x)[: self._num_slots]
+
+    def _own_mask(self, values, masks, there):
+        """The mask that the layer computes, where there is a step."""
+        (structure, *_), _ = self._call.value
+        mask = self.adapted.compute_mask(_filled(structure, values), _filled(structure, masks))
+        if mask is None or there is None:
+            return there if mask is None else mask
+        return ops.logical_and(mask, there)
 
 
 class Held:
@@ -138,15 +164,17 @@ def adapt(call, specs, outputs) -> SequenceLayer:
         if len(outputs) != 1:
             raise _NoAdapter("it has several outputs")
         if not isinstance(operation, keras.layers.Layer):
-            check_operation(operation)
+            check_operation(call, specs)
             return Operation(operation, call.arguments, call.keywords, len(specs))
         adapter = adapter_of(operation)
         if adapter is None:
-            raise _NoAdapter("it has no streaming form", _twin(operation))
+            raise _NoAdapter("it has no streaming form", _instead(operation))
         first, *more = call.arguments
         if more:
             raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
         keywords = {key: value for key, value in call.keywords.items() if value is not None}
+        if len(_slots_of(first)) < len(specs):
+            raise _NoAdapter("it is called with tensors by name, which its adapter does not take")
         given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
         return adapter(operation, given, **keywords)
     except _NoAdapter as error:
@@ -163,6 +191,16 @@ class _NoAdapter(Exception):
         self.reason, self.instead = reason, instead
 
 
-def _twin(operation):
-    name = type(operation).__name__
+def _instead(layer):
+    """What to use instead of a layer without adapter, if anything is known."""
+    name = type(layer).__name__
+    if getattr(keras.layers, name, None) is not type(layer):
+        return "@kseq.pointwise if it treats every step by itself, or an adapter (kseq.adapts)"
     return f"kseq.{name}" if name in registered_layers() else None
+
+
+def _slots_of(structure) -> list[InputSlot]:
+    if isinstance(structure, InputSlot):
+        return [structure]
+    parts_of = structure.values() if isinstance(structure, dict) else structure
+    return [slot for part in parts_of for slot in _slots_of(part)] if isinstance(structure, (dict, list, tuple)) else []

@@ -1,35 +1,96 @@
 """Adapters of Keras's layers that treat every step by itself."""
 
-import keras
-from keras import ops
+import functools
 
+import keras
+
+from ...layers.stepwise import is_known, mixes_time
 from ...registry import adapts
 from .operation import Operation
+from .operations import check_axes, keeps_time
+
+# Layers that draw random numbers while training, for every value by itself.
+_RANDOM = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
 
 
 @adapts(
     keras.layers.Activation,
+    keras.layers.ActivityRegularization,
     keras.layers.BatchNormalization,
     keras.layers.Dense,
-    keras.layers.Dropout,
     keras.layers.ELU,
     keras.layers.Embedding,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
     keras.layers.Identity,
+    keras.layers.Lambda,
     keras.layers.LayerNormalization,
     keras.layers.LeakyReLU,
+    keras.layers.Masking,
     keras.layers.Normalization,
     keras.layers.RMSNormalization,
     keras.layers.ReLU,
     keras.layers.Rescaling,
     keras.layers.Softmax,
+    keras.layers.SpatialDropout1D,
+    keras.layers.TimeDistributed,
     keras.layers.UnitNormalization,
+    *_RANDOM,
 )
-def stepwise(layer, specs, **options):
+def stepwise(layer, specs, training=False, **options):
     """A layer of one input that works on channels."""
     check_axis(layer, specs)
-    return Operation.of(layer, specs, **options)
+    check_training(layer, training)
+    check_function(layer, specs)
+    return Operation.of(layer, specs, **({"training": True} if training else {}), **options)
+
+
+@adapts(keras.layers.EinsumDense)
+def einsum_dense(layer, specs, **options):
+    """A product over channels."""
+    if not keeps_time(layer.equation):
+        raise ValueError(f"its equation {layer.equation!r} may mix time steps")
+    return stepwise(layer, specs, **options)
+
+
+@adapts(keras.layers.PReLU)
+def prelu(layer, specs, **options):
+    """A learned slope, the same at all steps."""
+    if 1 not in (layer.shared_axes or ()):
+        raise ValueError("it has a slope for every time step; use shared_axes=[1]")
+    return stepwise(layer, specs, **options)
+
+
+def pointwise(cls: type) -> type:
+    """Declare that a class of Keras layers treats every time step by itself, so that its layers stream.
+
+    Such a layer is called on chunks in the place of whole sequences: [B, T, ...] -> [B, T, ...], every output made of
+    the input of its own step alone, the same at every step. Its mask follows Keras's rule for it.
+
+    Args:
+        cls: a class of Keras layers of one input.
+
+    Returns:
+        The class.
+
+    Raises:
+        TypeError: something else.
+
+    Example:
+        >>> import kseq, keras
+        >>> @kseq.pointwise
+        ... class Doubled(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> model = keras.Sequential([keras.Input((None, 3)), Doubled()])
+        >>> kseq.Stream(model).push([[1.0, 2.0, 3.0]]).tolist()
+        [[2.0, 4.0, 6.0]]
+    """
+    adapts(cls)(stepwise)
+    return cls
 
 
 def check_axis(layer, specs):
@@ -38,19 +99,37 @@ def check_axis(layer, specs):
     Raises:
         ValueError: an axis that is, counted from either end, batch or time.
     """
-    rank = 2 + len((specs[0] if isinstance(specs, list) else specs).shape)
-    axis = getattr(layer, "axis", -1)
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    if any(a + rank < 2 if a < 0 else a < 2 for a in axes if a is not None):
-        raise ValueError("its axis is batch or time; use a channel axis")
+    axis = getattr(layer, "axis", ())
+    check_axes(axis, 2 + len((specs[0] if isinstance(specs, list) else specs).shape))
 
 
-@adapts(keras.layers.Masking)
-def masking(layer, specs):
-    """Makes steps invalid by their values."""
-    return _Masking.of(layer, specs)
+def check_function(layer, specs):
+    """Refuse a layer whose function is not Keras's own and mixes time when it is tried.
+
+    Raises:
+        ValueError: with what was found.
+    """
+    activation = getattr(layer, "activation", None)
+    is_own = type(layer).call in _calls_of_keras() and not isinstance(layer, keras.layers.Lambda)
+    if is_own and (activation is None or (specs.shape and is_known(activation))):
+        return
+    why = mixes_time(lambda x: layer(x), [specs.shape], [specs.dtype])
+    if why is not None:
+        raise ValueError(f"its function does not treat every step by itself: {why}")
 
 
-class _Masking(Operation):
-    def own_masks(self, values):
-        return [ops.any(ops.not_equal(values[0], self.adapted.mask_value), axis=-1)]
+@functools.cache
+def _calls_of_keras():
+    """What computes Keras's own layers."""
+    classes = vars(keras.layers).values()
+    return {cls.call for cls in classes if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)}
+
+
+def check_training(layer, training):
+    """Refuse a layer that is told to train in the model, unless it draws random numbers for every value by itself.
+
+    Raises:
+        ValueError: another layer that is.
+    """
+    if training and not (isinstance(layer, _RANDOM) and getattr(layer, "noise_shape", None) is None):
+        raise ValueError("called with training=True it may mix time steps")

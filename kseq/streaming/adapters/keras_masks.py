@@ -1,0 +1,47 @@
+"""Keras's masks: which rule a layer follows, and the masks that Keras puts on tensors."""
+
+import enum
+
+import keras
+from keras import ops
+
+
+class MaskRule(enum.Enum):
+    """What becomes of Keras's mask in a layer or operation."""
+
+    PASSES = "the mask of the first input"
+    LOSES = "none"
+    OWN = "what its `compute_mask` says"
+
+
+def mask_rule_of(operation) -> MaskRule:
+    """Keras's rule for the mask of a layer or operation."""
+    if not isinstance(operation, keras.layers.Layer) or not operation.supports_masking:
+        return MaskRule.LOSES
+    passes = type(operation).compute_mask is keras.layers.Layer.compute_mask
+    return MaskRule.PASSES if passes else MaskRule.OWN
+
+
+class MaskOf(keras.layers.Layer):
+    """Gives the mask that Keras has put on a tensor, or `None`."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x, mask=None):
+        return mask
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+
+class WithMask(keras.layers.Layer):
+    """Gives a tensor on which Keras's mask is another: a copy, so that the tensor itself stays as it is."""
+
+    def __init__(self):
+        super().__init__(autocast=False)
+        self.supports_masking = True
+
+    def call(self, x, mask=None):
+        return ops.copy(x)
