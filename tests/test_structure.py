@@ -16,7 +16,7 @@ LIMIT = 400
 LONG = {"data/assembly.py", "data/batches.py", "data/store.py", "data/writer.py"}
 # What families of layers share (`delay` aligns branches), and the
 # modules that know every family: combinators use others in their examples.
-BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "stepwise", "structures"}
+BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "quantization", "stepwise", "structures"}
 ABOVE_FAMILIES = {"__init__", "combinators"}
 
 

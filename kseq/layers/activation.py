@@ -4,7 +4,7 @@ import keras
 
 from ..registry import register
 from .base import Example
-from .stepwise import StepwiseLayer
+from .stepwise import StepwiseLayer, mixing_activation
 
 
 @register
@@ -14,7 +14,8 @@ class Activation(StepwiseLayer):
     Mask: unchanged. Timing: none.
 
     Args:
-        activation: a Keras activation's name, or a function of values [B, T, ...] that works on channels.
+        activation: a Keras activation's name, or a function of values [B, T, ...]; one that does not treat every step
+            by itself, and keep the shape, does not step.
 
     Example:
         >>> import kseq, numpy as np
@@ -25,6 +26,10 @@ class Activation(StepwiseLayer):
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
         self.keep(locals())
+
+    @property
+    def step_obstacle(self):
+        return mixing_activation(self)
 
     def call_values(self, values, training=False):
         return self.activation(values)

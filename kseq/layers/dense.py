@@ -11,14 +11,14 @@ from ..sequence import Sequence, SequenceSpec
 from .base import Example
 from .parameters import Only
 from .quantization import Int8Weight, int8_matmul, int8_rows
-from .stepwise import StepwiseLayer
+from .stepwise import StepwiseLayer, mixing_activation
 
 
 @register
 class Dense(Int8Weight, StepwiseLayer):
     """Matrix product over the last axis.  [B, T, ..., C] -> [B, T, ..., units].
 
-    Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`.
+    Mask: unchanged. Timing: none. The weights are those of `keras.layers.Dense`, also after `quantize("int8")`.
 
     Args:
         units: output channels.
@@ -62,6 +62,10 @@ class Dense(Int8Weight, StepwiseLayer):
     def output_spec(self, input_spec):
         return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
 
+    @property
+    def step_obstacle(self):
+        return mixing_activation(self)
+
     def call_values(self, values, training=False):
         if self.quantization_mode is None:
             y = ops.matmul(values, self.weight(self.kernel))
@@ -79,7 +83,7 @@ class Embedding(Int8Weight, StepwiseLayer):
     """A learned vector per integer.  int [B, T, ...] -> [B, T, ..., output_dim].
 
     Mask: unchanged, or with `mask_zero` also invalid where the index is 0. Timing: none. Indices must be from 0 to
-    `input_dim - 1`. The weights are those of `keras.layers.Embedding`.
+    `input_dim - 1`. The weights are those of `keras.layers.Embedding`, also after `quantize("int8")`.
 
     Args:
         input_dim: number of vectors.

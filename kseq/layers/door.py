@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
-from .structures import as_sequence, as_sequences, each, first, holds_sequences, parts, to_tensors
+from .structures import as_sequence, as_sequences, each, first, holds_sequences, of_arrays, parts, to_tensors
 
 # Layers that Keras is calling at present.
 _CALLED = contextvars.ContextVar("called", default=())
@@ -45,9 +45,9 @@ class KerasDoor(keras.layers.Layer):
         if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in parts(lengths)):
             y = self.nothing(given, lengths)
         else:
-            read = {"context": _context_with_masks(context, context_mask)} if self.context_names else {}
+            context = _context_with_masks(context, context_mask) if self.context_names else {}
             # What is traced may not say whether this is training, as in a model that is rematerialised.
-            y = self._call_layer(given, read, False if training is None else training)
+            y = self._call_layer(given, context, False if training is None else training)
             y = each(lambda part: _apart_from(parts(received), part), y)
         for part in parts(y):
             self._regularize(part)
@@ -56,23 +56,23 @@ class KerasDoor(keras.layers.Layer):
     def rematerialized_call(self, layer_call, *args, **kwargs):
         return layer_call  # `_call_layer` does it: `training` is no array, and losses must not stay inside
 
-    def _call_layer(self, x, read, training):
-        """`call_layer`, rematerialised where a `keras.RematScope` says so: then a function of arrays alone."""
+    def _call_layer(self, x, context, training):
+        """`call_layer`, rematerialised where a `keras.RematScope` says so."""
 
-        def compute(values, **read):
-            masks = each(lambda part: part.mask, x)
-            given = tuple(map(Sequence, values, masks)) if type(x) is tuple else Sequence(values, masks)
+        def run(x, context):
+            return self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
+
+        def run_with_losses(x, context):
             found = _LOSSES.set([])
             try:
-                return self.call_layer(given, training=training, **read), tuple(_LOSSES.get())
+                return run(x, context), tuple(_LOSSES.get())
             finally:
                 _LOSSES.reset(found)
 
-        values = each(_values, x)
-        run = super().rematerialized_call(compute, values, **read)
-        if run is compute:
-            return self.call_layer(x, training=training, **read)
-        y, losses = run(values, **read)
+        if super().rematerialized_call(run, each(_values, x)) is run:
+            return run(x, context)
+        on_arrays, arrays, restore = of_arrays(run_with_losses, (x, context))
+        y, losses = restore(super().rematerialized_call(on_arrays, each(_values, x))(*arrays))
         self.add_loss(losses)
         return y
 

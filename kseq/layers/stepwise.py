@@ -15,6 +15,7 @@ from .base import SequenceLayer
 # where it stands, how long the sequence is, or what other rows hold.
 _WHOLE, _PIECES = (2, 7), [(0, 0, 1), (1, 1, 3), (0, 3, 7), (1, 6, 7), (0, 1, 2)]
 _ROUNDING = {"bfloat16": 2e-2, "float16": 3e-3}
+_FAILS = "it fails on values of shape [batch, time, ...]"
 _FOUND = weakref.WeakKeyDictionary()
 
 
@@ -42,42 +43,26 @@ def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
         found = _FOUND.setdefault(fn, found)
     if key not in found:
         # A thread of its own knows nothing of what is being traced in this one: there all is eager.
-        thread = threading.Thread(target=lambda: found.update({key: _tried(_own(fn), *key)}))
+        thread = threading.Thread(target=lambda: found.update({key: _tried(fn, *key)}))
         thread.start()
         thread.join()
     return found[key]
 
 
 def mixing_activation(layer) -> str | None:
-    """Why the activation of a layer [B, T, ...] keeps it from stepping, or `None`: Keras's own are known."""
-    fn = getattr(layer, "activation", None)
-    if fn is None:
+    """Why a layer that applies its `activation` to outputs [B, T, ...] cannot step, or `None`."""
+    fn, channels = layer.activation, layer.channel_shape if layer.built else None
+    if channels != () and is_known(fn):
         return None
-    channels = layer.channel_shape if layer.built else None
-    guess = channels is None
-    try:
-        spec = layer.output_spec(SequenceSpec((3,) if guess else channels, layer.compute_dtype))
-    except Exception:
-        if guess:
-            return None
-        raise
-    if spec.shape and is_known(fn):
-        return None
+    spec = layer.output_spec(SequenceSpec((3,) if channels is None else channels, layer.compute_dtype))
     why = mixes_time(fn, [spec.shape], [spec.dtype], spec.shape)
-    if why is None or (guess and why.startswith("it fails")):
+    if why is None or (channels is None and why.startswith(_FAILS)):  # it may want other channels
         return None
     return f"its activation {getattr(fn, '__name__', fn)!r} does not treat every step by itself: {why}"
 
 
 class StepwiseLayer(SequenceLayer):
-    """A layer that treats every step by itself: `call_values` is all there is to write.
-
-    An `activation` that does not do so is an obstacle.
-    """
-
-    @property
-    def step_obstacle(self):
-        return mixing_activation(self)
+    """A layer that treats every step by itself: `call_values` is all there is to write."""
 
     def call_values(self, values, training=False):
         """Outputs [B, T, ...] of values [B, T, ...]."""
@@ -113,7 +98,7 @@ def _tried(fn, shapes, dtypes, output_shape):
                 if not _close(_result(fn, [part[here] for part in x], dtypes, output_shape), whole[here]):
                     return "it gives other values for steps of a sequence than for the same steps alone"
     except Exception as error:
-        return f"it fails on values of shape [batch, time, ...]: {str(error).strip().partition(chr(10))[0]}"
+        return f"{_FAILS}: {str(error).strip().partition(chr(10))[0]}"
     return None
 
 

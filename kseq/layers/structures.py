@@ -3,6 +3,7 @@
 A plain tuple holds several; a `Sequence` or a `SequenceSpec`, though a named tuple, is one.
 """
 
+import keras
 from keras import ops
 
 from ..sequence import Sequence
@@ -56,3 +57,31 @@ def holds_sequences(x, count: int) -> bool:
 def to_tensors(x: Sequence) -> Sequence:
     """The same sequence with tensors of the backend: not every backend adds one to a NumPy array."""
     return Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))
+
+
+def of_arrays(fn, given: tuple):
+    """A function of structures as one of the float arrays in them, which gives the arrays in what it makes.
+
+    All else in the structures (masks, integers, `None`) it sees as it is.
+
+    Returns:
+        the function, the arrays that it takes, and what makes of the arrays that it gave what `fn` would have given.
+    """
+    leaves, made = keras.tree.flatten(given), []
+    arrays = [leaf for leaf in leaves if _is_float(leaf)]
+
+    def on_arrays(*arrays):
+        arrays = iter(arrays)
+        y = fn(*keras.tree.pack_sequence_as(given, [next(arrays) if _is_float(leaf) else leaf for leaf in leaves]))
+        made[:] = [keras.tree.map_structure(lambda leaf: leaf is not None, y)]
+        return [leaf for leaf in keras.tree.flatten(y) if leaf is not None]
+
+    def restore(found):
+        found = iter(found)
+        return keras.tree.map_structure(lambda there: next(found) if there else None, made[0])
+
+    return on_arrays, arrays, restore
+
+
+def _is_float(leaf) -> bool:
+    return leaf is not None and keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))

@@ -123,7 +123,7 @@ def _same(value, default):
 
 
 def _policy(value):
-    return value["config"]["name"] if isinstance(value, dict) else value
+    return keras.dtype_policies.get(value).name
 
 
 def _short(value):

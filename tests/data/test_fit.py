@@ -109,7 +109,7 @@ def test_masks_reach_layers_of_kseq(store):
     x = kseq.Embedding(20, 4)(tokens)
     x = kseq.Conv1D(4, 3, padding="causal")(x)
     model = keras.Model(tokens, keras.layers.Dense(20)(x.values))
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     losses = model.fit(batches, epochs=4, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
 

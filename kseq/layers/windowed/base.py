@@ -10,7 +10,6 @@ from ...sequence import Sequence
 from ...window import Window
 from ..base import SequenceLayer, representable
 from ..parameters import Only
-from ..stepwise import mixing_activation
 
 
 class OfWindow(SequenceLayer):
@@ -29,7 +28,7 @@ class OfWindow(SequenceLayer):
 
     @property
     def step_obstacle(self):
-        return self.window.obstacle or mixing_activation(self)
+        return self.window.obstacle
 
     @property
     def step_remedy(self):

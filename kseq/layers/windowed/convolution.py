@@ -10,6 +10,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...window import Padding
 from ..base import Example
+from ..stepwise import mixing_activation
 from .base import WindowedLayer
 
 # Up to here a chunk is one matrix product over gathered windows; beyond, a convolution reuses its input better.
@@ -20,6 +21,10 @@ class _Convolution(WindowedLayer):
     """What convolutions over time share: the window, the bias and the activation."""
 
     input_rank = 3
+
+    @property
+    def step_obstacle(self):
+        return super().step_obstacle or mixing_activation(self)
 
     def _add_bias(self, size):
         self.bias = self.add_parameter("bias", (size,)) if self.use_bias else None
