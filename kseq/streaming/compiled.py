@@ -1,185 +1,357 @@
 """A `StepFunction` compiled by the backend, for NumPy arrays in and out."""
 
-import functools
+import weakref
 
 import keras
 import numpy as np
 
 from ..layers.structures import parts
 from ..sequence import Sequence
+from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
 
+# Calls of which a state is made anew where one has failed: as many as take the memory of the state, at least so much.
+_LOGGED_BYTES, _LOGGED_CALLS = 1 << 16, 256
 
-def compile_step(step: StepFunction):
+
+def compile_step(step: StepFunction, weights: Weights | None = None):
     """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
 
     `values` is a tuple with [B, T, ...] for every input, `masks` one with bool [B, T] or `None` for each, `active` bool
-    [B] or `None`. `outputs` is a list of (values, mask or `None`). `run.initial_state()` gives the first state, which
-    is opaque: `run.to_numpy(state)` gives its leaves, `run.from_numpy(leaves)` makes it of them. It is compiled at the
-    first call of each chunk size, with and without masks and active rows, over the weights that the layer has now; the
-    state given to a call must not be used again. `run.compilations` counts.
+    [B] or `None`; none of these arrays is kept. `outputs` is a list of (values, mask or `None`), arrays that are the
+    caller's to write. `run.initial_state()` gives the first state, which is opaque: `run.to_numpy(state)` gives its
+    leaves, `run.from_numpy(leaves)` makes it of them. The state given to a call must not be used again, but where the
+    call has raised: then `run.restore(state)` gives what it was.
+
+    It is compiled at the first call of each chunk size, with and without masks and active rows, for all steps of one
+    model, batch size and input together: weights are arguments of what is compiled. `run.compilations` counts what this
+    step had to compile itself.
+
+    Args:
+        step: what is compiled.
+        weights: those that it uses, of `freeze`; by default those that its layer has now.
     """
-    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep, "torch": _TorchStep}[keras.backend.backend()](step)
+    return _step_class()(step, freeze(step.layer) if weights is None else weights)
+
+
+def freeze(layer) -> Weights:
+    """The weights that a layer has now."""
+    return shared_by(layer.origin()).weights(layer.variables, _step_class().copy)
+
+
+def _step_class():
+    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep, "torch": _TorchStep}[keras.backend.backend()]
+
+
+class State(list):
+    """The state of a stream between calls: the leaves of the layer's state, and more.
+
+    Attributes:
+        leaves: a plain list of them.
+        variables: values of the layer's: the stream's weights, and the seeds that its steps have moved on.
+        past: what the leaves can be made of anew, where the backend takes them away.
+    """
+
+    __slots__ = ("leaves", "past", "variables")
+
+    def __init__(self, leaves, variables, past=None):
+        super().__init__(leaves)
+        self.leaves, self.variables, self.past = leaves, variables, past
+
+
+class _Scope(keras.StatelessScope):
+    """A scope in which variables have given values; notes what is written, and whether others are read."""
+
+    def __init__(self, variables, values):
+        super().__init__(list(zip(variables, values, strict=True)))
+        self.variables = variables
+        self._numbers = {id(v): i for i, v in enumerate(variables)}
+        self.updates, self.reads_others = {}, False
+
+    def begin(self, values):
+        """Give the variables that were written before the values that they have in a state."""
+        self.updates = {i: values[i] for i in self.updates}
+        for i, value in self.updates.items():
+            super().add_update((self.variables[i], value))
+
+    def get_current_value(self, variable):
+        self.reads_others |= id(variable) not in self._numbers
+        return super().get_current_value(variable)
+
+    def add_update(self, update):
+        variable, value = update
+        number = self._numbers.get(id(variable))
+        if number is None or keras.backend.is_float_dtype(variable.dtype):
+            raise ValueError(
+                f"a step writes the variable {variable.path!r}, and a stream changes no weights: seeds and counts of "
+                f"the model's layers may be written, of a stream's own; keep anything else in the layer's state"
+            )
+        super().add_update(update)
+        self.updates[number] = value
 
 
 class _CompiledStep:
-    """What the backends share: a cache of compiled functions by chunk length, and by which masks there are."""
+    """What the backends share: compiled functions by chunk length, and by which masks there are."""
 
-    def __init__(self, step: StepFunction):
-        self.step = step
-        self._functions = {}
-        self.scope = self._freeze(step.layer)
-
-    @property
-    def compilations(self) -> int:
-        """How many functions have been compiled."""
-        return len(self._functions)
+    def __init__(self, step: StepFunction, weights: Weights):
+        self.step, self.weights = step, weights
+        self.compilations, self._functions = 0, {}
 
     def __call__(self, values, masks, active, state):
         key = (values[0].shape[1], active is None, *[mask is None for mask in masks])
         function = self._functions.get(key)
         if function is None:
-            function = self._functions[key] = self._compile(values, masks, active)
-        return function(values, masks, active, state)
+            function = self._adopt(key, values, masks, active)
+        return function(self, values, masks, active, state)
 
-    def initial_state(self):
+    def _adopt(self, key, values, masks, active):
+        """The function of a key, of those that the streams of the model share."""
+
+        def make():
+            made = self.compile(values, masks, active)
+            self.compilations += 1
+            return made
+
+        layer, step = self.step.layer.origin(), self.step
+        wanted = (key, step.batch_size, step.input_spec, tuple(step.state), fingerprint(layer))
+        function = shared_by(layer).function(wanted, make)
+        function.steps.add(step)
+        self._functions[key] = function
+        return function
+
+    def initial_state(self) -> State:
         return self.from_numpy(self.step.initial_state())
 
+    def from_numpy(self, leaves, like: State | None = None) -> State:
+        """A state of leaves, with the variables of another state or those of the start."""
+        variables = self.weights.values if like is None else like.variables
+        return self.as_state(
+            [self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], variables
+        )
+
     def to_numpy(self, state) -> list[np.ndarray]:
-        return [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in state]
+        return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state.leaves]
 
-    def _scope(self, copy):
-        """A scope in which the layer's variables have the values that they have now."""
-        return keras.StatelessScope([(v, copy(v.value)) for v in self.step.layer.variables])
+    def restore(self, state) -> State:
+        """The state that was given to a call that has raised, or to one before it."""
+        return state
 
-    def _outputs(self, given, masks, active, state):
-        """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any."""
-        given = list(given)
-        active = None if active is None else given.pop()
-        values, given = given[: len(masks)], given[len(masks) :]
-        sequences = tuple(Sequence(v, None if m is None else given.pop(0)) for v, m in zip(values, masks, strict=True))
-        y, state = self.step(sequences if len(masks) > 1 else sequences[0], state, active)
-        return parts(y), state
+    def as_state(self, leaves, variables) -> State:
+        return State(leaves, variables)
 
 
-def _row(values, masks, active):
-    """All arrays of a call in a row."""
-    return [*values, *[m for m in masks if m is not None], *([] if active is None else [active])]
+def _row(values, masks, active) -> list:
+    """Copies of all arrays of a call in a row: the caller may write its next chunk into the same ones."""
+    row = [x.copy() for x in values]
+    row += [m.copy() for m in masks if m is not None]
+    return row if active is None else [*row, active.copy()]
+
+
+def _advance(step, row, masks, active, leaves):
+    """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any.
+
+    Of `masks` and `active` only what is `None` counts.
+    """
+    row = list(row)
+    active = None if active is None else row.pop()
+    values, row = row[: len(masks)], row[len(masks) :]
+    sequences = tuple(Sequence(v, None if m is None else row.pop(0)) for v, m in zip(values, masks, strict=True))
+    y, leaves = step(sequences if len(masks) > 1 else sequences[0], leaves, active)
+    return parts(y), leaves
+
+
+def _present(masks, active):
+    """What `_advance` needs to know of them: a trace that is kept must not keep arrays."""
+    return tuple(None if m is None else True for m in masks), None if active is None else True
+
+
+def _updated(variables, updates) -> tuple:
+    if not updates:
+        return variables
+    return tuple(updates.get(i, value) for i, value in enumerate(variables))
+
+
+class _Function:
+    """A step compiled for one call; knows its steps only as long as they are there."""
+
+    is_shareable = True
+
+    def __init__(self):
+        self.steps = weakref.WeakSet()
+
+    def trace(self, row, masks, active, leaves, variables):
+        """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
+        step = next(iter(self.steps))
+        with _Scope(step.layer.variables, variables) as scope:
+            outputs, leaves = _advance(step, row, masks, active, leaves)
+        # Of the value of a variable that is no layer's a trace makes a constant.
+        self.is_shareable = not scope.reads_others
+        return outputs, leaves, scope.updates
 
 
 class _JaxStep(_CompiledStep):
-    """Jitted with the weights closed over and the state donated; NumPy goes straight in."""
+    """Jitted with the state donated; NumPy goes straight in."""
 
-    def _freeze(self, layer):
+    @staticmethod
+    def copy(value):
         import jax.numpy as jnp
 
-        return self._scope(functools.partial(jnp.array, copy=True))
+        return jnp.array(value, copy=True)
 
-    def from_numpy(self, leaves):
+    def leaf(self, x, dtype):
         import jax.numpy as jnp
 
-        # Copies: the step is given their buffers, and takes each buffer once.
-        return [jnp.array(leaf, dtype=spec.dtype) for leaf, spec in zip(leaves, self.step.state, strict=True)]
+        return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
-    def _compile(self, values, masks, active):
+    def as_state(self, leaves, variables):
+        return State(leaves, variables, (_Past(leaves, variables), 0))
+
+    def compile(self, values, masks, active):
+        function = _JaxFunction(masks, active)
+        function.steps.add(self.step)
+        function(self, values, masks, active, self.initial_state())  # compiles, before anything has moved
+        return function
+
+    def restore(self, state):
+        past, count = state.past
+        calls = past.calls[:count]
+        if not any(leaf.is_deleted() for leaf in state.leaves):
+            leaves, variables = state.leaves, state.variables
+        else:
+            leaves, variables = self.from_numpy(past.leaves).leaves, past.variables
+            for call, row in calls:
+                _, leaves, updates = call(leaves, variables, *row)
+                variables = _updated(variables, updates)
+        return State(leaves, variables, (_Past(past.leaves, past.variables, calls), count))
+
+
+class _Past:
+    """An earlier state, copied, and the calls since: donated buffers are gone also where a call fails or is broken off.
+
+    Steps are deterministic, so the calls give bit for bit what they gave.
+    """
+
+    def __init__(self, leaves, variables, calls=()):
+        self.leaves, self.variables, self.calls = [np.array(x) for x in leaves], variables, list(calls)
+        self.bytes_left = max(sum(x.nbytes for x in self.leaves), _LOGGED_BYTES)
+
+
+class _JaxFunction(_Function):
+    def __init__(self, masks, active):
         import jax
 
-        def flat(state, *given):
-            with self.scope:
-                outputs, state = self._outputs(given, masks, active, state)
-            return [tuple(y) for y in outputs], state
+        super().__init__()
+        masks, active = _present(masks, active)
 
-        jitted = jax.jit(flat, donate_argnums=0)
+        def flat(leaves, variables, *row):
+            outputs, leaves, updates = self.trace(row, masks, active, leaves, variables)
+            return [tuple(y) for y in outputs], leaves, updates
 
-        def run(values, masks, active, state):
-            outputs, state = jitted(state, *_row(values, masks, active))
-            return [(np.asarray(y), None if mask is None else np.asarray(mask)) for y, mask in outputs], state
+        self.call = jax.jit(flat, donate_argnums=0)
 
-        def run_one(values, masks, active, state):
-            [(y, mask)], state = jitted(state, values[0])
-            return [(np.asarray(y), None if mask is None else np.asarray(mask))], state
-
-        plain = len(values) == self.step.layer.num_outputs == 1 and masks[0] is None and active is None
-        return run_one if plain else run
+    def __call__(self, run, values, masks, active, state):
+        row = _row(values, masks, active)
+        outputs, leaves, updates = self.call(state.leaves, state.variables, *row)
+        outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
+        variables = _updated(state.variables, updates)
+        past, count = state.past
+        past.calls.append((self.call, row))
+        past.bytes_left -= sum(x.nbytes for x in row)
+        if past.bytes_left < 0 or count >= _LOGGED_CALLS:
+            return outputs, run.as_state(leaves, variables)
+        return outputs, State(leaves, variables, (past, count + 1))
 
 
 class _TensorFlowStep(_CompiledStep):
     """One flat concrete function per chunk size, compiled by XLA."""
 
-    def _freeze(self, layer):
+    @staticmethod
+    def copy(value):
         import tensorflow as tf
 
-        return self._scope(tf.identity)
+        return tf.identity(value)
 
-    def from_numpy(self, leaves):
+    def leaf(self, x, dtype):
         import tensorflow as tf
 
-        return [tf.constant(leaf, dtype=spec.dtype) for leaf, spec in zip(leaves, self.step.state, strict=True)]
+        return tf.constant(x, dtype=dtype)
 
-    def _compile(self, values, masks, active):
+    def compile(self, values, masks, active):
+        return _TensorFlowFunction(self, values, masks, active)
+
+
+class _TensorFlowFunction(_Function):
+    def __init__(self, run, values, masks, active):
         import tensorflow as tf
 
-        masked, count = [], len(_row(values, masks, active))
+        super().__init__()
+        self.steps.add(run.step)
+        specs = parts(run.step.input_spec)
+        row = [tf.TensorSpec(a.shape, spec.dtype) for a, spec in zip(values, specs, strict=True)]
+        row += [tf.TensorSpec(a.shape, "bool") for a in _row((), masks, active)]
+        variables = [tf.TensorSpec(v.shape, v.dtype) for v in run.weights.values]
+        leaves = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in run.step.state]
+        start, end = len(row), len(row) + len(variables)
+        masks, active = _present(masks, active)
 
         def flat(*given):
-            with self.scope:
-                outputs, state = self._outputs(given[:count], masks, active, list(given[count:]))
-            masked[:] = [y.mask is not None for y in outputs]
-            return [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None], *state]
+            outputs, state, updates = self.trace(given[:start], masks, active, list(given[end:]), given[start:end])
+            self.masked, self.written = [y.mask is not None for y in outputs], list(updates)
+            found = [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None]]
+            return [*found, *updates.values(), *state]
 
-        signature = [
-            tf.TensorSpec(a.shape, spec.dtype) for a, spec in zip(values, parts(self.step.input_spec), strict=True)
+        function = tf.function(flat, input_signature=[*row, *variables, *leaves], jit_compile=True, autograph=False)
+        self.call = function.get_concrete_function()
+        self.constant = tf.constant
+
+    def __call__(self, run, values, masks, active, state):
+        row = map(self.constant, _row(values, masks, active))
+        found = self.call(*row, *state.variables, *state.leaves)
+        outputs, found = found[: len(self.masked)], found[len(self.masked) :]
+        outputs = [
+            (y.numpy(), found.pop(0).numpy() if has_mask else None)
+            for y, has_mask in zip(outputs, self.masked, strict=True)
         ]
-        signature += [tf.TensorSpec(a.shape, "bool") for a in _row((), masks, active)]
-        signature += [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in self.step.state]
-        function = tf.function(flat, input_signature=signature, jit_compile=True, autograph=False)
-        concrete = function.get_concrete_function()
-
-        def run(values, masks, active, state):
-            found = concrete(*map(tf.constant, _row(values, masks, active)), *state)
-            outputs, found = found[: len(masked)], found[len(masked) :]
-            outputs = [
-                (y.numpy(), found.pop(0).numpy() if has_mask else None)
-                for y, has_mask in zip(outputs, masked, strict=True)
-            ]
-            return outputs, found
-
-        return run
+        updates = {number: found.pop(0) for number in self.written}
+        return outputs, State(found, _updated(state.variables, updates))
 
 
 class _TorchStep(_CompiledStep):
     """Eager, in inference mode."""
 
-    def _freeze(self, layer):
-        return self._scope(lambda value: value.detach().clone())
+    def __init__(self, step, weights):
+        super().__init__(step, weights)
+        self.scope = _Scope(step.layer.variables, weights.values)
 
-    def from_numpy(self, leaves):
+    @staticmethod
+    def copy(value):
+        return value.detach().clone()
+
+    def leaf(self, x, dtype):
         import torch
 
-        return [
-            torch.tensor(leaf.astype("float32") if spec.dtype == "bfloat16" else leaf, dtype=getattr(torch, spec.dtype))
-            for leaf, spec in zip(leaves, self.step.state, strict=True)
-        ]
+        return torch.tensor(x.astype("float32") if dtype == "bfloat16" else x, dtype=getattr(torch, dtype))
 
-    def _compile(self, values, masks, active):
+    def compile(self, values, masks, active):
+        return _TorchFunction()
+
+
+class _TorchFunction(_Function):
+    """Torch compiles nothing: this is but the place that a call has among those of the other backends."""
+
+    def __call__(self, run, values, masks, active, state):
         import torch
 
-        def run(values, masks, active, state):
-            given = map(_to_torch, _row(values, masks, active))
-            with torch.inference_mode(), self.scope:
-                outputs, state = self._outputs(given, masks, active, state)
-                outputs = [(_torch_to_numpy(y), None if mask is None else mask.numpy()) for y, mask in outputs]
-            return outputs, state
-
-        return run
+        row, scope = map(torch.from_numpy, _row(values, masks, active)), run.scope
+        scope.begin(state.variables)
+        with torch.inference_mode(), scope:
+            outputs, leaves = _advance(run.step, row, masks, active, state.leaves)
+            outputs = [(_owned(y), None if mask is None else mask.numpy().copy()) for y, mask in outputs]
+        return outputs, State(leaves, _updated(state.variables, scope.updates))
 
 
-def _to_torch(x):
-    """A tensor on the array's memory where torch can take it: not where it is read-only or runs backwards."""
-    import torch
-
-    return torch.from_numpy(x if x.flags.writeable and x.flags.c_contiguous else x.copy())
-
-
-def _torch_to_numpy(y):
-    return y.numpy() if keras.backend.standardize_dtype(y.dtype) != "bfloat16" else keras.ops.convert_to_numpy(y)
+def _owned(y):
+    """Values in NumPy, in memory of their own: a layer may give its state, its input or another's output."""
+    return np.array(
+        y.numpy() if keras.backend.standardize_dtype(y.dtype) != "bfloat16" else keras.ops.convert_to_numpy(y)
+    )
