@@ -30,7 +30,7 @@ class Shared:
     """
 
     def __init__(self):
-        self._lock = threading.RLock()
+        self._mutex = threading.RLock()
         self._weights = weakref.WeakValueDictionary()
         self._functions = collections.OrderedDict()
 
@@ -47,7 +47,7 @@ class Shared:
             array = np.ascontiguousarray(keras.ops.convert_to_numpy(v.value))
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(array.reshape(-1).view(np.uint8).data)
-        with self._lock:
+        with self._mutex:
             found = self._weights.get(digest.digest())
             if found is None:
                 found = self._weights[digest.digest()] = Weights(copy(v.value) for v in variables)
@@ -55,7 +55,7 @@ class Shared:
 
     def function(self, key, make):
         """The compiled step of a key; `make()` gives it where there is none, by one thread at a time."""
-        with self._lock:
+        with self._mutex:
             function = self._functions.get(key) or make()
             if function.is_shareable:
                 self._functions[key] = function
