@@ -123,7 +123,7 @@ class Blocks:
         Args:
             number: of the output.
             outputs: (values, mask or `None`, active or `None`) of every call.
-            limit: outputs of the whole stream, an integer or int64 [B].
+            limit: outputs of the whole stream: an integer, one for each row, or `None` where it goes on.
 
         Returns:
             A `Sequence` where the rows are together, else a list of (values [U, ...], mask [U]), a row each.
@@ -134,12 +134,12 @@ class Blocks:
             start, stop = self._span(self._made[number], self._returned[number], made, self.latencies[number], limit)
             self._count(number, made, stop - start)
             return joined if stop - start == made else joined.slice_time(start, stop)
-        rows, counts = [], []
+        rows, counts, limits = [], [], [limit] * self.batch_size if np.ndim(limit) == 0 else limit
         for row in range(self.batch_size):
             own = [Sequence(v[row : row + 1], None if m is None else m[row : row + 1]) for v, m, a in outputs if a[row]]
             joined = _joined(own or [Sequence(outputs[0][0][:1, :0])])
             made, before = joined.values.shape[1], (self._made[number][row], self._returned[number][row])
-            start, stop = self._span(*before, made, self.latencies[number], None if limit is None else limit[row])
+            start, stop = self._span(*before, made, self.latencies[number], limits[row])
             counts.append((made, stop - start))
             cut = joined.slice_time(start, stop).with_mask()
             rows.append((cut.values[0], cut.mask[0]))

@@ -1,5 +1,6 @@
 """A `StepFunction` compiled by the backend, for NumPy arrays in and out."""
 
+import threading
 import weakref
 
 import keras
@@ -49,14 +50,14 @@ class State(list):
     Attributes:
         leaves: a plain list of them.
         variables: values of the layer's: the stream's weights, and the seeds that its steps have moved on.
-        past: what the leaves can be made of anew, where the backend takes them away.
+        more: of the backend: on jax what the leaves can be made of anew, on torch the state of its own generator.
     """
 
-    __slots__ = ("leaves", "past", "variables")
+    __slots__ = ("leaves", "more", "variables")
 
-    def __init__(self, leaves, variables, past=None):
+    def __init__(self, leaves, variables, more=None):
         super().__init__(leaves)
-        self.leaves, self.variables, self.past = leaves, variables, past
+        self.leaves, self.variables, self.more = leaves, variables, more
 
 
 class _Scope(keras.StatelessScope):
@@ -115,7 +116,7 @@ class _CompiledStep:
         layer, step = self.step.layer.origin(), self.step
         wanted = (key, step.batch_size, step.input_spec, tuple(step.state), fingerprint(layer))
         function = shared_by(layer).function(wanted, make)
-        function.steps.add(step)
+        function.trace.steps.add(step)
         self._functions[key] = function
         return function
 
@@ -136,8 +137,8 @@ class _CompiledStep:
         """The state that was given to a call that has raised, or to one before it."""
         return state
 
-    def as_state(self, leaves, variables) -> State:
-        return State(leaves, variables)
+    def as_state(self, leaves, variables, more=None) -> State:
+        return State(leaves, variables, more)
 
 
 def _row(values, masks, active) -> list:
@@ -160,30 +161,26 @@ def _advance(step, row, masks, active, leaves):
     return parts(y), leaves
 
 
-def _present(masks, active):
-    """What `_advance` needs to know of them: a trace that is kept must not keep arrays."""
-    return tuple(None if m is None else True for m in masks), None if active is None else True
-
-
 def _updated(variables, updates) -> tuple:
     if not updates:
         return variables
     return tuple(updates.get(i, value) for i, value in enumerate(variables))
 
 
-class _Function:
-    """A step compiled for one call; knows its steps only as long as they are there."""
+class _Trace:
+    """Traces the step for one call; knows its steps only as long as they are there, and not what it is compiled to."""
 
-    is_shareable = True
+    def __init__(self, step, masks, active):
+        self.steps, self.is_shareable = weakref.WeakSet([step]), True
+        # Only which there are: what is compiled must not keep arrays.
+        self.masks = [None if m is None else True for m in masks]
+        self.active = None if active is None else True
 
-    def __init__(self):
-        self.steps = weakref.WeakSet()
-
-    def trace(self, row, masks, active, leaves, variables):
+    def __call__(self, leaves, variables, row):
         """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
         step = next(iter(self.steps))
         with _Scope(step.layer.variables, variables) as scope:
-            outputs, leaves = _advance(step, row, masks, active, leaves)
+            outputs, leaves = _advance(step, row, self.masks, self.active, leaves)
         # Of the value of a variable that is no layer's a trace makes a constant.
         self.is_shareable = not scope.reads_others
         return outputs, leaves, scope.updates
@@ -203,17 +200,16 @@ class _JaxStep(_CompiledStep):
 
         return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
-    def as_state(self, leaves, variables):
+    def as_state(self, leaves, variables, more=None):
         return State(leaves, variables, (_Past(leaves, variables), 0))
 
     def compile(self, values, masks, active):
-        function = _JaxFunction(masks, active)
-        function.steps.add(self.step)
+        function = _JaxFunction(_Trace(self.step, masks, active))
         function(self, values, masks, active, self.initial_state())  # compiles, before anything has moved
         return function
 
     def restore(self, state):
-        past, count = state.past
+        past, count = state.more
         calls = past.calls[:count]
         if not any(leaf.is_deleted() for leaf in state.leaves):
             leaves, variables = state.leaves, state.variables
@@ -236,25 +232,22 @@ class _Past:
         self.bytes_left = max(sum(x.nbytes for x in self.leaves), _LOGGED_BYTES)
 
 
-class _JaxFunction(_Function):
-    def __init__(self, masks, active):
+class _JaxFunction:
+    def __init__(self, trace):
         import jax
 
-        super().__init__()
-        masks, active = _present(masks, active)
-
         def flat(leaves, variables, *row):
-            outputs, leaves, updates = self.trace(row, masks, active, leaves, variables)
+            outputs, leaves, updates = trace(leaves, variables, row)
             return [tuple(y) for y in outputs], leaves, updates
 
-        self.call = jax.jit(flat, donate_argnums=0)
+        self.trace, self.call = trace, jax.jit(flat, donate_argnums=0)
 
     def __call__(self, run, values, masks, active, state):
         row = _row(values, masks, active)
         outputs, leaves, updates = self.call(state.leaves, state.variables, *row)
         outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
         variables = _updated(state.variables, updates)
-        past, count = state.past
+        past, count = state.more
         past.calls.append((self.call, row))
         past.bytes_left -= sum(x.nbytes for x in row)
         if past.bytes_left < 0 or count >= _LOGGED_CALLS:
@@ -280,29 +273,27 @@ class _TensorFlowStep(_CompiledStep):
         return _TensorFlowFunction(self, values, masks, active)
 
 
-class _TensorFlowFunction(_Function):
+class _TensorFlowFunction:
     def __init__(self, run, values, masks, active):
         import tensorflow as tf
 
-        super().__init__()
-        self.steps.add(run.step)
         specs = parts(run.step.input_spec)
         row = [tf.TensorSpec(a.shape, spec.dtype) for a, spec in zip(values, specs, strict=True)]
         row += [tf.TensorSpec(a.shape, "bool") for a in _row((), masks, active)]
         variables = [tf.TensorSpec(v.shape, v.dtype) for v in run.weights.values]
         leaves = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in run.step.state]
         start, end = len(row), len(row) + len(variables)
-        masks, active = _present(masks, active)
+        trace, self.masked, self.written = _Trace(run.step, masks, active), [], []
+        masked, written = self.masked, self.written
 
         def flat(*given):
-            outputs, state, updates = self.trace(given[:start], masks, active, list(given[end:]), given[start:end])
-            self.masked, self.written = [y.mask is not None for y in outputs], list(updates)
+            outputs, state, updates = trace(list(given[end:]), given[start:end], given[:start])
+            masked[:], written[:] = [y.mask is not None for y in outputs], updates
             found = [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None]]
             return [*found, *updates.values(), *state]
 
         function = tf.function(flat, input_signature=[*row, *variables, *leaves], jit_compile=True, autograph=False)
-        self.call = function.get_concrete_function()
-        self.constant = tf.constant
+        self.trace, self.call, self.constant = trace, function.get_concrete_function(), tf.constant
 
     def __call__(self, run, values, masks, active, state):
         row = map(self.constant, _row(values, masks, active))
@@ -320,8 +311,11 @@ class _TorchStep(_CompiledStep):
     """Eager, in inference mode."""
 
     def __init__(self, step, weights):
+        import torch
+
         super().__init__(step, weights)
         self.scope = _Scope(step.layer.variables, weights.values)
+        self.generator = torch.get_rng_state()
 
     @staticmethod
     def copy(value):
@@ -332,22 +326,55 @@ class _TorchStep(_CompiledStep):
 
         return torch.tensor(x.astype("float32") if dtype == "bfloat16" else x, dtype=getattr(torch, dtype))
 
+    def as_state(self, leaves, variables, more=None):
+        return State(leaves, variables, self.generator if more is None else more)
+
     def compile(self, values, masks, active):
-        return _TorchFunction()
+        return _TorchFunction(_Trace(self.step, masks, active))
 
-
-class _TorchFunction(_Function):
-    """Torch compiles nothing: this is but the place that a call has among those of the other backends."""
-
-    def __call__(self, run, values, masks, active, state):
+    def advance(self, row, masks, active, state):
+        """Outputs in NumPy, the leaves and the variables after a step."""
         import torch
 
-        row, scope = map(torch.from_numpy, _row(values, masks, active)), run.scope
-        scope.begin(state.variables)
-        with torch.inference_mode(), scope:
-            outputs, leaves = _advance(run.step, row, masks, active, state.leaves)
+        self.scope.begin(state.variables)
+        with torch.inference_mode(), self.scope:
+            outputs, leaves = _advance(self.step, map(torch.from_numpy, row), masks, active, state.leaves)
             outputs = [(_owned(y), None if mask is None else mask.numpy().copy()) for y, mask in outputs]
-        return outputs, State(leaves, _updated(state.variables, scope.updates))
+        return outputs, leaves, _updated(state.variables, self.scope.updates)
+
+
+class _TorchFunction:
+    """Torch compiles nothing: this is but the place that a call has among those of the other backends."""
+
+    drawing = threading.Lock()
+
+    def __init__(self, trace):
+        self.trace, self.draws = trace, None  # not known before the first call
+
+    def __call__(self, run, values, masks, active, state):
+        row = _row(values, masks, active)
+        if self.draws is False:
+            return _with_state(*run.advance(row, masks, active, state), state.more)
+        return self.draw(run, row, masks, active, state)
+
+    def draw(self, run, row, masks, active, state):
+        """A step that may draw from torch's own generator, as layers without a seed do: it draws as the stream's."""
+        import torch
+
+        with self.drawing:
+            outside = torch.get_rng_state()
+            torch.set_rng_state(state.more)
+            try:
+                found = run.advance(row, masks, active, state)
+                generator = torch.get_rng_state()
+            finally:
+                torch.set_rng_state(outside)
+        self.draws = not torch.equal(generator, state.more)
+        return _with_state(*found, generator)
+
+
+def _with_state(outputs, *state):
+    return outputs, State(*state)
 
 
 def _owned(y):

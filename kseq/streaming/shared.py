@@ -57,7 +57,7 @@ class Shared:
         """The compiled step of a key; `make()` gives it where there is none, by one thread at a time."""
         with self._mutex:
             function = self._functions.get(key) or make()
-            if function.is_shareable:
+            if function.trace.is_shareable:
                 self._functions[key] = function
                 self._functions.move_to_end(key)
                 if len(self._functions) > _KEPT:
