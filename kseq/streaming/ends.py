@@ -119,7 +119,8 @@ class Ends:
             return chunk
         by_name = dict(zip(self.layer.input_names, chunk, strict=True))
         given = [by_name[name] for name in masks]
-        return by_name if all(isinstance(m, np.ndarray) and m.dtype.kind == "b" for m in given) else chunk
+        are_masks = (m is None or (isinstance(m, np.ndarray) and m.dtype.kind == "b") for m in given)
+        return by_name if all(are_masks) else chunk
 
     def _matched(self, structure, chunk):
         """The numbers of inputs, each with its part of a chunk."""

@@ -32,7 +32,7 @@ class Shared:
     def __init__(self):
         self._mutex = threading.RLock()
         self._weights = weakref.WeakValueDictionary()
-        self._functions = collections.OrderedDict()
+        self._functions, self._latest = collections.OrderedDict(), None
 
     def weights(self, variables, copy) -> "Weights":
         """The values that variables have now: those of an earlier stream if they are the same bit for bit.
@@ -53,23 +53,32 @@ class Shared:
                 found = self._weights[digest.digest()] = Weights(copy(v.value) for v in variables)
             return found
 
-    def function(self, key, make):
-        """The compiled step of a key; `make()` gives it where there is none, by one thread at a time."""
+    def function(self, key, make, weights=None):
+        """The compiled step of a key; `make()` gives it where there is none, by one thread at a time.
+
+        Args:
+            key: what it was made for.
+            make: compiles it.
+            weights: those that are compiled into it, if any; of these the latest are kept, with all that has them.
+        """
         with self._mutex:
-            function = self._functions.get(key) or make()
+            kept = self._functions
+            if weights is not None:
+                self._latest, kept = weights, weights.functions
+            function = kept.get(key) or make()
             if function.trace.is_shareable:
-                self._functions[key] = function
-                self._functions.move_to_end(key)
-                if len(self._functions) > _KEPT:
-                    self._functions.popitem(last=False)
+                kept[key] = function
+                kept.move_to_end(key)
+                if len(kept) > _KEPT:
+                    kept.popitem(last=False)
             return function
 
 
 class Weights:
-    """Values of variables, in their order."""
+    """Values of variables, in their order, and the compiled steps that have them as constants."""
 
     def __init__(self, values):
-        self.values = tuple(values)
+        self.values, self.functions = tuple(values), collections.OrderedDict()
 
 
 def fingerprint(layer) -> tuple:

@@ -94,8 +94,6 @@ class Stream:
     def _go_back(self, position):
         """Be again where the stream was before what has raised."""
         self._ends.form, self._blocks.position, self._step, self._state = position
-        if self._step is not None:
-            self._state = self._step.restore(self._state)
 
     def reset(self, active=None):
         """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.
