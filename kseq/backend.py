@@ -1,4 +1,4 @@
-"""Which Keras backend `import kseq` uses: the user's choice, or jax where there is none."""
+"""Which Keras backend `import kseq` uses, and why: the user's choice, or jax where there is none."""
 
 import importlib.util
 import json
@@ -12,39 +12,84 @@ _INSTALL = {
     "tensorflow": "pip install 'kseq[tensorflow]'",
     "torch": "pip install 'kseq[torch]'",
 }
+_VARIABLE = "the environment variable KERAS_BACKEND"
+# What Keras writes on its first import, whatever backend it is told to use.
+_WRITTEN_BY_KERAS = {
+    "floatx": "float32",
+    "epsilon": 1e-07,
+    "backend": "tensorflow",
+    "image_data_format": "channels_last",
+}
+
+_chosen = (None, "")
+
+
+def name() -> str:
+    """The Keras backend that is used: `jax`, `tensorflow`, `torch` or `openvino`. Loads neither Keras nor a backend."""
+    config = getattr(sys.modules.get("keras"), "config", None)
+    return config.backend() if config else os.environ.get("KERAS_BACKEND") or _chosen[0]
+
+
+def reason() -> str:
+    """Why it is that one, in words.
+
+    Example:
+        >>> import kseq
+        >>> print(f"{kseq.backend.name()}: chosen by {kseq.backend.reason()}")  # doctest: +SKIP
+        jax: chosen by kseq's default, where nothing else is chosen
+    """
+    before, why = _chosen
+    return why if before in (None, name()) else f"{_VARIABLE}, which was set after the import of kseq"
 
 
 def choose():
     """Set `KERAS_BACKEND` to jax unless the user has chosen a backend; must run before Keras is imported.
 
-    A choice is the environment variable, or a `keras.json` whose backend is installed. Keras's own first import writes
-    a `keras.json` that names tensorflow, so that file alone is no choice where tensorflow is not installed.
+    A choice is the environment variable, or a `keras.json` whose backend is installed. A file as Keras writes it by
+    itself is none: it names tensorflow, and is there from the first import of Keras on. Who wants tensorflow sets the
+    variable, or has in the file anything but Keras's defaults: `{"backend": "tensorflow"}` will do.
 
     Raises:
         ImportError: the chosen backend is not installed; says what to do.
     """
+    global _chosen
     if "keras" in sys.modules:
+        _chosen = (None, "Keras itself, which was imported before kseq")
         return
-    chosen, where = os.environ.get("KERAS_BACKEND"), "the environment variable KERAS_BACKEND"
+    chosen, why = os.environ.get("KERAS_BACKEND"), _VARIABLE
     if not chosen:
-        chosen, where = _configured()
-        if chosen is None or (chosen == "tensorflow" and not _installed("tensorflow")):
+        chosen, why = _configured()
+        if chosen is None:
             os.environ["KERAS_BACKEND"] = chosen = "jax"
-            where = "kseq's default"
+    _chosen = (chosen, why)
     if chosen in _PACKAGES and not _installed(chosen):
         raise ImportError(
-            f"the Keras backend {chosen!r}, chosen by {where}, is not installed: run "
+            f"the Keras backend {chosen!r}, chosen by {why}, is not installed: run "
             f"`{_INSTALL.get(chosen, f'pip install {chosen}')}` or choose another with KERAS_BACKEND=jax"
         )
 
 
 def _configured() -> tuple[str | None, str]:
-    home = os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras"
-    path = pathlib.Path(home) / "keras.json"
+    """The backend that Keras's configuration file chooses, or `None`, and the reason."""
+    path, default = _configuration(), "kseq's default, where nothing else is chosen"
     try:
-        return json.loads(path.read_text()).get("backend"), str(path)
+        config = json.loads(path.read_text())
+        chosen = config.get("backend")
     except (OSError, ValueError, AttributeError):
-        return None, str(path)
+        return None, default
+    if config == _WRITTEN_BY_KERAS:
+        return None, f"{default} ({path} is as Keras writes it by itself)"
+    if chosen == "tensorflow" and not _installed("tensorflow"):
+        return None, f"{default} that is installed ({path} names tensorflow)"
+    return (chosen, f"the file {path}") if chosen else (None, default)
+
+
+def _configuration() -> pathlib.Path:
+    """Where Keras looks for its configuration."""
+    if "KERAS_HOME" in os.environ:
+        return pathlib.Path(os.environ["KERAS_HOME"], "keras.json")
+    home = os.path.expanduser("~")
+    return pathlib.Path(home if os.access(home, os.W_OK) else "/tmp", ".keras", "keras.json")
 
 
 def _installed(backend) -> bool:

@@ -14,6 +14,8 @@ class Blocks:
     Rows that have come equally far are counted as one; from the first time that a row is treated by itself each row
     has its own counts.
 
+    No array or list of what it holds and counts is ever written: `position` is a value.
+
     Attributes:
         pushed: steps received: one number, or int64 [B] where rows are apart.
         together: whether all rows have come equally far.
@@ -29,11 +31,21 @@ class Blocks:
         self.pushed = 0
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
 
+    @property
+    def position(self) -> tuple:
+        """How far the streams have come, and what they hold: what it is set to later, they go back to."""
+        return self.together, self._held, self.pushed, self._made, self._returned
+
+    @position.setter
+    def position(self, position):
+        self.together, self._held, self.pushed, self._made, self._returned = position
+
     def reset_rows(self, rows):
         """Begin some rows, bool [B], anew."""
         self._part()
-        for counts in (self.pushed, *self._made, *self._returned):
-            counts[rows] = 0
+        self.pushed = np.where(rows, 0, self.pushed)
+        self._made = [np.where(rows, 0, n) for n in self._made]
+        self._returned = [np.where(rows, 0, n) for n in self._returned]
 
     def _part(self):
         """Count each row by itself from here on."""
@@ -56,8 +68,8 @@ class Blocks:
     def pass_block(self, steps, outputs):
         """Count a block of the only input that went right through."""
         self.pushed += steps
-        self._made[0] += outputs
-        self._returned[0] += outputs
+        self._made = [self._made[0] + outputs]
+        self._returned = [self._returned[0] + outputs]
 
     def cut(self, inputs, active=None):
         """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.
@@ -82,8 +94,8 @@ class Blocks:
                 start += size
         # A copy: the caller may write its next chunk into the same array.
         rest = [x.slice_time(start, steps) for x in joined]
-        self._held = [Sequence(x.values.copy(), x.mask) for x in rest] if start < steps else None
-        self.pushed += inputs[0].values.shape[1]
+        self._held = [_copied(x) for x in rest] if start < steps else None
+        self.pushed = self.pushed + inputs[0].values.shape[1]
         return calls
 
     def _cut_apart(self, inputs, active):
@@ -98,7 +110,7 @@ class Blocks:
         for i in range(int(blocks.max(initial=0))):
             part = slice(i * self.block_size, (i + 1) * self.block_size)
             calls.append((*_columns([x.slice_time(part.start, part.stop) for x in joined]), blocks > i))
-        self.pushed += np.where(active, time, 0)
+        self.pushed = self.pushed + np.where(active, time, 0)
         left = blocks[:, None] * self.block_size + np.arange(self.block_size)[None, :]
         left = np.minimum(left, longest - 1)
         rows = np.arange(len(steps))[:, None]
@@ -111,7 +123,7 @@ class Blocks:
         Args:
             number: of the output.
             outputs: (values, mask or `None`, active or `None`) of every call.
-            limit: outputs of the whole stream, an integer or int64 [B].
+            limit: outputs of the whole stream: an integer, one for each row, or `None` where it goes on.
 
         Returns:
             A `Sequence` where the rows are together, else a list of (values [U, ...], mask [U]), a row each.
@@ -120,26 +132,38 @@ class Blocks:
             joined = _joined([Sequence(values, mask) for values, mask, _ in outputs])
             made = joined.values.shape[1]
             start, stop = self._span(self._made[number], self._returned[number], made, self.latencies[number], limit)
-            self._made[number] += made
-            self._returned[number] += stop - start
+            self._count(number, made, stop - start)
             return joined if stop - start == made else joined.slice_time(start, stop)
-        rows = []
+        rows, counts, limits = [], [], [limit] * self.batch_size if np.ndim(limit) == 0 else limit
         for row in range(self.batch_size):
             own = [Sequence(v[row : row + 1], None if m is None else m[row : row + 1]) for v, m, a in outputs if a[row]]
             joined = _joined(own or [Sequence(outputs[0][0][:1, :0])])
-            made, counts = joined.values.shape[1], (self._made[number][row], self._returned[number][row])
-            start, stop = self._span(*counts, made, self.latencies[number], None if limit is None else limit[row])
-            self._made[number][row] += made
-            self._returned[number][row] += stop - start
+            made, before = joined.values.shape[1], (self._made[number][row], self._returned[number][row])
+            start, stop = self._span(*before, made, self.latencies[number], limits[row])
+            counts.append((made, stop - start))
             cut = joined.slice_time(start, stop).with_mask()
             rows.append((cut.values[0], cut.mask[0]))
+        self._count(number, *np.array(counts).T)
         return rows
+
+    def _count(self, number, made, returned):
+        """Count outputs of one output, for all rows together or int64 [B]."""
+        self._made = _added(self._made, number, made)
+        self._returned = _added(self._returned, number, returned)
 
     @staticmethod
     def _span(made_before, returned_before, made, latency, limit):
         """Of the outputs just made, those that are given: not the warm-up, and no more than `limit` in all."""
         start = min(max(latency - made_before, 0), made)
         return start, made if limit is None else min(start + max(limit - returned_before, 0), made)
+
+
+def _added(counts, number, more):
+    return [count + more if i == number else count for i, count in enumerate(counts)]
+
+
+def _copied(x) -> Sequence:
+    return Sequence(x.values.copy(), None if x.mask is None else x.mask.copy())
 
 
 def _joined(sequences) -> Sequence:

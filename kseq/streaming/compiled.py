@@ -1,185 +1,362 @@
 """A `StepFunction` compiled by the backend, for NumPy arrays in and out."""
 
-import functools
+import copy
+import threading
 
 import keras
 import numpy as np
 
 from ..layers.structures import parts
-from ..sequence import Sequence
+from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
+from .tracing import Scope, State, Trace, advance, row_of
+
+# Calls of which a state is made anew where one has failed: as many as take the memory of the state, at least so much.
+_LOGGED_BYTES, _LOGGED_CALLS = 1 << 16, 256
 
 
-def compile_step(step: StepFunction):
+def compile_step(step: StepFunction, weights: Weights | None = None):
     """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
 
     `values` is a tuple with [B, T, ...] for every input, `masks` one with bool [B, T] or `None` for each, `active` bool
-    [B] or `None`. `outputs` is a list of (values, mask or `None`). `run.initial_state()` gives the first state, which
-    is opaque: `run.to_numpy(state)` gives its leaves, `run.from_numpy(leaves)` makes it of them. It is compiled at the
-    first call of each chunk size, with and without masks and active rows, over the weights that the layer has now; the
-    state given to a call must not be used again. `run.compilations` counts.
+    [B] or `None`; none of these arrays is kept. `outputs` is a list of (values, mask or `None`), arrays that are the
+    caller's to write. `run.initial_state()` gives the first state, which is opaque: `run.to_numpy(state)` gives its
+    leaves, `run.from_numpy(leaves)` makes it of them. A state may be used again, as after a call that has raised; on
+    jax, which has given its memory to that call, it is then made anew.
+
+    It is compiled at the first call of each chunk size, with and without masks and active rows, for all steps of one
+    model, batch size and input together. On jax these are steps of the same weights, which are closed over: as
+    arguments they would cost 0.4 microseconds each. `run.compilations` counts what this step had to compile itself.
+
+    Args:
+        step: what is compiled.
+        weights: those that it uses, of `freeze`; by default those that its layer has now.
     """
-    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep, "torch": _TorchStep}[keras.backend.backend()](step)
+    return _step_class()(step, freeze(step.layer) if weights is None else weights)
+
+
+def freeze(layer) -> Weights:
+    """The weights that a layer has now."""
+    return shared_by(layer.origin()).weights(layer.variables, _step_class().copy)
+
+
+def _step_class():
+    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep, "torch": _TorchStep}[keras.backend.backend()]
 
 
 class _CompiledStep:
-    """What the backends share: a cache of compiled functions by chunk length, and by which masks there are."""
+    """What the backends share: compiled functions by chunk length, and by which masks there are."""
 
-    def __init__(self, step: StepFunction):
-        self.step = step
-        self._functions = {}
-        self.scope = self._freeze(step.layer)
+    closes_over_weights = False
 
-    @property
-    def compilations(self) -> int:
-        """How many functions have been compiled."""
-        return len(self._functions)
+    def __init__(self, step: StepFunction, weights: Weights):
+        self.step, self.weights = step, weights
+        self.compilations, self._functions = 0, {}
 
     def __call__(self, values, masks, active, state):
-        key = (values[0].shape[1], active is None, *[mask is None for mask in masks])
+        if len(masks) == 1:
+            key = (values[0].shape[1], active is None, masks[0] is None)
+        else:
+            key = (values[0].shape[1], active is None, *[mask is None for mask in masks])
         function = self._functions.get(key)
         if function is None:
-            function = self._functions[key] = self._compile(values, masks, active)
-        return function(values, masks, active, state)
+            function = self._adopt(key, values, masks, active)
+        return function(self, values, masks, active, state)
 
-    def initial_state(self):
-        return self.from_numpy(self.step.initial_state())
+    def _adopt(self, key, values, masks, active):
+        """The function of a key, of those that the streams of the model share."""
+
+        def make():
+            made = self._compile(values, masks, active)
+            self.compilations += 1
+            return made
+
+        layer, step = self.step.layer.origin(), self.step
+        wanted = (key, step.batch_size, step.input_spec, tuple(step.state), fingerprint(layer))
+        function = shared_by(layer).function(wanted, make, self.weights if self.closes_over_weights else None)
+        function.trace.steps.add(step)
+        self._functions[key] = function.bound_to(self.weights)
+        return self._functions[key]
+
+    def _compile(self, values, masks, active):
+        trace = Trace(self.step, masks, active)
+        function = self.function(trace, values, masks, active, ())
+        if trace.written:  # seeds: as arguments
+            function = self.function(trace, values, masks, active, tuple(trace.written))
+        return function
+
+    def initial_state(self) -> State:
+        return self.as_state(self.step.initial_state(), {})
+
+    def from_numpy(self, leaves, like: State | None = None) -> State:
+        """A state of leaves, with the random numbers of the start or those of another state."""
+        return self.as_state(leaves, {}) if like is None else self.as_state(leaves, like.seeds, like.more)
+
+    def as_state(self, leaves, seeds, more=None) -> State:
+        return State([self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], seeds, more)
 
     def to_numpy(self, state) -> list[np.ndarray]:
-        return [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in state]
-
-    def _scope(self, copy):
-        """A scope in which the layer's variables have the values that they have now."""
-        return keras.StatelessScope([(v, copy(v.value)) for v in self.step.layer.variables])
-
-    def _outputs(self, given, masks, active, state):
-        """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any."""
-        given = list(given)
-        active = None if active is None else given.pop()
-        values, given = given[: len(masks)], given[len(masks) :]
-        sequences = tuple(Sequence(v, None if m is None else given.pop(0)) for v, m in zip(values, masks, strict=True))
-        y, state = self.step(sequences if len(masks) > 1 else sequences[0], state, active)
-        return parts(y), state
-
-
-def _row(values, masks, active):
-    """All arrays of a call in a row."""
-    return [*values, *[m for m in masks if m is not None], *([] if active is None else [active])]
+        return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state]
 
 
 class _JaxStep(_CompiledStep):
     """Jitted with the weights closed over and the state donated; NumPy goes straight in."""
 
-    def _freeze(self, layer):
+    closes_over_weights = True
+
+    @staticmethod
+    def copy(value):
         import jax.numpy as jnp
 
-        return self._scope(functools.partial(jnp.array, copy=True))
+        return jnp.array(value, copy=True)
 
-    def from_numpy(self, leaves):
+    def leaf(self, x, dtype):
         import jax.numpy as jnp
 
-        # Copies: the step is given their buffers, and takes each buffer once.
-        return [jnp.array(leaf, dtype=spec.dtype) for leaf, spec in zip(leaves, self.step.state, strict=True)]
+        return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
-    def _compile(self, values, masks, active):
+    def as_state(self, leaves, seeds, more=None):
+        return self.remembered(super().as_state(leaves, seeds))
+
+    def remembered(self, state):
+        """A state that can be made anew from here on."""
+        state.more = (_Past(state), 0)
+        return state
+
+    def function(self, trace, values, masks, active, written):
+        is_plain = len(values) == self.step.layer.num_outputs == 1 and masks[0] is None and active is None
+        function = _JaxFunction(trace, self.weights, written, row_of(values, masks, active), is_plain and not written)
+        state = self.initial_state()
+        function.call.eval_shape(state.leaves, function.arguments(state.seeds), *row_of(values, masks, active))
+        if written or not trace.written:
+            function(self, values, masks, active, state)  # compiles, before anything has moved
+        return function
+
+    def to_numpy(self, state):
+        return super().to_numpy(self.made_anew(state) if state.is_spent else state)
+
+    def made_anew(self, state):
+        """A state that was given to a call, as it was."""
+        past, count = state.more
+        leaves, seeds, calls = super().as_state(past.leaves, {}).leaves, past.seeds, past.calls[:count]
+        for function, row in calls:
+            _, leaves, updates = function.call(leaves, function.arguments(seeds), *row)
+            seeds = seeds | updates
+        return State(leaves, seeds, (past.until(calls), count))
+
+
+class _Past:
+    """An earlier state, copied, and the calls since: donated buffers are gone also where a call fails or is broken off.
+
+    Calls are deterministic: made again they give bit for bit what they gave. That is done when the state is next used,
+    for what has made a call fail may make these fail too.
+    """
+
+    def __init__(self, state):
+        self.leaves, self.seeds, self.calls = [np.array(leaf) for leaf in state], state.seeds, []
+        self.bytes_left = max(sum(x.nbytes for x in self.leaves), _LOGGED_BYTES)
+
+    def until(self, calls):
+        """The same with calls up to an earlier time."""
+        past = copy.copy(self)
+        past.calls = calls
+        return past
+
+
+class _JaxFunction:
+    def __init__(self, trace, weights, written, row, is_plain):
         import jax
 
-        def flat(state, *given):
-            with self.scope:
-                outputs, state = self._outputs(given, masks, active, state)
-            return [tuple(y) for y in outputs], state
+        values = weights.values
 
-        jitted = jax.jit(flat, donate_argnums=0)
+        def flat(leaves, seeds, *row):
+            given = dict(zip(written, seeds, strict=True))
+            outputs, leaves, updates = trace(leaves, [given.get(i, v) for i, v in enumerate(values)], row)
+            return [tuple(y) for y in outputs], leaves, updates
 
-        def run(values, masks, active, state):
-            outputs, state = jitted(state, *_row(values, masks, active))
-            return [(np.asarray(y), None if mask is None else np.asarray(mask)) for y, mask in outputs], state
+        self.trace, self.call = trace, jax.jit(flat, donate_argnums=0)
+        self.written = [(i, values[i]) for i in written]
+        self.row_bytes = max(sum(x.nbytes for x in row), _LOGGED_BYTES // _LOGGED_CALLS)
+        self.is_plain = is_plain
 
-        def run_one(values, masks, active, state):
-            [(y, mask)], state = jitted(state, values[0])
-            return [(np.asarray(y), None if mask is None else np.asarray(mask))], state
+    def bound_to(self, weights):
+        return self.call_plain if self.is_plain else self
 
-        plain = len(values) == self.step.layer.num_outputs == 1 and masks[0] is None and active is None
-        return run_one if plain else run
+    def arguments(self, seeds):
+        return tuple([seeds.get(i, value) for i, value in self.written])
+
+    def __call__(self, run, values, masks, active, state):
+        state = run.made_anew(state) if state.is_spent else state
+        row, state.is_spent = row_of(values, masks, active), True
+        outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *row)
+        outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
+        return outputs, self.after(run, state, row, leaves, state.seeds | updates)
+
+    def call_plain(self, run, values, masks, active, state):
+        """The same where there are but the values of one input and one output: a tenth of a small step is saved."""
+        state = run.made_anew(state) if state.is_spent else state
+        x, state.is_spent = values[0].copy(), True
+        [(y, mask)], leaves, _ = self.call(state.leaves, (), x)
+        outputs = [(np.array(y), None if mask is None else np.array(mask))]
+        return outputs, self.after(run, state, (x,), leaves, state.seeds)
+
+    def after(self, run, state, row, leaves, seeds):
+        """The state after a call, which is noted."""
+        past, count = state.more
+        past.calls.append((self, row))
+        past.bytes_left -= self.row_bytes
+        state = State(leaves, seeds, (past, count + 1))
+        return run.remembered(state) if past.bytes_left < 0 else state
 
 
 class _TensorFlowStep(_CompiledStep):
     """One flat concrete function per chunk size, compiled by XLA."""
 
-    def _freeze(self, layer):
+    @staticmethod
+    def copy(value):
         import tensorflow as tf
 
-        return self._scope(tf.identity)
+        return tf.identity(value)
 
-    def from_numpy(self, leaves):
+    def leaf(self, x, dtype):
         import tensorflow as tf
 
-        return [tf.constant(leaf, dtype=spec.dtype) for leaf, spec in zip(leaves, self.step.state, strict=True)]
+        return tf.constant(x, dtype=dtype)
 
-    def _compile(self, values, masks, active):
+    def function(self, trace, values, masks, active, written):
+        return _TensorFlowFunction(self, trace, row_of(values, masks, active), written)
+
+
+class _TensorFlowFunction:
+    """Its weights are captured, and can be captured anew: as arguments they would take longer than the step itself.
+
+    XLA keeps for ever what it has compiled: it must not compile again for weights that have changed.
+    """
+
+    def __init__(self, run, trace, row, written):
         import tensorflow as tf
 
-        masked, count = [], len(_row(values, masks, active))
+        weights = run.weights.values
+        kinds = [spec.dtype for spec in parts(run.step.input_spec)]
+        kinds += ["bool"] * (len(row) - len(kinds))
+        signature = [tf.TensorSpec(a.shape, kind) for a, kind in zip(row, kinds, strict=True)]
+        signature += [tf.TensorSpec(weights[i].shape, weights[i].dtype) for i in written]
+        signature += [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in run.step.state]
+        start, end, masked = len(row), len(row) + len(written), []
 
         def flat(*given):
-            with self.scope:
-                outputs, state = self._outputs(given[:count], masks, active, list(given[count:]))
+            seeds = dict(zip(written, given[start:end], strict=True))
+            variables = [seeds[i] if i in seeds else _captured(value) for i, value in enumerate(weights)]
+            outputs, leaves, updates = trace(list(given[end:]), variables, given[:start])
             masked[:] = [y.mask is not None for y in outputs]
-            return [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None], *state]
+            found = [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None]]
+            return [*found, *updates.values(), *leaves]
 
-        signature = [
-            tf.TensorSpec(a.shape, spec.dtype) for a, spec in zip(values, parts(self.step.input_spec), strict=True)
-        ]
-        signature += [tf.TensorSpec(a.shape, "bool") for a in _row((), masks, active)]
-        signature += [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in self.step.state]
         function = tf.function(flat, input_signature=signature, jit_compile=True, autograph=False)
-        concrete = function.get_concrete_function()
+        self.trace, self.call, self.constant, self.masked = trace, function.get_concrete_function(), tf.constant, masked
+        self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
 
-        def run(values, masks, active, state):
-            found = concrete(*map(tf.constant, _row(values, masks, active)), *state)
-            outputs, found = found[: len(masked)], found[len(masked) :]
-            outputs = [
-                (y.numpy(), found.pop(0).numpy() if has_mask else None)
-                for y, has_mask in zip(outputs, masked, strict=True)
-            ]
-            return outputs, found
+    def bound_to(self, weights):
+        """The same function with other weights."""
+        numbers = {id(value): i for i, value in enumerate(self.weights)}
+        bound, captured = copy.copy(self), self.call.captured_inputs
+        bound.weights, bound.call = weights.values, copy.copy(self.call)
+        bound.written = [(i, weights.values[i]) for i, _ in self.written]
+        bound.call.set_external_captures([weights.values[numbers[id(x)]] if id(x) in numbers else x for x in captured])
+        return bound
 
-        return run
+    def __call__(self, run, values, masks, active, state):
+        row = map(self.constant, row_of(values, masks, active))
+        found = self.call(*row, *[state.seeds.get(i, value) for i, value in self.written], *state.leaves)
+        outputs, found = found[: len(self.masked)], found[len(self.masked) :]
+        outputs = [
+            (y.numpy(), found.pop(0).numpy() if has_mask else None)
+            for y, has_mask in zip(outputs, self.masked, strict=True)
+        ]
+        updates = {i: found.pop(0) for i in self.updated}
+        return outputs, State(found, state.seeds | updates)
+
+
+def _captured(value):
+    """A tensor as a capture of the function that is traced, also where it is so small that it would be a constant."""
+    import tensorflow as tf
+
+    placeholder = tf.compat.v1.placeholder(value.dtype, value.shape)
+    tf.compat.v1.get_default_graph().add_capture(value, placeholder)
+    return placeholder
 
 
 class _TorchStep(_CompiledStep):
     """Eager, in inference mode."""
 
-    def _freeze(self, layer):
-        return self._scope(lambda value: value.detach().clone())
-
-    def from_numpy(self, leaves):
+    def __init__(self, step, weights):
         import torch
 
-        return [
-            torch.tensor(leaf.astype("float32") if spec.dtype == "bfloat16" else leaf, dtype=getattr(torch, spec.dtype))
-            for leaf, spec in zip(leaves, self.step.state, strict=True)
-        ]
+        super().__init__(step, weights)
+        self.scope = Scope(step.layer.variables, weights.values)
+        self.generator = torch.get_rng_state()
 
-    def _compile(self, values, masks, active):
+    @staticmethod
+    def copy(value):
+        return value.detach().clone()
+
+    def leaf(self, x, dtype):
         import torch
 
-        def run(values, masks, active, state):
-            given = map(_to_torch, _row(values, masks, active))
-            with torch.inference_mode(), self.scope:
-                outputs, state = self._outputs(given, masks, active, state)
-                outputs = [(_torch_to_numpy(y), None if mask is None else mask.numpy()) for y, mask in outputs]
-            return outputs, state
+        return torch.tensor(x.astype("float32") if dtype == "bfloat16" else x, dtype=getattr(torch, dtype))
 
-        return run
+    def as_state(self, leaves, seeds, more=None):
+        return super().as_state(leaves, seeds, self.generator if more is None else more)
+
+    def function(self, trace, values, masks, active, written):
+        return _TorchFunction(trace)
+
+    def advance(self, row, masks, active, state):
+        """Outputs in NumPy, the leaves and the seeds after a step."""
+        import torch
+
+        self.scope.begin(state.seeds)
+        with torch.inference_mode(), self.scope:
+            outputs, leaves = advance(self.step, map(torch.from_numpy, row), masks, active, state.leaves)
+            outputs = [(_owned(y), None if mask is None else mask.numpy().copy()) for y, mask in outputs]
+        return outputs, leaves, dict(self.scope.updates)
 
 
-def _to_torch(x):
-    """A tensor on the array's memory where torch can take it: not where it is read-only or runs backwards."""
-    import torch
+class _TorchFunction:
+    """Torch compiles nothing: this is but the place that a call has among those of the other backends."""
 
-    return torch.from_numpy(x if x.flags.writeable and x.flags.c_contiguous else x.copy())
+    drawing = threading.Lock()
+
+    def __init__(self, trace):
+        self.trace, self.draws = trace, None  # not known before the first call
+
+    def bound_to(self, weights):
+        return self
+
+    def __call__(self, run, values, masks, active, state):
+        row = row_of(values, masks, active)
+        if self.draws is False:
+            outputs, leaves, seeds = run.advance(row, masks, active, state)
+            return outputs, State(leaves, seeds, state.more)
+        return self.draw(run, row, masks, active, state)
+
+    def draw(self, run, row, masks, active, state):
+        """A step that may draw from torch's own generator, as layers without a seed do: it draws as the stream's."""
+        import torch
+
+        with self.drawing:
+            outside = torch.get_rng_state()
+            torch.set_rng_state(state.more)
+            try:
+                outputs, leaves, seeds = run.advance(row, masks, active, state)
+                generator = torch.get_rng_state()
+            finally:
+                torch.set_rng_state(outside)
+        self.draws = not torch.equal(generator, state.more)
+        return outputs, State(leaves, seeds, generator)
 
 
-def _torch_to_numpy(y):
-    return y.numpy() if keras.backend.standardize_dtype(y.dtype) != "bfloat16" else keras.ops.convert_to_numpy(y)
+def _owned(y):
+    """Values in NumPy, in memory of their own: a layer may give its state, its input or another's output."""
+    is_bfloat16 = keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    return np.array(keras.ops.convert_to_numpy(y) if is_bfloat16 else y.numpy())

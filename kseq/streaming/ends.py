@@ -1,5 +1,7 @@
 """What goes into a stream and comes out of it, in the structure of the model and in the form of the caller's chunks."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..layers.structures import parts
@@ -7,12 +9,25 @@ from ..sequence import Sequence, SequenceSpec
 from . import presence
 
 
-class Ends:
-    """The inputs and outputs of a stream.
+class Form(NamedTuple):
+    """What the chunks so far have said.
 
     Attributes:
         specs: of every input; the dtype may be unknown (`None`) until a chunk says it.
         as_sequence: whether the caller's chunks are `Sequence`s.
+        batched: whether the last one had a batch axis.
+    """
+
+    specs: tuple[SequenceSpec, ...]
+    as_sequence: bool = False
+    batched: bool = True
+
+
+class Ends:
+    """The inputs and outputs of a stream.
+
+    Attributes:
+        form: a `Form`, a value that may be set back.
     """
 
     def __init__(self, layer, name, batch_size, dtype):
@@ -27,12 +42,18 @@ class Ends:
         self._presence = (presence.SPEC,) if getattr(layer, "reads_presence", False) else ()
         shapes = shapes[: len(shapes) - len(self._presence)]
         known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
-        self.specs = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
+        self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
+        # Nothing of a chunk is lost to a layer of float64; what computes in less casts for itself.
+        self._float = "float64" if layer.compute_dtype == "float64" else "float32"
         self.reset()
 
     def reset(self):
-        """Forget the form of the last chunk."""
-        self.as_sequence, self._batched = False, True
+        """Forget what chunks have said."""
+        self.form = Form(self._declared)
+
+    @property
+    def specs(self) -> tuple[SequenceSpec, ...]:
+        return self.form.specs
 
     @property
     def dtypes_known(self) -> bool:
@@ -54,11 +75,12 @@ class Ends:
 
     @property
     def numpy_dtypes(self):
-        return [_numpy_dtype(spec.dtype) for spec in self.specs]
+        return [_numpy_dtype(spec.dtype) for spec in self._known_specs]
 
-    def settle_dtypes(self):
-        """Take dtypes that no chunk has said for float32."""
-        self.specs = tuple(SequenceSpec(s.shape, s.dtype or "float32") for s in self.specs)
+    @property
+    def _known_specs(self):
+        """The specs, with floats where no chunk has said a dtype."""
+        return tuple(SequenceSpec(s.shape, s.dtype or self._float) for s in self.specs)
 
     def take(self, chunk) -> list[Sequence]:
         """A chunk as a `Sequence` [B, T, ...] for every input, in NumPy.
@@ -75,12 +97,17 @@ class Ends:
                 f"the inputs of a chunk must have equally many time steps; received "
                 f"{' and '.join(str(x.values.shape[1]) for x in inputs)}"
             )
-        specs = tuple(map(_settled, self.specs, inputs))
+        specs = tuple(map(self._settled, self.specs, inputs))
         inputs = list(map(_cast, inputs, specs))
-        # Nothing is noted of a chunk that was refused.
-        self.specs, self._batched = specs, batched
-        self.as_sequence |= any(isinstance(x, Sequence) for x in parts_given)
+        as_sequence = self.form.as_sequence or any(isinstance(x, Sequence) for x in parts_given)
+        self.form = Form(specs, as_sequence, batched)
         return inputs + self._all_there(inputs[0].values.shape[1])
+
+    def _settled(self, spec, x) -> SequenceSpec:
+        """The spec of an input with the dtype that its first chunk says; one of no steps says none."""
+        if spec.dtype or not x.values.shape[1]:
+            return spec
+        return SequenceSpec(spec.shape, "int32" if x.values.dtype.kind in "iu" else self._float)
 
     def _split(self, chunk) -> list:
         """The chunk of every input."""
@@ -104,7 +131,8 @@ class Ends:
             return chunk
         by_name = dict(zip(self.layer.input_names, chunk, strict=True))
         given = [by_name[name] for name in masks]
-        return by_name if all(isinstance(m, np.ndarray) and m.dtype.kind == "b" for m in given) else chunk
+        are_masks = (m is None or (isinstance(m, np.ndarray) and m.dtype.kind == "b") for m in given)
+        return by_name if all(are_masks) else chunk
 
     def _matched(self, structure, chunk):
         """The numbers of inputs, each with its part of a chunk."""
@@ -131,13 +159,11 @@ class Ends:
 
     def _standard(self, chunk, spec):
         """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
-        if isinstance(chunk, Sequence):
-            x = Sequence(np.asarray(chunk.values), None if chunk.mask is None else np.asarray(chunk.mask)).check()
-        else:
-            x = Sequence(np.asarray(chunk))
-        values, shape, rank = x.values, x.values.shape, len(spec.shape)
+        is_sequence, rank = isinstance(chunk, Sequence), len(spec.shape)
+        values, mask = map(_as_array, chunk if is_sequence else (chunk, None))
+        shape = values.shape
         batched = values.ndim == rank + 2
-        if not batched and (values.ndim != rank + 1 or self.batch_size != 1 or x.mask is not None):
+        if not batched and (values.ndim != rank + 1 or self.batch_size != 1):
             short = "[time, ...] or " if self.batch_size == 1 else ""
             raise ValueError(
                 f"a chunk must have shape {short}[batch (={self.batch_size}), time, ...] with channels "
@@ -147,7 +173,11 @@ class Ends:
             raise ValueError(
                 f"a chunk must have batch {self.batch_size} and channels {spec.shape}; received shape {shape}"
             )
-        return (x if batched else Sequence(values[None])), batched
+        if mask is not None and not batched:
+            if mask.shape != shape[:1]:
+                raise ValueError(f"mask must have the shape [time] of the values, {shape[:1]}; received {mask.shape}")
+            mask = mask[None]
+        return Sequence(values if batched else values[None], mask).check(), batched
 
     def nothing(self, steps) -> list[Sequence]:
         """Invalid steps for every input."""
@@ -159,7 +189,7 @@ class Ends:
 
     def no_output(self, number):
         """Values [B, 0, ...] of an output."""
-        specs = self.layer_specs
+        specs = self._known_specs + self._presence
         spec = parts(self.layer.output_spec(specs if len(specs) > 1 else specs[0]))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 
@@ -168,11 +198,17 @@ class Ends:
         return _filled(self.output_structure, [self._formed(y) for y in outputs])
 
     def _formed(self, y):
+        as_sequence, batched = self.form.as_sequence, self.form.batched
         if isinstance(y, list):  # a row each
-            return y if self.as_sequence else [values for values, _ in y]
-        if self.as_sequence:
-            return y.with_mask()
-        return y.values if self._batched else y.values[0]
+            return y if as_sequence else [values for values, _ in y]
+        if not as_sequence:
+            return y.values if batched else y.values[0]
+        y = y.with_mask()
+        return y if batched else Sequence(y.values[0], y.mask[0])
+
+
+def _as_array(x):
+    return None if x is None else np.asarray(x)
 
 
 def _listed(names):
@@ -190,12 +226,9 @@ def _numpy_dtype(name):
     return np.dtype("float32" if name == "bfloat16" else name)
 
 
-def _settled(spec, x) -> SequenceSpec:
-    """The spec of an input with the dtype that its first chunk says."""
-    return SequenceSpec(spec.shape, spec.dtype or ("int32" if x.values.dtype.kind in "iu" else "float32"))
-
-
 def _cast(x, spec) -> Sequence:
+    if spec.dtype is None:
+        return x  # of no steps
     dtype = _numpy_dtype(spec.dtype)
     if x.values.dtype == dtype:
         return x

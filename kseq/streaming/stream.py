@@ -1,12 +1,13 @@
 """`Stream`: a model fed chunk by chunk."""
 
+import keras
 import numpy as np
 
 from ..arguments import as_size
 from ..obstacles import NotStreamable
 from ..sequence import SequenceSpec
 from .blocks import Blocks
-from .compiled import compile_step
+from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import as_layer
 from .step import StepFunction
@@ -19,13 +20,15 @@ class Stream:
 
     What does not fill a block is held until the next push. Warm-up outputs are dropped, so the first output that comes
     out belongs to the first input. The weights are those that the model has when the stream is made. The step is
-    compiled at the first call of a chunk size and never again.
+    compiled at the first call of a chunk size and never again, also for other streams of the model of this batch size
+    and dtype, before and after training. Where a layer draws random numbers (`Dropout` called with `training=True`),
+    every push draws new ones; a stream begins with the seeds that the model has, and leaves those alone.
 
     Args:
         model: a kseq layer, or a `keras.Sequential` or functional model of streamable layers. It must be built.
         batch_size: streams that advance together.
-        dtype: dtype of the input; by default that of a Keras model's input, else float32, or int32 if the first
-            chunk is of integers.
+        dtype: dtype of the input; by default that of a Keras model's input, else what the first chunk says, anew after
+            each `reset`: int32 if it is of integers, else float32, or float64 where that is the layer's.
         context: what the model reads as context, by name: sequences or arrays whose first axis is the batch. Of a
             Keras model, the inputs that reach it only as context of its layers.
 
@@ -59,59 +62,93 @@ class Stream:
         self.timing, self._context = self.layer.timing, context
         self._ends = Ends(self.layer, model.name, self.batch_size, dtype)
         self._blocks = Blocks(self.batch_size, self.timing.block_size, [t.output_latency for t in self.layer.timings])
+        self._weights, self._steps = freeze(self.layer), {}
         self._step, self._block_shape = None, None
         if self._ends.dtypes_known:
-            self._compile()
-        self.reset()
+            self._use_step()
+        self._reset()
 
     @property
     def spec(self) -> SequenceSpec:
         return self._ends.specs if len(self._ends.specs) > 1 else self._ends.specs[0]
 
-    def _compile(self):
+    def _use_step(self):
+        """Step over inputs of the dtypes that are known by now."""
         specs = self._ends.layer_specs
-        step = StepFunction(self.layer, self.batch_size, specs if len(specs) > 1 else specs[0], context=self._context)
-        self._step = compile_step(step)
+        if specs not in self._steps:
+            # What is made of the context, once, is made with the same weights.
+            with keras.StatelessScope(zip(self.layer.variables, self._weights.values, strict=True)):
+                step = StepFunction(
+                    self.layer, self.batch_size, specs if len(specs) > 1 else specs[0], context=self._context
+                )
+            self._steps[specs] = compile_step(step, self._weights)
+        self._step = self._steps[specs]
         self._state = self._step.initial_state()
         if len(specs) == 1 and self._ends.gives_one:
             self._block_dtype = self._ends.numpy_dtypes[0]
-            self._block_shape = (self.batch_size, self.timing.block_size, *self._ends.specs[0].shape)
+            self._block_shape = (self.batch_size, self.timing.block_size, *specs[0].shape)
+
+    def _position(self):
+        """All that a push changes: values."""
+        return self._ends.form, self._blocks.position, self._step, self._state
+
+    def _go_back(self, position):
+        """Be again where the stream was before what has raised."""
+        self._ends.form, self._blocks.position, self._step, self._state = position
 
     def reset(self, active=None):
-        """Start new streams: forget the state and what was held.
+        """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.
+
+        Random numbers begin anew too, but where only some rows do.
 
         Args:
             active: bool [B] or `None`: rows that start anew, by default all.
         """
+        before = self._position()
+        try:
+            self._reset(active)
+        except BaseException:
+            self._go_back(before)
+            raise
+
+    def _reset(self, active=None):
         if active is None:
-            self._state = None if self._step is None else self._step.initial_state()
-            self._blocks.reset()
             self._ends.reset()
+            self._blocks.reset()
+            if not self._ends.dtypes_known:
+                self._step = None
+            self._state = None if self._step is None else self._step.initial_state()
             return
         active = self._as_active(active)
         self._blocks.reset_rows(active)
         if self._step is not None:
             fresh, old = self._step.step.initial_state(), self._step.to_numpy(self._state)
             rows = [np.where(active.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fresh, old, strict=True)]
-            self._state = self._step.from_numpy(rows)
+            self._state = self._step.from_numpy(rows, like=self._state)
 
     @property
     def compilations(self) -> int:
-        """How often the step has been compiled so far."""
-        return 0 if self._step is None else self._step.compilations
+        """How often a call of this stream had to wait for the step to be compiled.
+
+        Streams of one model, batch size and dtypes, at the same time or one after the other, share what is compiled: it
+        counts for the first of them alone.
+        """
+        return sum(step.compilations for step in self._steps.values())
 
     def push(self, chunk, active=None):
         """Feed a chunk and return the outputs that are ready.
 
         Args:
-            chunk: values [T, ...] (where the batch size is 1) or [B, T, ...], of any length T, all valid; or a
-                `Sequence` [B, T, ...]. Of a model of several inputs a list or dict of these, as Keras takes them, or by
-                the names of the inputs; an input that is another's mask is left out, or given as an array.
+            chunk: values [B, T, ...] of any length T, all valid, or a `Sequence` of values and a mask [B, T]. Where the
+                batch size is 1 both may come without the batch axis, which the rank of the values says: values
+                [T, ...], and a mask [T]. Of a model of several inputs a list or dict of these, as Keras takes them, or
+                by the names of the inputs; an input that is another's mask is left out, or given as an array.
             active: bool [B] or `None`: rows that the chunk is for, by default all. The others wait: they hold what they
                 hold, and what the chunk has in their place counts for nothing.
 
         Returns:
             The outputs in the form of the chunk: [U, ...], [B, U, ...] or a `Sequence` of NumPy arrays. U may be 0.
+            After a `Sequence` all are, until `reset` or `flush`. The arrays are the caller's: writable, and no state.
             Of a model of several outputs, these in the structure in which the model gives them. Once rows were treated
             by themselves (by `active`, here or in `reset` or `flush`), each is a list with an array [U, ...] for every
             row, or a pair of values and mask where the chunk is a `Sequence`.
@@ -119,21 +156,33 @@ class Stream:
         Raises:
             ValueError: a wrong structure, rank, batch size, channel shape or mask shape, or unequal lengths.
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
+
+        Whatever is raised, here or in `reset` or `flush`, the stream is then as it was before.
         """
-        if (
+        before = self._position()
+        try:
+            if active is None and self._is_block(chunk):
+                return self._push_block(chunk)
+            inputs = self._ends.take(chunk)
+            active = None if active is None else self._as_active(active)
+            if self._step is None and self._ends.dtypes_known:
+                self._use_step()
+            return self._give(self._run(inputs, active))
+        except BaseException:
+            self._go_back(before)
+            raise
+
+    def _is_block(self, chunk) -> bool:
+        """Whether a chunk is a block that goes right through, and its output right back."""
+        return (
             type(chunk) is np.ndarray
             and chunk.shape == self._block_shape
-            and active is None
+            and self._step is not None
             and chunk.dtype == self._block_dtype
+            and self._ends.form.batched
+            and not self._ends.form.as_sequence
             and self._blocks.is_plain
-            and not self._ends.as_sequence
-        ):
-            return self._push_block(chunk)
-        inputs = self._ends.take(chunk)
-        active = None if active is None else self._as_active(active)
-        if self._step is None:
-            self._compile()
-        return self._give(self._run(inputs, active))
+        )
 
     def _push_block(self, block):
         """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
@@ -147,15 +196,20 @@ class Stream:
         Args:
             active: bool [B] or `None`: rows that end, by default all.
         """
-        if self._step is None:
-            self._ends.settle_dtypes()
-            self._compile()
+        before = self._position()
+        try:
+            return self._flush(active)
+        except BaseException:
+            self._go_back(before)
+            raise
+
+    def _flush(self, active):
         rows = None if active is None else self._as_active(active)
         pushed = self._blocks.pushed if rows is None else np.broadcast_to(self._blocks.pushed, self.batch_size)
         limits = [timing.output_length(pushed) * (pushed > 0) for timing in self.layer.timings]
         inputs = self._ends.nothing(self._missing(pushed, limits, rows))
         y = self._give(self._run(inputs, rows), limits)
-        self.reset(active)
+        self._reset(active)
         return y
 
     def _missing(self, pushed, limits, rows) -> int:

@@ -1,0 +1,105 @@
+"""The step of one call as a pure function of arrays in a row, with weights and seeds among them, and its state."""
+
+import weakref
+
+import keras
+
+from ..layers.structures import parts
+from ..sequence import Sequence
+
+
+class State:
+    """The state of a stream between calls: the leaves of the layer's state, over which it iterates, and more.
+
+    Attributes:
+        leaves: a list.
+        seeds: by its number what steps have written into a variable: seeds, moved on.
+        more: of the backend: on jax what the leaves can be made of anew, on torch the state of its own generator.
+        is_spent: whether the leaves may be gone, given to a call (jax does not say so where the call has failed).
+    """
+
+    __slots__ = ("is_spent", "leaves", "more", "seeds")
+
+    def __init__(self, leaves, seeds, more=None):
+        self.leaves, self.seeds, self.more, self.is_spent = leaves, seeds, more, False
+
+    def __iter__(self):
+        return iter(self.leaves)
+
+
+class Scope(keras.StatelessScope):
+    """A scope in which variables have given values; notes what is written."""
+
+    def __init__(self, variables, values):
+        super().__init__(list(zip(variables, values, strict=True)))
+        self.variables, self.first = variables, values
+        self._numbers = {id(v): i for i, v in enumerate(variables)}
+        self.updates = {}
+
+    def begin(self, seeds):
+        """Give the variables that were written before the values that they have in a state, or had at first."""
+        self.updates = {i: seeds.get(i, self.first[i]) for i in self.updates}
+        for i, value in self.updates.items():
+            super().add_update((self.variables[i], value))
+
+    def add_update(self, update):
+        variable, value = update
+        number = self._numbers.get(id(variable))
+        if number is None or keras.backend.is_float_dtype(variable.dtype):
+            raise ValueError(
+                f"a step writes the variable {variable.path!r}, and a stream changes no weights: seeds and counts of "
+                f"the model's layers may be written, of a stream's own; keep anything else in the layer's state"
+            )
+        super().add_update(update)
+        self.updates[number] = value
+
+    def has(self, variable) -> bool:
+        return id(variable) in self._numbers
+
+
+class _TraceScope(Scope):
+    """Notes too whether other variables are read: of their values a trace makes constants."""
+
+    reads_others = False
+
+    def get_current_value(self, variable):
+        self.reads_others |= not self.has(variable)
+        return super().get_current_value(variable)
+
+
+def row_of(values, masks, active) -> list:
+    """Copies of all arrays of a call in a row: the caller may write its next chunk into the same ones."""
+    row = [x.copy() for x in values]
+    row += [m.copy() for m in masks if m is not None]
+    return row if active is None else [*row, active.copy()]
+
+
+def advance(step, row, masks, active, leaves):
+    """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any.
+
+    Of `masks` and `active` only what is `None` counts.
+    """
+    row = list(row)
+    active = None if active is None else row.pop()
+    values, row = row[: len(masks)], row[len(masks) :]
+    sequences = tuple(Sequence(v, None if m is None else row.pop(0)) for v, m in zip(values, masks, strict=True))
+    y, leaves = step(sequences if len(masks) > 1 else sequences[0], leaves, active)
+    return parts(y), leaves
+
+
+class Trace:
+    """Traces the step for one call; knows its steps only as long as they are there, and not what it is compiled to."""
+
+    def __init__(self, step, masks, active):
+        self.steps, self.is_shareable, self.written = weakref.WeakSet([step]), True, ()
+        # Only which there are: what is compiled must not keep arrays.
+        self.masks = [None if m is None else True for m in masks]
+        self.active = None if active is None else True
+
+    def __call__(self, leaves, variables, row):
+        """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
+        step = next(iter(self.steps))
+        with _TraceScope(step.layer.variables, variables) as scope:
+            outputs, leaves = advance(step, row, self.masks, self.active, leaves)
+        self.is_shareable, self.written = not scope.reads_others, tuple(scope.updates)
+        return outputs, leaves, scope.updates
