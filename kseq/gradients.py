@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 
-def with_gradient(value, pullback, *arguments):
+def with_gradient(value, pullback, *arguments, given=()):
     """`value`, which is known already, as a function of `arguments` whose gradient is written by hand.
 
     Derivatives of any order are right: the pullback is given the value as this same function again, which costs nothing
@@ -20,32 +20,31 @@ def with_gradient(value, pullback, *arguments):
         `value`, connected to `arguments`.
     """
     if keras.backend.backend() == "jax":
-        return _with_tangent(value, pullback, arguments)
+        return _with_tangent(value, pullback, arguments, given)
 
     def function(value, *arguments):
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            connected = with_gradient(value, pullback, *arguments)
-            return (None, *pullback(connected, *arguments)(upstream))
+            connected = with_gradient(value, pullback, *arguments, given=given)
+            return (None, *pullback(*given, connected, *arguments)(upstream))
 
         return value, gradient
 
     return ops.custom_gradient(function)(value, *arguments)
 
 
-def _with_tangent(value, pullback, arguments):
-    """On jax a rule for forward mode makes both: what jax calls a custom gradient refuses forward mode."""
+def _with_tangent(value, pullback, arguments, given):
     import jax
 
     @jax.custom_jvp
-    def function(value, *arguments):
+    def function(value, given, *arguments):
         return value
 
     @function.defjvp
     def rule(primals, tangents):
         connected = function(*primals)
-        pull = pullback(connected, *primals[1:])
-        (tangent,) = jax.linear_transpose(pull, connected)(tangents[1:])
+        pull = pullback(*primals[1], connected, *primals[2:])
+        (tangent,) = jax.linear_transpose(pull, connected)(tangents[2:])
         return connected, tangent
 
-    return function(value, *arguments)
+    return function(value, tuple(given), *arguments)

@@ -157,11 +157,22 @@ def test_rows_that_begin_anew_leave_the_random_numbers():
     np.testing.assert_array_equal(np.stack(stream.push(frame)), runs[1])
 
 
+class Averaging(kseq.SequenceLayer):
+    """Keeps a running mean in a variable."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight(name="mean", shape=(), initializer="zeros", trainable=False)
+
+    def call_step(self, x, state, *, training=False):
+        self.mean.assign(ops.mean(x.values))
+        return x, state
+
+
 def test_a_step_that_writes_weights_is_refused_by_their_name():
-    x = keras.Input((None, 3))
-    stream = kseq.Stream(keras.Model(x, keras.layers.BatchNormalization(name="bn")(x, training=True)))
-    with pytest.raises(ValueError, match="writes the variable 'bn/moving_mean'"):
-        stream.push(X)
+    layer = Averaging(name="own")
+    layer.build((None, None, 3))
+    with pytest.raises(ValueError, match=r"writes the variable '.*mean'"):
+        kseq.Stream(layer).push(X)
 
 
 class Counting(kseq.SequenceLayer):

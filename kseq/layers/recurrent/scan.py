@@ -33,8 +33,9 @@ def many_steps(cell, x, mask, states, parameters):
         hidden = ops.stop_gradient
         fixed = hidden(x), mask, tuple(map(hidden, states)), tuple(map(hidden, parameters))
         history, gates = _scan(cell, *fixed)
-        pullback = functools.partial(_pull_states, cell, mask, ops.concatenate(gates, axis=-1))
-        history = with_gradient(ops.stack(history), pullback, x, ops.stack(states), *parameters)
+        pullback = functools.partial(_pull_states, cell)
+        given = mask, ops.concatenate(gates, axis=-1)
+        history = with_gradient(ops.stack(history), pullback, x, ops.stack(states), *parameters, given=given)
     return [ops.transpose(history[i], (1, 0, 2)) for i in range(len(cell.states))]
 
 
