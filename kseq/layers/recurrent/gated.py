@@ -24,9 +24,9 @@ _DERIVATIVES = {
 }
 
 
-def _in_its_dtype(function, x):
-    # Keras's tanh makes float32 of float64 on jax.
-    return ops.cast(function(x), x.dtype)
+def _in_float64(function, x):
+    # Keras's tanh makes float32 of it on jax.
+    return ops.cast(function(x), "float64")
 
 
 class _Recurrent(SequenceLayer):
@@ -65,7 +65,8 @@ class _Recurrent(SequenceLayer):
         self.seed_generator = keras.random.SeedGenerator(self.seed) if self.dropout else None
         functions = self.activation, self.recurrent_activation
         derivatives = tuple(map(_DERIVATIVES.get, functions))
-        functions = (functools.partial(_in_its_dtype, f) for f in functions)
+        if self.compute_dtype == "float64":
+            functions = tuple(functools.partial(_in_float64, f) for f in functions)
         self._cell = cell_class(self.units, *functions, None if None in derivatives else derivatives)
         if keras.backend.backend() == "tensorflow" and not self._cell.has_gradient:
             self.supports_jit = False  # XLA does not compile the gradient of Keras's scan there
