@@ -67,7 +67,8 @@ class RandomModel:
         name = f"input_{len(self.given)}"
         if kind == "integers":
             x = keras.Input((time,), dtype="int32", name=name)
-            self.tensors.append(keras.layers.Embedding(5, CHANNELS, mask_zero=bool(self.rng.random() < 0.7))(x))
+            embedding = self.choose([keras.layers.Embedding, kseq.Embedding])
+            self.tensors.append(embedding(5, CHANNELS, mask_zero=bool(self.rng.random() < 0.7))(x))
             self.arrays[name] = self.rng.integers(0, 5, (self.batch, STEPS)).astype("int32")
         else:
             x = keras.Input((time, CHANNELS), name=name)
