@@ -11,9 +11,6 @@ from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
 from .tracing import Scope, State, Trace, advance, row_of
 
-# Calls of which a state is made anew where one has failed: as many as take the memory of the state, at least so much.
-_LOGGED_BYTES, _LOGGED_CALLS = 1 << 16, 256
-
 
 def compile_step(step: StepFunction, weights: Weights | None = None):
     """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
@@ -21,8 +18,8 @@ def compile_step(step: StepFunction, weights: Weights | None = None):
     `values` is a tuple with [B, T, ...] for every input, `masks` one with bool [B, T] or `None` for each, `active` bool
     [B] or `None`; none of these arrays is kept. `outputs` is a list of (values, mask or `None`), arrays that are the
     caller's to write. `run.initial_state()` gives the first state, which is opaque: `run.to_numpy(state)` gives its
-    leaves, `run.from_numpy(leaves)` makes it of them. A state may be used again, as after a call that has raised; on
-    jax, which has given its memory to that call, it is then made anew.
+    leaves, `run.from_numpy(leaves)` makes it of them. `run.prepare(values, masks, active)` compiles what a call needs.
+    On jax a call takes the memory of the state that it is given, which cannot be used again, even if it fails.
 
     It is compiled at the first call of each chunk size, with and without masks and active rows, for all steps of one
     model, batch size and input together. On jax these are steps of the same weights, which are closed over: as
@@ -54,14 +51,15 @@ class _CompiledStep:
         self.compilations, self._functions = 0, {}
 
     def __call__(self, values, masks, active, state):
+        return self.prepare(values, masks, active)(self, values, masks, active, state)
+
+    def prepare(self, values, masks, active):
+        """The function of a call, compiled."""
         if len(masks) == 1:
             key = (values[0].shape[1], active is None, masks[0] is None)
         else:
             key = (values[0].shape[1], active is None, *[mask is None for mask in masks])
-        function = self._functions.get(key)
-        if function is None:
-            function = self._adopt(key, values, masks, active)
-        return function(self, values, masks, active, state)
+        return self._functions.get(key) or self._adopt(key, values, masks, active)
 
     def _adopt(self, key, values, masks, active):
         """The function of a key, of those that the streams of the model share."""
@@ -115,17 +113,9 @@ class _JaxStep(_CompiledStep):
 
         return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
-    def as_state(self, leaves, seeds, more=None):
-        return self.remembered(super().as_state(leaves, seeds))
-
-    def remembered(self, state):
-        """A state that can be made anew from here on."""
-        state.more = (_Past(state), 0)
-        return state
-
     def function(self, trace, values, masks, active, written):
         is_plain = len(values) == self.step.layer.num_outputs == 1 and masks[0] is None and active is None
-        function = _JaxFunction(trace, self.weights, written, row_of(values, masks, active), is_plain and not written)
+        function = _JaxFunction(trace, self.weights, written, is_plain and not written)
         state = self.initial_state()
         function.call.eval_shape(state.leaves, function.arguments(state.seeds), *row_of(values, masks, active))
         if written or not trace.written:
@@ -133,38 +123,17 @@ class _JaxStep(_CompiledStep):
         return function
 
     def to_numpy(self, state):
-        return super().to_numpy(self.made_anew(state) if state.is_spent else state)
-
-    def made_anew(self, state):
-        """A state that was given to a call, as it was."""
-        past, count = state.more
-        leaves, seeds, calls = super().as_state(past.leaves, {}).leaves, past.seeds, past.calls[:count]
-        for function, row in calls:
-            _, leaves, updates = function.call(leaves, function.arguments(seeds), *row)
-            seeds = seeds | updates
-        return State(leaves, seeds, (past.until(calls), count))
+        _check_unspent(state)
+        return super().to_numpy(state)
 
 
-class _Past:
-    """An earlier state, copied, and the calls since: donated buffers are gone also where a call fails or is broken off.
-
-    Calls are deterministic: made again they give bit for bit what they gave. That is done when the state is next used,
-    for what has made a call fail may make these fail too.
-    """
-
-    def __init__(self, state):
-        self.leaves, self.seeds, self.calls = [np.array(leaf) for leaf in state], state.seeds, []
-        self.bytes_left = max(sum(x.nbytes for x in self.leaves), _LOGGED_BYTES)
-
-    def until(self, calls):
-        """The same with calls up to an earlier time."""
-        past = copy.copy(self)
-        past.calls = calls
-        return past
+def _check_unspent(state):
+    if state.is_spent:
+        raise RuntimeError("the state of this stream went with a step that was broken off; `reset()` begins anew")
 
 
 class _JaxFunction:
-    def __init__(self, trace, weights, written, row, is_plain):
+    def __init__(self, trace, weights, written, is_plain):
         import jax
 
         values = weights.values
@@ -176,7 +145,6 @@ class _JaxFunction:
 
         self.trace, self.call = trace, jax.jit(flat, donate_argnums=0)
         self.written = [(i, values[i]) for i in written]
-        self.row_bytes = max(sum(x.nbytes for x in row), _LOGGED_BYTES // _LOGGED_CALLS)
         self.is_plain = is_plain
 
     def bound_to(self, weights):
@@ -186,27 +154,18 @@ class _JaxFunction:
         return tuple([seeds.get(i, value) for i, value in self.written])
 
     def __call__(self, run, values, masks, active, state):
-        state = run.made_anew(state) if state.is_spent else state
+        _check_unspent(state)
         row, state.is_spent = row_of(values, masks, active), True
         outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *row)
         outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
-        return outputs, self.after(run, state, row, leaves, state.seeds | updates)
+        return outputs, State(leaves, state.seeds | updates)
 
     def call_plain(self, run, values, masks, active, state):
         """The same where there are but the values of one input and one output: a tenth of a small step is saved."""
-        state = run.made_anew(state) if state.is_spent else state
+        _check_unspent(state)
         x, state.is_spent = values[0].copy(), True
         [(y, mask)], leaves, _ = self.call(state.leaves, (), x)
-        outputs = [(np.array(y), None if mask is None else np.array(mask))]
-        return outputs, self.after(run, state, (x,), leaves, state.seeds)
-
-    def after(self, run, state, row, leaves, seeds):
-        """The state after a call, which is noted."""
-        past, count = state.more
-        past.calls.append((self, row))
-        past.bytes_left -= self.row_bytes
-        state = State(leaves, seeds, (past, count + 1))
-        return run.remembered(state) if past.bytes_left < 0 else state
+        return [(np.array(y), None if mask is None else np.array(mask))], State(leaves, state.seeds)
 
 
 class _TensorFlowStep(_CompiledStep):

@@ -157,7 +157,8 @@ class Stream:
             ValueError: a wrong structure, rank, batch size, channel shape or mask shape, or unequal lengths.
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
 
-        Whatever is raised, here or in `reset` or `flush`, the stream is then as it was before.
+        What is refused, here or in `reset` or `flush`, leaves the stream as it was before. Where a step is broken off
+        while it runs, on jax its state is gone: a RuntimeError says so from then on, until `reset`.
         """
         before = self._position()
         try:
@@ -221,8 +222,10 @@ class Stream:
 
     def _run(self, inputs, active):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""
-        outputs = [[] for _ in range(self.layer.num_outputs)]
-        for values, masks, rows in self._blocks.cut(inputs, active):
+        outputs, calls = [[] for _ in range(self.layer.num_outputs)], self._blocks.cut(inputs, active)
+        for call in calls:
+            self._step.prepare(*call)  # what can fail does so before anything has moved
+        for values, masks, rows in calls:
             made, self._state = self._step(values, masks, rows, self._state)
             for found, y in zip(outputs, made, strict=True):
                 found.append((*y, rows))

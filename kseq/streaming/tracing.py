@@ -14,8 +14,8 @@ class State:
     Attributes:
         leaves: a list.
         seeds: by its number what steps have written into a variable: seeds, moved on.
-        more: of the backend: on jax what the leaves can be made of anew, on torch the state of its own generator.
-        is_spent: whether the leaves may be gone, given to a call (jax does not say so where the call has failed).
+        more: of the backend: on torch the state of its own generator.
+        is_spent: whether the leaves were given to a call, which on jax takes their memory.
     """
 
     __slots__ = ("is_spent", "leaves", "more", "seeds")

@@ -11,6 +11,8 @@ import kseq
 from kseq.streaming import stream as stream_module
 
 BATCH = 2
+# On jax a call takes the memory of the state.
+CAN_BE_BROKEN_OFF = keras.backend.backend() != "jax"
 HOUSE = str(pathlib.Path(stream_module.__file__).parent)
 
 
@@ -99,7 +101,7 @@ def test_what_raises_leaves_no_trace():
         for bad in rng.choice(BAD, 2):
             with pytest.raises((ValueError, TypeError)):
                 bad(harmed)
-        for line in rng.integers(1, 120, size=2):
+        for line in rng.integers(1, 120, size=2) if CAN_BE_BROKEN_OFF else ():
             y, ended = broken_off(lambda call=call: call(harmed), int(line))
             if ended:
                 break
@@ -107,7 +109,7 @@ def test_what_raises_leaves_no_trace():
         else:
             y = call(harmed)
         assert equal(y, call(other))
-    assert times_broken > 40
+    assert times_broken > 40 or not CAN_BE_BROKEN_OFF
 
 
 class Fragile(kseq.SequenceLayer):
@@ -153,15 +155,17 @@ def test_an_error_while_the_step_runs(monkeypatch):
 
     layer = kseq.Serial([kseq.GRU(2), Calls()])
     layer.build((None, None, 3))
-    stream, other = kseq.Stream(layer), kseq.Stream(layer)
-    x = np.random.default_rng(0).normal(size=(6, 1, 1, 3)).astype("float32")
-    for t in range(6):
-        if t == 3:
-            monkeypatch.setattr(Calls, "fails", True)
-            with pytest.raises(Exception, match="the host fails"):
-                stream.push(x[t])
-            monkeypatch.setattr(Calls, "fails", False)
-        np.testing.assert_array_equal(stream.push(x[t]), other.push(x[t]))
+    stream, x = kseq.Stream(layer), np.ones((1, 1, 3), "float32")
+    expected = stream.push(x)
+    monkeypatch.setattr(Calls, "fails", True)
+    with pytest.raises(Exception, match="the host fails"):
+        stream.push(x)
+    monkeypatch.setattr(Calls, "fails", False)
+    for use in (lambda: stream.push(x), stream.flush, lambda: stream.reset(np.array([True]))):
+        with pytest.raises(RuntimeError, match=r"was broken off; `reset\(\)` begins anew"):
+            use()
+    stream.reset()
+    np.testing.assert_array_equal(stream.push(x), expected)
 
 
 # Arrays.
