@@ -13,14 +13,15 @@ from kseq.arguments import as_integer
 
 from .assembly import Assembly
 from .bounds import choose_bounds
+from .cursor import Cursor
 from .epoch_report import EpochReport
 from .errors import EmptyStoreError, SchemaError, StateError
+from .keras_pass import KerasPass, shows_shapes
 from .lengths import RowLengths
 from .plan import EpochPlan, Settings
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
-_MOST_DESCENTS = 2  # of the indices in a pass without shuffling, from threads of the pass before
 
 
 class Batches(keras.utils.PyDataset):
@@ -169,8 +170,7 @@ class Batches(keras.utils.PyDataset):
         self._prefetch = as_integer("prefetch", prefetch, 0)
         self._shard = (0, 1)
         self._plans = collections.OrderedDict()
-        self._start()
-        self._epoch = self._next = 0
+        self._start((0, 0))
         # The structure of a batch must not differ from one to the next.
         self._assembly.weigh_rows = self._ever_filled()
 
@@ -178,7 +178,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self):
         """Batches of the epoch."""
-        return len(self._plan(self._epoch))
+        return len(self._plan(self.epoch))
 
     def steps(self, epoch):
         """Batches of any epoch."""
@@ -187,156 +187,104 @@ class Batches(keras.utils.PyDataset):
     @property
     def epoch(self) -> int:
         """The epoch that is read; may be set, to its beginning."""
-        return self._epoch
+        return self._cursor.place[0]
 
     @epoch.setter
     def epoch(self, epoch):
-        self._start()
-        self._epoch, self._next = as_integer("epoch", epoch, 0), 0
+        self._go((as_integer("epoch", epoch, 0), 0))
 
     def batch(self, index, epoch=None):
         """The batch at a place of an epoch, by default of this one, whatever was asked for before."""
-        epoch = self._epoch if epoch is None else as_integer("epoch", epoch, 0)
+        epoch = self.epoch if epoch is None else as_integer("epoch", epoch, 0)
         return self._assembly.batch(self._plan(epoch).rows(as_integer("index", index)), self._shard)
 
     def records(self, index, epoch=None):
         """The numbers of the records in a batch, int64; rows that fill it up are left out."""
-        rows = self._plan(self._epoch if epoch is None else epoch).rows(index)
+        rows = self._plan(self.epoch if epoch is None else epoch).rows(index)
         return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids.copy()
 
     def __iter__(self):
-        """Iterate over the rest of the epoch; the next iteration is the next epoch."""
-        epoch, plan = self._epoch, self._plan(self._epoch)
-        count, shard = len(plan), self._shard
-        while self._epoch == epoch and self._next < count:
-            index = self._next
-            if self._prefetch:
-                window = [self._get(epoch, index)]
-            else:
-                first, rows = plan.window(index)
-                window = self._assembly.batches(rows[index - first :], shard)
-            for batch in window:
-                self._next = index = index + 1
-                if index == count:
-                    self._epoch, self._next = epoch + 1, 0
-                yield batch
-                if self._next != index:  # the epoch has ended, or somebody else has read or restored
-                    break
+        """Iterate over the rest of the epoch; the next iteration is the next epoch.
 
-    # What Keras asks for. It shuffles the order in which it asks for batches (`fit(shuffle=True)`), asks for one to
-    # build a model, and on tensorflow for two to look at their types. The plan must be followed all the same, so within
-    # an epoch of Keras's the first question gets the next batch whatever its index is, and what was only looked at is
-    # taken back: Keras reads `num_batches` before every pass. On tensorflow, where threads of an earlier pass may still
-    # ask, the order is Keras's.
+        Threads that iterate at the same time share the batches: each comes once.
+        """
+        cursor, (epoch, _) = self._cursor, self._cursor.place
+        window, following = iter(()), -1
+        while (place := cursor.take(epoch)) is not None:
+            index = place[1]
+            try:
+                if self._prefetch:
+                    batch = self._get(*place)
+                else:
+                    batch = next(window, None) if index == following else None
+                    if batch is None:
+                        first, rows = self._plan(epoch).window(index)
+                        window = self._assembly.batches(rows[index - first :], self._shard)
+                        batch = next(window)
+            except Exception:
+                cursor.give_back(place)
+                raise
+            following = index + 1
+            yield batch
+
+    # What Keras asks for: see `keras_pass`.
 
     def __getitem__(self, index):
         """The batch at `index` of the epoch; within `fit`, `evaluate` and `predict` the next one (see `batch`)."""
         index = as_integer("a batch", index)
-        with self._guard:
-            if self._asked is None:
-                count = len(self)
-                if not -count <= index < count:
-                    raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
-                if index == 1 and keras.backend.backend() == "tensorflow":
-                    return self._other_length()
-                place = self._epoch, index % count
-            else:
-                place = self._asked.get(index)
-                if place is None:
-                    place = self._asked[index] = self._next_place(index)
-        return self._get(*place)
+        place = self._keras.place(index)
+        if place is not None:
+            return self._get(*place)
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
+        return self._other_length() if shows_shapes(index) else self._get(self.epoch, index % count)
 
     def _other_length(self):
         """Batch 1, padded to another length than batch 0: what both share Keras on tensorflow takes for fixed."""
-        plan, bounds = self._plan(self._epoch), self._settings.bounds or ()
+        plan, bounds = self._plan(self.epoch), self._settings.bounds or ()
         rows = plan.rows(1)
         if len(bounds) > 1 and rows.bound == plan.rows(0).bound:
             rows = rows._replace(bound=next((bound for bound in bounds if bound > rows.bound), rows.bound + 1))
         return self._assembly.batch(rows, self._shard)
 
-    def _next_place(self, index):
-        """The place of a batch that Keras asks for, the first time in this pass."""
-        if keras.backend.backend() != "tensorflow":
-            return self._after(self._epoch, self._next, len(self._asked))
-        self._descents += bool(self._asked) and index < next(reversed(self._asked))
-        return self._after(self._epoch, self._next, index)
-
     @property
     def num_batches(self):
-        """Batches of the epoch. Keras reads it before each pass; within a pass use `len`, which has no effect on it."""
-        with self._guard:
-            self._end_pass()
-            return self._pass_length
+        """Batches of the epoch, as a number that goes with the epoch. For Keras; use `len` or `steps`."""
+        return self._keras.steps()
 
     def on_epoch_begin(self):
         """Called by Keras."""
-        with self._guard:
-            if self._asked is None:
-                self._asked = {}
-                self._end_pass()
+        self._keras.begin()
 
     def on_epoch_end(self):
         """Called by Keras."""
-        with self._guard:
-            self._finish_epoch = False
-            # A pass that goes over several epochs of Keras's (`steps_per_epoch`) stays open.
-            if self._asked is not None and len(self._asked) in (0, self._pass_length):
-                self._end_pass()
-                self._asked = None
-
-    def _end_pass(self):
-        """Go on after a pass that is complete, and back to the beginning of one that is not."""
-        if self._asked and len(self._asked) >= self._pass_length:
-            self._epoch, self._next = self._after(self._epoch, self._next, self._pass_length)
-        if self._asked:
-            self._asked = {}
-        self._descents = 0
-        self._pass_length = len(self) - (self._next if self._finish_epoch else 0)
-
-    def _after(self, epoch, batch, count):
-        """The place `count` batches after a place."""
-        batch += count
-        while batch >= (steps := len(self._plan(epoch))):
-            epoch, batch = epoch + 1, batch - steps
-        return epoch, batch
+        self._keras.end()
 
     # Where the reading stands.
 
     def state(self) -> dict:
         """Where the reading stands, as a small dict of JSON values, for `restore`.
 
-        Within `fit` it is where the pass began, since batches are asked for ahead of their use: see `advance`.
+        Within `fit` Keras may ask for batches ahead of their use: `BackupAndRestore` counts those that were used.
 
         Example:
             >>> state = batches.state()  # doctest: +SKIP
             >>> batches.restore(state)  # doctest: +SKIP
         """
         store, plan = self._hashes()
-        epoch, batch = self._after(self._epoch, self._next, 0)
+        epoch, batch = self._cursor.place
         return {"format": _STATE_FORMAT, "store": store, "plan": plan, "epoch": epoch, "batch": batch}
 
     def advance(self, state, used) -> dict:
-        """The state `used` batches after another.
-
-        Raises:
-            StateError: within `fit` on tensorflow, where Keras shuffles the order in which it asks: pass
-                `shuffle=False` to `fit`, since the plan is shuffled already.
-        """
-        if used and self._descents > _MOST_DESCENTS and keras.backend.backend() == "tensorflow":
-            raise StateError(
-                "on tensorflow a place within an epoch is known only if Keras asks for batches in order: pass "
-                "shuffle=False to fit; the plan shuffles records all the same"
-            )
-        epoch, batch = self._after(state["epoch"], state["batch"], used)
+        """The state `used` batches after another."""
+        epoch, batch = self._cursor.after((state["epoch"], state["batch"]), used)
         return state | {"epoch": epoch, "batch": batch}
 
-    def restore(self, state, *, finish_epoch=False):
+    def restore(self, state):
         """Go on where `state` was taken, on any number of hosts.
 
-        Args:
-            state: what `state` gave.
-            finish_epoch: let the first epoch of `fit` end where that of the data does; otherwise it has all its steps,
-                and ends within the next epoch of the data. `BackupAndRestore` sets it.
+        The first epoch of `fit`, and the first iteration, are then the rest of the epoch.
 
         Raises:
             StateError: a state of another store or plan, or none at all.
@@ -350,8 +298,7 @@ class Batches(keras.utils.PyDataset):
         epoch, batch = as_integer("epoch", state["epoch"], 0), as_integer("batch", state["batch"], 0)
         if batch >= self.steps(epoch):
             raise StateError(f"batch must be below {self.steps(epoch)}; received {batch}")
-        self._start()
-        self._epoch, self._next, self._finish_epoch = epoch, batch, finish_epoch
+        self._go((epoch, batch))
 
     def shard(self, index, count) -> "Batches":
         """The part of every batch that host `index` of `count` takes: rows `index * B / count` and on.
@@ -374,7 +321,7 @@ class Batches(keras.utils.PyDataset):
 
     def report(self) -> EpochReport:
         """What an epoch looks like: steps, shapes, and the share of cells that hold data."""
-        plan, shapes = self._plan(self._epoch), collections.Counter()
+        plan, shapes = self._plan(self.epoch), collections.Counter()
         useful = cells = records = 0
         for index in range(len(plan)):
             rows = plan.rows(index)
@@ -383,7 +330,7 @@ class Batches(keras.utils.PyDataset):
             shapes[rows.size, bound] += 1
             useful, cells = useful + int(lengths.sum()), cells + rows.size * bound
             records += len(lengths)
-        return EpochReport(self._epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
+        return EpochReport(self.epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
 
     def _row_lengths(self, rows):
         if self._assembly.leader is None:
@@ -474,7 +421,7 @@ class Batches(keras.utils.PyDataset):
     def _shapes(self):
         if self._settings.batch_size is not None:
             return {(self._settings.batch_size, None)}
-        plan = self._plan(self._epoch)
+        plan = self._plan(self.epoch)
         return {(plan.rows(i).size, plan.rows(i).bound) for i in range(len(plan))}
 
     def _hashes(self):
@@ -498,26 +445,31 @@ class Batches(keras.utils.PyDataset):
                 self._ahead.popitem(last=False)[1].cancel()
         return self.batch(index, epoch) if found is None else found.result()
 
-    def _start(self):
+    def _start(self, place):
         self._guard, self._thread, self._ahead = threading.RLock(), None, collections.OrderedDict()
-        # Of Keras's pass: the place that each index was given, its length, and how often the indices fell.
-        self._asked, self._pass_length, self._descents = None, 0, 0
-        self._finish_epoch = False
+        self._cursor = Cursor(self.steps, self._guard, place)
+        self._keras = KerasPass(self._cursor, self._guard)
+
+    def _go(self, place):
+        with self._guard:
+            self._cursor.place = place
+            self._keras.leave()
 
     def _copy(self):
         other = self.__class__.__new__(self.__class__)
         vars(other).update(vars(self))
         other._plans = collections.OrderedDict()
-        other._start()
+        other._start(self._cursor.place)
         return other
 
     def __reduce__(self):
-        return _remake, (self.__class__, self.store, self._options, self._shard, (self._epoch, self._next))
+        return _remake, (self.__class__, self.store, self._options, self._shard, self._cursor.place)
 
 
 def _remake(kind, store, options, shard, place):
     batches = kind(store, **options)
-    batches._shard, (batches._epoch, batches._next) = shard, place
+    batches._shard = shard
+    batches._start(place)
     return batches
 
 
