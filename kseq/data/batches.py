@@ -18,7 +18,7 @@ from .epoch_report import EpochReport
 from .errors import EmptyStoreError, SchemaError, StateError
 from .keras_pass import KerasPass, shows_shapes
 from .lengths import RowLengths
-from .plan import EpochPlan, Settings
+from .plan import EpochPlan, Settings, record_ids
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
@@ -30,7 +30,8 @@ class Batches(keras.utils.PyDataset):
     A batch is `(inputs,)`, `(inputs, targets)` or `(inputs, targets, sample_weights)`. Every record comes once an
     epoch; which records make which batch is a pure function of store, arguments, seed and epoch. A sequence that is an
     input is a `kseq.Sequence`: values [B, T, ...] and a bool mask [B, T], True = valid. A sequence that is a target
-    is padded and weighted by its mask. Made by `store.batches(...)`.
+    is padded and weighted by its mask, so that a loss is the mean over its valid steps. Metrics count them alone as
+    `weighted_metrics` of `compile`; Keras gives no weights to `metrics`. Made by `store.batches(...)`.
 
     Args:
         store: a `Store`.
@@ -57,7 +58,8 @@ class Batches(keras.utils.PyDataset):
             beginning, "right" their end.
         eos: a value to append to every main sequence, or a dict of them for fields.
         drop_remainder: drop the last batch if it is smaller; by default it is filled with rows of no weight (its first
-            record again), and all batches have sample weights.
+            record again), and all batches have sample weights. Only `fit`, `evaluate` and `predict` are given it as
+            it is, where hosts do not share it.
         length_range: pair (least, greatest) of lengths to take, or a function of the epoch that gives one: a
             curriculum.
         pack: put several records into every row, of the length `pad_to`; inputs are then a dict, with `segment_ids`
@@ -69,6 +71,10 @@ class Batches(keras.utils.PyDataset):
         length_ratios: for sequences beside the leading one (the main sequence if it is an input, else the first input
             that is one) their padded length as a ratio of its; chosen from the lengths if not given. A record that is
             longer is padded further in all its sequences.
+        scale_weights: whether the weights of a target that is a sequence make up for padded cells. Keras divides a loss
+            by the steps of its own mask, if the model's output carries one, and otherwise by all cells. By default as
+            `model` needs it or, without one, True if the model is given no masks (`masks=None`): pass False if it
+            makes them itself (`mask_zero`), or sums the loss.
         window: batches among which records are sorted by length.
         block_size: records of a block, a multiple of the batch size; by default about 1024.
         blocks_in_flight: blocks whose records are mixed; 1 keeps the order within a block.
@@ -117,6 +123,7 @@ class Batches(keras.utils.PyDataset):
         model=None,
         target_alignment="frames",
         length_ratios=None,
+        scale_weights=None,
         window=256,
         block_size=None,
         blocks_in_flight=64,
@@ -128,8 +135,7 @@ class Batches(keras.utils.PyDataset):
             raise EmptyStoreError("a store without records has no batches", store.paths[0])
         if (batch_size is None) == (max_tokens is None):
             raise ValueError(f"give one of batch_size and max_tokens; received {batch_size} and {max_tokens}")
-        if shuffle not in (True, False, "block"):
-            raise ValueError(f'shuffle must be True, False or "block"; received {shuffle!r}')
+        shuffle = _shuffle(shuffle)
         if pack and max_tokens is not None:
             raise ValueError("pack needs batch_size, the rows of a batch; received max_tokens")
         self.store, self._length_range = store, length_range
@@ -147,6 +153,7 @@ class Batches(keras.utils.PyDataset):
             model,
             target_alignment,
             length_ratios,
+            scale_weights,
         )
         self._lengths = RowLengths(store, self._assembly)
         leader = self._assembly.leader
@@ -171,7 +178,9 @@ class Batches(keras.utils.PyDataset):
         self._shard = (0, 1)
         self._plans = collections.OrderedDict()
         self._start((0, 0))
-        # The structure of a batch must not differ from one to the next.
+        # The structure of a batch must not differ from one to the next. Without targets nothing could say to Keras that
+        # a row is filled; with `max_tokens` the last batch of every window would be of a shape of its own.
+        self._assembly.fills = max_tokens is not None and targets is not None
         self._assembly.weigh_rows = self._ever_filled()
 
     # What a batch is.
@@ -201,7 +210,7 @@ class Batches(keras.utils.PyDataset):
     def records(self, index, epoch=None):
         """The numbers of the records in a batch, int64; rows that fill it up are left out."""
         rows = self._plan(self.epoch if epoch is None else epoch).rows(index)
-        return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids.copy()
+        return record_ids(rows).copy()
 
     def __iter__(self):
         """Iterate over the rest of the epoch; the next iteration is the next epoch.
@@ -234,11 +243,13 @@ class Batches(keras.utils.PyDataset):
         index = as_integer("a batch", index)
         place = self._keras.place(index)
         if place is not None:
-            return self._get(*place)
+            return self._get(*place, for_keras=True)
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
-        return self._other_length() if shows_shapes(index) else self._get(self.epoch, index % count)
+        if shows_shapes(index):
+            return self._other_length()
+        return self._get(self.epoch, index % count, for_keras=True)
 
     def _other_length(self):
         """Batch 1, padded to another length than batch 0: what both share Keras on tensorflow takes for fixed."""
@@ -246,7 +257,7 @@ class Batches(keras.utils.PyDataset):
         rows = plan.rows(1)
         if len(bounds) > 1 and rows.bound == plan.rows(0).bound:
             rows = rows._replace(bound=next((bound for bound in bounds if bound > rows.bound), rows.bound + 1))
-        return self._assembly.batch(rows, self._shard)
+        return self._assembly.batch(rows, self._shard, for_keras=True)
 
     @property
     def num_batches(self):
@@ -335,7 +346,7 @@ class Batches(keras.utils.PyDataset):
     def _row_lengths(self, rows):
         if self._assembly.leader is None:
             return np.zeros(rows.used, np.int64)
-        return self._lengths.of_leader(np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids)
+        return self._lengths.of_leader(record_ids(rows))
 
     # Feeds of other libraries.
 
@@ -430,20 +441,24 @@ class Batches(keras.utils.PyDataset):
         )
         return self.store.content_hash[:_HASH_DIGITS], xxhash.xxh3_64_hexdigest(settings.encode())[:_HASH_DIGITS]
 
-    def _get(self, epoch, index):
+    def _make(self, epoch, index, for_keras):
+        return self._assembly.batch(self._plan(epoch).rows(index), self._shard, for_keras)
+
+    def _get(self, epoch, index, for_keras=False):
         if not self._prefetch:
-            return self._assembly.batch(self._plan(epoch).rows(index), self._shard)
+            return self._make(epoch, index, for_keras)
         if self._thread is None:
             self._thread = concurrent.futures.ThreadPoolExecutor(1, "kseq-batches")
         with self._guard:
-            found = self._ahead.pop((epoch, index), None)
+            found = self._ahead.pop((epoch, index, for_keras), None)
             count = len(self._plan(epoch))
             for later in range(index + 1, min(index + 1 + self._prefetch, count)):
-                if (epoch, later) not in self._ahead:
-                    self._ahead[epoch, later] = self._thread.submit(self.batch, later, epoch)
+                place = epoch, later, for_keras
+                if place not in self._ahead:
+                    self._ahead[place] = self._thread.submit(self._make, *place)
             while len(self._ahead) > 2 * self._prefetch:  # what was asked for ahead and never came
                 self._ahead.popitem(last=False)[1].cancel()
-        return self.batch(index, epoch) if found is None else found.result()
+        return self._make(epoch, index, for_keras) if found is None else found.result()
 
     def _start(self, place):
         self._guard, self._thread, self._ahead = threading.RLock(), None, collections.OrderedDict()
@@ -471,6 +486,14 @@ def _remake(kind, store, options, shard, place):
     batches._shard = shard
     batches._start(place)
     return batches
+
+
+def _shuffle(shuffle):
+    if isinstance(shuffle, str) and shuffle == "block":
+        return shuffle
+    if isinstance(shuffle, (bool, np.bool_, int, np.integer)) and shuffle in (0, 1):
+        return bool(shuffle)
+    raise ValueError(f'shuffle must be True, False or "block"; received {shuffle!r}')
 
 
 def _block_size(block_size, batch_size):
