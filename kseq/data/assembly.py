@@ -3,19 +3,19 @@
 import bisect
 import fractions
 import typing
+import weakref
 
 import numpy as np
 
 from kseq.arguments import as_integer
 from kseq.masks import lengths_to_mask, mask_rule
-from kseq.timing import Timing
 
 from .bounds import follower_length
 from .errors import RecordError, SchemaError
 from .plan import record_ids
 from .slots import Slot, group_slots
 from .structure import structure_of
-from .weights import carries_mask, for_target
+from .weights import carries_mask, for_target, warn_of_metrics
 
 _CUTS = {None: 0, "left": 1, "right": 2}
 _NO_BOUND = np.iinfo(np.int64).max
@@ -94,9 +94,8 @@ class Assembly:
         if self._labels and (self._targets is None or not self._targets.single or not schema[targets].ragged):
             raise ValueError(f'target_alignment="sequence" needs one target that is a sequence; received {targets!r}')
 
-        # The loss divides by the steps of Keras's mask, if the model's output carries one, else by all cells.
-        carried = masks is not None if model is None or isinstance(model, Timing) else carries_mask(model)
-        self._scaled = not carried if scale_weights is None else bool(scale_weights)
+        self._scale, self._scaled = scale_weights, masks is None if scale_weights is None else bool(scale_weights)
+        self._asked_by = None
 
         self._fixed = {}
         for name, given in (pad_to if isinstance(pad_to, dict) else {}).items():
@@ -180,6 +179,18 @@ class Assembly:
             return (inputs,)
         weighed = (self.weigh_rows and fills) or self._weights is not None
         return self._with_targets(inputs, arrays, rows, _Whole(whole, shard[1], for_keras, weighed))
+
+    def suit(self, model, rows):
+        """Weigh sequences that are targets as the losses of a model need it; returns whether something changed."""
+        known = self._asked_by is not None and self._asked_by() is model
+        if known or not model.built or self._targets is None or not any(slot.ragged for slot in self._targets.slots):
+            return False
+        self._asked_by = weakref.ref(model)
+        carried = carries_mask(model, self.batch(rows, (0, 1))[0])
+        if not carried:
+            warn_of_metrics(model)
+        before, self._scaled = self._scaled, not carried if self._scale is None else self._scaled
+        return self._scaled != before
 
     def batches(self, window, shard):
         """An iterator over the batches of a plan's window: what `batch` gives, without detours that never are needed.

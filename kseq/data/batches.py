@@ -19,6 +19,7 @@ from .errors import EmptyStoreError, SchemaError, StateError
 from .keras_pass import KerasPass, shows_shapes
 from .lengths import RowLengths
 from .plan import EpochPlan, Settings, record_ids
+from .weights import asking_model
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
@@ -30,8 +31,8 @@ class Batches(keras.utils.PyDataset):
     A batch is `(inputs,)`, `(inputs, targets)` or `(inputs, targets, sample_weights)`. Every record comes once an
     epoch; which records make which batch is a pure function of store, arguments, seed and epoch. A sequence that is an
     input is a `kseq.Sequence`: values [B, T, ...] and a bool mask [B, T], True = valid. A sequence that is a target
-    is padded and weighted by its mask, so that a loss is the mean over its valid steps. Metrics count them alone as
-    `weighted_metrics` of `compile`; Keras gives no weights to `metrics`. Made by `store.batches(...)`.
+    is padded and weighted by its mask, so that a loss is the mean over its valid steps. So are metrics if the model's
+    output carries a mask, or as `weighted_metrics` of `compile`. Made by `store.batches(...)`.
 
     Args:
         store: a `Store`.
@@ -73,8 +74,8 @@ class Batches(keras.utils.PyDataset):
             longer is padded further in all its sequences.
         scale_weights: whether the weights of a target that is a sequence make up for padded cells. Keras divides a loss
             by the steps of its own mask, if the model's output carries one, and otherwise by all cells. By default as
-            `model` needs it or, without one, True if the model is given no masks (`masks=None`): pass False if it
-            makes them itself (`mask_zero`), or sums the loss.
+            the model needs it that `fit` or `evaluate` trains or tests; for your own loops True if it is given no
+            masks (`masks=None`). False if the loss is summed.
         window: batches among which records are sorted by length.
         block_size: records of a block, a multiple of the batch size; by default about 1024.
         blocks_in_flight: blocks whose records are mixed; 1 keeps the order within a block.
@@ -267,6 +268,35 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_begin(self):
         """Called by Keras."""
         self._keras.begin()
+        model = asking_model()
+        if model is not None and self._assembly.suit(model, self._plan(self.epoch).rows(0)):
+            self._ahead.clear()
+
+    # Keras's own workers: processes would each follow a plan of their own, and what threads have made ahead in the pass
+    # in which Keras only looks it gives out in the next one.
+
+    @property
+    def workers(self):
+        """For Keras, always 1. Setting it lets a thread of ours make as many batches ahead (see `prefetch`)."""
+        return 1
+
+    @workers.setter
+    def workers(self, workers):
+        workers = as_integer("workers", workers, 0)
+        self._prefetch = workers if workers > 1 else self._prefetch
+
+    @property
+    def use_multiprocessing(self):
+        """False: batches are made in this process."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value):
+        if value:
+            raise ValueError(
+                "use_multiprocessing must be False: a process of its own would not know which batches others were "
+                "given, and records would come twice or not at all; pass prefetch to batches() instead"
+            )
 
     def on_epoch_end(self):
         """Called by Keras."""

@@ -1,4 +1,7 @@
-"""Weights that make Keras's mean loss the mean over what is valid."""
+"""Weights that make Keras's mean loss the mean over what is valid: what Keras divides by depends on the model."""
+
+import sys
+import warnings
 
 import keras
 
@@ -11,30 +14,66 @@ def for_target(weights, target):
     return weights.reshape(*weights.shape, *(1,) * (target.ndim - weights.ndim))
 
 
-class _Probe(keras.layers.Layer):
+def asking_model():
+    """The model whose `fit`, `evaluate` or `predict` is asking for data; None if none is.
+
+    Keras does not tell a data set for whom it is read.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if isinstance(found, keras.Model):
+            return found
+        frame = frame.f_back
+    return None
+
+
+class MaskLook(keras.layers.Layer):
     """Notes whether what it is called with carries Keras's mask."""
 
-    def __init__(self):
+    def __init__(self, found):
         super().__init__()
-        self.supports_masking, self.masked = True, False
+        self.supports_masking, self._note = True, found.add
 
-    def compute_mask(self, inputs, previous_mask=None):
-        self.masked |= previous_mask is not None
-        return previous_mask
-
-    def call(self, inputs):
+    def call(self, inputs, mask=None):
+        self._note(mask is not None)
         return inputs
 
 
-def carries_mask(model) -> bool:
-    """Whether an output of a functional model carries Keras's mask, by which Keras's losses then divide.
+class OutputLook(keras.layers.Layer):
+    """Looks at the outputs of a model, which is not a part of it."""
 
-    A model or layer that has not been called on symbolic inputs carries the mask of `kseq.Sequence`.
+    def __init__(self, model, found):
+        super().__init__()
+        self._model, self._look = (lambda inputs: model(inputs, training=False)), MaskLook(found)
+
+    def call(self, inputs):
+        return [self._look(output) for output in keras.tree.flatten(self._model(inputs))]
+
+
+def carries_mask(model, inputs) -> bool:
+    """Whether an output of a model carries Keras's mask, by whose steps Keras's losses and metrics then divide.
+
+    Nothing is computed.
+
+    Args:
+        model: a model that is built.
+        inputs: arrays such as it is given.
     """
-    outputs = getattr(model, "outputs", None)
-    if not outputs:
-        return True
-    probes = [_Probe() for _ in outputs]
-    for probe, output in zip(probes, outputs, strict=True):
-        probe(output)
-    return any(probe.masked for probe in probes)
+
+    def spec(array):
+        return keras.KerasTensor(array.shape, keras.backend.standardize_dtype(array.dtype))
+
+    found = set()
+    OutputLook(model, found).compute_output_spec(keras.tree.map_structure(spec, inputs))
+    return True in found
+
+
+def warn_of_metrics(model):
+    """Warn of metrics that Keras gives neither mask nor weights: they count padded steps."""
+    if model.compiled and (model.get_compile_config() or {}).get("metrics"):
+        warnings.warn(
+            "metrics count padded steps, since the model's outputs carry no mask: pass them to compile as "
+            "weighted_metrics",
+            stacklevel=2,
+        )
