@@ -183,7 +183,7 @@ class Assembly:
     def suit(self, model, rows):
         """Weigh sequences that are targets as the losses of a model need it; returns whether something changed."""
         known = self._asked_by is not None and self._asked_by() is model
-        if known or not model.built or self._targets is None or not any(slot.ragged for slot in self._targets.slots):
+        if known or self._targets is None or not any(slot.ragged for slot in self._targets.slots):
             return False
         self._asked_by = weakref.ref(model)
         carried = carries_mask(model, self.batch(rows, (0, 1))[0])

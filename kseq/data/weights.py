@@ -57,7 +57,7 @@ def carries_mask(model, inputs) -> bool:
     Nothing is computed.
 
     Args:
-        model: a model that is built.
+        model: a model; one that is not built is built as Keras does it.
         inputs: arrays such as it is given.
     """
 
