@@ -203,6 +203,20 @@ class Batches(keras.utils.PyDataset):
     def epoch(self, epoch):
         self._go((as_integer("epoch", epoch, 0), 0))
 
+    @property
+    def place(self) -> tuple:
+        """The epoch and the number of the batch that comes next; may be set."""
+        return self._cursor.place
+
+    @place.setter
+    def place(self, place):
+        epoch, batch = place
+        self._go((as_integer("epoch", epoch, 0), as_integer("batch", batch, 0)))
+
+    def take(self) -> tuple:
+        """Go on by one batch: its place, for `batch`, which no other thread gets."""
+        return self._cursor.take()
+
     def batch(self, index, epoch=None):
         """The batch at a place of an epoch, by default of this one, whatever was asked for before."""
         epoch = self.epoch if epoch is None else as_integer("epoch", epoch, 0)
