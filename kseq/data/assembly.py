@@ -180,13 +180,18 @@ class Assembly:
         weighed = (self.weigh_rows and fills) or self._weights is not None
         return self._with_targets(inputs, arrays, rows, _Whole(whole, shard[1], for_keras, weighed))
 
-    def suit(self, model, rows):
-        """Weigh sequences that are targets as the losses of a model need it; returns whether something changed."""
+    def suit(self, model, look):
+        """Weigh sequences that are targets as the losses of a model need it; returns whether that changed.
+
+        Args:
+            model: the model that asks for batches.
+            look: gives inputs of it.
+        """
         known = self._asked_by is not None and self._asked_by() is model
         if known or self._targets is None or not any(slot.ragged for slot in self._targets.slots):
             return False
         self._asked_by = weakref.ref(model)
-        carried = carries_mask(model, self.batch(rows, (0, 1))[0])
+        carried = carries_mask(model, look())
         if not carried:
             warn_of_metrics(model)
         before, self._scaled = self._scaled, not carried if self._scale is None else self._scaled

@@ -281,10 +281,14 @@ class Batches(keras.utils.PyDataset):
 
     def on_epoch_begin(self):
         """Called by Keras."""
-        self._keras.begin()
         model = asking_model()
-        if model is not None and self._assembly.suit(model, self._plan(self.epoch).rows(0)):
+        if model is not None and self._assembly.suit(model, self._look):
             self._ahead.clear()
+        self._keras.begin()
+
+    def _look(self):
+        with self._keras.aside():
+            return self[0][0]
 
     # Keras's own workers: processes would each follow a plan of their own, and what threads have made ahead in the pass
     # in which Keras only looks it gives out in the next one.
@@ -391,6 +395,41 @@ class Batches(keras.utils.PyDataset):
         if self._assembly.leader is None:
             return np.zeros(rows.used, np.int64)
         return self._lengths.of_leader(record_ids(rows))
+
+    def predict(self, model, *, unpad=False):
+        """What a model predicts for each record of the epoch, in the order of the store.
+
+        `model.predict(batches)` gives a row for each record too (but with `max_tokens` where there are targets, whose
+        batches are filled), in the order of the plan, and only if all outputs are of one length.
+
+        Args:
+            model: a model of the inputs.
+            unpad: whether outputs are sequences, of which each record keeps the valid steps.
+
+        Returns:
+            As the model's outputs, for each an array [N, ...], shorter ones padded with zeros; with `unpad` a list of
+            arrays [U, ...].
+
+        Raises:
+            ValueError: batches that leave out records, or pack or share them.
+        """
+        from .predict import predict
+
+        return predict(self, model, unpad)
+
+    def check_whole_rows(self):
+        """Refuse batches that do not hold every record of the epoch in a row of its own."""
+        wrong = {"drop_remainder": self._settings.drop_remainder, "pack": self._settings.pack}
+        wrong["shard"] = self._shard[1] > 1
+        if any(wrong.values()):
+            raise ValueError(f"every record needs a row; received {', '.join(name for name in wrong if wrong[name])}")
+
+    def inputs_of(self, index, epoch):
+        """A batch's inputs, the lengths of its records and the padded length."""
+        rows = self._plan(epoch).rows(index)
+        lengths = self._row_lengths(rows)
+        padded = rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
+        return self._assembly.batch(rows, self._shard)[0], lengths, padded
 
     # Feeds of other libraries.
 

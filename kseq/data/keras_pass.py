@@ -15,6 +15,7 @@ The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B`
 - `B n n 0` and then `n` or `E` after `n`: the pass was left. What it took stays taken.
 """
 
+import contextlib
 import operator
 
 import keras
@@ -76,6 +77,7 @@ class KerasPass:
         self._cursor, self._guard = cursor, guard
         self._given = None  # the place that each index got
         self._begun_at, self._length, self._looks_only = cursor.place, None, False
+        self._aside = False
         self._reads = 0  # of the number of batches, since the last other event
         self._steps = StepCount(lambda: cursor.left() if self._length is None else self._length)
 
@@ -106,9 +108,21 @@ class KerasPass:
         """Somebody goes to another place."""
         self._given = self._length = None
 
+    @contextlib.contextmanager
+    def aside(self):
+        """In this context questions are not Keras's."""
+        with self._guard:
+            self._aside = True
+            try:
+                yield
+            finally:
+                self._aside = False
+
     def place(self, index):
         """The place of the batch that Keras asks for; None if it is within no pass."""
         with self._guard:
+            if self._aside:
+                return None
             if self._given and self._reads:
                 self._given = None  # another pass, or a look at the data, has begun
             self._reads = 0

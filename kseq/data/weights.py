@@ -62,7 +62,8 @@ def carries_mask(model, inputs) -> bool:
     """
 
     def spec(array):
-        return keras.KerasTensor(array.shape, keras.backend.standardize_dtype(array.dtype))
+        kind = "string" if array.dtype == object else keras.backend.standardize_dtype(array.dtype)
+        return keras.KerasTensor(array.shape, kind)
 
     found = set()
     OutputLook(model, found).compute_output_spec(keras.tree.map_structure(spec, inputs))
