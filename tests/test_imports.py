@@ -76,7 +76,14 @@ MAY_IMPORT_BACKENDS = {
 # Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
 WITHOUT_KERAS = {"_ext", "arguments", "backend", "data", "lazy", "masks", "pad_job", "ragged", "rows", "signature"}
 WITHOUT_KERAS |= {"timing", "version", "window"}
-EXCEPT = {"data/backup.py", "data/batches.py", "data/feeds.py"}
+EXCEPT = {
+    "data/backup.py",
+    "data/batches.py",
+    "data/feeds.py",
+    "data/keras_pass.py",
+    "data/predict.py",
+    "data/weights.py",
+}
 
 
 def name(path):

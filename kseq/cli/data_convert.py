@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import pathlib
+import sys
 
 from .arguments import CommandError
 from .models import variable
@@ -73,6 +74,8 @@ def convert(source, target, source_format=None, format=None, schema=None, option
         if first is None:
             raise CommandError(f"{source}: there are no records, and no schema is known; give --schema")
         found, records = Schema.infer(first), _chain(first, records)
+        if found.main is not None:
+            print(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
     format, count = format or _target_format(target), 0
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
         for record in records:

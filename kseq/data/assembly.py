@@ -2,18 +2,23 @@
 
 import bisect
 import fractions
+import typing
+import weakref
 
 import numpy as np
 
 from kseq.arguments import as_integer
-from kseq.masks import mask_rule
+from kseq.masks import lengths_to_mask, mask_rule
 
 from .bounds import follower_length
 from .errors import RecordError, SchemaError
+from .plan import record_ids
 from .slots import Slot, group_slots
 from .structure import structure_of
+from .weights import carries_mask, for_target, warn_of_metrics
 
 _CUTS = {None: 0, "left": 1, "right": 2}
+_NO_BOUND = np.iinfo(np.int64).max
 
 
 class Assembly:
@@ -25,6 +30,7 @@ class Assembly:
         followers: those whose padded length is a ratio of the leader's.
         ratios: for each follower (numerator, denominator), or None until it is chosen.
         eos: the value that is appended to a sequence.
+        fills: whether Keras too is given batches whose rows are filled up, since there are many that are not full.
         weigh_rows: whether rows may be filled, so that every batch has weights.
     """
 
@@ -43,6 +49,7 @@ class Assembly:
         model,
         target_alignment,
         length_ratios,
+        scale_weights,
     ):
         if masks not in ("sequence", "inputs", None):
             raise ValueError(f'masks must be "sequence", "inputs" or None; received {masks!r}')
@@ -76,7 +83,7 @@ class Assembly:
         self.eos = (
             _by_field("eos", eos, self.sequences, [self.leader] if self.leader else []) if eos is not None else {}
         )
-        self.weigh_rows = False
+        self.fills = self.weigh_rows = False
 
         self._rule = None if model is None else mask_rule(model)
         self._labels = model is not None and target_alignment == "sequence"
@@ -86,6 +93,9 @@ class Assembly:
             raise ValueError("model needs a sequence among the inputs: its mask is what goes through the model")
         if self._labels and (self._targets is None or not self._targets.single or not schema[targets].ragged):
             raise ValueError(f'target_alignment="sequence" needs one target that is a sequence; received {targets!r}')
+
+        self._scale, self._scaled = scale_weights, masks is None if scale_weights is None else bool(scale_weights)
+        self._asked_by = None
 
         self._fixed = {}
         for name, given in (pad_to if isinstance(pad_to, dict) else {}).items():
@@ -143,21 +153,49 @@ class Assembly:
                 self.leader,
             )
 
-    def batch(self, rows, shard):
-        """The batch of a plan's `BatchRows`, or the part of it that host `shard[0]` of `shard[1]` takes."""
+    def batch(self, rows, shard, for_keras=False):
+        """The batch of a plan's `BatchRows`, or the part of it that host `shard[0]` of `shard[1]` takes.
+
+        Keras takes a smaller last batch as it is, where hosts do not share it: so its metrics count no filled row, and
+        it predicts none. What is filled all the same has no part in its mean.
+        """
+        fills = not for_keras or self.fills or shard[1] > 1
+        if rows.used < rows.size and not fills:
+            rows = rows._replace(size=rows.used)
+        whole = rows
         if self._pack:
             arrays = self._packed_arrays(rows)
             if shard[1] > 1:
                 size = rows.size // shard[1]
                 arrays = [array[shard[0] * size : (shard[0] + 1) * size] for array in arrays]
+                rows = rows._replace(size=size, used=min(max(rows.used - shard[0] * size, 0), size))
+        elif shard[1] > 1:
+            rows, lengths = self._part(rows, shard)
+            arrays = self._arrays(rows, self._by_group(lengths))
         else:
-            if shard[1] > 1:
-                rows = self._part(rows, shard)
             arrays = self._arrays(rows)
         inputs = self._inputs.build(arrays)
         if self._targets is None:
             return (inputs,)
-        return self._with_targets(inputs, arrays, rows, shard)
+        weighed = (self.weigh_rows and fills) or self._weights is not None
+        return self._with_targets(inputs, arrays, rows, _Whole(whole, shard[1], for_keras, weighed))
+
+    def suit(self, model, look):
+        """Weigh sequences that are targets as the losses of a model need it; returns whether that changed.
+
+        Args:
+            model: the model that asks for batches.
+            look: gives inputs of it.
+        """
+        known = self._asked_by is not None and self._asked_by() is model
+        if known or self._targets is None or not any(slot.ragged for slot in self._targets.slots):
+            return False
+        self._asked_by = weakref.ref(model)
+        carried = carries_mask(model, look())
+        if not carried:
+            warn_of_metrics(model)
+        before, self._scaled = self._scaled, not carried if self._scale is None else self._scaled
+        return self._scaled != before
 
     def batches(self, window, shard):
         """An iterator over the batches of a plan's window: what `batch` gives, without detours that never are needed.
@@ -218,7 +256,7 @@ class Assembly:
 
     # Arrays: for every field its values, and after those of a sequence its mask, at the places that its slot knows.
 
-    def _arrays(self, rows):
+    def _arrays(self, rows, targets=None):
         ids, start, used, size, bound, _ = rows
         if used < size and (ids is None or len(ids) < size):
             ids = np.arange(start, start + used) if ids is None else ids
@@ -227,9 +265,10 @@ class Assembly:
             found = self._views(start, size)
             if found is not None:
                 return found
-        targets = self._targets_of.get(bound)
         if targets is None:
-            targets = self._targets_of[bound] = self._padded_lengths(bound)
+            targets = self._targets_of.get(bound)
+        if targets is None:
+            targets = self._targets_of[bound] = self._by_group(self._padded_lengths(bound))
         if self._direct is not None:
             arrays = self._direct(self._groups[0][2], ids, start, size, targets[0])
             if type(arrays) is not int:
@@ -268,7 +307,7 @@ class Assembly:
         return [core.values[slot.number][chunk][start : start + size] for slot in self._groups[0][1]]
 
     def _padded_lengths(self, bound):
-        """For each group of fields the padded length of each, -1 for that of the longest row."""
+        """For each sequence its padded length, -1 for that of the longest row."""
         lengths = {}
         for name in self.sequences:
             if name == self.leader:
@@ -281,22 +320,32 @@ class Assembly:
                 lengths[name] = (
                     -1 if bound < 0 or name not in self.ratios else follower_length(bound, self.ratios[name])
                 )
+        return lengths
+
+    def _by_group(self, lengths):
         return [tuple(lengths.get(slot.name, -1) for slot in slots if not slot.text) for _, slots, _ in self._groups]
 
     def _rule_length(self, length):
         return np.asarray(self._rule(np.ones((1, length), bool))).shape[1]
 
     def _part(self, rows, shard):
-        """The rows of one host, filled, padded to what all hosts need."""
-        ids = np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids
-        bound = rows.bound
+        """The rows of one host, filled, and the padded length of each sequence, which all hosts share."""
+        ids, bound = record_ids(rows), rows.bound
         if bound < 0 and self.leader is not None:
-            bound = int(self._store.field_lengths(self.leader, ids).max()) + (self.leader in self.eos)
+            bound = int(self._steps(self.leader, ids).max())
+        lengths = self._padded_lengths(bound)
+        for name, length in lengths.items():
+            if length < 0:
+                lengths[name] = int(self._steps(name, ids).max())
         ids = np.concatenate([ids, np.repeat(ids[:1], rows.size - rows.used)])
         size = rows.size // shard[1]
         first = shard[0] * size
         used = min(max(rows.used - first, 0), size)
-        return rows._replace(ids=ids[first : first + size], used=used, size=size, bound=bound)
+        return rows._replace(ids=ids[first : first + size], used=used, size=size, bound=bound), lengths
+
+    def _steps(self, name, ids):
+        """Steps of a sequence of some records, with what is appended: int64."""
+        return self._store.field_lengths(name, ids) + (name in self.eos)
 
     def _refuse(self, slots, ids, start, bad, lengths):
         """Raise the error for the row that the table refused."""
@@ -354,8 +403,8 @@ class Assembly:
 
     # Structure.
 
-    def _with_targets(self, inputs, arrays, rows, shard):
-        weights = self._row_weights(arrays, rows, shard)
+    def _with_targets(self, inputs, arrays, rows, whole):
+        weights = self._row_weights(arrays, rows, whole) if whole.weighed else None
         output_mask = None
         if self._rule is not None:
             output_mask = np.asarray(self._rule(arrays[self._slots[self.leader].mask_at]))
@@ -371,25 +420,29 @@ class Assembly:
         targets = self._targets.build(arrays)
         if weights is None and not any(slot.ragged for slot in self._targets.slots):
             return inputs, targets
-        by_field = [self._target_weights(slot, arrays, weights, output_mask) for slot in self._targets.slots]
+        by_field = []
+        for slot in self._targets.slots:
+            if slot.ragged:
+                found = self._step_weights(slot, arrays, output_mask, rows, whole)
+            else:
+                found = np.ones(len(arrays[slot.at]), np.float32) if weights is None else weights
+            by_field.append(for_target(found, arrays[slot.at]))
         return inputs, targets, self._targets.of(by_field)
 
-    def _row_weights(self, arrays, rows, shard):
-        """A weight a row, float32 [B], or None where all count the same."""
-        if not self.weigh_rows and self._weights is None:
-            return None
-        size = rows.size // shard[1] if self._pack else rows.size
-        weights = np.ones(size, np.float32)
-        if self._weights is not None:
-            weights *= arrays[self._slots[self._weights].at]
-        filled = max(rows.used - (shard[0] * size if self._pack else 0), 0)
-        weights[filled:] = 0
-        return weights
+    def _row_weights(self, arrays, rows, whole):
+        """A weight a row, float32 [B].
 
-    def _target_weights(self, slot, arrays, weights, output_mask):
-        """A weight a step of a sequence, float32 [B, U], else a weight a row."""
-        if not slot.ragged:
-            return np.ones(len(arrays[slot.at]), np.float32) if weights is None else weights
+        Keras divides by all rows: for it those that count make up for filled ones, on whichever host those are.
+        """
+        weights = np.full(rows.size, whole.rows.size / whole.rows.used if whole.for_keras else 1, np.float32)
+        weights[rows.used :] = 0
+        return weights if self._weights is None else weights * arrays[self._slots[self._weights].at]
+
+    def _step_weights(self, slot, arrays, output_mask, rows, whole):
+        """A weight a step of a sequence, float32 [B, U], such that Keras's mean is that of the valid steps.
+
+        Keras divides by all cells, or by the steps of its own mask, which filled rows have too.
+        """
         mask = arrays[slot.mask_at]
         if output_mask is not None:
             if mask.shape != output_mask.shape:
@@ -400,7 +453,32 @@ class Assembly:
                 )
             mask = mask & output_mask
         steps = mask.astype(np.float32)
-        return steps if weights is None else steps * weights[:, None]
+        steps[rows.used :] = 0
+        if self._scaled or (whole.for_keras and (whole.hosts > 1 or rows.used < rows.size)):
+            divisor = whole.hosts * (mask.size if self._scaled else np.count_nonzero(mask))
+            valid = np.count_nonzero(steps) if whole.hosts == 1 else self._valid_steps(slot, mask.shape[1], whole.rows)
+            steps *= divisor / max(valid, 1)
+        return steps if self._weights is None else steps * arrays[self._slots[self._weights].at][:, None]
+
+    def _valid_steps(self, slot, length, whole):
+        """Valid steps of a target on all hosts."""
+        ids = record_ids(whole)
+        lengths = self._steps(slot.name, ids)
+        if self._rule is None:
+            return int(lengths.sum() if self._pack else np.minimum(lengths, length).sum())
+        leader = np.minimum(self._steps(self.leader, ids), whole.bound if whole.bound >= 0 else _NO_BOUND)
+        padded = whole.bound if whole.bound >= 0 else int(leader.max())
+        output_mask = np.asarray(self._rule(lengths_to_mask(leader, padded)))
+        return np.count_nonzero(output_mask & lengths_to_mask(np.minimum(lengths, length), length))
+
+
+class _Whole(typing.NamedTuple):
+    """Of a batch that hosts share: its rows on all of them, and how it is weighted."""
+
+    rows: tuple
+    hosts: int
+    for_keras: bool
+    weighed: bool
 
 
 def _by_field(what, given, known, default):

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import warnings
 
 import keras
 
@@ -16,7 +15,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
 
     Keras's own `BackupAndRestore` restores weights and epoch and begins the epoch's data anew. With this one every
     batch of the epoch comes once, over the interruption, in the order of the plan. A backup is complete or not there:
-    it is written aside and renamed. On tensorflow a backup within an epoch needs `fit(shuffle=False)`.
+    it is written aside and renamed.
 
     Args:
         backup_dir: folder of the backup.
@@ -41,9 +40,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._remove_at_end = delete_checkpoint
         self._batches, self._since, self._epoch = batches, 0, 0
         self._state, self._used = None, 0  # the last known place, and the batches trained on since
-        self._quiet = None
         self._torch = []  # states of torch's generators after the last step
-        self._kept, self._short = [], None  # what tensorflow would change after the last of `short` steps
 
     def on_train_begin(self, logs=None):
         current, previous = self._root / "current", self._root / "previous"
@@ -56,15 +53,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             for variable, value in zip(_seeds(self.model), saved["seeds"], strict=True):
                 variable.assign(value)
             self._torch = [bytearray.fromhex(digits) for digits in saved["torch"]]
-            self._batches.restore(state, finish_epoch=state["batch"] > 0)
-            if state["batch"] > 0:
-                # The first epoch is shorter than Keras has counted, which it would warn of.
-                self._quiet = warnings.catch_warnings()
-                self._quiet.__enter__()
-                warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-                if keras.backend.backend() == "tensorflow":
-                    self._short = self._batches.steps(state["epoch"]) - state["batch"]
-
+            self._batches.restore(state)
         self._state = self._batches.state()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -82,39 +71,27 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         steps = batch - self._last  # several, with `steps_per_execution`
         self._last = batch
         self._since, self._used = self._since + steps, self._used + steps
-        if batch + 1 == self._short:
-            # The step that finds no more data fails after it has counted itself and drawn random numbers.
-            variables = [*self.model.variables, *self.model.optimizer.variables]
-            self._kept = [(variable, keras.ops.convert_to_numpy(variable)) for variable in variables]
         if self.save_freq != "epoch" and self.save_freq and self._since >= self.save_freq:
             self._since = 0
             self._advance()
-            # After its last batch an epoch of Keras's is done, whether or not it was a short one.
-            done = self._state["batch"] == 0 or batch + 1 == self.params.get("steps")
+            done = self._state["batch"] == 0 or batch + 1 >= self.params["steps"]
             self._save(self._epoch + done)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._speak()
-        for variable, value in self._kept:
-            variable.assign(value)
-        self._kept, self._short = [], None
         if self.save_freq == "epoch":
             self._advance()
             self._save(epoch + 1)
 
     def on_train_end(self, logs=None):
-        self._speak()
         super().on_train_end(logs)
         if self._remove_at_end:
             shutil.rmtree(self._root, ignore_errors=True)
 
-    def _speak(self):
-        if self._quiet is not None:
-            self._quiet.__exit__(None, None, None)
-            self._quiet = None
-
     def _advance(self):
-        self._state, self._used = self._batches.advance(self._state, self._used), 0
+        # Keras counts steps that the data no longer had (`steps_per_execution`), and asks for batches ahead of their
+        # use: what was trained on is the less of both.
+        counted, asked = self._batches.advance(self._state, self._used), self._batches.state()
+        self._state, self._used = min(counted, asked, key=lambda state: (state["epoch"], state["batch"])), 0
 
     def _save(self, epoch):
         following, current, previous = (self._root / name for name in ("next", "current", "previous"))

@@ -13,14 +13,16 @@ from kseq.arguments import as_integer
 
 from .assembly import Assembly
 from .bounds import choose_bounds
+from .cursor import Cursor
 from .epoch_report import EpochReport
 from .errors import EmptyStoreError, SchemaError, StateError
+from .keras_pass import KerasPass, shows_shapes
 from .lengths import RowLengths
-from .plan import EpochPlan, Settings
+from .plan import EpochPlan, Settings, record_ids
+from .weights import asking_model
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
-_MOST_DESCENTS = 2  # of the indices in a pass without shuffling, from threads of the pass before
 
 
 class Batches(keras.utils.PyDataset):
@@ -29,7 +31,8 @@ class Batches(keras.utils.PyDataset):
     A batch is `(inputs,)`, `(inputs, targets)` or `(inputs, targets, sample_weights)`. Every record comes once an
     epoch; which records make which batch is a pure function of store, arguments, seed and epoch. A sequence that is an
     input is a `kseq.Sequence`: values [B, T, ...] and a bool mask [B, T], True = valid. A sequence that is a target
-    is padded and weighted by its mask. Made by `store.batches(...)`.
+    is padded and weighted by its mask, so that a loss is the mean over its valid steps. So are metrics if the model's
+    output carries a mask, or as `weighted_metrics` of `compile`. Made by `store.batches(...)`.
 
     Args:
         store: a `Store`.
@@ -56,7 +59,8 @@ class Batches(keras.utils.PyDataset):
             beginning, "right" their end.
         eos: a value to append to every main sequence, or a dict of them for fields.
         drop_remainder: drop the last batch if it is smaller; by default it is filled with rows of no weight (its first
-            record again), and all batches have sample weights.
+            record again), and all batches have sample weights. Only `fit`, `evaluate` and `predict` are given it as
+            it is, where hosts do not share it.
         length_range: pair (least, greatest) of lengths to take, or a function of the epoch that gives one: a
             curriculum.
         pack: put several records into every row, of the length `pad_to`; inputs are then a dict, with `segment_ids`
@@ -68,6 +72,10 @@ class Batches(keras.utils.PyDataset):
         length_ratios: for sequences beside the leading one (the main sequence if it is an input, else the first input
             that is one) their padded length as a ratio of its; chosen from the lengths if not given. A record that is
             longer is padded further in all its sequences.
+        scale_weights: whether the weights of a target that is a sequence make up for padded cells. Keras divides a loss
+            by the steps of its own mask, if the model's output carries one, and otherwise by all cells. By default as
+            the model needs it that `fit` or `evaluate` trains or tests; for your own loops True if it is given no
+            masks (`masks=None`). False if the loss is summed.
         window: batches among which records are sorted by length.
         block_size: records of a block, a multiple of the batch size; by default about 1024.
         blocks_in_flight: blocks whose records are mixed; 1 keeps the order within a block.
@@ -116,6 +124,7 @@ class Batches(keras.utils.PyDataset):
         model=None,
         target_alignment="frames",
         length_ratios=None,
+        scale_weights=None,
         window=256,
         block_size=None,
         blocks_in_flight=64,
@@ -127,8 +136,7 @@ class Batches(keras.utils.PyDataset):
             raise EmptyStoreError("a store without records has no batches", store.paths[0])
         if (batch_size is None) == (max_tokens is None):
             raise ValueError(f"give one of batch_size and max_tokens; received {batch_size} and {max_tokens}")
-        if shuffle not in (True, False, "block"):
-            raise ValueError(f'shuffle must be True, False or "block"; received {shuffle!r}')
+        shuffle = _shuffle(shuffle)
         if pack and max_tokens is not None:
             raise ValueError("pack needs batch_size, the rows of a batch; received max_tokens")
         self.store, self._length_range = store, length_range
@@ -146,6 +154,7 @@ class Batches(keras.utils.PyDataset):
             model,
             target_alignment,
             length_ratios,
+            scale_weights,
         )
         self._lengths = RowLengths(store, self._assembly)
         leader = self._assembly.leader
@@ -169,16 +178,17 @@ class Batches(keras.utils.PyDataset):
         self._prefetch = as_integer("prefetch", prefetch, 0)
         self._shard = (0, 1)
         self._plans = collections.OrderedDict()
-        self._start()
-        self._epoch = self._next = 0
-        # The structure of a batch must not differ from one to the next.
+        self._start((0, 0))
+        # The structure of a batch must not differ from one to the next. Without targets nothing could say to Keras that
+        # a row is filled; with `max_tokens` the last batch of every window would be of a shape of its own.
+        self._assembly.fills = max_tokens is not None and targets is not None
         self._assembly.weigh_rows = self._ever_filled()
 
     # What a batch is.
 
     def __len__(self):
         """Batches of the epoch."""
-        return len(self._plan(self._epoch))
+        return len(self._plan(self.epoch))
 
     def steps(self, epoch):
         """Batches of any epoch."""
@@ -187,156 +197,153 @@ class Batches(keras.utils.PyDataset):
     @property
     def epoch(self) -> int:
         """The epoch that is read; may be set, to its beginning."""
-        return self._epoch
+        return self._cursor.place[0]
 
     @epoch.setter
     def epoch(self, epoch):
-        self._start()
-        self._epoch, self._next = as_integer("epoch", epoch, 0), 0
+        self._go((as_integer("epoch", epoch, 0), 0))
+
+    @property
+    def place(self) -> tuple:
+        """The epoch and the number of the batch that comes next; may be set."""
+        return self._cursor.place
+
+    @place.setter
+    def place(self, place):
+        epoch, batch = place
+        self._go((as_integer("epoch", epoch, 0), as_integer("batch", batch, 0)))
+
+    def take(self) -> tuple:
+        """Go on by one batch: its place, for `batch`, which no other thread gets."""
+        return self._cursor.take()
 
     def batch(self, index, epoch=None):
         """The batch at a place of an epoch, by default of this one, whatever was asked for before."""
-        epoch = self._epoch if epoch is None else as_integer("epoch", epoch, 0)
+        epoch = self.epoch if epoch is None else as_integer("epoch", epoch, 0)
         return self._assembly.batch(self._plan(epoch).rows(as_integer("index", index)), self._shard)
 
     def records(self, index, epoch=None):
         """The numbers of the records in a batch, int64; rows that fill it up are left out."""
-        rows = self._plan(self._epoch if epoch is None else epoch).rows(index)
-        return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids.copy()
+        rows = self._plan(self.epoch if epoch is None else epoch).rows(index)
+        return record_ids(rows).copy()
 
     def __iter__(self):
-        """Iterate over the rest of the epoch; the next iteration is the next epoch."""
-        epoch, plan = self._epoch, self._plan(self._epoch)
-        count, shard = len(plan), self._shard
-        while self._epoch == epoch and self._next < count:
-            index = self._next
-            if self._prefetch:
-                window = [self._get(epoch, index)]
-            else:
-                first, rows = plan.window(index)
-                window = self._assembly.batches(rows[index - first :], shard)
-            for batch in window:
-                self._next = index = index + 1
-                if index == count:
-                    self._epoch, self._next = epoch + 1, 0
-                yield batch
-                if self._next != index:  # the epoch has ended, or somebody else has read or restored
-                    break
+        """Iterate over the rest of the epoch; the next iteration is the next epoch.
 
-    # What Keras asks for. It shuffles the order in which it asks for batches (`fit(shuffle=True)`), asks for one to
-    # build a model, and on tensorflow for two to look at their types. The plan must be followed all the same, so within
-    # an epoch of Keras's the first question gets the next batch whatever its index is, and what was only looked at is
-    # taken back: Keras reads `num_batches` before every pass. On tensorflow, where threads of an earlier pass may still
-    # ask, the order is Keras's.
+        Threads that iterate at the same time share the batches: each comes once.
+        """
+        cursor, (epoch, _) = self._cursor, self._cursor.place
+        window, following = iter(()), -1
+        while (place := cursor.take(epoch)) is not None:
+            index = place[1]
+            try:
+                if self._prefetch:
+                    batch = self._get(*place)
+                else:
+                    batch = next(window, None) if index == following else None
+                    if batch is None:
+                        first, rows = self._plan(epoch).window(index)
+                        window = self._assembly.batches(rows[index - first :], self._shard)
+                        batch = next(window)
+            except Exception:
+                cursor.give_back(place)
+                raise
+            following = index + 1
+            yield batch
+
+    # What Keras asks for: see `keras_pass`.
 
     def __getitem__(self, index):
         """The batch at `index` of the epoch; within `fit`, `evaluate` and `predict` the next one (see `batch`)."""
         index = as_integer("a batch", index)
-        with self._guard:
-            if self._asked is None:
-                count = len(self)
-                if not -count <= index < count:
-                    raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
-                if index == 1 and keras.backend.backend() == "tensorflow":
-                    return self._other_length()
-                place = self._epoch, index % count
-            else:
-                place = self._asked.get(index)
-                if place is None:
-                    place = self._asked[index] = self._next_place(index)
-        return self._get(*place)
+        place = self._keras.place(index)
+        if place is not None:
+            return self._get(*place, for_keras=True)
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
+        if shows_shapes(index):
+            return self._other_length()
+        return self._get(self.epoch, index % count, for_keras=True)
 
     def _other_length(self):
         """Batch 1, padded to another length than batch 0: what both share Keras on tensorflow takes for fixed."""
-        plan, bounds = self._plan(self._epoch), self._settings.bounds or ()
+        plan, bounds = self._plan(self.epoch), self._settings.bounds or ()
         rows = plan.rows(1)
         if len(bounds) > 1 and rows.bound == plan.rows(0).bound:
             rows = rows._replace(bound=next((bound for bound in bounds if bound > rows.bound), rows.bound + 1))
-        return self._assembly.batch(rows, self._shard)
-
-    def _next_place(self, index):
-        """The place of a batch that Keras asks for, the first time in this pass."""
-        if keras.backend.backend() != "tensorflow":
-            return self._after(self._epoch, self._next, len(self._asked))
-        self._descents += bool(self._asked) and index < next(reversed(self._asked))
-        return self._after(self._epoch, self._next, index)
+        return self._assembly.batch(rows, self._shard, for_keras=True)
 
     @property
     def num_batches(self):
-        """Batches of the epoch. Keras reads it before each pass; within a pass use `len`, which has no effect on it."""
-        with self._guard:
-            self._end_pass()
-            return self._pass_length
+        """Batches of the epoch, as a number that goes with the epoch. For Keras; use `len` or `steps`."""
+        return self._keras.steps()
 
     def on_epoch_begin(self):
         """Called by Keras."""
-        with self._guard:
-            if self._asked is None:
-                self._asked = {}
-                self._end_pass()
+        model = asking_model()
+        if model is not None and self._assembly.suit(model, self._look):
+            self._ahead.clear()
+        self._keras.begin()
+
+    def _look(self):
+        with self._keras.aside():
+            return self[0][0]
+
+    # Keras's own workers: processes would each follow a plan of their own, and what threads have made ahead in the pass
+    # in which Keras only looks it gives out in the next one.
+
+    @property
+    def workers(self):
+        """For Keras, always 1. Setting it lets a thread of ours make as many batches ahead (see `prefetch`)."""
+        return 1
+
+    @workers.setter
+    def workers(self, workers):
+        workers = as_integer("workers", workers, 0)
+        self._prefetch = workers if workers > 1 else self._prefetch
+
+    @property
+    def use_multiprocessing(self):
+        """False: batches are made in this process."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value):
+        if value:
+            raise ValueError(
+                "use_multiprocessing must be False: a process of its own would not know which batches others were "
+                "given, and records would come twice or not at all; pass prefetch to batches() instead"
+            )
 
     def on_epoch_end(self):
         """Called by Keras."""
-        with self._guard:
-            self._finish_epoch = False
-            # A pass that goes over several epochs of Keras's (`steps_per_epoch`) stays open.
-            if self._asked is not None and len(self._asked) in (0, self._pass_length):
-                self._end_pass()
-                self._asked = None
-
-    def _end_pass(self):
-        """Go on after a pass that is complete, and back to the beginning of one that is not."""
-        if self._asked and len(self._asked) >= self._pass_length:
-            self._epoch, self._next = self._after(self._epoch, self._next, self._pass_length)
-        if self._asked:
-            self._asked = {}
-        self._descents = 0
-        self._pass_length = len(self) - (self._next if self._finish_epoch else 0)
-
-    def _after(self, epoch, batch, count):
-        """The place `count` batches after a place."""
-        batch += count
-        while batch >= (steps := len(self._plan(epoch))):
-            epoch, batch = epoch + 1, batch - steps
-        return epoch, batch
+        self._keras.end()
 
     # Where the reading stands.
 
     def state(self) -> dict:
         """Where the reading stands, as a small dict of JSON values, for `restore`.
 
-        Within `fit` it is where the pass began, since batches are asked for ahead of their use: see `advance`.
+        Within `fit` Keras may ask for batches ahead of their use: `BackupAndRestore` counts those that were used.
 
         Example:
             >>> state = batches.state()  # doctest: +SKIP
             >>> batches.restore(state)  # doctest: +SKIP
         """
         store, plan = self._hashes()
-        epoch, batch = self._after(self._epoch, self._next, 0)
+        epoch, batch = self._cursor.place
         return {"format": _STATE_FORMAT, "store": store, "plan": plan, "epoch": epoch, "batch": batch}
 
     def advance(self, state, used) -> dict:
-        """The state `used` batches after another.
-
-        Raises:
-            StateError: within `fit` on tensorflow, where Keras shuffles the order in which it asks: pass
-                `shuffle=False` to `fit`, since the plan is shuffled already.
-        """
-        if used and self._descents > _MOST_DESCENTS and keras.backend.backend() == "tensorflow":
-            raise StateError(
-                "on tensorflow a place within an epoch is known only if Keras asks for batches in order: pass "
-                "shuffle=False to fit; the plan shuffles records all the same"
-            )
-        epoch, batch = self._after(state["epoch"], state["batch"], used)
+        """The state `used` batches after another."""
+        epoch, batch = self._cursor.after((state["epoch"], state["batch"]), used)
         return state | {"epoch": epoch, "batch": batch}
 
-    def restore(self, state, *, finish_epoch=False):
+    def restore(self, state):
         """Go on where `state` was taken, on any number of hosts.
 
-        Args:
-            state: what `state` gave.
-            finish_epoch: let the first epoch of `fit` end where that of the data does; otherwise it has all its steps,
-                and ends within the next epoch of the data. `BackupAndRestore` sets it.
+        The first epoch of `fit`, and the first iteration, are then the rest of the epoch.
 
         Raises:
             StateError: a state of another store or plan, or none at all.
@@ -350,8 +357,7 @@ class Batches(keras.utils.PyDataset):
         epoch, batch = as_integer("epoch", state["epoch"], 0), as_integer("batch", state["batch"], 0)
         if batch >= self.steps(epoch):
             raise StateError(f"batch must be below {self.steps(epoch)}; received {batch}")
-        self._start()
-        self._epoch, self._next, self._finish_epoch = epoch, batch, finish_epoch
+        self._go((epoch, batch))
 
     def shard(self, index, count) -> "Batches":
         """The part of every batch that host `index` of `count` takes: rows `index * B / count` and on.
@@ -374,7 +380,7 @@ class Batches(keras.utils.PyDataset):
 
     def report(self) -> EpochReport:
         """What an epoch looks like: steps, shapes, and the share of cells that hold data."""
-        plan, shapes = self._plan(self._epoch), collections.Counter()
+        plan, shapes = self._plan(self.epoch), collections.Counter()
         useful = cells = records = 0
         for index in range(len(plan)):
             rows = plan.rows(index)
@@ -383,12 +389,47 @@ class Batches(keras.utils.PyDataset):
             shapes[rows.size, bound] += 1
             useful, cells = useful + int(lengths.sum()), cells + rows.size * bound
             records += len(lengths)
-        return EpochReport(self._epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
+        return EpochReport(self.epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
 
     def _row_lengths(self, rows):
         if self._assembly.leader is None:
             return np.zeros(rows.used, np.int64)
-        return self._lengths.of_leader(np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids)
+        return self._lengths.of_leader(record_ids(rows))
+
+    def predict(self, model, *, unpad=False):
+        """What a model predicts for each record of the epoch, in the order of the store.
+
+        `model.predict(batches)` gives a row for each record too (but with `max_tokens` where there are targets, whose
+        batches are filled), in the order of the plan, and only if all outputs are of one length.
+
+        Args:
+            model: a model of the inputs.
+            unpad: whether outputs are sequences, of which each record keeps the valid steps.
+
+        Returns:
+            As the model's outputs, for each an array [N, ...], shorter ones padded with zeros; with `unpad` a list of
+            arrays [U, ...].
+
+        Raises:
+            ValueError: batches that leave out records, or pack or share them.
+        """
+        from .predict import predict
+
+        return predict(self, model, unpad)
+
+    def check_whole_rows(self):
+        """Refuse batches that do not hold every record of the epoch in a row of its own."""
+        wrong = {"drop_remainder": self._settings.drop_remainder, "pack": self._settings.pack}
+        wrong["shard"] = self._shard[1] > 1
+        if any(wrong.values()):
+            raise ValueError(f"every record needs a row; received {', '.join(name for name in wrong if wrong[name])}")
+
+    def inputs_of(self, index, epoch):
+        """A batch's inputs, the lengths of its records and the padded length."""
+        rows = self._plan(epoch).rows(index)
+        lengths = self._row_lengths(rows)
+        padded = rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
+        return self._assembly.batch(rows, self._shard)[0], lengths, padded
 
     # Feeds of other libraries.
 
@@ -474,7 +515,7 @@ class Batches(keras.utils.PyDataset):
     def _shapes(self):
         if self._settings.batch_size is not None:
             return {(self._settings.batch_size, None)}
-        plan = self._plan(self._epoch)
+        plan = self._plan(self.epoch)
         return {(plan.rows(i).size, plan.rows(i).bound) for i in range(len(plan))}
 
     def _hashes(self):
@@ -483,42 +524,59 @@ class Batches(keras.utils.PyDataset):
         )
         return self.store.content_hash[:_HASH_DIGITS], xxhash.xxh3_64_hexdigest(settings.encode())[:_HASH_DIGITS]
 
-    def _get(self, epoch, index):
+    def _make(self, epoch, index, for_keras):
+        return self._assembly.batch(self._plan(epoch).rows(index), self._shard, for_keras)
+
+    def _get(self, epoch, index, for_keras=False):
         if not self._prefetch:
-            return self._assembly.batch(self._plan(epoch).rows(index), self._shard)
+            return self._make(epoch, index, for_keras)
         if self._thread is None:
             self._thread = concurrent.futures.ThreadPoolExecutor(1, "kseq-batches")
         with self._guard:
-            found = self._ahead.pop((epoch, index), None)
+            found = self._ahead.pop((epoch, index, for_keras), None)
             count = len(self._plan(epoch))
             for later in range(index + 1, min(index + 1 + self._prefetch, count)):
-                if (epoch, later) not in self._ahead:
-                    self._ahead[epoch, later] = self._thread.submit(self.batch, later, epoch)
+                place = epoch, later, for_keras
+                if place not in self._ahead:
+                    self._ahead[place] = self._thread.submit(self._make, *place)
             while len(self._ahead) > 2 * self._prefetch:  # what was asked for ahead and never came
                 self._ahead.popitem(last=False)[1].cancel()
-        return self.batch(index, epoch) if found is None else found.result()
+        return self._make(epoch, index, for_keras) if found is None else found.result()
 
-    def _start(self):
+    def _start(self, place):
         self._guard, self._thread, self._ahead = threading.RLock(), None, collections.OrderedDict()
-        # Of Keras's pass: the place that each index was given, its length, and how often the indices fell.
-        self._asked, self._pass_length, self._descents = None, 0, 0
-        self._finish_epoch = False
+        self._cursor = Cursor(self.steps, self._guard, place)
+        self._keras = KerasPass(self._cursor, self._guard)
+
+    def _go(self, place):
+        with self._guard:
+            self._cursor.place = place
+            self._keras.leave()
 
     def _copy(self):
         other = self.__class__.__new__(self.__class__)
         vars(other).update(vars(self))
         other._plans = collections.OrderedDict()
-        other._start()
+        other._start(self._cursor.place)
         return other
 
     def __reduce__(self):
-        return _remake, (self.__class__, self.store, self._options, self._shard, (self._epoch, self._next))
+        return _remake, (self.__class__, self.store, self._options, self._shard, self._cursor.place)
 
 
 def _remake(kind, store, options, shard, place):
     batches = kind(store, **options)
-    batches._shard, (batches._epoch, batches._next) = shard, place
+    batches._shard = shard
+    batches._start(place)
     return batches
+
+
+def _shuffle(shuffle):
+    if isinstance(shuffle, str) and shuffle == "block":
+        return shuffle
+    if isinstance(shuffle, (bool, np.bool_, int, np.integer)) and shuffle in (0, 1):
+        return bool(shuffle)
+    raise ValueError(f'shuffle must be True, False or "block"; received {shuffle!r}')
 
 
 def _block_size(block_size, batch_size):

@@ -1,15 +1,21 @@
 """Batches as data sets of other libraries, one element a batch."""
 
 import itertools
+import weakref
 
 import keras
 import numpy as np
+
+_numbers = itertools.count()
+_feeds = weakref.WeakValueDictionary()  # of torch, by number
 
 
 def to_torch(batches):
     """A `torch.utils.data.IterableDataset` of batches, for `DataLoader(dataset, batch_size=None)`.
 
-    Every iteration is the next epoch. Workers of a `DataLoader` share the batches of an epoch.
+    Every iteration is the next epoch, or the rest of one. Workers of a `DataLoader` make each its own batches of the
+    epoch. The state of `batches` is that of the batches which have come to this process, in their order; workers that
+    persist begin the next epoch if an iteration was left.
 
     Args:
         batches: `Batches`.
@@ -17,20 +23,47 @@ def to_torch(batches):
     Raises:
         ImportError: torch is not installed.
     """
+    return _torch_feed(batches, next(_numbers))
+
+
+def _torch_feed(batches, number):
     import torch
 
     class TorchBatches(torch.utils.data.IterableDataset):
         """Batches of tensors."""
+
+        def __init__(self):
+            self.pass_of_workers, self.early = None, set()
 
         def __len__(self):
             return len(batches)
 
         def __iter__(self):
             worker = torch.utils.data.get_worker_info()
-            found = iter(batches)
-            if worker is not None:
-                found = itertools.islice(found, worker.id, None, worker.num_workers)
-            return (keras.tree.map_structure(tensor, batch) for batch in found)
+            if worker is None:
+                return (keras.tree.map_structure(tensor, batch) for batch in batches)
+            return self.share(worker)
+
+        def share(self, worker):
+            """The batches that a worker makes, each with its place and the pass that it belongs to."""
+            epoch, first = begun = batches.place
+            batches.epoch = epoch + 1  # for a worker that persists
+            mine = worker.seed - worker.id, begun  # the seed is that of the iteration
+            for index in range(first + worker.id, batches.steps(epoch), worker.num_workers):
+                batch = keras.tree.map_structure(tensor, batches.batch(index, epoch))
+                yield _Sent(number, mine, (epoch, index), batch)
+
+        def arrived(self, pass_of_workers, place):
+            """Note in the main process that a batch has come, perhaps before those in front of it."""
+            if pass_of_workers != self.pass_of_workers:
+                self.pass_of_workers, self.early = pass_of_workers, set()
+                batches.place = pass_of_workers[1]
+            self.early.add(place)
+            while batches.place in self.early:
+                self.early.discard(batches.take())
+
+        def __reduce__(self):
+            return _torch_feed, (batches, number)
 
     def tensor(array):
         # Texts stay NumPy; torch may write to what it is given, which files must not be.
@@ -38,7 +71,25 @@ def to_torch(batches):
             return array
         return torch.from_numpy(array if array.flags.writeable else array.copy())
 
-    return TorchBatches()
+    feed = _feeds[number] = TorchBatches()
+    return feed
+
+
+class _Sent:
+    """A batch on its way from a worker to the main process, where it is a batch like others."""
+
+    def __init__(self, *parts):
+        self._parts = parts
+
+    def __reduce__(self):
+        return _receive, self._parts
+
+
+def _receive(number, pass_of_workers, place, batch):
+    feed = _feeds.get(number)
+    if feed is not None:
+        feed.arrived(pass_of_workers, place)
+    return batch
 
 
 def to_tf(batches):

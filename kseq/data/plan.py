@@ -272,6 +272,11 @@ class EpochPlan:
         return rows
 
 
+def record_ids(rows) -> np.ndarray:
+    """The records of `BatchRows`, int64 [used]."""
+    return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids
+
+
 def rows_by_tokens(max_tokens, bound) -> int:
     """Rows of a batch of at most `max_tokens` cells at a padded length."""
     rows = max_tokens // bound

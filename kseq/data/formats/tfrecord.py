@@ -1,5 +1,6 @@
 """TFRecord files, read and written without TensorFlow; their schema lies in a file beside them."""
 
+import itertools
 import json
 import os
 import zlib
@@ -11,6 +12,7 @@ from . import tfexample
 from .base import Format, RecordSource
 from .files import Aside, FileSink, files_of
 from .tf_features import Malformed
+from .tf_guess import LOOKED_AT, Guess
 from .tfexample_writing import encoder
 from .tfrecord_frames import WBITS, frame, frames
 
@@ -22,7 +24,9 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
     """Read the records of TFRecord files.
 
     Without a schema, neither given nor written by kseq beside the file, each feature is under its name: numbers as
-    arrays of int64 or float32 `[T]`, one byte string as bytes, none or several as a list of bytes. Of a
+    arrays of int64 or float32 `[T]`, or as scalars where each of the first 1000 records, of several, has one, one byte
+    string as bytes, none or several as a list of bytes. First comes the sequence with the most steps of those whose
+    length varies, which is then the main one; the others follow by name, whatever their order in the file. Of a
     SequenceExample, context features of one number are scalars, and feature lists are `[T]`, or `[T, D]` where the
     steps do not hold one number each. With a schema, values have its shapes and dtypes, exactly: raw bytes are
     decoded, strings are UTF-8, and what the schema does not name is left out.
@@ -115,14 +119,21 @@ class _TFRecordSource(RecordSource):
         if schema is None and kind == "bytes":
             schema = Schema({"data": Field("bytes")})
         self.schema, self.metadata = schema, known[0]["metadata"] if known else {}
-        self._decode = _decoder(schema, kind)
+        self._decode, self._kind = _decoder(schema, kind), kind
 
     def __iter__(self):
+        if self.schema is not None or self._kind != "example":
+            yield from self._records(lambda record: record)
+            return
+        first = list(itertools.islice(self._records(lambda record: record), LOOKED_AT))
+        yield from self._records(Guess(first))
+
+    def _records(self, finish):
         for path, count in zip(self._files, self._counts, strict=True):
             number = -1
             for number, (offset, data) in enumerate(frames(path, self._compression, self._verify)):
                 try:
-                    record = self._decode(data)
+                    record = finish(self._decode(data))
                 except Malformed as error:
                     raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
                 yield record

@@ -1,0 +1,138 @@
+"""What Keras does to a `PyDataset`, and how `fit` follows the plan all the same.
+
+Keras shuffles the order in which it asks for batches, asks for one to build a model and on tensorflow for two to look
+at their shapes, asks ahead of their use, and remembers the number of batches that the first epoch had. So within a pass
+the first question gets the next batch of the plan whatever its index is, what was only looked at does not count, and
+the number of batches is a `StepCount`: it stands for the epoch that is read. So every epoch of `fit` is the next epoch
+of the plan, however many batches it has, and the first one the rest of an epoch that was restored.
+
+The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B` and `E`: begins and ends an epoch):
+
+- `n n B n n 0 n E` builds a model, `n n B n n 0 1 2 E` predicts: a pass that begins after `n` without an `E` between.
+  It gives back what it took.
+- `n n n E B n n 0 1 2 E B n n 0 1 2 E` fits or evaluates.
+- `B n n 0 1 E B 2 E` fits with `steps_per_epoch`: a pass goes over several epochs of Keras's.
+- `B n n 0` and then `n` or `E` after `n`: the pass was left. What it took stays taken.
+"""
+
+import contextlib
+import operator
+
+import keras
+
+
+class StepCount:
+    """A whole number that is asked for anew wherever it is used: Keras keeps it from one epoch to the next."""
+
+    def __init__(self, count):
+        self._count = count
+
+    def __index__(self):
+        return self._count()
+
+    __int__ = __index__
+
+    def __float__(self):
+        return float(self._count())
+
+    def __bool__(self):
+        return self._count() != 0
+
+    def __repr__(self):
+        return str(self._count())
+
+    def __hash__(self):
+        return hash(self._count())
+
+
+def _add_operators():
+    def add(name, swapped):
+        operate = getattr(operator, name)
+
+        def method(self, other):
+            other = int(other) if isinstance(other, StepCount) else other
+            return operate(other, int(self)) if swapped else operate(int(self), other)
+
+        setattr(StepCount, f"__{'r' if swapped else ''}{name}__", method)
+
+    for name in ("lt", "le", "eq", "ne", "gt", "ge"):
+        add(name, False)
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod"):
+        add(name, False)
+        add(name, True)
+
+
+_add_operators()
+
+
+class KerasPass:
+    """The pass of Keras's over a data set that is open, if one is.
+
+    Args:
+        cursor: the `Cursor` that the batches are taken from.
+        guard: its lock.
+    """
+
+    def __init__(self, cursor, guard):
+        self._cursor, self._guard = cursor, guard
+        self._given = None  # the place that each index got
+        self._begun_at, self._length, self._looks_only = cursor.place, None, False
+        self._aside = False
+        self._reads = 0  # of the number of batches, since the last other event
+        self._steps = StepCount(lambda: cursor.left() if self._length is None else self._length)
+
+    def steps(self):
+        """The number of batches, for Keras."""
+        with self._guard:
+            self._reads += 1
+            return self._steps
+
+    def begin(self):
+        """Keras begins an epoch."""
+        with self._guard:
+            if self._given is None or self._reads:
+                self._given, self._looks_only = {}, self._reads > 0
+                self._begun_at, self._length = self._cursor.place, self._cursor.left()
+            self._reads = 0
+
+    def end(self):
+        """Keras ends an epoch, or what it was doing before."""
+        with self._guard:
+            if self._given is not None and self._looks_only:
+                self._cursor.place, self._given = self._begun_at, None
+            elif self._given is not None and (len(self._given) == self._length or self._reads):
+                self._given = None
+            self._reads = 0
+
+    def leave(self):
+        """Somebody goes to another place."""
+        self._given = self._length = None
+
+    @contextlib.contextmanager
+    def aside(self):
+        """In this context questions are not Keras's."""
+        with self._guard:
+            self._aside = True
+            try:
+                yield
+            finally:
+                self._aside = False
+
+    def place(self, index):
+        """The place of the batch that Keras asks for; None if it is within no pass."""
+        with self._guard:
+            if self._aside:
+                return None
+            if self._given and self._reads:
+                self._given = None  # another pass, or a look at the data, has begun
+            self._reads = 0
+            if self._given is None:
+                return None
+            if index not in self._given:
+                self._given[index] = self._cursor.take()
+            return self._given[index]
+
+
+def shows_shapes(index):
+    """Whether a batch that is asked for outside of a pass tells Keras which axes are of fixed length."""
+    return index == 1 and keras.backend.backend() == "tensorflow"

@@ -1,0 +1,80 @@
+"""Weights that make Keras's mean loss the mean over what is valid: what Keras divides by depends on the model."""
+
+import sys
+import warnings
+
+import keras
+
+
+def for_target(weights, target):
+    """Weights [B] or [B, T] with axes of length 1 up to the rank of their target [B, ...].
+
+    Keras aligns weights with the losses of cells, whatever the rank of those, only if they are of the target's rank.
+    """
+    return weights.reshape(*weights.shape, *(1,) * (target.ndim - weights.ndim))
+
+
+def asking_model():
+    """The model whose `fit`, `evaluate` or `predict` is asking for data; None if none is.
+
+    Keras does not tell a data set for whom it is read.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if isinstance(found, keras.Model):
+            return found
+        frame = frame.f_back
+    return None
+
+
+class MaskLook(keras.layers.Layer):
+    """Notes whether what it is called with carries Keras's mask."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.supports_masking, self._note = True, found.add
+
+    def call(self, inputs, mask=None):
+        self._note(mask is not None)
+        return inputs
+
+
+class OutputLook(keras.layers.Layer):
+    """Looks at the outputs of a model, which is not a part of it."""
+
+    def __init__(self, model, found):
+        super().__init__()
+        self._model, self._look = (lambda inputs: model(inputs, training=False)), MaskLook(found)
+
+    def call(self, inputs):
+        return [self._look(output) for output in keras.tree.flatten(self._model(inputs))]
+
+
+def carries_mask(model, inputs) -> bool:
+    """Whether an output of a model carries Keras's mask, by whose steps Keras's losses and metrics then divide.
+
+    Nothing is computed.
+
+    Args:
+        model: a model; one that is not built is built as Keras does it.
+        inputs: arrays such as it is given.
+    """
+
+    def spec(array):
+        kind = "string" if array.dtype == object else keras.backend.standardize_dtype(array.dtype)
+        return keras.KerasTensor(array.shape, kind)
+
+    found = set()
+    OutputLook(model, found).compute_output_spec(keras.tree.map_structure(spec, inputs))
+    return True in found
+
+
+def warn_of_metrics(model):
+    """Warn of metrics that Keras gives neither mask nor weights: they count padded steps."""
+    if model.compiled and (model.get_compile_config() or {}).get("metrics"):
+        warnings.warn(
+            "metrics count padded steps, since the model's outputs carry no mask: pass them to compile as "
+            "weighted_metrics",
+            stacklevel=2,
+        )
