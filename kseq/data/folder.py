@@ -10,6 +10,7 @@ import weakref
 import xxhash
 
 from .errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
+from .forks import remove_own
 from .manifest import NAME, read_manifest
 from .shard import file_checksum
 
@@ -225,7 +226,7 @@ class RemoteFolder(Folder):
     def staging(self):
         if self._staging is None:
             self._staging = tempfile.mkdtemp(prefix="kseq-")
-            weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
+            weakref.finalize(self, remove_own, self._staging, os.getpid())
         return pathlib.Path(self._staging)
 
     def publish(self, staged, name):

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from .errors import SchemaError, ShardError
+from .errors import SchemaError, ShardError, StoreError
+from .forks import held_from_forks, muted
 from .manifest import ShardEntry, lengths_file, shard_file
 from .schema import TEXT, Schema
 
@@ -107,6 +108,8 @@ class ShardWriter:
         with folder.writing(self._staged.name):
             self._file = open(self._staged, "wb")  # noqa: SIM115 (closed in seal or abort)
             self._ipc = pa.ipc.new_file(self._file, arrow_schema(schema))
+        self._inherited = False
+        held_from_forks(self)
 
     def write(self, columns, rows):
         """Write one chunk, as `encode` takes it."""
@@ -120,6 +123,8 @@ class ShardWriter:
 
     def seal(self) -> ShardEntry:
         """Complete the shard, give it and its lengths their names, and return what the manifest says of it."""
+        if self._inherited:
+            raise StoreError("the shard was inherited by a fork: only its maker may end it", self._staged)
         with self.folder.writing(self._staged.name):
             self._ipc.close()
             self._file.close()
@@ -160,7 +165,13 @@ class ShardWriter:
             # Closing writes, which may be what failed; the file is removed whatever it holds.
             with contextlib.suppress(OSError, ValueError, pa.ArrowException):
                 file.close()
-        self._staged.unlink(missing_ok=True)
+        if not self._inherited:
+            self._staged.unlink(missing_ok=True)
+
+    def let_go(self):
+        """In a process that was forked: the file is its parent's."""
+        self._inherited = True
+        muted([self._file])
 
 
 def read_shard(path, where, entry, schema, in_memory=False):

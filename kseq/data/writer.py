@@ -15,11 +15,13 @@ from .errors import (
     RecordError,
     SchemaError,
     StoreChangedError,
+    StoreError,
     StoreExistsError,
     StoreNotFoundError,
     UnsealedShardError,
 )
 from .folder import open_folder
+from .forks import held_from_forks
 from .manifest import NAME, Manifest, check_splits, read_manifest
 from .schema import Schema
 from .shard import ShardWriter, step_bytes
@@ -34,6 +36,7 @@ class Writer:
     A shard becomes part of the store when it is complete: it is written aside, synchronised to the disk and renamed,
     then the manifest is replaced. However the process ends, the store opens at its last commit. An exception inside
     the `with` drops the shard that is open, keeps those that were committed, and leaves the store marked incomplete.
+    A process that is forked meanwhile has no part in it: there the writer is closed, and says so when it is used.
 
     Args:
         path: folder of the store, or a URL that `fsspec` knows.
@@ -89,7 +92,8 @@ class Writer:
         self._shard_left = self._chunk_left = 0
         self._shard_size = 0
         self._entries = []
-        self._error = None
+        self._inherited = False
+        held_from_forks(self)
         if self.schema is not None:
             self._begin_columns()
 
@@ -205,6 +209,8 @@ class Writer:
             EmptyStoreError: neither a record nor a schema was given.
         """
         if self._exit is None:
+            if self._inherited:
+                self._check_open()
             return
         if self.schema is None:
             self.abort()
@@ -246,6 +252,18 @@ class Writer:
         else:
             self.abort()
 
+    def let_go(self):
+        """In a process that was forked: the store is its parent's."""
+        if self._exit is not None:
+            self._inherited = True
+            self._release()
+
+    def _check_open(self):
+        if self._inherited:
+            raise StoreError("the writer was inherited by a fork: only its maker may use it", self._folder)
+        if self._exit is None:
+            raise ValueError(f"the writer of {self._folder} is closed")
+
     def _release(self):
         self._shard = self._columns = self._append = None
         self._chunk_left = 0
@@ -264,8 +282,7 @@ class Writer:
 
     def _turn_over(self, record):
         """Make room for records: flush the chunk, and begin a new shard if this one is full."""
-        if self._exit is None:
-            raise ValueError(f"the writer of {self._folder} is closed")
+        self._check_open()
         if self.schema is None:
             self.schema = Schema.infer(record, self._wanted_main)
             self._begin_columns()
@@ -296,8 +313,7 @@ class Writer:
         self._chunk_left = 0
 
     def _seal(self):
-        if self._exit is None:
-            raise ValueError(f"the writer of {self._folder} is closed")
+        self._check_open()
         if self._columns is not None:
             self._flush()
         if self._shard is None:

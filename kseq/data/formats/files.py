@@ -9,6 +9,7 @@ import uuid
 import numpy as np
 
 from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
+from ..forks import held_from_forks, muted
 from ..writer import convert_record
 from .base import RecordSink
 
@@ -74,6 +75,7 @@ class Aside:
         self.temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
         if not self.path.parent.is_dir():
             raise StoreWriteError("there is no such folder to write to", self.path.parent)
+        self.opened = []
         if not replace and os.path.lexists(self.path):
             raise StoreExistsError("there is something already; delete it first", self.path)
 
@@ -84,7 +86,8 @@ class Aside:
             StoreWriteError: the operating system refuses.
         """
         try:
-            return open(self.temporary, mode, **options)
+            self.opened.append(open(self.temporary, mode, **options))  # noqa: SIM115 (whoever asks closes it)
+            return self.opened[-1]
         except OSError as error:
             raise StoreWriteError(f"cannot write: {error}", self.path) from error
 
@@ -108,6 +111,7 @@ class FileSink(RecordSink):
     def __init__(self, path, schema):
         self.path, self.schema = path, schema
         self._aside, self._count, self._open = Aside(path), 0, True
+        held_from_forks(self)
 
     def write(self, record):
         if not self._open:
@@ -142,6 +146,12 @@ class FileSink(RecordSink):
                     self._drop()
             finally:
                 self._discard()
+
+    def let_go(self):
+        """In a process that was forked: the file is its parent's."""
+        if self._open:
+            self._open = False
+            muted(self._aside.opened)
 
     def _commit(self):
         self._aside.commit()
