@@ -9,13 +9,14 @@ import numpy as np
 
 from kseq import _ext
 
+from .conversion import convert_record
 from .errors import RecordError
 from .folder import Folder, RemoteFolder, open_folder
 from .forks import remove_own
 from .manifest import ShardEntry
 from .records import record_info
 from .shard import ShardWriter, file_checksum
-from .writer import CHUNK_BYTES, convert_record
+from .writer import CHUNK_BYTES
 
 
 class SinkError(Exception):

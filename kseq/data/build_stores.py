@@ -13,11 +13,11 @@ from .build_plan import divide
 from .build_report import BuildReport, count, read_config, table, write_config
 from .build_run import progress_bar, run_executor, run_here, run_processes
 from .build_task import FAILED, WRITTEN, ShardTask, check_arguments
+from .commits import check_json, commit_shards
 from .errors import BuildError, SchemaError, StoreNotFoundError
 from .folds import write_folds
 from .records import record_info, schema_of
 from .rows import read_rows
-from .writer import check_json, commit_shards
 
 # Rows of a shard where nothing is said: enough shards for many workers, none too small.
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 32, 256, 8192

@@ -1,6 +1,7 @@
 """Where a store's files lie: a local folder, or a remote one behind a local cache."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -99,11 +100,39 @@ class Folder:
         staged = self.path / f"{name}.tmp"
         try:
             with self.writing(name):
-                staged.write_bytes(data)
+                staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
+                with open(staged, "xb") as file:
+                    file.write(data)
             self.publish(staged, name)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
+
+    def append(self, name, data: bytes, at):
+        """Add to a file that has `at` bytes, durably; one that is not there has none.
+
+        Raises:
+            StoreChangedError: it has another size.
+        """
+        with self.writing(name):
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            with open(os.open(self.path / name, flags, 0o666), "ab", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != at:
+                    raise StoreChangedError("another writer has committed to the store meanwhile", self.where(name))
+                try:
+                    if file.write(data) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except BaseException:
+                    file.truncate(at)
+                    raise
+            if at == 0:
+                sync(self.path)
+
+    def stamp(self, name):
+        """What differs once a file was put anew."""
+        found = os.stat(self.path / name)
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def remove(self, name):
         """Remove a file that may not be there."""

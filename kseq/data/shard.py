@@ -17,6 +17,7 @@ import xxhash
 from .errors import SchemaError, ShardError, StoreError
 from .forks import held_from_forks, muted
 from .manifest import ShardEntry, lengths_file, shard_file
+from .mapping import mapped
 from .schema import TEXT, Schema
 
 SCHEMA_KEY = b"kseq"  # of the schema in the metadata of the file, from which `repair` can make a manifest
@@ -106,7 +107,8 @@ class ShardWriter:
         self.rows, self._lengths = 0, []
         self._staged = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
         with folder.writing(self._staged.name):
-            self._file = open(self._staged, "wb")  # noqa: SIM115 (closed in seal or abort)
+            self._staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
+            self._file = open(self._staged, "xb")  # noqa: SIM115 (closed in seal or abort)
             self._ipc = pa.ipc.new_file(self._file, arrow_schema(schema))
         self._inherited = False
         held_from_forks(self)
@@ -188,8 +190,7 @@ def read_shard(path, where, entry, schema, in_memory=False):
         ShardError: a file that is no shard of the schema.
     """
     try:
-        with open(path, "rb") as file:
-            held = file.read() if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        held = pathlib.Path(path).read_bytes() if in_memory else mapped(path)
         # Reading ahead, which for mapped files may be megabytes a page, would load most of the file here.
         _advise(held, "MADV_RANDOM")
         reader = pa.ipc.open_file(pa.py_buffer(held))

@@ -21,6 +21,7 @@ from .errors import (
 )
 from .folder import open_folder
 from .manifest import content_hash, read_manifest
+from .mapping import mapped
 from .shard import read_shard, step_bytes
 from .splits import fold_indices, split_indices
 
@@ -31,7 +32,9 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
     """Open a store, or several as one.
 
     Shards are memory-mapped: what is not read is not loaded, and arrays stay valid after `close`. The offsets of every
-    sequence are checked; checksums only if `verify` is set.
+    sequence are checked; checksums only if `verify` is set. Should another program truncate a shard that is open, the
+    operating system ends the process that reads it (SIGBUS): where files may be cut under a reader, as on a shared
+    folder that others synchronise, open with `in_memory=True` or a copy, and `verify` says afterwards what is damaged.
 
     Args:
         path: folder of a store, a URL that `fsspec` knows, or a list of them, whose records follow one another.
@@ -174,8 +177,8 @@ class _Core:
         for source in self.sources:
             for entry in source.manifest.shards:
                 path = source.folder.fetch(entry.lengths_file, 4 * entry.records, entry.lengths_xxh3)
-                parts.append(np.memmap(path, "<i4", "r") if entry.records else np.empty(0, np.int32))
-        return parts[0].view(np.ndarray) if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
+                parts.append(np.frombuffer(mapped(path) if entry.records else b"", "<i4"))
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 
     def value(self, number, field, name, row):
         """One field of one record."""

@@ -8,9 +8,9 @@ import uuid
 
 import numpy as np
 
+from ..conversion import convert_record
 from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
 from ..forks import held_from_forks, muted
-from ..writer import convert_record
 from .base import RecordSink
 
 
