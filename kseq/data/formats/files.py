@@ -13,6 +13,9 @@ from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundErr
 from ..forks import held_from_forks, muted
 from .base import RecordSink
 
+_SMALL = 64 << 20  # bytes that anything may take
+_MOST_RATIO = 64  # of what is common
+
 
 def files_of(path, suffixes=()) -> list[str]:
     """The files that are meant: of a file, a list of files, a pattern with `*`, or a folder with files of a suffix.
@@ -46,6 +49,25 @@ def files_of(path, suffixes=()) -> list[str]:
     if not found:
         raise StoreNotFoundError(what, path)
     return found
+
+
+def check_expansion(wanted, stored, what, path, max_bytes=None):
+    """Refuse compressed data that takes far more memory than data of its size does: a few bytes can stand for any.
+
+    Args:
+        wanted: bytes that it takes.
+        stored: bytes of the file for it.
+        what: what errors call it.
+        path: of the file.
+        max_bytes: what it may take; by default 64 MB, or 64 times what is stored.
+
+    Raises:
+        FormatError: it takes more.
+    """
+    most = max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
+    if wanted > most:
+        message = f"{what} is {stored} compressed bytes that take {wanted} of memory, more than {most}"
+        raise FormatError(f"{message}: give max_bytes if that is meant", path)
 
 
 def no_metadata(metadata, name, path):

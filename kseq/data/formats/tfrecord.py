@@ -18,7 +18,7 @@ KINDS = ("example", "sequence_example", "bytes")
 _SIDECAR, _SIDECAR_FORMAT = ".schema.json", "kseq-tfrecord-1"
 
 
-def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=True):
+def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=True, max_bytes=None):
     """Read the records of TFRecord files.
 
     Without a schema, neither given nor written by kseq beside the file, each feature is under its name: numbers as
@@ -34,6 +34,7 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
             what `<path>.schema.json` says, else "example".
         compression: None, "GZIP" or "ZLIB"; "auto" looks at the beginning of each file.
         verify: whether to check the checksums.
+        max_bytes: what a compressed record may take in memory; by default 64 MB, or 64 times the file.
 
     Returns:
         A `RecordSource`, with the metadata of the first file that has some. Its iteration raises `FormatError`, with
@@ -54,7 +55,7 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
         ...     print(record["tokens"])
         [3 1]
     """
-    return _TFRecordSource(path, schema, kind, compression, verify)
+    return _TFRecordSource(path, schema, kind, compression, verify, max_bytes)
 
 
 def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=None):
@@ -94,13 +95,13 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
 
 
 class _TFRecordSource(RecordSource):
-    def __init__(self, path, schema, kind, compression, verify):
+    def __init__(self, path, schema, kind, compression, verify, max_bytes):
         if compression not in (None, "auto", *WBITS):
             raise ValueError(f"compression must be None, 'GZIP', 'ZLIB' or 'auto'; received {compression!r}")
         self._files = [file for file in files_of(path, FORMAT.suffixes) if not file.endswith(_SIDECAR)]
         if not self._files:
             raise StoreNotFoundError("no such file", path)
-        self._compression, self._verify = compression, verify
+        self._how = compression, verify, max_bytes
         sidecars = [read_sidecar(file) for file in self._files]
         self._counts = [None if sidecar is None else sidecar["records"] for sidecar in sidecars]
         known = [sidecar for sidecar in sidecars if sidecar is not None]
@@ -120,7 +121,7 @@ class _TFRecordSource(RecordSource):
     def __iter__(self):
         for path, count in zip(self._files, self._counts, strict=True):
             number = -1
-            for number, (offset, data) in enumerate(frames(path, self._compression, self._verify)):
+            for number, (offset, data) in enumerate(frames(path, *self._how)):
                 try:
                     record = self._decode(data)
                 except Malformed as error:
