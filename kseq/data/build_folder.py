@@ -32,6 +32,8 @@ def building(path):
         return
     target = folder.path.absolute()
     outer = Folder(target.with_name(f".{target.name}.building"))
+    if outer.path.is_symlink():  # what is there is cleared
+        raise StoreExistsError("there is a link where the build is to grow", outer)
     outer.create()
     with outer.lock():
         _check_free(folder)

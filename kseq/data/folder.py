@@ -105,7 +105,8 @@ class Folder:
                     file.write(data)
             self.publish(staged, name)
         except BaseException:
-            staged.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what prevented the one may prevent the other
+                staged.unlink(missing_ok=True)
             raise
 
     def append(self, name, data: bytes, at):
@@ -136,7 +137,8 @@ class Folder:
 
     def remove(self, name):
         """Remove a file that may not be there."""
-        (self.path / name).unlink(missing_ok=True)
+        with self.writing(name):
+            (self.path / name).unlink(missing_ok=True)
 
     def remove_all(self):
         """Remove the folder and everything in it."""

@@ -168,7 +168,8 @@ class ShardWriter:
             with contextlib.suppress(OSError, ValueError, pa.ArrowException):
                 file.close()
         if not self._inherited:
-            self._staged.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._staged.unlink(missing_ok=True)
 
     def let_go(self):
         """In a process that was forked: the file is its parent's."""

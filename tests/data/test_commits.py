@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import subprocess
 import warnings
 
 import numpy as np
@@ -225,3 +226,39 @@ def test_links_at_temporary_names_are_not_followed(path, tmp_path):
             committed_to.close()
         (path / name).unlink(missing_ok=True)
         assert victim.read_bytes() == b"precious"
+
+
+def test_a_build_does_not_grow_behind_a_link(tmp_path):
+    @data.record
+    class R:
+        x: int
+
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_bytes(b"")
+    (tmp_path / ".corpus.building").symlink_to(tmp_path / "precious")
+    with pytest.raises(errors.StoreExistsError, match="there is a link where the build is to grow"):
+        data.build(tmp_path / "corpus", R, [{"x": 1}], progress=False)
+    assert os.listdir(tmp_path / "precious") == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a disk")
+def test_a_disk_that_is_read_only(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    try:
+        committed(disk / "store", 3).close()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for change in (
+            lambda: data.set_metadata(disk / "store", {"a": 1}),
+            lambda: compact(disk / "store"),
+            lambda: committed(disk / "store", 1, append=True),
+            lambda: committed(disk / "other", 1),
+        ):
+            with pytest.raises(errors.StoreWriteError, match=f"{disk}.*Read-only file system"):
+                change()
+        assert repair(disk / "store").records == 3  # there is nothing to do
+        assert_records(disk / "store", 3)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
