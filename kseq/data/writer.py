@@ -6,10 +6,9 @@ import numpy as np
 
 from kseq import _ext
 from kseq.arguments import as_integer
-from kseq.ragged import Ragged
 
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
-from .conversion import convert_record
+from .conversion import convert_column, convert_record
 from .errors import (
     EmptyStoreError,
     RecordError,
@@ -22,7 +21,7 @@ from .folder import open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
 from .schema import Schema
-from .shard import ShardWriter, step_bytes
+from .shard import ShardWriter
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
 SHARD_BYTES = 256 << 20
@@ -171,26 +170,53 @@ class Writer:
             return range(first, first)
         if self._chunk_left <= 0:
             self._turn_over({name: column[0] for name, column in columns.items()})
-        sizes = self._bulk_sizes(columns)
-        if sizes is None:  # small or in need of conversion: row by row
-            for row in range(rows):
-                self.write({name: column[row] for name, column in columns.items()})
+        parts = self._converted(columns)
+        if parts is None:
+            columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
+            for values in zip(*columns.values(), strict=True):
+                self.write(dict(zip(columns, values, strict=True)))
             return range(first, self._written)
+        sizes = sum(part.ends[1:] - part.ends[0] for part in parts)
         start = 0
         while start < rows:
-            self._turn_over(None)
-            end = int(np.searchsorted(sizes, (sizes[start - 1] if start else 0) + CHUNK_BYTES, "right"))
-            end = min(max(end, start + 1), rows, start + self._shard_left)
-            self._shard.write(
-                [_slice(field, columns[name], start, end, self._written, name) for name, field in self.schema.items()],
-                end - start,
-            )
-            self._written += end - start
-            self._shard_left -= end - start
-            self._shard_size += int(sizes[end - 1] - (sizes[start - 1] if start else 0))
-            self._chunk_left = 0
+            done = int(sizes[start - 1]) if start else 0
+            aside = sizes[-1] - done <= CHUNK_BYTES // 16  # what is small is copied, to be written with what follows
+            if not aside or self._chunk_left <= 0:
+                self._turn_over(None)
+            end = min(max(int(np.searchsorted(sizes, done + CHUNK_BYTES, "right")), start + 1), rows)
+            end = min(end, start + self._shard_left, start + self._chunk_left)
+            self._extend(parts, start, end, aside)
             start = end
         return range(first, self._written)
+
+    def _converted(self, columns):
+        """For each field its `Rows`, or None where rows are to be written one by one."""
+        if columns.keys() != self.schema.keys():
+            return None
+        parts = []
+        for name, field in self.schema.items():
+            parts.append(convert_column(field, columns[name]))
+            if parts[-1] is None:
+                return None
+        return parts
+
+    def _extend(self, parts, start, end, aside):
+        """Write some rows, or set them aside in memory."""
+        chunk = []
+        for name, part in zip(self.schema, parts, strict=True):
+            try:
+                chunk.append(part.part(start, end))
+            except OverflowError as error:
+                raise RecordError(str(error), self._written, name) from None
+        if aside:
+            full = self._columns.extend(chunk, end - start)
+            self._chunk_left = 0 if full else self._chunk_left - (end - start)
+        else:
+            self._shard.write(chunk, end - start)
+            self._shard_left -= end - start
+            self._shard_size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
+            self._chunk_left = 0
+        self._written += end - start
 
     def commit(self):
         """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
@@ -343,34 +369,6 @@ class Writer:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
             raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
         return bad
-
-    def _bulk_sizes(self, columns):
-        """Bytes up to each row, or None where rows are to be written one by one."""
-        total = 0
-        for name, field in self.schema.items():
-            column = columns.get(name)
-            if field.text or field.optional or set(columns) != set(self.schema):
-                return None
-            values = column.values if isinstance(column, Ragged) else column
-            if not isinstance(values, np.ndarray) or isinstance(column, Ragged) != field.ragged:
-                return None
-            if values.dtype != field.store or values.shape[1:] != field.inner_shape or not values.flags.c_contiguous:
-                return None
-            ends = column.offsets[1:] - column.offsets[0] if field.ragged else np.arange(1, len(column) + 1)
-            total = total + ends * step_bytes(field)
-        return total if total[-1] > CHUNK_BYTES // 16 else None
-
-
-def _slice(field, column, start, end, number, name):
-    """Rows of a column as `encode` takes them; `number` is that of the first in the store."""
-    if not field.ragged:
-        return np.ascontiguousarray(column[start:end]).reshape(-1).view(np.uint8), None, None
-    offsets = column.offsets[start : end + 1]
-    if offsets[-1] - offsets[0] > np.iinfo(np.int32).max:
-        steps = offsets[-1] - offsets[0]
-        raise RecordError(f"the value is too large for a chunk of 2**31 steps; received {steps}", number, name)
-    data = column.values[offsets[0] : offsets[-1]].reshape(-1).view(np.uint8)
-    return data, (offsets - offsets[0]).astype(np.int32), None
 
 
 def as_schema(schema, main=None) -> Schema:
