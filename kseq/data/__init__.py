@@ -29,6 +29,7 @@ _PUBLIC = {
     "concatenate": "store",
     "open": "store",
     "Vocabulary": "text",
+    "clear_cache": "cache",
     "compact": "compaction",
     "repair": "recovery",
     "verify": "verification",
@@ -43,6 +44,7 @@ if typing.TYPE_CHECKING:
     from .batches import Batches as Batches
     from .build_stores import build as build
     from .build_stores import rebuild as rebuild
+    from .cache import clear_cache as clear_cache
     from .commits import set_metadata as set_metadata
     from .compaction import compact as compact
     from .errors import BuildError as BuildError

@@ -10,6 +10,7 @@ import weakref
 
 import xxhash
 
+from .cache import cache_folder, used
 from .errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
 from .forks import remove_own
 from .manifest import NAME, read_manifest
@@ -229,8 +230,9 @@ class RemoteFolder(Folder):
 
     def fetch(self, name, size, checksum=None):
         # By its checksum, so that a store that was written anew is not taken for the one before.
-        kept = self._cache() / f"{checksum or 'unknown'}-{name}"
+        kept = cache_folder(self.url, self.cache_root) / f"{checksum or 'unknown'}-{name}"
         if checksum and kept.exists() and kept.stat().st_size == size:
+            used(kept, self.cache_root)
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, staged = tempfile.mkstemp(dir=kept.parent, prefix=name)
@@ -252,6 +254,7 @@ class RemoteFolder(Folder):
             raise ShardError("the file is missing; the manifest names it", self.where(name)) from None
         finally:
             pathlib.Path(staged).unlink(missing_ok=True)
+        used(kept, self.cache_root)
         return kept
 
     def staging(self):
@@ -305,10 +308,6 @@ class RemoteFolder(Folder):
         committed = self._committed().get(name)
         if committed is not None and committed != checksum():
             raise StoreChangedError("another writer has committed this file meanwhile", self.where(name))
-
-    def _cache(self):
-        root = self.cache_root or os.environ.get("KSEQ_CACHE") or pathlib.Path.home() / ".cache" / "kseq"
-        return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url.encode())
 
 
 def sync(path):
