@@ -25,6 +25,7 @@ cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_Empty(int rank, cnp.npy_intp* dims, cnp.PyArray_Descr* dtype, int fortran)
+    object PyArray_FromScalar(object scalar, cnp.PyArray_Descr* dtype)
 
 cdef extern from *:
     """
@@ -625,6 +626,8 @@ cdef class Column:
         elif self.number and (PyLong_CheckExact(value) or PyFloat_CheckExact(value)):
             return self.accept_number(value)
         else:
+            if not first and not self.inner and not cnp.PyArray_Check(value) and cnp.PyArray_CheckScalar(value):
+                self.value = value = PyArray_FromScalar(value, NULL)
             if not cnp.PyArray_Check(value):
                 return False
             array = <cnp.ndarray>value
@@ -707,6 +710,47 @@ cdef class Column:
         self.value = None
         return 0
 
+    cdef int extend(
+        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
+    ) except -1:
+        """Copy many values, once `check` has found them good."""
+        cdef Py_ssize_t i
+        cdef int32_t base = <int32_t>(self.used // self.nbytes)
+        if self.used + data.shape[0] > self.size:
+            self.data = <char*>grown(self.data, &self.size, self.used + data.shape[0], 1)
+        if self.rows + rows > self.room:
+            self.valid = <unsigned char*>grown(self.valid, &self.room, self.rows + rows, 1)
+            self.offsets = <int32_t*>resized(self.offsets, (self.room + 1) * sizeof(int32_t))
+        if data.shape[0]:
+            memcpy(self.data + self.used, &data[0], data.shape[0])
+        for i in range(rows):
+            self.offsets[self.rows + i + 1] = base + (<int32_t>(i + 1) if offsets is None else offsets[i + 1])
+            self.valid[self.rows + i] = valid is None or valid[i] != 0
+            self.missing += not self.valid[self.rows + i]
+        self.used += data.shape[0]
+        self.rows += rows
+        return 0
+
+    cdef int check(
+        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
+    ) except -1:
+        cdef Py_ssize_t i, steps = rows
+        cdef bint good = (offsets is not None) == (self.ragged or self.dtype is None)
+        if offsets is not None:
+            good &= offsets.shape[0] == rows + 1
+            if good:
+                steps = offsets[rows]
+                good &= offsets[0] == 0
+                for i in range(rows):
+                    good &= offsets[i] <= offsets[i + 1]
+        good &= data.shape[0] % self.nbytes == 0 and data.shape[0] // self.nbytes == steps
+        good &= valid is None or valid.shape[0] == rows
+        if not good:
+            raise ValueError(f"column {self.name!r} must have data, offsets and validity of {rows} rows")
+        if self.used // self.nbytes + steps > MAX_STEPS:
+            raise ValueError(f"column {self.name!r} would have more than 2**31 - 1 steps")
+        return 0
+
     cdef tuple take(self):
         """The column's data as bytes, its offsets if it has any, its validity if a row is missing; and begin anew."""
         data = np.empty(self.used, np.uint8)
@@ -757,8 +801,8 @@ cdef class Columns:
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
         record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
-        that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column
-        is optional.
+        that holds them, or NumPy's of its dtype, else C-contiguous arrays of the column's dtype and shape; None, or no
+        value, where the column is optional.
         """
         cdef Py_ssize_t k, known = 0, nbytes = 0
         cdef Column column
@@ -778,6 +822,28 @@ cdef class Columns:
         self.rows += 1
         self.nbytes = nbytes
         return -2 if 0 < self.limit <= nbytes else -1
+
+    def extend(self, list columns not None, Py_ssize_t rows):
+        """Append many rows, given as `take` gives them with offsets from 0, and return whether the columns are full.
+
+        Raises:
+            ValueError: columns that are not so; nothing is appended.
+        """
+        cdef Py_ssize_t k
+        cdef Column column
+        if len(columns) != len(self.columns) or rows < 0:
+            raise ValueError(f"there must be {len(self.columns)} columns; received {len(columns)}")
+        for k in range(len(self.columns)):
+            data, offsets, valid = columns[k]
+            (<Column>self.columns[k]).check(rows, data, offsets, valid)
+        self.nbytes = 0
+        for k in range(len(self.columns)):
+            column = <Column>self.columns[k]
+            data, offsets, valid = columns[k]
+            column.extend(rows, data, offsets, valid)
+            self.nbytes += column.used + 4 * column.rows
+        self.rows += rows
+        return 0 < self.limit <= self.nbytes
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""

@@ -242,8 +242,8 @@ class Columns:
 
         If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
         record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
-        that holds them, else C-contiguous arrays of the column's dtype and shape; None, or no value, where the column
-        is optional.
+        that holds them, or NumPy's of its dtype, else C-contiguous arrays of the column's dtype and shape; None, or no
+        value, where the column is optional.
         """
         datas = []
         for k, (name, dtype, inner, ragged, optional) in enumerate(self._fields):
@@ -257,6 +257,8 @@ class Columns:
                 accepted = _holds(dtype, value)
                 data = np.array(value).astype(dtype).tobytes() if accepted else None
             else:
+                if not ragged and not inner and isinstance(value, np.generic):
+                    value = np.asarray(value)
                 accepted = (
                     isinstance(value, np.ndarray)
                     and value.flags.c_contiguous
@@ -281,6 +283,36 @@ class Columns:
         self.rows += 1
         self.nbytes = sum(self._used) + 4 * self.rows * len(self._fields)
         return -2 if 0 < self._limit <= self.nbytes else -1
+
+    def extend(self, columns, rows):
+        """Append many rows, given as `take` gives them with offsets from 0, and return whether the columns are full.
+
+        Raises:
+            ValueError: columns that are not so; nothing is appended.
+        """
+        if len(columns) != len(self._fields) or rows < 0:
+            raise ValueError(f"there must be {len(self._fields)} columns; received {len(columns)}")
+        parts = []
+        for k, ((name, dtype, inner, ragged, _), (data, offsets, valid)) in enumerate(
+            zip(self._fields, columns, strict=True)
+        ):
+            size, listed = _size(dtype, inner), ragged or isinstance(dtype, str)
+            ends = np.arange(rows + 1) if offsets is None else offsets
+            good = (offsets is not None) == listed and len(ends) == rows + 1 and (valid is None or len(valid) == rows)
+            good = good and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] * size == len(data)
+            if not good:
+                raise ValueError(f"column {name!r} must have data, offsets and validity of {rows} rows")
+            if self._used[k] // size + int(ends[-1]) > _MAX_STEPS:
+                raise ValueError(f"column {name!r} would have more than 2**31 - 1 steps")
+            cuts = (ends * size).tolist()
+            parts.append([data[start:end].tobytes() for start, end in itertools.pairwise(cuts)])
+        for k, (part, (data, _, valid)) in enumerate(zip(parts, columns, strict=True)):
+            self._datas[k] += part
+            self._valid[k] += [True] * rows if valid is None else [bool(there) for there in valid]
+            self._used[k] += len(data)
+        self.rows += rows
+        self.nbytes = sum(self._used) + 4 * self.rows * len(self._fields)
+        return 0 < self._limit <= self.nbytes
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""

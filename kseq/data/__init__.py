@@ -29,10 +29,12 @@ _PUBLIC = {
     "concatenate": "store",
     "open": "store",
     "Vocabulary": "text",
+    "clear_cache": "cache",
+    "compact": "compaction",
     "repair": "recovery",
     "verify": "verification",
     "Writer": "writer",
-    "set_metadata": "writer",
+    "set_metadata": "commits",
 }
 
 if typing.TYPE_CHECKING:
@@ -42,6 +44,9 @@ if typing.TYPE_CHECKING:
     from .batches import Batches as Batches
     from .build_stores import build as build
     from .build_stores import rebuild as rebuild
+    from .cache import clear_cache as clear_cache
+    from .commits import set_metadata as set_metadata
+    from .compaction import compact as compact
     from .errors import BuildError as BuildError
     from .errors import BuildWorkerError as BuildWorkerError
     from .errors import DataError as DataError
@@ -61,6 +66,5 @@ if typing.TYPE_CHECKING:
     from .text import Vocabulary as Vocabulary
     from .verification import verify as verify
     from .writer import Writer as Writer
-    from .writer import set_metadata as set_metadata
 else:
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

@@ -195,6 +195,11 @@ class Batches(keras.utils.PyDataset):
         return len(self._plan(epoch))
 
     @property
+    def steps_vary(self) -> bool:
+        """Whether epochs may differ in how many batches they have."""
+        return self._settings.max_tokens is not None or self._settings.pack or callable(self._length_range)
+
+    @property
     def epoch(self) -> int:
         """The epoch that is read; may be set, to its beginning."""
         return self._cursor.place[0]
@@ -589,7 +594,18 @@ def _block_size(block_size, batch_size):
     return block_size
 
 
+# Epochs at which a function of the epoch is compared with another: those that most runs have, and some far ones.
+_PROBED = (*range(64), *(1 << power for power in range(6, 20)))
+
+
 def _range_name(length_range):
-    if callable(length_range):
-        return f"{length_range.__module__}.{length_range.__qualname__}"
-    return None if length_range is None else list(map(int, length_range))
+    """What a range of lengths is, by what it gives: two functions of one name may differ, and some have no name."""
+    if not callable(length_range):
+        return None if length_range is None else list(map(int, length_range))
+    found = []
+    for epoch in _PROBED:
+        try:
+            found.append(list(map(int, length_range(epoch))))
+        except Exception:  # it ends before, like a table; what is wrong in an epoch is said there
+            found.append(None)
+    return found

@@ -20,17 +20,20 @@ def building(path):
         StoreExistsError: something lies at the path.
         StoreLockedError: another build of the same path is running.
     """
-    folder = open_folder(path)
+    folder, process = open_folder(path), os.getpid()
     _check_free(folder)
     if isinstance(folder, RemoteFolder):
         try:
             yield folder
         except BaseException:
-            folder.remove_all()
+            if os.getpid() == process:
+                folder.remove_all()
             raise
         return
     target = folder.path.absolute()
     outer = Folder(target.with_name(f".{target.name}.building"))
+    if outer.path.is_symlink():  # what is there is cleared
+        raise StoreExistsError("there is a link where the build is to grow", outer)
     outer.create()
     with outer.lock():
         _check_free(folder)
@@ -39,16 +42,19 @@ def building(path):
         work = subfolder(outer, uuid.uuid4().hex)
         try:
             yield work
+            if os.getpid() != process:
+                raise StoreError("the build was inherited by a fork: only its maker may end it", folder)
             with folder.writing():
                 if target.is_dir():
                     target.rmdir()  # it is empty
                 os.rename(work.path, target)
         finally:
-            # First out of the way: workers that still run must not find it.
-            gone = Folder(outer.path / "gone")
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(work.path, gone.path)
-            outer.remove_all()
+            if os.getpid() == process:  # else it is the parent's
+                # First out of the way: workers that still run must not find it.
+                gone = Folder(outer.path / "gone")
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(work.path, gone.path)
+                outer.remove_all()
 
 
 def subfolder(folder, name):

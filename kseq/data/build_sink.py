@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import tempfile
 import uuid
 
@@ -10,12 +9,14 @@ import numpy as np
 
 from kseq import _ext
 
+from .conversion import convert_record
 from .errors import RecordError
 from .folder import Folder, RemoteFolder, open_folder
+from .forks import remove_own
 from .manifest import ShardEntry
 from .records import record_info
 from .shard import ShardWriter, file_checksum
-from .writer import CHUNK_BYTES, convert_record
+from .writer import CHUNK_BYTES
 
 
 class SinkError(Exception):
@@ -153,7 +154,7 @@ class _StagedFolder(Folder):
 
     def __init__(self, path):
         super().__init__(path)
-        self._staging = pathlib.Path(path) / f".{uuid.uuid4().hex}.tmp"
+        self._staging, self._process = pathlib.Path(path) / f".{uuid.uuid4().hex}.tmp", os.getpid()
         with self.writing():
             os.mkdir(self._staging)  # not its parents: a build that was given up must not come back
 
@@ -171,7 +172,7 @@ class _StagedFolder(Folder):
 
     def clear(self):
         """Remove what is staged."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+        remove_own(self._staging, self._process)
 
 
 class _RemoteStagedFolder(RemoteFolder):
@@ -179,7 +180,7 @@ class _RemoteStagedFolder(RemoteFolder):
 
     def staging(self):
         if self._staging is None:
-            self._staging = pathlib.Path(tempfile.mkdtemp(prefix="kseq-"))
+            self._staging, self._process = pathlib.Path(tempfile.mkdtemp(prefix="kseq-")), os.getpid()
         return self._staging
 
     remove = _StagedFolder.remove
@@ -187,4 +188,4 @@ class _RemoteStagedFolder(RemoteFolder):
     def clear(self):
         """Remove what is staged."""
         if self._staging is not None:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            remove_own(self._staging, self._process)

@@ -1,6 +1,7 @@
 """Building stores of records from rows: split, loaded and written in parallel, committed at once."""
 
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -13,11 +14,11 @@ from .build_plan import divide
 from .build_report import BuildReport, count, read_config, table, write_config
 from .build_run import progress_bar, run_executor, run_here, run_processes
 from .build_task import FAILED, WRITTEN, ShardTask, check_arguments
+from .commits import check_json, commit_shards
 from .errors import BuildError, SchemaError, StoreNotFoundError
 from .folds import write_folds
 from .records import record_info, schema_of
 from .rows import read_rows
-from .writer import check_json, commit_shards
 
 # Rows of a shard where nothing is said: enough shards for many workers, none too small.
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 32, 256, 8192
@@ -67,7 +68,7 @@ def build(
         shard_rows: rows of the source in a shard; by default by their number.
         metadata: JSON values that describe the data, written into every store.
         progress: whether to show a bar on a terminal.
-        **kw: JSON values for `load` and `split` of the records.
+        **kw: JSON values for `load` and `split` of the records, whose arguments must have names that are none of these.
 
     Returns:
         A `BuildReport` with the counts.
@@ -83,7 +84,7 @@ def build(
         >>> train = kseq.data.open("corpus/train")  # doctest: +SKIP
     """
     info = record_info(RecordClass)
-    check_arguments(RecordClass, kw)
+    check_arguments(RecordClass, kw, inspect.signature(build).parameters.keys() - {"kw"})
     check_json("keyword arguments for load and split", kw)
     check_json("metadata", metadata or {})
     for name, value, wanted in (("format", format, ("store", "tfrecord")), ("on_error", on_error, ("raise", "skip"))):

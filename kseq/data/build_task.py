@@ -9,7 +9,7 @@ import traceback
 
 from .build_sink import SinkError, open_sink
 from .manifest import ShardEntry
-from .records import SkipRecord, fills_in, record_info, split
+from .records import SkipRecord, bound, fills_in, method, record_info, split
 from .rows import row_data
 
 WRITTEN, SKIPPED, FAILED = "written", "skipped", "error"
@@ -88,8 +88,8 @@ def build_shard(task) -> ShardResult:
         task: the `ShardTask`.
     """
     outcomes, error = [], None
-    methods = task.record.load, task.record.split
-    arguments = [taken(method, task.arguments) for method in methods]
+    methods = [method(task.record, name) for name in ("load", "split")]
+    arguments = [taken(each, task.arguments) for each in methods]
     try:
         with open_sink(task) as sink:
             for row in task.rows:
@@ -112,15 +112,16 @@ def _add_row(task, row, sink, for_load, for_split):
             # What `load` sets must not stay in memory with the caller's record.
             record = copy.copy(record) if fills_in(cls) else record
         elif isinstance(record, dict):
-            record = cls.from_csv_row(record)
+            record = bound(cls, "from_csv_row", info)(record)
         else:
             wanted = cls.__qualname__
             raise TypeError(f"a source must yield {wanted} or dicts; received {type(record).__name__}")
         if info.source_fields:
-            texts = record.to_csv_row()
+            texts = bound(record, "to_csv_row", info)()
             cells = tuple(str(texts.get(name, "")) for name in info.source_fields)
-        record.load(**for_load)
-        parts = [record] if cls.split is split else list(record.split(**for_split))
+        bound(record, "load", info)(**for_load)
+        whole = method(cls, "split") is split
+        parts = [record] if whole else list(bound(record, "split", info)(**for_split))
         first, names = sink.records, list(info.schema)
         sink.write([{name: getattr(part, name) for name in names} for part in parts])
         return Outcome(row.number, row.line, WRITTEN, first, len(parts), cells=cells), None
@@ -132,30 +133,39 @@ def _add_row(task, row, sink, for_load, for_split):
         return Outcome(row.number, row.line, FAILED, detail=f"{type(error).__name__}: {error}", cells=cells), error
 
 
-def taken(method, arguments) -> dict:
-    """Those keyword arguments that a method takes."""
-    parameters = inspect.signature(method).parameters
+def taken(function, arguments) -> dict:
+    """Those keyword arguments that a function takes."""
+    parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return arguments
     return {name: value for name, value in arguments.items() if name in parameters}
 
 
-def check_arguments(cls, arguments):
-    """Refuse keyword arguments that neither `load` nor `split` takes, or that one of them misses.
+def check_arguments(cls, arguments, own):
+    """Refuse keyword arguments that neither `load` nor `split` takes, or that one of them misses or cannot get.
+
+    Args:
+        cls: the class of the records.
+        arguments: those that are for `load` and `split`.
+        own: names of those that `build` takes itself.
 
     Raises:
         TypeError: there are such.
     """
-    methods = [cls.load, cls.split]
-    unknown = [name for name in arguments if not any(name in taken(method, {name: None}) for method in methods)]
+    methods = [method(cls, "load"), method(cls, "split")]
+    unknown = [name for name in arguments if not any(name in taken(each, {name: None}) for each in methods)]
     if unknown:
         raise TypeError(f"{cls.__qualname__}.load and .split take no arguments {unknown}")
+    for each in methods:
+        shared = [name for name in list(inspect.signature(each).parameters)[1:] if name in own]
+        if shared:
+            raise TypeError(f"{each.__qualname__} takes {shared}, which build keeps for itself: give it another name")
     if fills_in(cls):
-        for method in methods:
+        for each in methods:
             try:
-                inspect.signature(method).bind(None, **taken(method, arguments))
+                inspect.signature(each).bind(None, **taken(each, arguments))
             except TypeError as error:
-                raise TypeError(f"{method.__qualname__}: {error}; give it to build") from None
+                raise TypeError(f"{each.__qualname__}: {error}; give it to build") from None
 
 
 def _portable(error):

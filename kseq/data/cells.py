@@ -24,7 +24,7 @@ def parse_cell(cell, field):
         >>> parse_cell("7", Field("int64")), parse_cell("[1, 2]", Field("int32", (None,)))
         (7, array([1, 2], dtype=int32))
     """
-    from .writer import convert_record
+    from .conversion import convert_record
 
     if isinstance(cell, str):
         if not cell and (field.optional or field.dtype != "string"):

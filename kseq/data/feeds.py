@@ -95,6 +95,8 @@ def _receive(number, pass_of_workers, place, batch):
 def to_tf(batches):
     """A `tf.data.Dataset` of batches, prefetched, for the tensorflow backend; every iteration is the next epoch.
 
+    Its cardinality is known where all epochs have as many batches and the first is not begun yet.
+
     Args:
         batches: `Batches`.
 
@@ -108,8 +110,17 @@ def to_tf(batches):
         return tf.TensorSpec(shape, tf.string if array.dtype.kind == "O" else array.dtype)
 
     signature = keras.tree.map_structure(spec, batches.batch(0))
-    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(tf.data.AUTOTUNE)
+    if batches.steps_vary or batches.state()["batch"]:  # else the first pass, or any, has other than is said
+        dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+    steps = len(batches)
+
+    def exactly():
+        # Where a pass was broken off, or a state restored, the next one ends within the epoch that follows.
+        return itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
+
+    dataset = tf.data.Dataset.from_generator(exactly, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
 
 
 def to_grain(batches, epochs=1):

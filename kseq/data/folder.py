@@ -1,6 +1,7 @@
 """Where a store's files lie: a local folder, or a remote one behind a local cache."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -9,7 +10,9 @@ import weakref
 
 import xxhash
 
+from .cache import cache_folder, used
 from .errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
+from .forks import remove_own
 from .manifest import NAME, read_manifest
 from .shard import file_checksum
 
@@ -98,15 +101,45 @@ class Folder:
         staged = self.path / f"{name}.tmp"
         try:
             with self.writing(name):
-                staged.write_bytes(data)
+                staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
+                with open(staged, "xb") as file:
+                    file.write(data)
             self.publish(staged, name)
         except BaseException:
-            staged.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what prevented the one may prevent the other
+                staged.unlink(missing_ok=True)
             raise
+
+    def append(self, name, data: bytes, at):
+        """Add to a file that has `at` bytes, durably; one that is not there has none.
+
+        Raises:
+            StoreChangedError: it has another size.
+        """
+        with self.writing(name):
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            with open(os.open(self.path / name, flags, 0o666), "ab", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != at:
+                    raise StoreChangedError("another writer has committed to the store meanwhile", self.where(name))
+                try:
+                    if file.write(data) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except BaseException:
+                    file.truncate(at)
+                    raise
+            if at == 0:
+                sync(self.path)
+
+    def stamp(self, name):
+        """What differs once a file was put anew."""
+        found = os.stat(self.path / name)
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def remove(self, name):
         """Remove a file that may not be there."""
-        (self.path / name).unlink(missing_ok=True)
+        with self.writing(name):
+            (self.path / name).unlink(missing_ok=True)
 
     def remove_all(self):
         """Remove the folder and everything in it."""
@@ -197,8 +230,9 @@ class RemoteFolder(Folder):
 
     def fetch(self, name, size, checksum=None):
         # By its checksum, so that a store that was written anew is not taken for the one before.
-        kept = self._cache() / f"{checksum or 'unknown'}-{name}"
+        kept = cache_folder(self.url, self.cache_root) / f"{checksum or 'unknown'}-{name}"
         if checksum and kept.exists() and kept.stat().st_size == size:
+            used(kept, self.cache_root)
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, staged = tempfile.mkstemp(dir=kept.parent, prefix=name)
@@ -220,12 +254,13 @@ class RemoteFolder(Folder):
             raise ShardError("the file is missing; the manifest names it", self.where(name)) from None
         finally:
             pathlib.Path(staged).unlink(missing_ok=True)
+        used(kept, self.cache_root)
         return kept
 
     def staging(self):
         if self._staging is None:
             self._staging = tempfile.mkdtemp(prefix="kseq-")
-            weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
+            weakref.finalize(self, remove_own, self._staging, os.getpid())
         return pathlib.Path(self._staging)
 
     def publish(self, staged, name):
@@ -273,10 +308,6 @@ class RemoteFolder(Folder):
         committed = self._committed().get(name)
         if committed is not None and committed != checksum():
             raise StoreChangedError("another writer has committed this file meanwhile", self.where(name))
-
-    def _cache(self):
-        root = self.cache_root or os.environ.get("KSEQ_CACHE") or pathlib.Path.home() / ".cache" / "kseq"
-        return pathlib.Path(root) / xxhash.xxh3_64_hexdigest(self.url.encode())
 
 
 def sync(path):

@@ -1,4 +1,9 @@
-"""The manifest of a store: its schema, shards, metadata and splits, in one small JSON file that is replaced whole."""
+"""The manifest of a store: its schema, shards, metadata and splits, in one JSON file that is replaced whole.
+
+While a writer is at work, what it commits further is in a second file, a line each, so that a commit costs the same
+however many there were. A line is the checksum of its JSON, its length, and the JSON: the number of the commit, its
+shards and its log. One that is cut off at the end is a commit that did not happen. In the end the manifest has it all.
+"""
 
 import dataclasses
 import json
@@ -10,6 +15,8 @@ from .errors import ManifestError, SchemaError, StoreError, StoreNotFoundError
 from .schema import Schema
 
 NAME = "manifest.json"
+COMMITS = "commits.jsonl"
+COMPACTING = "compacting"
 VERSION = 1
 _ZEROS = "0" * 16
 
@@ -77,6 +84,11 @@ class Manifest:
         return sum(shard.records for shard in self.shards)
 
     @property
+    def next_number(self):
+        """Number of the next shard."""
+        return max((shard.number for shard in self.shards), default=-1) + 1
+
+    @property
     def content_hash(self):
         """A checksum of schema and records, whatever else is said of them: 32 hexadecimal digits."""
         return content_hash(self.schema, self.shards)
@@ -117,19 +129,67 @@ def content_hash(schema, shards):
 
 
 def read_manifest(folder) -> Manifest:
-    """The manifest of a folder.
+    """The manifest of a folder, with the commits after it.
 
     Raises:
         StoreNotFoundError: a folder without one.
         ManifestError: a manifest that is damaged, or of another version.
+        StoreError: the operating system refuses.
     """
+    data = _read(folder)
+    while True:
+        manifest = parse_manifest(data, folder.where(NAME))
+        if manifest.complete:
+            return manifest
+        try:
+            lines = folder.read(COMMITS)
+        except FileNotFoundError:
+            return manifest
+        before, data = data, _read(folder)
+        if data == before:  # else the lines may be those of another manifest
+            return _with_commits(manifest, lines, folder.where(COMMITS))
+
+
+def _read(folder):
     try:
-        data = folder.read(NAME)
+        return folder.read(NAME)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreNotFoundError(f"there is no kseq store here (no {NAME})", folder) from None
     except OSError as error:
         raise StoreError(f"the file cannot be read: {error.strerror or error}", folder.where(NAME)) from error
-    return parse_manifest(data, folder.where(NAME))
+
+
+def commit_line(generation, entries, log) -> bytes:
+    """The line of a commit, which adds shards."""
+    data = {"generation": generation, "shards": [dataclasses.asdict(entry) for entry in entries], "log": log}
+    text = json.dumps(data).encode()
+    return b"%s %d %s\n" % (xxhash.xxh3_64_hexdigest(text).encode(), len(text), text)
+
+
+def _with_commits(manifest, data, where):
+    """The manifest with the commits that come after it."""
+    *lines, rest = data.split(b"\n")
+    shards, log, generation = list(manifest.shards), list(manifest.log), manifest.generation
+    try:
+        start = rest.split(b" ", 2)
+        if len(start) == 3 and len(start[2]) >= int(start[1]):
+            raise ValueError("the end of a line is missing")
+        for line in lines:
+            checksum, size, text = line.split(b" ", 2)
+            if len(text) != int(size) or xxhash.xxh3_64_hexdigest(text).encode() != checksum:
+                raise ValueError("a checksum is wrong")
+            found = json.loads(text)
+            if found["generation"] <= manifest.generation:
+                continue  # the manifest has it
+            if found["generation"] != generation + 1:
+                raise ValueError(f"commit {generation + 1} is missing")
+            generation += 1
+            shards += _shards(found["shards"])
+            log += found["log"]
+        _check_numbers(shards)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ManifestError(f"the file is damaged: {error}", where) from None
+    return dataclasses.replace(manifest, shards=tuple(shards), log=tuple(log), generation=generation)
 
 
 def parse_manifest(data: bytes, where) -> Manifest:
@@ -150,13 +210,14 @@ def parse_manifest(data: bytes, where) -> Manifest:
             raise ManifestError(f"the file is damaged: it says checksum {checksum} and has {written}", where)
         manifest = Manifest(
             Schema.from_json(found["schema"]),
-            tuple(_shard(entry, number) for number, entry in enumerate(found["shards"])),
+            tuple(_shards(found["shards"])),
             _typed(found["metadata"], dict),
             check_splits(found["splits"], sum(entry["records"] for entry in found["shards"])),
             tuple(_typed(found["log"], list)),
             _typed(found["generation"], int),
             _typed(found["complete"], bool),
         )
+        _check_numbers(manifest.shards)
         if manifest.content_hash != found["content_hash"]:
             raise ValueError(f"content_hash must be {manifest.content_hash}; received {found['content_hash']!r}")
         return manifest
@@ -182,15 +243,21 @@ def check_splits(splits, records) -> dict:
     return splits
 
 
-def _shard(entry, number):
-    shard = ShardEntry(**entry)
-    for field in dataclasses.fields(shard):
-        value = getattr(shard, field.name)
-        if not isinstance(value, field.type) or (field.type is int and (isinstance(value, bool) or value < 0)):
-            raise ValueError(f"{field.name} of shard {number} must be a {field.type.__name__}; received {value!r:.50}")
-    if shard.number != number:
-        raise ValueError(f"shards must be numbered from 0; received {shard.number} in place {number}")
-    return shard
+def _shards(entries):
+    """The shards of JSON."""
+    for place, entry in enumerate(entries):
+        shard = ShardEntry(**entry)
+        for field in dataclasses.fields(shard):
+            value = getattr(shard, field.name)
+            if not isinstance(value, field.type) or (field.type is int and (isinstance(value, bool) or value < 0)):
+                wanted = field.type.__name__
+                raise ValueError(f"{field.name} of shard {place} must be a {wanted}; received {value!r:.50}")
+        yield shard
+
+
+def _check_numbers(shards):
+    if len({shard.number for shard in shards}) != len(shards):
+        raise ValueError("numbers of shards must differ")
 
 
 def _typed(value, kind):

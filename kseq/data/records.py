@@ -1,6 +1,7 @@
 """Classes of records: annotated fields that say what is stored, and how a record is loaded and divided."""
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -75,14 +76,15 @@ def record(cls=None, *, main=None):
     - `from_csv_row(cls, row)`, a classmethod, and `to_csv_row(self)`: dicts of text by column. By default columns are
       named as the fields; sequences are JSON, bytes base64, and an empty cell is a value that is not there.
 
-    `load` and `split` get those keyword arguments of `kseq.data.build` that they name.
+    `load` and `split` get those keyword arguments of `kseq.data.build` that they name and that are not its own. Where
+    a field has the name of one of these methods, it is a field, and the records have the method that does nothing.
 
     Args:
         cls: the class.
         main: name of the main sequence; by default that of the base, or the first sequence.
 
     Raises:
-        SchemaError: an annotation of which no field can be made.
+        SchemaError: an annotation of which no field can be made, a field that is also a method.
 
     Example:
         >>> @record
@@ -98,6 +100,9 @@ def record(cls=None, *, main=None):
     """
     if cls is None:
         return lambda cls: record(cls, main=main)
+    for name in _METHODS.keys() & inspect.get_annotations(cls):
+        if name not in vars(cls):
+            setattr(cls, name, dataclasses.field())  # else the base's method were its default
     made = dataclasses.dataclass(kw_only=True, eq=False)(cls)
     annotations = {}
     for base in reversed(made.__mro__):
@@ -111,9 +116,12 @@ def record(cls=None, *, main=None):
         setattr(made, _INFO, RecordInfo(Schema(stored, main), fields, main))
     except SchemaError as error:
         raise SchemaError(f"{made.__qualname__}: {error}") from None
-    for default in (load, split, from_csv_row, to_csv_row):
-        if not hasattr(made, default.__name__):
-            setattr(made, default.__name__, classmethod(default) if default is from_csv_row else default)
+    for name, default in _METHODS.items():
+        own = vars(made).get(name)
+        if name in fields and (callable(own) or isinstance(own, (classmethod, staticmethod))):
+            raise SchemaError(f"{made.__qualname__}.{name} must be a field or a method, not both")
+        if name not in fields and not hasattr(made, name):
+            setattr(made, name, classmethod(default) if default is from_csv_row else default)
     if "__eq__" not in vars(made):
         made.__eq__ = _equal
         made.__hash__ = None
@@ -150,7 +158,17 @@ def schema_of(cls) -> Schema:
 
 def fills_in(cls) -> bool:
     """Whether a class loads or divides its records itself, so that rows need not have all fields."""
-    return cls.load is not load or cls.split is not split
+    return method(cls, "load") is not load or method(cls, "split") is not split
+
+
+def method(cls, name):
+    """A method as a class of records has it; the default where the name is that of a field."""
+    return _METHODS[name] if name in record_info(cls).fields else getattr(cls, name)
+
+
+def bound(owner, name, info):
+    """A method of a record, or of a class of records; the default where the name is that of a field."""
+    return functools.partial(_METHODS[name], owner) if name in info.fields else getattr(owner, name)
 
 
 # The methods of a record that does not define its own.
@@ -193,6 +211,9 @@ def to_csv_row(self):
     """Text for every field, by name."""
     fields = record_info(type(self)).fields
     return {name: format_cell(getattr(self, name), field) for name, field in fields.items()}
+
+
+_METHODS = {"load": load, "split": split, "from_csv_row": from_csv_row, "to_csv_row": to_csv_row}
 
 
 def _equal(self, other):

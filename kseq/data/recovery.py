@@ -9,12 +9,12 @@ import xxhash
 
 from kseq.version import __version__
 
+from .commits import commit_shards
 from .errors import ShardError, StoreNotFoundError
 from .folder import RemoteFolder, open_folder
-from .manifest import NAME, read_manifest, shard_file
+from .manifest import COMMITS, COMPACTING, NAME, read_manifest, shard_file
 from .shard import SCHEMA_KEY, ShardWriter, check_fields, decode, file_checksum, parse_schema, step_bytes
 from .verification import OURS, SHARD, UNREADABLE, as_json, check_chunk, check_entry, known_files, scan
-from .writer import commit_shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,8 @@ def repair(path, *, discard=False) -> RepairReport:
     """Make a store whole after a writer was killed: recover what it wrote, or remove it.
 
     The shard that was open is read up to its end or the first damage; its whole chunks become a shard of the store. A
-    complete shard that was not committed is checked and adopted. Lengths are computed again where they are missing or
+    complete shard that was not committed is checked and adopted. Where it was `compact` that was killed, shards that
+    are not committed hold records of the store, and are removed. Lengths are computed again where they are missing or
     damaged. Then the store is complete and can be appended to. If this is interrupted it can be run again.
 
     Args:
@@ -110,9 +111,9 @@ def _repair(folder, discard):
     before = folder.names()
     manifest = read_manifest(folder) if NAME in before else None
     rebuilt = tuple(_mend(folder, manifest)) if manifest is not None else ()
-    schema, committed = (manifest.schema, len(manifest.shards)) if manifest is not None else (None, 0)
+    schema, committed = (manifest.schema, manifest.next_number) if manifest is not None else (None, 0)
     entries, recovered = [], []
-    for number, files in {} if discard else _unsealed(before, committed):
+    for number, files in {} if discard or COMPACTING in before else _unsealed(before, committed):
         schema = schema or _schema_of(folder, files[0])
         if schema is None:  # killed before the first chunk: no schema, no records
             recovered.append(Recovered(files[0], 0, _local(folder, files[0]).stat().st_size))
@@ -125,10 +126,10 @@ def _repair(folder, discard):
         log = {"kseq": __version__, "repaired": [found.file for found in recovered], "records": records}
         manifest = commit_shards(folder, schema, entries, manifest, log=log)
     known = known_files(manifest) if manifest is not None else ()
-    for name in folder.names():
+    for name in sorted(folder.names(), key=lambda name: name == COMPACTING):  # last, since it says what the others are
         if OURS.fullmatch(name) and name not in known:
             folder.remove(name)
-    kept = {*folder.names(), *(found.file for found in recovered if found.records)}
+    kept = {*folder.names(), COMMITS, *(found.file for found in recovered if found.records)}
     removed = tuple(name for name in before if name not in kept)
     return RepairReport(str(folder), tuple(recovered), rebuilt, removed, manifest.records if manifest else 0)
 
@@ -164,7 +165,7 @@ def _recover(folder, number, files, target, schema):
         for batch, dropped in _salvaged(source, schema, folder.where(name)):  # noqa: B007 (used below)
             if batch is not None and batch.num_rows:
                 writer = writer or ShardWriter(folder, target, schema)
-                writer.write(_columns(batch, schema), batch.num_rows)
+                writer.write(batch_columns(batch, schema), batch.num_rows)
                 records += batch.num_rows
         entry = writer.seal() if writer is not None else None
     except BaseException:
@@ -232,7 +233,7 @@ def _adopt(folder, number, target, schema):
     return entry, Recovered(name, entry.records)
 
 
-def _columns(batch, schema):
+def batch_columns(batch, schema):
     """A chunk as `ShardWriter.write` takes it."""
     columns, rows = [], batch.num_rows
     for (data, offsets, valid), field in zip(decode(batch, schema), schema.values(), strict=True):

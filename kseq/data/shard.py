@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from .errors import SchemaError, ShardError
+from .errors import SchemaError, ShardError, StoreError
+from .forks import held_from_forks, muted
 from .manifest import ShardEntry, lengths_file, shard_file
+from .mapping import mapped
 from .schema import TEXT, Schema
 
 SCHEMA_KEY = b"kseq"  # of the schema in the metadata of the file, from which `repair` can make a manifest
@@ -105,8 +107,11 @@ class ShardWriter:
         self.rows, self._lengths = 0, []
         self._staged = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
         with folder.writing(self._staged.name):
-            self._file = open(self._staged, "wb")  # noqa: SIM115 (closed in seal or abort)
+            self._staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
+            self._file = open(self._staged, "xb")  # noqa: SIM115 (closed in seal or abort)
             self._ipc = pa.ipc.new_file(self._file, arrow_schema(schema))
+        self._inherited = False
+        held_from_forks(self)
 
     def write(self, columns, rows):
         """Write one chunk, as `encode` takes it."""
@@ -120,6 +125,8 @@ class ShardWriter:
 
     def seal(self) -> ShardEntry:
         """Complete the shard, give it and its lengths their names, and return what the manifest says of it."""
+        if self._inherited:
+            raise StoreError("the shard was inherited by a fork: only its maker may end it", self._staged)
         with self.folder.writing(self._staged.name):
             self._ipc.close()
             self._file.close()
@@ -160,7 +167,14 @@ class ShardWriter:
             # Closing writes, which may be what failed; the file is removed whatever it holds.
             with contextlib.suppress(OSError, ValueError, pa.ArrowException):
                 file.close()
-        self._staged.unlink(missing_ok=True)
+        if not self._inherited:
+            with contextlib.suppress(OSError):
+                self._staged.unlink(missing_ok=True)
+
+    def let_go(self):
+        """In a process that was forked: the file is its parent's."""
+        self._inherited = True
+        muted([self._file])
 
 
 def read_shard(path, where, entry, schema, in_memory=False):
@@ -177,8 +191,7 @@ def read_shard(path, where, entry, schema, in_memory=False):
         ShardError: a file that is no shard of the schema.
     """
     try:
-        with open(path, "rb") as file:
-            held = file.read() if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        held = pathlib.Path(path).read_bytes() if in_memory else mapped(path)
         # Reading ahead, which for mapped files may be megabytes a page, would load most of the file here.
         _advise(held, "MADV_RANDOM")
         reader = pa.ipc.open_file(pa.py_buffer(held))

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import itertools
+import threading
 import warnings
 
 import numpy as np
@@ -19,8 +20,9 @@ from .errors import (
     StoreChangedError,
     StoreError,
 )
-from .folder import open_folder
+from .folder import RemoteFolder, open_folder
 from .manifest import content_hash, read_manifest
+from .mapping import mapped
 from .shard import read_shard, step_bytes
 from .splits import fold_indices, split_indices
 
@@ -31,18 +33,21 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
     """Open a store, or several as one.
 
     Shards are memory-mapped: what is not read is not loaded, and arrays stay valid after `close`. The offsets of every
-    sequence are checked; checksums only if `verify` is set.
+    sequence are checked; checksums only if `verify` is set. Should another program truncate a shard that is open, the
+    operating system ends the process that reads it (SIGBUS): where files may be cut under a reader, as on a shared
+    folder that others synchronise, open with `in_memory=True` or a copy, and `verify` says afterwards what is damaged.
 
     Args:
         path: folder of a store, a URL that `fsspec` knows, or a list of them, whose records follow one another.
         in_memory: read the shards into memory instead.
         verify: compare checksums of all files first.
-        cache: local folder for the files of remote stores.
+        cache: local folder for the files of remote stores. A shard is copied there when one of its records is first
+            read, all are when they are batched or read by column; `kseq.data.clear_cache` removes them.
 
     Raises:
         StoreNotFoundError: there is no store.
         ManifestError: a manifest that is damaged.
-        ShardError: a shard that is missing, truncated or damaged; says which.
+        ShardError: a shard that is missing, truncated or damaged; says which. Of a remote store, when it is read.
         SchemaError: several stores whose fields differ.
 
     Example:
@@ -115,8 +120,11 @@ def _read_shards(sources, schema):
         return list(threads.map(read, shards))
 
 
+_READ = {"table", "values", "first", "first_rows", "shards"}  # what is known of the shards once they are open
+
+
 class _Core:
-    """The columns of one or more stores, mapped."""
+    """The columns of one or more stores, mapped: local ones at once, remote ones when they are needed."""
 
     def __init__(self, sources):
         self.sources, self.schema = sources, sources[0].manifest.schema
@@ -126,6 +134,34 @@ class _Core:
                     f"{source.folder}: the fields must be those of {sources[0].folder}, {self.schema}; "
                     f"received {source.manifest.schema}"
                 )
+        ends = np.cumsum([0, *(entry.records for source in sources for entry in source.manifest.shards)])
+        self._ends, self.rows, self._parts, self._guard = ends, int(ends[-1]), {}, threading.Lock()
+        self.hash = sources[0].manifest.content_hash
+        if len(sources) > 1:
+            import xxhash
+
+            hashes = "".join(source.manifest.content_hash for source in sources)
+            self.hash = xxhash.xxh3_128_hexdigest(hashes.encode())
+        if not any(isinstance(source.folder, RemoteFolder) for source in sources):
+            self._read()
+
+    def __getattr__(self, name):
+        # Shards of a remote store are copied when they are asked for: all of them here, one of them in `value`.
+        if name not in _READ:
+            raise AttributeError(name)
+        with self._guard:
+            if "values" not in vars(self):
+                try:
+                    self._read()
+                except BaseException:
+                    for each in _READ:  # what was not checked to its end is not used
+                        vars(self).pop(each, None)
+                    raise
+        return vars(self)[name]
+
+    def _read(self):
+        """Open all shards."""
+        sources = self.sources
         self.shards, counts = [], [0]  # of each chunk: where its shard lies and its first record in it
         columns = [[] for _ in self.schema]
         for where, chunks in _read_shards(sources, self.schema):
@@ -151,12 +187,19 @@ class _Core:
             [_typed(data, field, size) for data, _, _ in column]
             for column, field, size in zip(columns, self.schema.values(), sizes, strict=True)
         ]
-        self.hash = sources[0].manifest.content_hash
-        if len(sources) > 1:
-            import xxhash
 
-            hashes = "".join(source.manifest.content_hash for source in sources)
-            self.hash = xxhash.xxh3_128_hexdigest(hashes.encode())
+    def _part(self, row):
+        """One shard of a remote store as a core of its own, and the place of a row in it."""
+        number = int(np.searchsorted(self._ends, row, "right")) - 1
+        with self._guard:
+            if number not in self._parts:
+                shards = [(source, entry) for source in self.sources for entry in source.manifest.shards]
+                source, entry = shards[number]
+                manifest = dataclasses.replace(source.manifest, shards=(entry,))
+                part = _Core([_Snapshot(source.folder, manifest, source.in_memory)])
+                part._read()
+                self._parts[number] = part
+        return self._parts[number], row - int(self._ends[number])
 
     def __reduce__(self):
         return _Core, (self.sources,)
@@ -174,11 +217,14 @@ class _Core:
         for source in self.sources:
             for entry in source.manifest.shards:
                 path = source.folder.fetch(entry.lengths_file, 4 * entry.records, entry.lengths_xxh3)
-                parts.append(np.memmap(path, "<i4", "r") if entry.records else np.empty(0, np.int32))
-        return parts[0].view(np.ndarray) if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
+                parts.append(np.frombuffer(mapped(path) if entry.records else b"", "<i4"))
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 
     def value(self, number, field, name, row):
         """One field of one record."""
+        if "values" not in vars(self):
+            part, row = self._part(row)
+            return part.value(number, field, name, row)
         place = self.table.locate(number, row)
         if place is None:
             raise self.lying(row, name)
@@ -263,7 +309,7 @@ class Store:
             raise SchemaError(f"field {field!r} is no sequence; it is {self.schema[field]}")
         if self._ids is not None:
             ids = self._ids if ids is None else self._ids[ids]
-        out = np.empty(self._open.table.rows if ids is None else len(ids), np.int64)
+        out = np.empty(self._open.rows if ids is None else len(ids), np.int64)
         bad = self._open.table.lengths(number, ids, out)
         if bad >= 0:
             raise self._open.lying(bad if ids is None else int(ids[bad]), field)
@@ -287,7 +333,7 @@ class Store:
         return {name: self._view(np.concatenate([np.empty(0, np.int64), *rows])) for name, rows in named.items()}
 
     def __len__(self):
-        return self._open.table.rows if self._ids is None else len(self._ids)
+        return self._open.rows if self._ids is None else len(self._ids)
 
     def __getitem__(self, index):
         """A record, for an integer; a view, for a slice, integers or a mask [N]."""
@@ -452,7 +498,7 @@ def concatenate(stores) -> Store:
     ids, offset = [], 0
     for store in stores:
         ids.append(offset + np.fromiter(store._rows(), np.int64, len(store)))
-        offset += store._open.table.rows
+        offset += store._open.rows
     return Store(core, np.concatenate(ids))
 
 

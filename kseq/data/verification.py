@@ -11,13 +11,15 @@ from kseq import _ext
 
 from .errors import DataError, ManifestError, ShardError, StoreError
 from .folder import open_folder
-from .manifest import NAME, read_manifest
+from .manifest import COMMITS, COMPACTING, NAME, read_manifest
 from .shard import check_fields, decode, file_checksum, step_bytes
 
 # What a damaged Arrow file makes pyarrow, NumPy and the table raise.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, IndexError, TypeError, OverflowError, MemoryError)
 SHARD = re.compile(r"shard-(\d{5,})\.arrow(\.tmp|\.old)?")
-OURS = re.compile(rf"{SHARD.pattern}|lengths-\d{{5,}}\.u32(\.tmp)?|{re.escape(NAME)}\.tmp")
+OURS = re.compile(
+    rf"{SHARD.pattern}|lengths-\d{{5,}}\.u32(\.tmp)?|{re.escape(NAME)}\.tmp|{re.escape(COMMITS)}|{COMPACTING}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class VerifyReport:
             ShardError: a shard or its lengths are missing or damaged.
         """
         for file, message in self.problems:
-            raise (ManifestError if file == NAME else ShardError)(message, f"{self.path}/{file}")
+            raise (ManifestError if file in (NAME, COMMITS) else ShardError)(message, f"{self.path}/{file}")
 
     def to_json(self) -> dict:
         """The report as JSON values."""
@@ -97,7 +99,8 @@ def verify(path, *, progress=None, cache=None) -> VerifyReport:
     try:
         manifest = read_manifest(folder)
     except ManifestError as error:
-        return VerifyReport(str(folder), ((NAME, _message(error)),))
+        file = COMMITS if error.path == folder.where(COMMITS) else NAME
+        return VerifyReport(str(folder), ((file, _message(error)),))
     problems, done, total = [], 0, sum(_size(entry, manifest.schema) for entry in manifest.shards)
     for entry in manifest.shards:
         problems += check_entry(folder, entry, manifest.schema)
@@ -190,7 +193,8 @@ def known_files(manifest):
     """Files of a store."""
     shards = manifest.shards
     lengths = [shard.lengths_file for shard in shards] if manifest.schema.main is not None else []
-    return {NAME, *(shard.file for shard in shards), *lengths}
+    commits = () if manifest.complete else (COMMITS,)
+    return {NAME, *commits, *(shard.file for shard in shards), *lengths}
 
 
 def _leftovers(folder, manifest):

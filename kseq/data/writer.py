@@ -1,28 +1,27 @@
 """Writing a store: record by record or in bulk, committed shard by shard."""
 
 import contextlib
-import json
 
 import numpy as np
 
 from kseq import _ext
 from kseq.arguments import as_integer
-from kseq.ragged import Ragged
-from kseq.version import __version__
 
+from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
+from .conversion import convert_column, convert_record
 from .errors import (
     EmptyStoreError,
     RecordError,
     SchemaError,
-    StoreChangedError,
+    StoreError,
     StoreExistsError,
     StoreNotFoundError,
-    UnsealedShardError,
 )
 from .folder import open_folder
-from .manifest import NAME, Manifest, check_splits, read_manifest
+from .forks import held_from_forks
+from .manifest import NAME, read_manifest
 from .schema import Schema
-from .shard import ShardWriter, step_bytes
+from .shard import ShardWriter
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
 SHARD_BYTES = 256 << 20
@@ -34,6 +33,7 @@ class Writer:
     A shard becomes part of the store when it is complete: it is written aside, synchronised to the disk and renamed,
     then the manifest is replaced. However the process ends, the store opens at its last commit. An exception inside
     the `with` drops the shard that is open, keeps those that were committed, and leaves the store marked incomplete.
+    A process that is forked meanwhile has no part in it: there the writer is closed, and says so when it is used.
 
     Args:
         path: folder of the store, or a URL that `fsspec` knows.
@@ -88,8 +88,9 @@ class Writer:
         self._shard = self._columns = None
         self._shard_left = self._chunk_left = 0
         self._shard_size = 0
-        self._entries = []
-        self._error = None
+        self._entries, self._lines = [], None
+        self._inherited = False
+        held_from_forks(self)
         if self.schema is not None:
             self._begin_columns()
 
@@ -169,26 +170,53 @@ class Writer:
             return range(first, first)
         if self._chunk_left <= 0:
             self._turn_over({name: column[0] for name, column in columns.items()})
-        sizes = self._bulk_sizes(columns)
-        if sizes is None:  # small or in need of conversion: row by row
-            for row in range(rows):
-                self.write({name: column[row] for name, column in columns.items()})
+        parts = self._converted(columns)
+        if parts is None:
+            columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
+            for values in zip(*columns.values(), strict=True):
+                self.write(dict(zip(columns, values, strict=True)))
             return range(first, self._written)
+        sizes = sum(part.ends[1:] - part.ends[0] for part in parts)
         start = 0
         while start < rows:
-            self._turn_over(None)
-            end = int(np.searchsorted(sizes, (sizes[start - 1] if start else 0) + CHUNK_BYTES, "right"))
-            end = min(max(end, start + 1), rows, start + self._shard_left)
-            self._shard.write(
-                [_slice(field, columns[name], start, end, self._written, name) for name, field in self.schema.items()],
-                end - start,
-            )
-            self._written += end - start
-            self._shard_left -= end - start
-            self._shard_size += int(sizes[end - 1] - (sizes[start - 1] if start else 0))
-            self._chunk_left = 0
+            done = int(sizes[start - 1]) if start else 0
+            aside = sizes[-1] - done <= CHUNK_BYTES // 16  # what is small is copied, to be written with what follows
+            if not aside or self._chunk_left <= 0:
+                self._turn_over(None)
+            end = min(max(int(np.searchsorted(sizes, done + CHUNK_BYTES, "right")), start + 1), rows)
+            end = min(end, start + self._shard_left, start + self._chunk_left)
+            self._extend(parts, start, end, aside)
             start = end
         return range(first, self._written)
+
+    def _converted(self, columns):
+        """For each field its `Rows`, or None where rows are to be written one by one."""
+        if columns.keys() != self.schema.keys():
+            return None
+        parts = []
+        for name, field in self.schema.items():
+            parts.append(convert_column(field, columns[name]))
+            if parts[-1] is None:
+                return None
+        return parts
+
+    def _extend(self, parts, start, end, aside):
+        """Write some rows, or set them aside in memory."""
+        chunk = []
+        for name, part in zip(self.schema, parts, strict=True):
+            try:
+                chunk.append(part.part(start, end))
+            except OverflowError as error:
+                raise RecordError(str(error), self._written, name) from None
+        if aside:
+            full = self._columns.extend(chunk, end - start)
+            self._chunk_left = 0 if full else self._chunk_left - (end - start)
+        else:
+            self._shard.write(chunk, end - start)
+            self._shard_left -= end - start
+            self._shard_size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
+            self._chunk_left = 0
+        self._written += end - start
 
     def commit(self):
         """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
@@ -205,6 +233,8 @@ class Writer:
             EmptyStoreError: neither a record nor a schema was given.
         """
         if self._exit is None:
+            if self._inherited:
+                self._check_open()
             return
         if self.schema is None:
             self.abort()
@@ -246,6 +276,18 @@ class Writer:
         else:
             self.abort()
 
+    def let_go(self):
+        """In a process that was forked: the store is its parent's."""
+        if self._exit is not None:
+            self._inherited = True
+            self._release()
+
+    def _check_open(self):
+        if self._inherited:
+            raise StoreError("the writer was inherited by a fork: only its maker may use it", self._folder)
+        if self._exit is None:
+            raise ValueError(f"the writer of {self._folder} is closed")
+
     def _release(self):
         self._shard = self._columns = self._append = None
         self._chunk_left = 0
@@ -264,8 +306,7 @@ class Writer:
 
     def _turn_over(self, record):
         """Make room for records: flush the chunk, and begin a new shard if this one is full."""
-        if self._exit is None:
-            raise ValueError(f"the writer of {self._folder} is closed")
+        self._check_open()
         if self.schema is None:
             self.schema = Schema.infer(record, self._wanted_main)
             self._begin_columns()
@@ -281,7 +322,7 @@ class Writer:
 
     def _open_shard(self):
         if self._shard is None:
-            number = len(self._manifest.shards if self._manifest else ()) + len(self._entries)
+            number = (self._manifest.next_number if self._manifest else 0) + len(self._entries)
             self._shard = ShardWriter(self._folder, number, self.schema)
 
     def _flush(self):
@@ -296,8 +337,7 @@ class Writer:
         self._chunk_left = 0
 
     def _seal(self):
-        if self._exit is None:
-            raise ValueError(f"the writer of {self._folder} is closed")
+        self._check_open()
         if self._columns is not None:
             self._flush()
         if self._shard is None:
@@ -310,9 +350,15 @@ class Writer:
 
     def _replace_manifest(self, complete):
         check_json("metadata", self.metadata)
-        self._manifest = commit_shards(
-            self._folder, self.schema, self._entries, self._manifest, self.metadata, complete=complete
-        )
+        lines, self._lines = self._lines, None  # should this fail, the next commit replaces the manifest
+        if lines is None or complete or self.metadata != self._manifest.metadata:
+            self._manifest = commit_shards(
+                self._folder, self.schema, self._entries, self._manifest, self.metadata, complete=complete
+            )
+            self._lines = None if complete else CommitLines.of(self._folder)
+        else:
+            self._manifest = lines.commit(self._manifest, self._entries)
+            self._lines = lines
         self._entries = []
 
     def _write_converted(self, record):
@@ -324,108 +370,6 @@ class Writer:
             raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
         return bad
 
-    def _bulk_sizes(self, columns):
-        """Bytes up to each row, or None where rows are to be written one by one."""
-        total = 0
-        for name, field in self.schema.items():
-            column = columns.get(name)
-            if field.text or field.optional or set(columns) != set(self.schema):
-                return None
-            values = column.values if isinstance(column, Ragged) else column
-            if not isinstance(values, np.ndarray) or isinstance(column, Ragged) != field.ragged:
-                return None
-            if values.dtype != field.store or values.shape[1:] != field.inner_shape or not values.flags.c_contiguous:
-                return None
-            ends = column.offsets[1:] - column.offsets[0] if field.ragged else np.arange(1, len(column) + 1)
-            total = total + ends * step_bytes(field)
-        return total if total[-1] > CHUNK_BYTES // 16 else None
-
-
-def _slice(field, column, start, end, number, name):
-    """Rows of a column as `encode` takes them; `number` is that of the first in the store."""
-    if not field.ragged:
-        return np.ascontiguousarray(column[start:end]).reshape(-1).view(np.uint8), None, None
-    offsets = column.offsets[start : end + 1]
-    if offsets[-1] - offsets[0] > np.iinfo(np.int32).max:
-        steps = offsets[-1] - offsets[0]
-        raise RecordError(f"the value is too large for a chunk of 2**31 steps; received {steps}", number, name)
-    data = column.values[offsets[0] : offsets[-1]].reshape(-1).view(np.uint8)
-    return data, (offsets - offsets[0]).astype(np.int32), None
-
-
-def commit_shards(folder, schema, entries, manifest=None, metadata=None, *, complete=True, splits=None, log=None):
-    """Add complete shards to a store by replacing its manifest, and return the new one.
-
-    Args:
-        folder: the `Folder`.
-        schema: the `Schema`.
-        entries: a `ShardEntry` each, whose numbers follow those of the manifest.
-        manifest: the manifest that is replaced, or None for a new store.
-        metadata: dict of JSON values, by default those of the manifest.
-        complete: whether the store is.
-        splits: named ranges, by default those of the manifest.
-        log: a dict to add to the log; by default one that counts the shards and records.
-
-    Raises:
-        StoreChangedError: another writer has committed meanwhile.
-    """
-    old = manifest or Manifest(schema)
-    if manifest is not None and read_manifest(folder).generation != old.generation:
-        raise StoreChangedError("another writer has committed to the store meanwhile", folder)
-    if manifest is None and NAME in folder.names():
-        raise StoreExistsError("another writer has committed a store here meanwhile", folder)
-    if log is None:
-        records = sum(entry.records for entry in entries)
-        log = {"kseq": __version__, "shards": len(entries), "records": records} if entries else None
-    new = Manifest(
-        schema,
-        (*old.shards, *entries),
-        old.metadata if metadata is None else metadata,
-        old.splits if splits is None else splits,
-        (*old.log, *([log] if log else [])),
-        old.generation + 1,
-        complete,
-    )
-    folder.put(NAME, new.to_bytes())
-    return new
-
-
-def set_metadata(path, metadata=None, splits=None):
-    """Add metadata or named splits to a store that is there.
-
-    Args:
-        path: folder or URL of the store.
-        metadata: dict of JSON values; a value of None removes a key.
-        splits: `{name: [[first record, end], ...]}`; None removes a name.
-
-    Raises:
-        StoreLockedError: a writer has the store open.
-        ValueError: metadata that are no JSON, splits beyond the records.
-    """
-    folder = open_folder(path)
-    read_manifest(folder)
-    with folder.lock():
-        manifest = read_manifest(folder)
-        merged = {key: value for key, value in (manifest.metadata | (metadata or {})).items() if value is not None}
-        check_json("metadata", merged)
-        named = {name: ranges for name, ranges in (manifest.splits | (splits or {})).items() if ranges is not None}
-        check_splits(json.loads(json.dumps(named)), manifest.records)
-        commit_shards(folder, manifest.schema, (), manifest, merged, complete=manifest.complete, splits=named)
-
-
-def check_no_leftovers(folder, manifest):
-    """Refuse a folder in which a killed writer has left a shard.
-
-    Raises:
-        UnsealedShardError: it has.
-    """
-    known = {shard.file for shard in manifest.shards}
-    for name in folder.names():
-        if name.startswith("shard-") and name not in known:
-            raise UnsealedShardError(
-                "a writer was killed before it committed this shard: repair the store first", folder.where(name)
-            )
-
 
 def as_schema(schema, main=None) -> Schema:
     """A `Schema`, of a dict of fields if it is none.
@@ -436,95 +380,3 @@ def as_schema(schema, main=None) -> Schema:
     if isinstance(schema, Schema) and main in (None, schema.main):
         return schema
     return Schema(dict(schema) if isinstance(schema, dict) else schema, main)
-
-
-def check_json(what, value):
-    """Refuse what JSON does not hold.
-
-    Raises:
-        ValueError: it does not.
-    """
-    try:
-        same = json.loads(json.dumps(value, allow_nan=False)) == value
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be JSON values with text as keys: {error}") from None
-    if not same:
-        raise ValueError(f"{what} must be JSON values with text as keys; received {value!r:.200}")
-
-
-def convert_record(schema, record, number=None):
-    """A record as it is stored: every value in its field's stored dtype, C-contiguous.
-
-    Raises:
-        RecordError: a field that is missing, unknown, or of another dtype or shape.
-    """
-    if not isinstance(record, dict):
-        raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
-    unknown = set(record) - set(schema)
-    if unknown:
-        raise RecordError(f"a record must have the fields {list(schema)}; received {sorted(map(str, unknown))}", number)
-    return {name: _convert(field, record.get(name), number, name) for name, field in schema.items()}
-
-
-def _convert(field, value, number, name):
-    if value is None:
-        if not field.optional:
-            raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
-        return None
-    if field.text:
-        kinds = str if field.dtype == "string" else (bytes, bytearray, memoryview)
-        if not isinstance(value, kinds):
-            raise RecordError(f"the value must be {field.dtype}; received {type(value).__name__}", number, name)
-        try:
-            return str(value).encode().decode() if field.dtype == "string" else bytes(value)
-        except UnicodeEncodeError as error:
-            raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
-    return _convert_array(field, value, number, name)
-
-
-def _convert_array(field, value, number, name):
-    try:
-        given = np.asarray(value)
-    except ValueError as error:
-        raise RecordError(f"the value is no array: {error}", number, name) from None
-    if given.size == 0 and not hasattr(value, "dtype"):
-        given = given.astype(field.dtype)  # an empty list says nothing about its type
-    wanted = field.shape
-    fits = given.ndim == len(wanted) and all(n in (None, m) for n, m in zip(wanted, given.shape, strict=True))
-    if not fits and field.ragged and given.size == 0 and given.ndim == 1:
-        given, fits = given.reshape(0, *field.inner_shape), True  # an empty list says nothing about its steps
-    if not fits:
-        raise RecordError(f"the value must have shape {_shape_text(wanted)}; received {given.shape}", number, name)
-    source, text = given.dtype, f"the value must be {field.dtype.name}; received"
-    exact = np.can_cast(source, field.dtype, "same_kind") or (source.kind in "iub" and field.dtype.kind in "iufc")
-    exact = exact and source.kind != "O" and (source.kind in "SU" or field.dtype.kind not in "SU")
-    exact = exact and source.names is None and field.dtype.names is None
-    if source != field.dtype and not exact:
-        raise RecordError(f"{text} {source.name}", number, name)
-    wider = source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize
-    if wider and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
-        raise RecordError(f"{text} {source.name}, which is wider", number, name)
-    with np.errstate(all="ignore"):
-        stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
-        held = _held(given, stored)
-    if not np.all(held):
-        bad = given[~held].flat[0]
-        raise RecordError(f"the value must be one that {field.store.name} holds; received {bad}", number, name)
-    return stored
-
-
-def _held(given, stored):
-    """Which values are stored as they were given; floats may be rounded to fewer digits."""
-    if stored.dtype == given.dtype:
-        return np.True_
-    if given.dtype.kind in "fc" and stored.dtype.kind not in "iub":
-        return np.isfinite(stored) | ~np.isfinite(given)
-    if given.dtype.kind in "iu" and stored.dtype.kind in "iu":  # beyond the range numbers wrap, and would wrap back
-        limits = np.iinfo(stored.dtype)
-        return (given >= limits.min) & (given <= limits.max)
-    # NaN and NaT, where they stay that, are not equal to themselves.
-    return (stored.astype(given.dtype) == given) | (given != given) & (stored != stored)
-
-
-def _shape_text(shape):
-    return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"

@@ -1,5 +1,6 @@
 """Batches: every record once, as the rows say, padded and weighted; state, shards, parallel stores, errors."""
 
+import functools
 import json
 import pickle
 import threading
@@ -273,6 +274,39 @@ def test_a_state_of_another_store_or_plan_is_refused(store, tmp_path):
     for broken in (None, {}, state | {"format": 2}, state | {"batch": 10**6}):
         with pytest.raises(errors.StateError):
             store.batches(batch_size=8).restore(broken)
+
+
+class Table:
+    """A curriculum that is no function and ends."""
+
+    def __init__(self, *most):
+        self._most = most
+
+    def __call__(self, epoch):
+        return 0, self._most[epoch]
+
+
+def up_to(least, epoch, most=9):
+    return least, most + epoch
+
+
+def test_a_state_is_that_of_what_a_curriculum_gives(store):
+    functions = [
+        lambda epoch: (0, 20),
+        lambda epoch: (5, 99),
+        lambda epoch: (0, 20 + (epoch > 30)),
+        functools.partial(up_to, 0),
+        functools.partial(up_to, 1),
+        functools.partial(up_to, 0, most=19),
+        Table(9, 15, 99),
+        Table(9, 15, 98),
+    ]
+    states = [store.batches(batch_size=8, length_range=function).state() for function in functions]
+    assert len({state["plan"] for state in states}) == len(functions)
+    store.batches(batch_size=8, length_range=Table(9, 15, 99)).restore(states[6])
+    store.batches(batch_size=8, length_range=lambda epoch: up_to(0, epoch)).restore(states[3])
+    with pytest.raises(errors.StateError, match="another plan"):
+        store.batches(batch_size=8, length_range=functions[1]).restore(states[0])
 
 
 @pytest.mark.parametrize("options", [{}, {"pad_to": "max"}, {"shuffle": False}, {"inputs": "id"}], ids=str)

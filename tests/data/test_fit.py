@@ -206,3 +206,20 @@ def test_feeds_give_the_batches_of_an_epoch(store):
         assert isinstance(dataset, grain.MapDataset)
         assert len(dataset) == 2 * STEPS
         assert same(dataset[i] for i in range(STEPS))
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="a data set of tensorflow")
+def test_a_tensorflow_data_set_has_the_batches_that_there_are(store):
+    growing = store.batches(batch_size=8, length_range=lambda epoch: (0, 3 + 2 * epoch))
+    steps = [growing.steps(epoch) for epoch in range(3)]
+    dataset = growing.to_tf()
+    assert len(set(steps)) == 3 and int(dataset.cardinality()) == -2
+    assert [sum(1 for _ in dataset) for _ in range(3)] == steps
+    begun = store.batches(batch_size=8)
+    begun.restore(begun.state() | {"batch": len(begun) - 3})
+    dataset = begun.to_tf()
+    assert [sum(1 for _ in dataset) for _ in range(2)] == [3, len(begun)]
+    whole = store.batches(batch_size=8)
+    dataset = whole.to_tf()
+    whole.restore(whole.state() | {"batch": 2})
+    assert [sum(1 for _ in dataset) for _ in range(2)] == [len(whole)] * 2

@@ -111,13 +111,19 @@ def check(found, records):
             assert same(a[name], b[name]), (name, a[name], b[name])
 
 
+def files_of(name):
+    """The files that are there once one is written: beside those that have no place for a schema it has its own."""
+    beside = name.rpartition(".")[2] in ("csv", "tsv", "jsonl", "array_record")
+    return [name, *([f"{name}.schema.json"] if beside else [])]
+
+
 def round_trip(name, schema, records, metadata=None, read=None, **options):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, name)
         with formats.write(path, schema, metadata, **options) as sink:
             for record in records:
                 sink.write(record)
-        assert [file.name for file in pathlib.Path(folder).iterdir()] == [name]
+        assert sorted(file.name for file in pathlib.Path(folder).iterdir()) == files_of(name)
         source = formats.read(path, **(read or {}))
         check(source, records)
         check(source, records)  # every iteration begins anew
@@ -238,7 +244,7 @@ def test_a_sink_leaves_a_whole_file_or_none(tmp_path, name):
         sink.write(good)
     sink.close()
     sink.abort()
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files_of(name)
     with pytest.raises(StoreExistsError):
         formats.write(tmp_path / name, schema)
     with pytest.raises(StoreError, match="no such folder"):
@@ -756,3 +762,51 @@ def test_huggingface(tmp_path):
     labels = datasets.Features(label=datasets.ClassLabel(names=["no", "yes"]))
     named = datasets.Dataset.from_dict({"label": [0, 1]}, features=labels)
     assert formats.read(named, format="huggingface").metadata["labels"] == {"label": ["no", "yes"]}
+
+
+TYPED = Schema({"x": ("int32", (None,)), "y": "uint8", "z": Field("float32", optional=True), "s": "string"})
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.array_record"])
+def test_what_is_written_has_its_schema_when_it_is_read(tmp_path, name):
+    if "array" in name:
+        pytest.importorskip("array_record")
+    rows = [{"x": np.int32([n, 1]), "y": np.uint8(n), "z": None if n else np.float32(0.5), "s": "1"} for n in range(3)]
+    for file in ("a", "b"):
+        with formats.write(tmp_path / f"{file}{name}", TYPED) as sink:
+            for row in rows:
+                sink.write(row)
+    source = formats.read([tmp_path / f"a{name}", tmp_path / f"b{name}"])
+    assert source.schema == TYPED
+    check(source, rows + rows)
+    (tmp_path / f"b{name}.schema.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"schema.json: it must say \"format\""):
+        formats.read(tmp_path / f"b{name}")
+    other = tmp_path / f"c{name}"
+    with formats.write(other, {"q": "int64"}) as sink:
+        sink.write({"q": 1})
+    with pytest.raises(FormatError, match=r"schema must be that of|files must have the header"):
+        formats.read([tmp_path / f"a{name}", other])
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_a_text_file_that_was_written_anew_is_not_read_by_an_old_schema(tmp_path, name):
+    with formats.write(tmp_path / name, {"a": "int32"}) as sink:
+        sink.write({"a": 1})
+    (tmp_path / name).write_text("a,b\n1,2\n" if "csv" in name else '{"a": 1, "b": 2}')
+    with pytest.raises(FormatError, match=r"fields \['a'\], as the .schema.json beside it says; received \['a', 'b'\]"):
+        list(formats.read(tmp_path / name))
+    assert len(list(formats.read(tmp_path / name, schema={"b": "int8"}))) == 1
+    (tmp_path / f"{name}.schema.json").unlink()
+    assert list(formats.read(tmp_path / name).schema) == ["a", "b"]
+
+
+def test_an_array_record_that_lacks_records(tmp_path):
+    pytest.importorskip("array_record")
+    for name, count in (("a", 2), ("b", 3)):
+        with formats.write(tmp_path / f"{name}.array_record", TYPED) as sink:
+            for _ in range(count):
+                sink.write({"x": [1], "y": 2, "s": ""})
+    (tmp_path / "a.array_record").replace(tmp_path / "b.array_record")
+    with pytest.raises(FormatError, match=r"it has 2 records, but .*b.array_record.schema.json says 3"):
+        formats.read(tmp_path / "b.array_record")

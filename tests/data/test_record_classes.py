@@ -185,3 +185,62 @@ def test_cells_of_any_dtype(dtype):
         assert np.array_equal(parse_cell(cell, field), value)
     with pytest.raises(ValueError, match="complex64"):
         format_cell(1j, Field("complex64"))
+
+
+def test_fields_may_have_the_names_of_methods(tmp_path):
+    @kd.record
+    class Base:
+        x: list[int]
+
+    @kd.record
+    class Named(Base):
+        split: str = "train"
+        load: float = 0.5
+        from_csv_row: int
+        to_csv_row: str = kd.source(default="a")
+
+    @kd.record
+    class Derived(Named):
+        split: str
+
+    rows = [{"x": [n], "split": f"part {n}", "from_csv_row": n} for n in range(10)]
+    kd.build(tmp_path / "named", Named, rows, splits={"all": 1}, seed=None, progress=False)
+    store = kd.open(tmp_path / "named" / "all")
+    assert [(found["split"], found["from_csv_row"], found["load"]) for found in store] == [
+        (f"part {n}", n, 0.5) for n in range(10)
+    ]
+    kd.build(tmp_path / "derived", Derived, [Derived(x=[1], split="a", from_csv_row=2)], splits={"all": 1})
+    assert kd.open(tmp_path / "derived" / "all")[0]["split"] == "a"
+    for row, words in (({"x": [1], "from_csv_row": 2}, "'split'"),):
+        with pytest.raises(kd.BuildError, match=words):
+            kd.build(tmp_path / "missing", Derived, [row], progress=False)
+
+
+def test_a_field_is_no_method():
+    with pytest.raises(SchemaError, match=r"Both.split must be a field or a method, not both"):
+
+        @kd.record
+        class Both:
+            split: str
+
+            def split(self):
+                yield self
+
+    @kd.record
+    class Base:
+        load: int
+
+    with pytest.raises(SchemaError, match=r"Derived.load must be a field or a method"):
+
+        @kd.record
+        class Derived(Base):
+            def load(self):
+                self.load = 3
+
+
+@pytest.mark.parametrize("name", ["seed", "by", "workers", "metadata", "source", "path", "RecordClass"])
+def test_arguments_that_build_keeps_are_refused(tmp_path, name):
+    scope = {"kd": kd}
+    exec(f"class R:\n x: list[int]\n def load(self, {name}=0): pass", scope)
+    with pytest.raises(TypeError, match=rf"R.load takes \['{name}'\], which build keeps for itself"):
+        kd.build(tmp_path / "build", kd.record(scope["R"]), [{"x": [1]}], progress=False)

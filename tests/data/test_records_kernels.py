@@ -352,6 +352,8 @@ def records(draw):
                 record[name] = value.astype(dtype.newbyteorder()) if odd == 10 and dtype.isbuiltin == 1 else value
                 if odd == 11:
                     record[name] = value.tolist()
+                if odd > 16 and not shape:
+                    record[name] = value[()]  # NumPy's scalar
         if draw(st.integers(0, 19)) == 0:
             record["unknown"] = 1
         rows.append(record)
@@ -372,6 +374,50 @@ def test_columns_are_the_same(case):
                 assert (a is None) == (b is None)
                 assert a is None or (a.dtype == b.dtype and a.tolist() == b.tolist())
         assert columns[0].rows == columns[1].rows == 0
+
+
+@UNHURRIED
+@given(records(), st.data())
+def test_columns_that_are_extended_are_the_same(case, data):
+    kinds, rows = case
+    columns = _ext.Columns(kinds, 3000), reference_records.Columns(kinds, 3000)
+    source = reference_records.Columns(kinds)
+    for record in rows:
+        source.append(record)
+    count, taken = source.rows, source.take()
+    bare = [(data, None if ends is None else ends.copy(), valid) for data, ends, valid in taken]
+    for _ in range(data.draw(st.integers(1, 3))):
+        for record in rows[: data.draw(st.integers(0, 3))]:
+            assert columns[0].append(record) == columns[1].append(record)
+        assert columns[0].extend(bare, count) == columns[1].extend(bare, count)
+        assert (columns[0].rows, columns[0].nbytes) == (columns[1].rows, columns[1].nbytes)
+    for got, wanted in zip(columns[0].take(), columns[1].take(), strict=True):
+        for a, b in zip(got, wanted, strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or (a.dtype == b.dtype and a.tolist() == b.tolist())
+
+
+@pytest.mark.parametrize("module", [_ext, reference_records], ids=["installed", "reference"])
+@pytest.mark.parametrize("bad", ["size", "start", "order", "end", "offsets", "no offsets", "valid", "columns", "rows"])
+def test_columns_refuse_what_does_not_agree(module, bad):
+    columns = module.Columns([("a", INT, (), True, False), ("b", INT, (), False, True)])
+    data, ends = np.arange(12, dtype="u1"), np.array([0, 2, 3], np.int32)
+    good = [(data, ends, None), (data[:8], None, np.array([1, 0], "u1"))]
+    change = {
+        "size": (data[:11], ends, None),
+        "start": (data, ends + np.int32(1), None),
+        "order": (data, np.array([0, 4, 3], np.int32), None),
+        "end": (data, np.array([0, 2, 2], np.int32), None),
+        "offsets": (data, ends[:2], None),
+        "no offsets": (data, None, None),
+        "valid": (data, ends, np.ones(3, "u1")),
+    }
+    wrong = [change[bad], good[1]] if bad in change else good[:1] if bad == "columns" else good
+    with pytest.raises(ValueError, match="column"):
+        columns.extend(wrong, -1 if bad == "rows" else 2)
+    assert not columns.extend(good, 2) and columns.rows == 2
+    (_, offsets, _), (values, _, valid) = columns.take()
+    assert offsets.tolist() == [0, 2, 3] and values.tolist() == list(range(8)) and valid.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("module", [_ext, reference_records], ids=["installed", "reference"])

@@ -113,23 +113,55 @@ def test_appending_and_metadata(url):
     assert verify(url).ok
 
 
+def read(url, **options):
+    """A store all of whose shards were needed."""
+    store = kd.open(url, **options)
+    store.field_lengths("tokens")
+    return store
+
+
+def test_the_cache_is_cleared(url, tmp_path, monkeypatch):
+    write(url)
+    other = url.replace("/store", "/other")
+    write(other, first=100)
+    store = read(url)
+    read(other)
+    held = sum(path.stat().st_size for path in (tmp_path / "default-cache").rglob("*.arrow"))
+    assert kd.clear_cache(most_bytes=held) == 0
+    assert kd.clear_cache(other) == held // 2 and kd.clear_cache(other) == 0
+    assert 0 < kd.clear_cache(most_bytes=held // 2 - 1) < held // 2  # the one shard that was used first
+    assert kd.clear_cache() > 0 and not list((tmp_path / "default-cache").rglob("*.arrow"))
+    assert store[3]["label"] == 3 and read(url)[3]["label"] == 3
+    one = max(path.stat().st_size for path in (tmp_path / "default-cache").rglob("*.arrow"))
+    monkeypatch.setenv("KSEQ_CACHE_BYTES", str(one))
+    store = kd.open(other)
+    for row in range(25):
+        assert store[row]["label"] == row
+        assert len(list((tmp_path / "default-cache").rglob("*.arrow"))) == 1
+
+
 def test_files_are_fetched_once(url, tmp_path, calls):
     write(url)
     del calls[:]
     cache = tmp_path / "cache"
     store = kd.open(url, cache=cache)
-    assert calls[0] == "manifest.json" and sorted(calls[1:]) == FILES[3:]
+    assert calls == ["manifest.json"] and len(store) == 25
+    assert store[17]["label"] == 17 and calls[1:] == FILES[4:5]  # the shard of the record alone
+    assert len(store[12:18]) == 6 and store[12:18][0]["label"] == 12 and calls[1:] == FILES[4:5]
+    del calls[:]
+    store.field_lengths("tokens")
+    assert sorted(calls) == [FILES[3], FILES[5]]
     del calls[:]
     assert len(store.lengths) == 25 and store[7]["label"] == 7 and list(store)
     assert calls == FILES[:3]
     del calls[:]
-    again = kd.open(url, cache=cache)
+    again = read(url, cache=cache)
     assert len(again.lengths) == 25 and list(again)
     assert calls == ["manifest.json"]
     with Writer(url, append=True) as out:
         out.write(record(0))
     del calls[:]
-    assert len(kd.open(url, cache=cache)) == 26
+    assert len(read(url, cache=cache)) == 26
     assert calls == ["manifest.json", "shard-00003.arrow"]
     kept = sorted(path.name.split("-", 1)[1] for path in cache.rglob("*") if path.is_file())
     assert kept == sorted([*FILES, "shard-00003.arrow"])  # and no part of a file
@@ -137,7 +169,7 @@ def test_files_are_fetched_once(url, tmp_path, calls):
 
 def test_the_default_cache(url, tmp_path):
     write(url)
-    kd.open(url)
+    read(url)
     assert len(list((tmp_path / "default-cache").rglob("*.arrow"))) == 3
 
 
@@ -170,7 +202,7 @@ def test_files_that_are_missing_or_of_another_size(url, system, tmp_path, damage
     if damage != "missing":
         system.pipe_file(at(url, name), data[:-1] if damage == "truncated" else data + b"\0")
     with pytest.raises(errors.ShardError, match=f"{url}/{name}: .*{'missing' if damage == 'missing' else 'bytes'}"):
-        _ = kd.open(url).lengths
+        _ = read(url).lengths
     assert [file for file, _ in verify(url).problems] == [name]
     assert all(path.name.endswith((".arrow", ".u32")) for path in tmp_path.rglob("*") if path.is_file())
     system.pipe_file(at(url, name), data)
@@ -187,13 +219,16 @@ def test_manifests_that_are_damaged(url, system):
 
 def test_a_store_that_was_replaced_by_another_of_the_same_sizes(url, system, tmp_path):
     write(url, first=100)
-    old = kd.open(url, cache=tmp_path / "cache")
+    old = read(url, cache=tmp_path / "cache")
+    begun = kd.open(url)
     pickled, sizes = pickle.dumps(old), [system.size(at(url, name)) for name in FILES]
     system.rm(at(url, ""), recursive=True)
     write(url, first=200)
     assert [system.size(at(url, name)) for name in FILES] == sizes
     assert set(first_tokens(kd.open(url, cache=tmp_path / "cache"))) == {200}
-    assert set(first_tokens(old)) == {100}  # what is open is mapped
+    assert set(first_tokens(old)) == {100}  # what was read is mapped
+    with pytest.raises(errors.ShardError, match="checksum"):
+        begun[0]
     with pytest.raises(errors.StoreChangedError, match=url):
         pickle.loads(pickled)
 
@@ -215,7 +250,7 @@ def test_a_store_that_is_replaced_while_it_is_opened(url, system, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(type(system), "cat_file", replacing)
         with pytest.raises(errors.ShardError, match=f"{url}/shard-0000.*: .*checksum"):
-            kd.open(url, cache=tmp_path / "cache")
+            read(url, cache=tmp_path / "cache")
     for name, data in old.items():
         system.pipe_file(at(url, name), data)
     assert set(first_tokens(kd.open(url, cache=tmp_path / "cache"))) == {100}
@@ -234,7 +269,11 @@ def test_files_that_are_damaged_on_their_way(url, system, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(type(system), "get_file", damaging)
         with pytest.raises(errors.ShardError, match=f"{url}/shard-0000.*checksum"):
-            kd.open(url)
+            read(url)
+        store = kd.open(url)
+        with pytest.raises(errors.ShardError, match="checksum"):
+            store[0]
+    assert store[0]["label"] == 0 and len(store.column("label")) == 25  # once it is whole
     assert list(kd.open(url, verify=True))
 
 

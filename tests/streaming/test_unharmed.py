@@ -161,7 +161,7 @@ def test_an_error_while_the_step_runs(monkeypatch):
     with pytest.raises(Exception, match="the host fails"):
         stream.push(x)
     monkeypatch.setattr(Calls, "fails", False)
-    for use in (lambda: stream.push(x), stream.flush, lambda: stream.reset(np.array([True]))):
+    for use in (lambda: stream.push(x), lambda: stream.reset(np.array([True]))):
         with pytest.raises(RuntimeError, match=r"was broken off; `reset\(\)` begins anew"):
             use()
     stream.reset()

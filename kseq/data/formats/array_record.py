@@ -4,14 +4,18 @@ import os
 
 from ..errors import FormatError, SchemaError
 from ..schema import BINARY, Field, Schema
+from ..writer import as_schema
 from . import tfexample
 from .base import Format, RecordSource, require
-from .files import FileSink, files_of, no_metadata
+from .files import files_of, no_metadata
+from .sidecar import SidecarSink, agreed, check_count, read_sidecar
 from .tf_features import Malformed
 from .tfexample_writing import encoder
 
 _BLOCK = 1 << 16  # files are whole blocks
 _READ_AT_ONCE = 256
+_KINDS = ("bytes", "example")
+_SAYS = "kseq-array_record-1"  # the file beside
 
 
 class ArrayRecordSource(RecordSource):
@@ -19,26 +23,35 @@ class ArrayRecordSource(RecordSource):
 
     Args:
         path: a file, a pattern, a folder, or a list of files.
-        kind: what a record is: "bytes" (a field of bytes) or "example" (a serialized `tf.train.Example`).
-        field: name of the field of bytes.
-        schema: of the examples, by which their features become arrays.
+        kind: what a record is: "bytes" (a field of bytes) or "example" (a serialized `tf.train.Example`); by default
+            what `<path>.schema.json` says, else "bytes".
+        field: name of the field of bytes; by default what `<path>.schema.json` says, else "record".
+        schema: of the examples, by which their features become arrays; by default what `<path>.schema.json` says.
 
     Raises:
         FormatError: a damaged or truncated file.
     """
 
-    def __init__(self, path, kind="bytes", field="record", schema=None):
+    def __init__(self, path, kind=None, field=None, schema=None):
         self._module = require("array_record.python.array_record_module")
-        if kind not in ("bytes", "example"):
-            raise ValueError(f"kind must be 'bytes' or 'example'; received {kind!r}")
         self._files = files_of(path, FORMAT.suffixes)
-        self._kind, self._field = kind, field
-        self.schema = Schema({field: Field(BINARY)}) if kind == "bytes" else schema
+        sidecars = [read_sidecar(file, _SAYS, _KINDS) for file in self._files]
+        kind = kind or agreed(self._files, sidecars, "kind") or "bytes"
+        if kind not in _KINDS:
+            raise ValueError(f"kind must be 'bytes' or 'example'; received {kind!r}")
+        kept = agreed(self._files, sidecars, "schema") if kind == agreed(self._files, sidecars, "kind") else None
+        if kind == "bytes":
+            self._field = field or (next(iter(kept)) if kept else "record")
+            self.schema = Schema({self._field: Field(BINARY)})
+        else:
+            self.schema = kept if schema is None else as_schema(schema)
+        self._kind = kind
         self._counts = []
-        for file in self._files:
+        for file, sidecar in zip(self._files, sidecars, strict=True):
             reader = self._reader(file)
             self._counts.append(reader.num_records())
             reader.close()
+            check_count(file, self._counts[-1], sidecar)
 
     def __len__(self):
         return sum(self._counts)
@@ -94,12 +107,12 @@ def _reason(reader):
     return "the reader does not say why"
 
 
-class ArrayRecordSink(FileSink):
+class ArrayRecordSink(SidecarSink):
     """Records to an ArrayRecord file.
 
     Args:
         path: the file.
-        schema: `Schema`; of one field of bytes where kind is "bytes".
+        schema: `Schema`; of one field of bytes where kind is "bytes". It is kept in `<path>.schema.json`.
         metadata: none: the format has no place for it.
         kind: "bytes", or "example" for a serialized `tf.train.Example`; by default by the schema.
         options: of the writer, as array_record takes them.
@@ -111,12 +124,12 @@ class ArrayRecordSink(FileSink):
         only = next(iter(schema.values())) if len(schema) == 1 else None
         bare = only is not None and only.dtype is BINARY and not only.optional
         kind = kind or ("bytes" if bare else "example")
-        if kind not in ("bytes", "example") or (kind == "bytes" and not bare):
+        if kind not in _KINDS or (kind == "bytes" and not bare):
             raise SchemaError(f"kind must be 'example', or 'bytes' with one field of bytes; received {kind!r} {schema}")
         if kind == "example":
             self._encode = encoder(schema, "example")
         self._kind = kind
-        super().__init__(path, schema)
+        super().__init__(path, schema, _SAYS, kind)
         self._writer = module.ArrayRecordWriter(os.fspath(self._aside.temporary), options)
 
     def _put(self, record):

@@ -13,12 +13,16 @@ import sys
 
 import numpy as np
 
+from ..conversion import convert_record
 from ..errors import FormatError, RecordError, SchemaError
 from ..schema import TEXT
-from ..writer import as_schema, convert_record
+from ..writer import as_schema
 from .base import Format, RecordSource
-from .files import FileSink, files_of, no_metadata
+from .files import files_of, no_metadata
 from .schemas import Inferred, json_array
+from .sidecar import SidecarSink, check_names, kept_beside
+
+_SAYS = "kseq-csv-1"  # the file beside
 
 # Numbers with leading zeros or plus are codes (postal, telephone), not numbers.
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -29,8 +33,9 @@ _BOOLS = {"true": True, "false": False}
 class CsvSource(RecordSource):
     """Records of CSV or TSV files.
 
-    Without a schema a first pass over all files finds it: a column whose cells are all `true` or `false` is bool, one
-    of integers int64, of numbers float64, of JSON lists of numbers a sequence, anything else string.
+    The schema is that of `<path>.schema.json`, if kseq wrote one: then there are its columns and no others. Else a
+    first pass over all files finds it: a column whose cells are all `true` or `false` is bool, one of integers int64,
+    of numbers float64, of JSON lists of numbers a sequence, anything else string.
 
     Args:
         path: a file, a pattern, a folder, or a list of files of equal headers.
@@ -47,7 +52,11 @@ class CsvSource(RecordSource):
         for file in self._files[1:]:
             if self._head(file) != self._header:
                 raise FormatError(f"files must have the header {self._header}; received {self._head(file)}", file)
-        if schema is None:
+        kept = kept_beside(self._files, _SAYS) if schema is None else None
+        if kept is not None:
+            self.schema = kept
+            check_names(self._header, kept, self._files[0], all_of_them=True)
+        elif schema is None:
             self.schema = self._infer()
         else:
             self.schema = check(as_schema(schema), "CSV")
@@ -220,13 +229,12 @@ def _value(cell, field):
     return from_json(int(cell) if field.dtype.kind in "iu" else float(cell), field)
 
 
-class CsvSink(FileSink):
+class CsvSink(SidecarSink):
     """Records to a CSV or TSV file with a header.
 
     Args:
         path: the file.
-        schema: `Schema` of bool, integers, floats, strings and bytes; the file does not keep it, nor does it keep
-            metadata: give the schema again when reading, where the dtypes matter.
+        schema: `Schema` of bool, integers, floats, strings and bytes; it is kept in `<path>.schema.json`.
         metadata: none.
         delimiter: by default "," or, of `.tsv` files, a tab.
     """
@@ -234,7 +242,7 @@ class CsvSink(FileSink):
     def __init__(self, path, schema, metadata=None, delimiter=None):
         no_metadata(metadata, "CSV", path)
         check(schema, "CSV")
-        super().__init__(path, schema)
+        super().__init__(path, schema, _SAYS)
         self._file = self._aside.open("w", encoding="utf-8", newline="")
         delimiter = delimiter or ("\t" if os.fspath(path).lower().endswith(".tsv") else ",")
         self._csv = csv.writer(_Lines(self._file), delimiter=delimiter, lineterminator="\r\n")

@@ -8,9 +8,13 @@ import uuid
 
 import numpy as np
 
+from ..conversion import convert_record
 from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
-from ..writer import convert_record
+from ..forks import held_from_forks, muted
 from .base import RecordSink
+
+_SMALL = 64 << 20  # bytes that anything may take
+_MOST_RATIO = 64  # of what is common
 
 
 def files_of(path, suffixes=()) -> list[str]:
@@ -47,6 +51,25 @@ def files_of(path, suffixes=()) -> list[str]:
     return found
 
 
+def check_expansion(wanted, stored, what, path, max_bytes=None):
+    """Refuse compressed data that takes far more memory than data of its size does: a few bytes can stand for any.
+
+    Args:
+        wanted: bytes that it takes.
+        stored: bytes of the file for it.
+        what: what errors call it.
+        path: of the file.
+        max_bytes: what it may take; by default 64 MB, or 64 times what is stored.
+
+    Raises:
+        FormatError: it takes more.
+    """
+    most = max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
+    if wanted > most:
+        message = f"{what} is {stored} compressed bytes that take {wanted} of memory, more than {most}"
+        raise FormatError(f"{message}: give max_bytes if that is meant", path)
+
+
 def no_metadata(metadata, name, path):
     """Refuse metadata where a format has no place for it.
 
@@ -74,6 +97,7 @@ class Aside:
         self.temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
         if not self.path.parent.is_dir():
             raise StoreWriteError("there is no such folder to write to", self.path.parent)
+        self.opened = []
         if not replace and os.path.lexists(self.path):
             raise StoreExistsError("there is something already; delete it first", self.path)
 
@@ -84,7 +108,8 @@ class Aside:
             StoreWriteError: the operating system refuses.
         """
         try:
-            return open(self.temporary, mode, **options)
+            self.opened.append(open(self.temporary, mode, **options))  # noqa: SIM115 (whoever asks closes it)
+            return self.opened[-1]
         except OSError as error:
             raise StoreWriteError(f"cannot write: {error}", self.path) from error
 
@@ -108,6 +133,7 @@ class FileSink(RecordSink):
     def __init__(self, path, schema):
         self.path, self.schema = path, schema
         self._aside, self._count, self._open = Aside(path), 0, True
+        held_from_forks(self)
 
     def write(self, record):
         if not self._open:
@@ -142,6 +168,12 @@ class FileSink(RecordSink):
                     self._drop()
             finally:
                 self._discard()
+
+    def let_go(self):
+        """In a process that was forked: the file is its parent's."""
+        if self._open:
+            self._open = False
+            muted(self._aside.opened)
 
     def _commit(self):
         self._aside.commit()

@@ -6,15 +6,19 @@ from ..errors import FormatError
 from ..writer import as_schema
 from .base import Format, RecordSource
 from .csv_files import check, from_json, to_json
-from .files import FileSink, files_of, no_metadata
+from .files import files_of, no_metadata
 from .schemas import Inferred
+from .sidecar import SidecarSink, check_names, kept_beside
+
+_SAYS = "kseq-jsonl-1"  # the file beside
 
 
 class JsonlSource(RecordSource):
     """Records of files with a JSON object a line; empty lines are skipped.
 
-    Without a schema a first pass over all files finds it: lists of numbers are sequences of int64 or float64, beside
-    numbers, bool and strings; a field that is null or missing in some line is optional.
+    The schema is that of `<path>.schema.json`, if kseq wrote one: then lines have its fields and no others. Else a
+    first pass over all files finds it: lists of numbers are sequences of int64 or float64, beside numbers, bool and
+    strings; a field that is null or missing in some line is optional.
 
     Args:
         path: a file, a pattern, a folder, or a list of files.
@@ -26,7 +30,10 @@ class JsonlSource(RecordSource):
 
     def __init__(self, path, schema=None):
         self._files = files_of(path, FORMAT.suffixes)
-        if schema is None:
+        kept, self._whole = kept_beside(self._files, _SAYS) if schema is None else None, False
+        if kept is not None:
+            self.schema, self._whole = kept, True
+        elif schema is None:
             found = Inferred()
             for file, line, record in self._lines():
                 found.add(record, f"{file} line {line}")
@@ -53,6 +60,8 @@ class JsonlSource(RecordSource):
     def __iter__(self):
         for path, line, record in self._lines():
             values = {}
+            if self._whole:
+                check_names(record, self.schema, f"{path} line {line}")
             for name, field in self.schema.items():
                 try:
                     values[name] = from_json(record.get(name), field)
@@ -64,21 +73,20 @@ class JsonlSource(RecordSource):
             yield values
 
 
-class JsonlSink(FileSink):
+class JsonlSink(SidecarSink):
     """Records to a file with a JSON object a line.
 
     Args:
         path: the file.
-        schema: `Schema` of bool, integers, floats, strings and bytes; the file does not keep it, nor does it keep
-            metadata: give the schema again when reading, where the dtypes matter. Floats that are not finite are
-            written as Python does: NaN, Infinity.
+        schema: `Schema` of bool, integers, floats, strings and bytes; it is kept in `<path>.schema.json`. Floats that
+            are not finite are written as Python does: NaN, Infinity.
         metadata: none.
     """
 
     def __init__(self, path, schema, metadata=None):
         no_metadata(metadata, "JSON lines", path)
         check(schema, "JSON")
-        super().__init__(path, schema)
+        super().__init__(path, schema, _SAYS)
         self._file = self._aside.open("w", encoding="utf-8")
 
     def _put(self, record):

@@ -14,14 +14,14 @@ import numpy as np
 from ..errors import FormatError
 from ..schema import TEXT
 from .base import Format, RecordSource
-from .files import FileSink, files_of
+from .files import FileSink, check_expansion, files_of
 from .schemas import kept_parts, kept_schema, make_schema
 
 _KSEQ = "__kseq__"
 _DAMAGE = Exception  # NumPy parses headers as Python and archives by zipfile, which fail in many ways
 
 
-def read(path, field="values", each=None):
+def read(path, field="values", each=None, max_bytes=None):
     """The records of NumPy files.
 
     Args:
@@ -29,12 +29,13 @@ def read(path, field="values", each=None):
             each one record, in the order of their names.
         field: name of the field of `.npy` files.
         each: whether each file is one record; by default where several are given.
+        max_bytes: what the columns of an `.npz` may take in memory; by default 64 MB, or 64 times the file.
 
     Raises:
-        FormatError: a damaged file, columns that do not agree, arrays of Python objects.
+        FormatError: a damaged file, or one compressed beyond that; columns that do not agree; Python objects.
     """
     if isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(".npz") and os.path.isfile(path):
-        return _NpzSource(os.fspath(path))
+        return _NpzSource(os.fspath(path), max_bytes)
     files = files_of(path, (".npy",))
     several = len(files) > 1 or not isinstance(path, (str, os.PathLike)) or os.path.isdir(path)
     return _NpyFilesSource(files, field) if (several if each is None else each) else _NpySource(files[0], field)
@@ -94,12 +95,16 @@ def _npy(path):
 class _NpzSource(RecordSource):
     """Columns of an `.npz`, all in memory."""
 
-    def __init__(self, path):
+    def __init__(self, path, max_bytes):
         self.path = path
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                wanted = sum(member.file_size for member in file.zip.infolist())  # no more is read of any
+                check_expansion(wanted, os.path.getsize(path), "it", path, max_bytes)
                 arrays = {name: file[name] for name in file.files}
             kept = json.loads(arrays.pop(_KSEQ).tobytes()) if _KSEQ in arrays else None
+        except FormatError:
+            raise
         except _DAMAGE as error:
             raise FormatError(f"it is no NPZ file, or damaged: {error}", path) from None
         self._columns = {}

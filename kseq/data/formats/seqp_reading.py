@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import FormatError
 from ..schema import TEXT
 from .base import RecordSource, require
-from .files import files_of
+from .files import check_expansion, files_of
 from .schemas import kept_parts, kept_schema, make_schema
 
 KSEQ = "kseq"
@@ -32,6 +32,7 @@ class SeqpSource(RecordSource):
         path: a file, a pattern such as "train-*.hdf5", a folder, or a list of files (shards); their records come in
             the order of the numbers that the files give them.
         field: name for the arrays of files without fields.
+        max_bytes: what a compressed array may take in memory; by default 64 MB, or 64 times what is stored.
 
     Attributes:
         lengths: length of each record, as the files say; each is checked when its record is read.
@@ -40,8 +41,8 @@ class SeqpSource(RecordSource):
         FormatError: a damaged file, or files that do not belong together.
     """
 
-    def __init__(self, path, field="values"):
-        shards = [_Shard(file, field) for file in files_of(path, SUFFIXES)]
+    def __init__(self, path, field="values", max_bytes=None):
+        shards = [_Shard(file, field, max_bytes) for file in files_of(path, SUFFIXES)]
         shards.sort(key=lambda shard: shard.start)  # stable: files that all start at 0 stay in their order
         first = next((shard for shard in shards if shard.lengths), shards[0])
         for shard in shards:
@@ -71,8 +72,8 @@ class SeqpSource(RecordSource):
 class _Shard:
     """One file: what it says of its records, and the records."""
 
-    def __init__(self, path, field):
-        self.path = path
+    def __init__(self, path, field, max_bytes):
+        self.path, self._max_bytes = path, max_bytes
         with _opened(path) as file:
             self._check_links(file)
             names = set(file)
@@ -140,7 +141,11 @@ class _Shard:
         dtype, shape, how = found.dtype, found.shape, found.get_create_plist()
         if dtype.hasobject:
             raise FormatError(f"record {key} must be an array of values of a fixed size; received {dtype}", self.path)
-        _check_storage(found, how, math.prod(shape) * dtype.itemsize, f"record {key}", self.path)
+        wanted = math.prod(shape) * dtype.itemsize
+        _check_storage(found, how, wanted, f"record {key}", self.path)
+        if how.get_nfilters():  # which unpack chunks, that may be larger than what is in them
+            wanted = max(wanted, math.prod(how.get_chunk()) * dtype.itemsize)
+            check_expansion(wanted, found.get_storage_size(), f"record {key}", self.path, self._max_bytes)
         array = np.empty(shape, dtype)
         if array.size:
             found.read(h5py.h5s.ALL, h5py.h5s.ALL, array)

@@ -1,8 +1,6 @@
 """TFRecord files, read and written without TensorFlow; their schema lies in a file beside them."""
 
 import itertools
-import json
-import os
 import zlib
 
 from ..errors import FormatError, SchemaError, StoreNotFoundError
@@ -10,17 +8,18 @@ from ..schema import Field, Schema
 from ..writer import as_schema
 from . import tfexample
 from .base import Format, RecordSource
-from .files import Aside, FileSink, files_of
+from .files import files_of
+from .sidecar import SIDECAR, SidecarSink, agreed, check_count, read_sidecar
 from .tf_features import Malformed
 from .tf_guess import LOOKED_AT, Guess
 from .tfexample_writing import encoder
 from .tfrecord_frames import WBITS, frame, frames
 
 KINDS = ("example", "sequence_example", "bytes")
-_SIDECAR, _SIDECAR_FORMAT = ".schema.json", "kseq-tfrecord-1"
+_FORMAT = "kseq-tfrecord-1"  # of the file beside
 
 
-def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=True):
+def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=True, max_bytes=None):
     """Read the records of TFRecord files.
 
     Without a schema, neither given nor written by kseq beside the file, each feature is under its name: numbers as
@@ -38,6 +37,7 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
             what `<path>.schema.json` says, else "example".
         compression: None, "GZIP" or "ZLIB"; "auto" looks at the beginning of each file.
         verify: whether to check the checksums.
+        max_bytes: what a compressed record may take in memory; by default 64 MB, or 64 times the file.
 
     Returns:
         A `RecordSource`, with the metadata of the first file that has some. Its iteration raises `FormatError`, with
@@ -58,7 +58,7 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
         ...     print(record["tokens"])
         [3 1]
     """
-    return _TFRecordSource(path, schema, kind, compression, verify)
+    return _TFRecordSource(path, schema, kind, compression, verify, max_bytes)
 
 
 def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=None):
@@ -98,22 +98,22 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
 
 
 class _TFRecordSource(RecordSource):
-    def __init__(self, path, schema, kind, compression, verify):
+    def __init__(self, path, schema, kind, compression, verify, max_bytes):
         if compression not in (None, "auto", *WBITS):
             raise ValueError(f"compression must be None, 'GZIP', 'ZLIB' or 'auto'; received {compression!r}")
-        self._files = [file for file in files_of(path, FORMAT.suffixes) if not file.endswith(_SIDECAR)]
+        self._files = [file for file in files_of(path, FORMAT.suffixes) if not file.endswith(SIDECAR)]
         if not self._files:
             raise StoreNotFoundError("no such file", path)
-        self._compression, self._verify = compression, verify
-        sidecars = [read_sidecar(file) for file in self._files]
-        self._counts = [None if sidecar is None else sidecar["records"] for sidecar in sidecars]
+        self._how = compression, verify, max_bytes
+        sidecars = [read_sidecar(file, _FORMAT, KINDS) for file in self._files]
+        self._sidecars = sidecars
         known = [sidecar for sidecar in sidecars if sidecar is not None]
         if kind is None:
-            kind = _only(self._files, sidecars, "kind") or "example"
+            kind = agreed(self._files, sidecars, "kind") or "example"
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {KINDS}; received {kind!r}")
         if schema is None:
-            schema = _only(self._files, sidecars, "schema")
+            schema = agreed(self._files, sidecars, "schema")
         else:
             schema = as_schema(schema)
         if schema is None and kind == "bytes":
@@ -129,20 +129,15 @@ class _TFRecordSource(RecordSource):
         yield from self._records(Guess(first))
 
     def _records(self, finish):
-        for path, count in zip(self._files, self._counts, strict=True):
+        for path, sidecar in zip(self._files, self._sidecars, strict=True):
             number = -1
-            for number, (offset, data) in enumerate(frames(path, self._compression, self._verify)):
+            for number, (offset, data) in enumerate(frames(path, *self._how)):
                 try:
                     record = finish(self._decode(data))
                 except Malformed as error:
                     raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
                 yield record
-            if count not in (None, number + 1):
-                raise FormatError(
-                    f"it has {number + 1} records, but {path}{_SIDECAR} says {count}: "
-                    "the end is missing, or something other than kseq wrote the file anew",
-                    path,
-                )
+            check_count(path, number + 1, sidecar)
 
 
 def _decoder(schema, kind):
@@ -162,46 +157,10 @@ def _bytes_field(schema):
     return name
 
 
-def read_sidecar(path):
-    """What `<path>.schema.json` says, as a dict, or None where there is no such file.
-
-    Raises:
-        FormatError: a file that kseq did not write.
-    """
-    path = path + _SIDECAR
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"it cannot be read: {error}", path) from None
-    if not isinstance(data, dict) or data.get("format") != _SIDECAR_FORMAT:
-        raise FormatError(
-            f'it must say "format": {json.dumps(_SIDECAR_FORMAT)}; move it away if kseq did not write it', path
-        )
-    kind, records, metadata = (data.get(key) for key in ("kind", "records", "metadata"))
-    if kind not in KINDS or not isinstance(metadata, dict) or type(records) is not int or records < 0:
-        raise FormatError(f"its kind, records or metadata are damaged; received {data!r:.200}", path)
-    try:
-        return {**data, "schema": Schema.from_json(data.get("schema"))}
-    except SchemaError as error:
-        raise FormatError(str(error), path) from None
-
-
-def _only(paths, sidecars, key):
-    """What the files say that say something, all the same."""
-    said = [(path, sidecar[key]) for path, sidecar in zip(paths, sidecars, strict=True) if sidecar is not None]
-    for path, value in said[1:]:
-        if value != said[0][1]:
-            raise FormatError(f"its {key} must be that of {said[0][0]}, {said[0][1]}; received {value}", path)
-    return said[0][1] if said else None
-
-
 # ---- writing
 
 
-class _TFRecordSink(FileSink):
+class _TFRecordSink(SidecarSink):
     def __init__(self, path, schema, metadata, kind, compression):
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {KINDS}; received {kind!r}")
@@ -211,13 +170,7 @@ class _TFRecordSink(FileSink):
             raise ValueError(f"metadata must be a dict of JSON values; received {metadata!r:.100}")
         schema = as_schema(schema)
         self._encode = encoder(schema, kind) if kind != "bytes" else _bytes_encoder(schema)
-        self._about = {"format": _SIDECAR_FORMAT, "kind": kind, "schema": schema.to_json(), "metadata": metadata}
-        try:
-            json.dumps(self._about)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"metadata must be a dict of JSON values: {error}") from None
-        super().__init__(path, schema)
-        self._sidecar = Aside(os.fspath(path) + _SIDECAR, replace=True)
+        super().__init__(path, schema, _FORMAT, kind, metadata)
         self._deflate = None if compression is None else zlib.compressobj(6, zlib.DEFLATED, WBITS[compression])
         self._file = self._aside.open("xb", buffering=1 << 18)
 
@@ -229,20 +182,9 @@ class _TFRecordSink(FileSink):
         if self._deflate is not None:
             self._file.write(self._deflate.flush())
         self._file.close()
-        with self._sidecar.open("x", encoding="utf-8") as file:
-            file.write(json.dumps({**self._about, "records": self._count}, indent=1) + "\n")
-
-    def _commit(self):
-        # First the schema: a file without it would be read as one that kseq did not write.
-        self._sidecar.commit()
-        super()._commit()
 
     def _drop(self):
         self._file.close()
-
-    def _discard(self):
-        self._sidecar.discard()
-        super()._discard()
 
 
 def _bytes_encoder(schema):

@@ -7,6 +7,7 @@ import zlib
 from kseq import _ext
 
 from ..errors import FormatError, StoreError, StoreNotFoundError
+from .files import check_expansion
 
 WBITS = {"GZIP": 31, "ZLIB": 15}  # compressions, and what zlib calls them
 _HEADER = struct.Struct("<QI")
@@ -92,11 +93,11 @@ def _detect(start):
     return None
 
 
-def frames(path, compression="auto", verify=True):
+def frames(path, compression="auto", verify=True, max_bytes=None):
     """Yield the offset and the data of each record of a file, from the first to the last.
 
     Raises:
-        FormatError: a file that is cut off or damaged.
+        FormatError: a file that is cut off or damaged, or a record that is compressed beyond `max_bytes`.
     """
     number = offset = 0
     try:
@@ -111,6 +112,9 @@ def frames(path, compression="auto", verify=True):
                     raise _Damage("the checksum of its length is wrong" + _hint(number, compression))
                 if size > _CHUNK and size + 4 > data.left():  # small ones are read to see
                     raise _Damage(f"it is cut off: its length is {size}, and at most {data.left()} bytes are left")
+                if compression is not None:
+                    stored = os.fstat(file.fileno()).st_size
+                    check_expansion(size, stored, f"record {number}", path, max_bytes)
                 record = data.read(size)
                 # The checksum of this record and the header of the next, in one read.
                 tail = data.read(4 + _HEADER.size)
