@@ -12,6 +12,7 @@ class Cursor:
 
     def __init__(self, steps, guard, place=(0, 0)):
         self._steps, self._guard, self.place = steps, guard, place
+        self._last = None, 0  # the epoch that was read last, and its number of batches
 
     def take(self, epoch=None):
         """The place of the next batch, which nobody else gets; None if `epoch` is given and over."""
@@ -19,7 +20,10 @@ class Cursor:
             place = self.place
             if epoch is not None and place[0] != epoch:
                 return None
-            self.place = self.after(place, 1)
+            if self._last[0] != place[0]:
+                self._last = place[0], self._steps(place[0])
+            following = place[1] + 1
+            self.place = (place[0], following) if following < self._last[1] else (place[0] + 1, 0)
             return place
 
     def give_back(self, place):
