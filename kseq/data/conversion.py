@@ -139,11 +139,15 @@ def convert_column(field, column) -> Rows | None:
         values = column
     if (offsets is not None) != field.ragged or not (isinstance(values, np.ndarray) or _plain(values)):
         return None
-    one = Field(field.dtype, (None, *field.inner_shape), store=None if field.store == field.dtype else field.store)
-    try:
-        stored = _convert_array(one, values, None, None)
-    except RecordError:
-        return None
+    as_stored = isinstance(values, np.ndarray) and values.dtype == field.store and values.flags.c_contiguous
+    if as_stored and values.ndim == 1 + len(field.inner_shape) and values.shape[1:] == field.inner_shape:
+        stored = values
+    else:
+        store = None if field.store == field.dtype else field.store
+        try:
+            stored = _convert_array(Field(field.dtype, (None, *field.inner_shape), store=store), values, None, None)
+        except RecordError:
+            return None
     step = field.store.itemsize * math.prod(field.inner_shape)
     ends = (np.arange(len(stored) + 1) if offsets is None else offsets) * step
     return Rows(stored.reshape(-1).view(np.uint8), ends, step, field.ragged)
