@@ -7,13 +7,13 @@ from typing import Any
 import keras
 
 from ..layers.base import SequenceLayer
-from ..layers.network import LayerNode, Read
+from ..layers.network import LayerNode, Network, Read
 from ..layers.structures import as_sequence, as_sequences, holds_sequences, parts
 from ..model_graph import Call, Tensor, is_graph, map_structure, matched, read_model, tensors
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
-from .adapters import InputSlot, MaskRule, Unadapted, adapt, mask_rule_of
+from .adapters import InputSlot, MaskRule, Unadapted, adapt, check_training, mask_rule_of
 from .context import ContextGraph
 
 
@@ -213,6 +213,8 @@ class _Reader:
             read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
             self.wanted[read_as[name]] = part
         training = call.keywords.get("training") if one.layer is not None else None
+        if training and (rows := _cannot_train(layer)):
+            layer = Unadapted(layer.origin(), rows, _output_specs(call), len(reads))
         hidden = not is_layer and all(t.is_mask for t in call.inputs)
         node = LayerNode(layer, tuple(reads), tuple(keys), layer.name, read_as, training, hidden)
         self.presence.follow(node)
@@ -299,6 +301,19 @@ class _Reader:
 
         structure = number(outputs)
         return reads, structure
+
+
+def _cannot_train(layer) -> list[Obstacle]:
+    """A row for each of Keras's layers in a model that cannot be told to train in a stream."""
+    if isinstance(layer, Network):
+        return [row for node in layer.nodes for row in _cannot_train(node.layer)]
+    adapted = layer.origin()
+    try:
+        if adapted is not layer and isinstance(adapted, keras.layers.Layer):
+            check_training(adapted, True)
+    except ValueError as error:
+        return [Obstacle(adapted.name, type(adapted).__name__, str(error))]
+    return []
 
 
 def loses_mask(operation) -> bool:

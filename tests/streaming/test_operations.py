@@ -128,3 +128,20 @@ def test_a_layer_that_is_declared_pointwise_streams_and_is_tried():
         kseq.Stream(model_of(Centred(name="centred")))
     with pytest.raises(TypeError, match="classes of Keras layers"):
         kseq.pointwise(int)
+
+
+def test_what_a_call_says_of_training_holds_in_the_stream():
+    x, frames = keras.Input((None, CHANNELS)), np.ones((1, 5, CHANNELS), "float32")
+    inner = keras.Sequential([keras.Input((None, CHANNELS)), layers.ReLU(), layers.Dropout(0.5)])
+    for drops in (kseq.Dropout(0.5), layers.Dropout(0.5), inner):
+        model = keras.Model(x, [drops(x, training=True), drops(x, training=False), drops(x)])
+        dropped, *others = kseq.Stream(model).push(frames)
+        assert set(np.unique(dropped)) == {0.0, 2.0}
+        assert all((other == 1).all() for other in others)
+
+
+def test_a_model_that_is_told_to_train_is_looked_into():
+    x = keras.Input((None, CHANNELS))
+    inner = keras.Sequential([keras.Input((None, CHANNELS)), layers.BatchNormalization(name="norm")])
+    with pytest.raises(kseq.NotStreamable, match=r"norm \(BatchNormalization\): called with training=True"):
+        kseq.Stream(keras.Model(x, inner(x, training=True)))

@@ -13,4 +13,5 @@ from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
 from .operation import Unadapted as Unadapted
 from .operation import adapt as adapt
+from .stepwise import check_training as check_training
 from .stepwise import pointwise as pointwise

@@ -9,22 +9,21 @@ from ...registry import adapts
 from .operation import Operation
 from .operations import check_axes, keeps_time
 
-# Layers that draw random numbers while training, for every value by itself.
-_RANDOM = (
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
+# Layers whose outputs depend on other steps while they train, or may.
+_TRAIN_IN_TIME = (keras.layers.BatchNormalization, keras.layers.SpatialDropout1D, keras.layers.TimeDistributed)
 
 
 @adapts(
     keras.layers.Activation,
     keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
     keras.layers.BatchNormalization,
     keras.layers.Dense,
+    keras.layers.Dropout,
     keras.layers.ELU,
     keras.layers.Embedding,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
     keras.layers.Identity,
     keras.layers.Lambda,
     keras.layers.LayerNormalization,
@@ -38,7 +37,6 @@ _RANDOM = (
     keras.layers.SpatialDropout1D,
     keras.layers.TimeDistributed,
     keras.layers.UnitNormalization,
-    *_RANDOM,
 )
 def stepwise(layer, specs, training=False, **options):
     """A layer of one input that works on channels."""
@@ -126,10 +124,10 @@ def _calls_of_keras():
 
 
 def check_training(layer, training):
-    """Refuse a layer that is told to train in the model, unless it draws random numbers for every value by itself.
+    """Refuse a layer that is told to train in the model, where it would then mix time.
 
     Raises:
-        ValueError: another layer that is.
+        ValueError: such a layer.
     """
-    if training and not (isinstance(layer, _RANDOM) and getattr(layer, "noise_shape", None) is None):
+    if training and (isinstance(layer, _TRAIN_IN_TIME) or getattr(layer, "noise_shape", None) is not None):
         raise ValueError("called with training=True it may mix time steps")
