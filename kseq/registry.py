@@ -162,11 +162,16 @@ def registered_factories() -> dict[str, Factory]:
 
 
 def stock_layers() -> dict[str, type]:
-    """Keras's own layers that have a streaming meaning, by class name."""
+    """Keras's own layers that have a streaming meaning and whose arguments are plain data, by class name.
+
+    A spec takes these: a function or a layer, as `Lambda` and `TimeDistributed` have them, is not data.
+    """
     import keras
 
     _load_own()
-    return {cls.__name__: cls for cls in _ADAPTERS if getattr(keras.layers, cls.__name__, None) is cls}
+    others = (keras.layers.Lambda, keras.layers.Wrapper)
+    found = {cls.__name__: cls for cls in _ADAPTERS if getattr(keras.layers, cls.__name__, None) is cls}
+    return {name: cls for name, cls in found.items() if not issubclass(cls, others)}
 
 
 def current_name(name: str) -> str:

@@ -90,7 +90,8 @@ class Lookahead(SequenceLayer):
     """Drops the first `length` steps: output step `t` is input `t + length`.  [B, T, ...] -> [B, T - length, ...].
 
     In a residual branch it lets a causal layer look ahead. Leading invalid steps are as if absent: the first `length`
-    valid steps of a row become invalid before the first `length` steps are dropped. Timing: output latency `length`.
+    valid steps of a row become invalid before the first `length` steps are dropped. Invalid steps are zeros. Timing: output
+    latency `length`.
 
     Args:
         length: steps.
@@ -120,8 +121,10 @@ class Lookahead(SequenceLayer):
         return self._drop(mask, 0)[0][:, self.length :]
 
     def call_layer(self, x, *, training=False):
+        if not self.length:
+            return x
         mask = None if x.mask is None else self.output_mask(x.mask)
-        return Sequence(x.values[:, self.length :], mask)
+        return Sequence(x.values[:, self.length :], mask).mask_invalid()
 
     def initial_state(self, batch_size, input_spec, context=None):
         return {"seen": ops.zeros((batch_size, 1), dtype="int32")} if self.length else ()
@@ -130,7 +133,7 @@ class Lookahead(SequenceLayer):
         if not self.length:
             return x, state
         mask, seen = self._drop(x.with_mask().mask, state["seen"])
-        return Sequence(x.values, mask), {"seen": seen}
+        return Sequence(x.values, mask).mask_invalid(), {"seen": seen}
 
     def _drop(self, mask, seen):
         """The mask less the first `length` steps since the first valid one, and how many steps were seen since."""

@@ -110,6 +110,9 @@ class RandomModel:
             lambda: kseq.Delay(n, delay_layer_output=False),
             lambda: kseq.Residual([kseq.Conv1D(CHANNELS, 2, padding=padding)]),
             lambda: kseq.RMSNormalization(epsilon=0.1),
+            lambda: kseq.AveragePooling1D(size, strides=1, padding=padding, masked_average=bool(n)),
+            lambda: kseq.Serial([kseq.Lookahead(n), kseq.Delay(n)]),
+            lambda: kseq.Parallel([kseq.Conv1D(CHANNELS, 2, padding=padding), kseq.Dropout(0.5)], combination="add"),
         ]
         shared.append(self.choose(makers)())
         return shared[-1]
