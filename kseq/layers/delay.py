@@ -90,8 +90,8 @@ class Lookahead(SequenceLayer):
     """Drops the first `length` steps: output step `t` is input `t + length`.  [B, T, ...] -> [B, T - length, ...].
 
     In a residual branch it lets a causal layer look ahead. Leading invalid steps are as if absent: the first `length`
-    valid steps of a row become invalid before the first `length` steps are dropped. Invalid steps are zeros. Timing: output
-    latency `length`.
+    valid steps of a row become invalid before the first `length` steps are dropped. Invalid steps are zeros.
+    Timing: output latency `length`.
 
     Args:
         length: steps.
