@@ -314,7 +314,8 @@ def test_a_mask_input_takes_none_for_all_valid():
     for chunk in (kseq.Sequence(values), values, [values, None], {"x": values}, {"x": values, "mask": None}):
         stream.reset()
         y = stream.push(chunk)
-        np.testing.assert_array_equal(y.values if isinstance(y, kseq.Sequence) else y, expected)
+        # A step without masks is another program, which may round another way.
+        np.testing.assert_allclose(y.values if isinstance(y, kseq.Sequence) else y, expected, rtol=1e-6)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax has no float64 unless it is told to")
