@@ -64,7 +64,7 @@ class Ends:
         """Of every input of the layer: of those of the model, and of what says which steps are there."""
         return self.specs + self._presence
 
-    def _all_there(self, steps):
+    def all_there(self, steps):
         """What says that steps are there, where the layer reads it."""
         return [Sequence(np.zeros((self.batch_size, steps), bool)) for _ in self._presence]
 
@@ -101,7 +101,7 @@ class Ends:
         inputs = list(map(_cast, inputs, specs))
         as_sequence = self.form.as_sequence or any(isinstance(x, Sequence) for x in parts_given)
         self.form = Form(specs, as_sequence, batched)
-        return inputs + self._all_there(inputs[0].values.shape[1])
+        return inputs + self.all_there(inputs[0].values.shape[1])
 
     def _settled(self, spec, x) -> SequenceSpec:
         """The spec of an input with the dtype that its first chunk says; one of no steps says none."""

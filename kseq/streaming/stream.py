@@ -12,8 +12,6 @@ from .ends import Ends
 from .graph import as_layer
 from .step import StepFunction
 
-_NO_MASK = (None,)
-
 
 class Stream:
     """Feeds a stream through a model in chunks of any length; the outputs are those of the whole sequence.
@@ -84,7 +82,9 @@ class Stream:
             self._steps[specs] = compile_step(step, self._weights)
         self._step = self._steps[specs]
         self._state = self._step.initial_state()
-        if len(specs) == 1 and self._ends.gives_one:
+        if len(self._ends.specs) == 1 and self._ends.gives_one:
+            beside = self._ends.all_there(self.timing.block_size)
+            self._beside_block, self._no_masks = tuple(x.values for x in beside), (None,) * len(specs)
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *specs[0].shape)
 
@@ -187,7 +187,7 @@ class Stream:
 
     def _push_block(self, block):
         """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
-        [(y, _)], self._state = self._step((block,), _NO_MASK, None, self._state)
+        [(y, _)], self._state = self._step((block, *self._beside_block), self._no_masks, None, self._state)
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
 
