@@ -15,6 +15,7 @@ def with_gradient(value, pullback, *arguments, given=()):
         pullback: `pullback(value, *arguments)` gives a linear function of the value's gradient that returns those of
             the arguments, a tuple. Everything in it must be differentiable by the backend.
         arguments: arrays of floats.
+        given: arrays that the pullback is given before all others, without gradients.
 
     Returns:
         `value`, connected to `arguments`.

@@ -223,8 +223,8 @@ class Stream:
     def _run(self, inputs, active):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""
         outputs, calls = [[] for _ in range(self.layer.num_outputs)], self._blocks.cut(inputs, active)
-        for call in calls:
-            self._step.prepare(*call)  # what can fail does so before anything has moved
+        for call in calls[1:]:
+            self._step.prepare(*call)  # what can fail does so before anything has moved, as in the first by itself
         for values, masks, rows in calls:
             made, self._state = self._step(values, masks, rows, self._state)
             for found, y in zip(outputs, made, strict=True):

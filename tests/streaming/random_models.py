@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 import kseq
+from kseq.streaming.adapters import MaskOf
 
 CHANNELS = 2
 STEPS = 11
@@ -230,20 +231,6 @@ class RandomModel:
         return kseq.Sequence(self.arrays[given.name], mask)
 
 
-class _MaskOf(keras.layers.Layer):
-    """Gives Keras's mask of a tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.supports_masking = True
-
-    def call(self, x, mask=None):
-        return mask
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
-
-
 def to_sequence(y) -> kseq.Sequence:
-    values, mask = y if isinstance(y, (tuple, list)) else (y, _MaskOf()(y))
+    values, mask = y if isinstance(y, (tuple, list)) else (y, MaskOf()(y))
     return kseq.Sequence(*(None if part is None else ops.convert_to_numpy(part) for part in (values, mask))).with_mask()

@@ -46,12 +46,10 @@ def check_operation(call, specs):
     operation, name = call.operation, type(call.operation).__name__
     ranks = [2 + len(spec.shape) for spec in specs]
     if name in POINTWISE:
-        rank = max(ranks)
-        if min(ranks) < rank:
-            raise ValueError(f"it combines tensors of rank {min(ranks)} and {rank}, which do not meet in time")
+        check_ranks(specs)
         attributes = {key: value for key, value in vars(operation).items() if not key.startswith("_")}
         for constant in _constants((call.arguments, call.keywords, attributes)):
-            _check_constant(constant, rank)
+            _check_constant(constant, ranks[0])
     elif name in ALONG_AXES:
         check_axes(operation.axis, max(ranks) + (name in ADDS_AXIS))
     elif name == "GetItem":
@@ -69,6 +67,17 @@ def check_operation(call, specs):
             raise ValueError(f"{operation.subscripts!r} may mix time steps")
     else:
         raise ValueError(MIXES_TIME)
+
+
+def check_ranks(specs):
+    """Refuse inputs of several ranks, which broadcasting would not lay time on time.
+
+    Raises:
+        ValueError: such inputs.
+    """
+    ranks = {2 + len(spec.shape) for spec in specs}
+    if len(ranks) > 1:
+        raise ValueError(f"it combines tensors of rank {min(ranks)} and {max(ranks)}, which do not meet in time")
 
 
 def check_axes(axes, rank):
