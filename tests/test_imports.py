@@ -70,19 +70,19 @@ MAY_IMPORT_BACKENDS = {
     "gradients.py",
     "streaming/compiled.py",
     "testing/transforms.py",
-    "data/backup.py",
-    "data/feeds.py",
+    "data/batches/backup.py",
+    "data/batches/feeds.py",
 }
 # Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
 WITHOUT_KERAS = {"_ext", "arguments", "backend", "data", "lazy", "masks", "pad_job", "ragged", "rows", "signature"}
 WITHOUT_KERAS |= {"timing", "version", "window"}
 EXCEPT = {
-    "data/backup.py",
-    "data/batches.py",
-    "data/feeds.py",
-    "data/keras_pass.py",
-    "data/predict.py",
-    "data/weights.py",
+    "data/batches/backup.py",
+    "data/batches/batches.py",
+    "data/batches/feeds.py",
+    "data/batches/keras_pass.py",
+    "data/batches/predict.py",
+    "data/batches/weights.py",
 }
 
 

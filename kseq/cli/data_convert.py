@@ -92,8 +92,8 @@ def _open(source, format, schema, options):
     """The records of a source, their schema or None, metadata, and the ranges of splits."""
     if format == _STORE:
         from .. import data
-        from ..data.folder import open_folder
-        from ..data.manifest import read_manifest
+        from ..data.store.folder import open_folder
+        from ..data.store.manifest import read_manifest
 
         if options or schema is not None:
             raise CommandError(f"{source}: a store is read as it is; give neither --option nor --schema")

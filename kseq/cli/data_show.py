@@ -45,8 +45,8 @@ def describe(path) -> dict:
     """What there is to say of a store without reading its records; the keys are those of `kseq data info --json`."""
     from .. import data
     from ..data.errors import IncompleteStoreWarning
-    from ..data.folder import open_folder
-    from ..data.manifest import read_manifest
+    from ..data.store.folder import open_folder
+    from ..data.store.manifest import read_manifest
 
     manifest = read_manifest(open_folder(path))
     with warnings.catch_warnings():

@@ -9,62 +9,62 @@ from ..lazy import lazy_names
 _PUBLIC = {
     "errors": "errors",
     "formats": "formats",
-    "BackupAndRestore": "backup",
-    "Batches": "batches",
-    "build": "build_stores",
-    "rebuild": "build_stores",
+    "BackupAndRestore": "batches.backup",
+    "Batches": "batches.batches",
+    "build": "builds.build",
+    "rebuild": "builds.build",
     "BuildError": "errors",
     "BuildWorkerError": "errors",
     "DataError": "errors",
-    "open_fold": "folds",
-    "parallel": "parallel_stores",
-    "RayExecutor": "ray_executor",
-    "SkipRecord": "records",
-    "record": "records",
-    "schema_of": "records",
-    "source": "records",
-    "Field": "schema",
-    "Schema": "schema",
-    "Store": "store",
-    "concatenate": "store",
-    "open": "store",
+    "open_fold": "builds.folds",
+    "parallel": "store.parallel",
+    "RayExecutor": "builds.ray_executor",
+    "SkipRecord": "builds.records",
+    "record": "builds.records",
+    "schema_of": "builds.records",
+    "source": "builds.records",
+    "Field": "store.schema",
+    "Schema": "store.schema",
+    "Store": "store.store",
+    "concatenate": "store.store",
+    "open": "store.store",
     "Vocabulary": "text",
-    "clear_cache": "cache",
-    "compact": "compaction",
-    "repair": "recovery",
-    "verify": "verification",
-    "Writer": "writer",
-    "set_metadata": "commits",
+    "clear_cache": "store.cache",
+    "compact": "store.compaction",
+    "repair": "store.recovery",
+    "verify": "store.verification",
+    "Writer": "store.writer",
+    "set_metadata": "store.commits",
 }
 
 if typing.TYPE_CHECKING:
     from . import errors as errors
     from . import formats as formats
-    from .backup import BackupAndRestore as BackupAndRestore
-    from .batches import Batches as Batches
-    from .build_stores import build as build
-    from .build_stores import rebuild as rebuild
-    from .cache import clear_cache as clear_cache
-    from .commits import set_metadata as set_metadata
-    from .compaction import compact as compact
+    from .batches.backup import BackupAndRestore as BackupAndRestore
+    from .batches.batches import Batches as Batches
+    from .builds.build import build as build
+    from .builds.build import rebuild as rebuild
+    from .builds.folds import open_fold as open_fold
+    from .builds.ray_executor import RayExecutor as RayExecutor
+    from .builds.records import SkipRecord as SkipRecord
+    from .builds.records import record as record
+    from .builds.records import schema_of as schema_of
+    from .builds.records import source as source
     from .errors import BuildError as BuildError
     from .errors import BuildWorkerError as BuildWorkerError
     from .errors import DataError as DataError
-    from .folds import open_fold as open_fold
-    from .parallel_stores import parallel as parallel
-    from .ray_executor import RayExecutor as RayExecutor
-    from .records import SkipRecord as SkipRecord
-    from .records import record as record
-    from .records import schema_of as schema_of
-    from .records import source as source
-    from .recovery import repair as repair
-    from .schema import Field as Field
-    from .schema import Schema as Schema
-    from .store import Store as Store
-    from .store import concatenate as concatenate
-    from .store import open as open
+    from .store.cache import clear_cache as clear_cache
+    from .store.commits import set_metadata as set_metadata
+    from .store.compaction import compact as compact
+    from .store.parallel import parallel as parallel
+    from .store.recovery import repair as repair
+    from .store.schema import Field as Field
+    from .store.schema import Schema as Schema
+    from .store.store import Store as Store
+    from .store.store import concatenate as concatenate
+    from .store.store import open as open
+    from .store.verification import verify as verify
+    from .store.writer import Writer as Writer
     from .text import Vocabulary as Vocabulary
-    from .verification import verify as verify
-    from .writer import Writer as Writer
 else:
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

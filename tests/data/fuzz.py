@@ -26,10 +26,11 @@ with atheris.instrument_imports(include=["kseq.data", "json"]):
     import xxhash
 
     import kseq.data
-    from kseq.data import errors, formats, manifest, shard, store
-    from kseq.data.folder import Folder
-    from kseq.data.recovery import _columns, _salvaged
-    from kseq.data.verification import scan
+    from kseq.data import errors, formats
+    from kseq.data.store import manifest, shard, store
+    from kseq.data.store.folder import Folder
+    from kseq.data.store.recovery import _columns, _salvaged
+    from kseq.data.store.verification import scan
 
     formats.formats()  # imports them all
 

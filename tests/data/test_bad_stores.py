@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq import data
-from kseq.data import Field, Schema, Writer, errors, manifest, set_metadata, shard, verify, writer
-from kseq.data.folder import Folder
+from kseq.data import Field, Schema, Writer, errors, set_metadata, verify
+from kseq.data.store import manifest, shard, writer
+from kseq.data.store.folder import Folder
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 SCHEMA = {"tokens": Field("int32", (None,)), "text": Field("string"), "label": Field("int64", optional=True)}
@@ -579,7 +580,7 @@ def full_after(monkeypatch, calls, target, name):
 @pytest.mark.parametrize("calls", range(9))
 @pytest.mark.parametrize("what", ["sync", "replace", "chunk"])
 def test_a_disk_that_is_full(store, monkeypatch, what, calls):
-    from kseq.data import folder
+    from kseq.data.store import folder
 
     target, name = {"sync": (folder, "sync"), "replace": (os, "replace"), "chunk": (shard, "encode")}[what]
     with monkeypatch.context() as patch:

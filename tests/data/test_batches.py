@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import kseq
 from kseq.data import Writer, concatenate, errors, parallel
 from kseq.data import open as open_store
-from kseq.data.bounds import choose_bounds, choose_ratio, follower_length, leader_length
+from kseq.data.batches.bounds import choose_bounds, choose_ratio, follower_length, leader_length
 
 RECORDS = 203
 

@@ -13,7 +13,7 @@ import pytest
 from record_classes import Chunked, Mortal, Spoken, files
 
 import kseq.data as kd
-from kseq.data.build_sink import _StagedFolder
+from kseq.data.builds.sink import _StagedFolder
 from kseq.data.errors import (
     BuildError,
     BuildWorkerError,

@@ -12,8 +12,8 @@ import pytest
 
 from kseq import data
 from kseq.data import Field, Writer, compact, errors, repair, verify
-from kseq.data.folder import Folder
-from kseq.data.manifest import COMMITS, COMPACTING, NAME
+from kseq.data.store.folder import Folder
+from kseq.data.store.manifest import COMMITS, COMPACTING, NAME
 
 SCHEMA = {"tokens": Field("int32", (None,)), "text": Field("string", optional=True), "frame": Field("float32", (2,))}
 
@@ -69,14 +69,14 @@ def test_every_bit_of_the_commits_counts_and_a_torn_line_does_not(path):
         changed[place // 8] ^= 1 << place % 8
         (path / COMMITS).write_bytes(changed)
         with pytest.raises(errors.ManifestError, match=COMMITS):
-            data.manifest.read_manifest(Folder(path))
+            data.store.manifest.read_manifest(Folder(path))
     ((file, _),) = verify(path).problems
     assert file == COMMITS
     first = whole.index(b"\n") + 1
     for size in range(0, len(whole), 3):
         (path / COMMITS).write_bytes(whole[:size])
         if size not in (first - 1, len(whole) - 1):
-            assert data.manifest.read_manifest(Folder(path)).records == 1 + (size >= first)
+            assert data.store.manifest.read_manifest(Folder(path)).records == 1 + (size >= first)
     (path / COMMITS).write_bytes(whole)
     assert_records(path, 3, complete=False)
     with Writer(path, append=True) as writer:

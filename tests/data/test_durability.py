@@ -17,9 +17,10 @@ import pyarrow as pa
 import pytest
 
 from kseq import data
-from kseq.data import Field, Writer, errors, repair, verify, writer
-from kseq.data.folder import Folder
-from kseq.data.manifest import read_manifest
+from kseq.data import Field, Writer, errors, repair, verify
+from kseq.data.store import writer
+from kseq.data.store.folder import Folder
+from kseq.data.store.manifest import read_manifest
 
 SCHEMA = {"tokens": Field("int32", (None,)), "text": Field("string", optional=True), "label": Field("int64")}
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,7 +63,8 @@ SERVER = """
     package.__path__, package.__version__ = [sys.argv[1] + "/kseq"], "0"
     sys.modules["kseq"] = package
     import numpy as np
-    from kseq.data import Field, Writer, writer
+    from kseq.data import Field, Writer
+    from kseq.data.store import writer
     from test_durability_records import SCHEMA, record
     writer.CHUNK_BYTES = 2000
 

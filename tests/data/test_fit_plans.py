@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kseq.data import BackupAndRestore, Batches, Writer
 from kseq.data import open as open_store
-from kseq.data.keras_pass import StepCount
+from kseq.data.batches.keras_pass import StepCount
 
 RECORDS = 53
 

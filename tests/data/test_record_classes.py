@@ -10,9 +10,9 @@ from record_classes import Spoken
 
 import kseq.data as kd
 from kseq.data import Field
-from kseq.data.cells import format_cell, parse_cell
 from kseq.data.errors import RecordError, SchemaError
-from kseq.data.schema import Schema
+from kseq.data.formats.cells import format_cell, parse_cell
+from kseq.data.store.schema import Schema
 
 
 @kd.record

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq import data
-from kseq.data import Field, Schema, Writer, errors, set_metadata, splits, verify, writer
+from kseq.data import Field, Schema, Writer, errors, set_metadata, verify
+from kseq.data.store import splits, writer
 from kseq.ragged import Ragged
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

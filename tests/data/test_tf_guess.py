@@ -9,7 +9,7 @@ from kseq.data import Writer, errors, formats
 from kseq.data import open as open_store
 from kseq.data.formats.tf_features import Malformed
 from kseq.data.formats.tf_guess import Guess
-from kseq.data.schema import Schema
+from kseq.data.store.schema import Schema
 
 
 def guess(lengths):

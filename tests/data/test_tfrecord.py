@@ -32,8 +32,8 @@ from kseq.data.formats.tf_features import varint
 from kseq.data.formats.tfexample_writing import encoder
 from kseq.data.formats.tfrecord import FORMAT, read_tfrecord, write_tfrecord
 from kseq.data.formats.tfrecord_frames import frame, masked
-from kseq.data.schema import Field, Schema
-from kseq.data.writer import convert_record
+from kseq.data.store.schema import Field, Schema
+from kseq.data.store.writer import convert_record
 
 needs_tensorflow = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is missing")
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq import Ragged
-from kseq.data import Field, Writer, conversion, errors, open, verify, writer
+from kseq.data import Field, Writer, errors, open, verify
+from kseq.data.store import conversion, writer
 
 SCHEMA = {
     "x": Field("int32", (None,)),

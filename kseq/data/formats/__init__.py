@@ -5,7 +5,7 @@ import importlib
 import os
 
 from ..errors import FormatError
-from ..writer import as_schema
+from ..store.writer import as_schema
 from .base import Format as Format
 from .base import RecordSink as RecordSink
 from .base import RecordSource as RecordSource

@@ -3,8 +3,8 @@
 import os
 
 from ..errors import FormatError, SchemaError
-from ..schema import BINARY, Field, Schema
-from ..writer import as_schema
+from ..store.schema import BINARY, Field, Schema
+from ..store.writer import as_schema
 from . import tfexample
 from .base import Format, RecordSource, require
 from .files import files_of, no_metadata

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import FormatError
-from ..schema import BINARY, TEXT, Schema
+from ..store.schema import BINARY, TEXT, Schema
 from .schemas import make_schema
 
 _PLAIN = "biuf"

@@ -6,7 +6,7 @@ import functools
 import importlib
 import typing
 
-from ..schema import Schema
+from ..store.schema import Schema
 
 
 class RecordSource(abc.ABC):

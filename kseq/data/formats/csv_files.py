@@ -13,10 +13,10 @@ import sys
 
 import numpy as np
 
-from ..conversion import convert_record
 from ..errors import FormatError, RecordError, SchemaError
-from ..schema import TEXT
-from ..writer import as_schema
+from ..store.conversion import convert_record
+from ..store.schema import TEXT
+from ..store.writer import as_schema
 from .base import Format, RecordSource
 from .files import files_of, no_metadata
 from .schemas import Inferred, json_array

@@ -8,9 +8,9 @@ import uuid
 
 import numpy as np
 
-from ..conversion import convert_record
 from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
-from ..forks import held_from_forks, muted
+from ..store.conversion import convert_record
+from ..store.forks import held_from_forks, muted
 from .base import RecordSink
 
 _SMALL = 64 << 20  # bytes that anything may take

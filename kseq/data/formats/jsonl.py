@@ -3,7 +3,7 @@
 import json
 
 from ..errors import FormatError
-from ..writer import as_schema
+from ..store.writer import as_schema
 from .base import Format, RecordSource
 from .csv_files import check, from_json, to_json
 from .files import files_of, no_metadata

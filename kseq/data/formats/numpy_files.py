@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 
 from ..errors import FormatError
-from ..schema import TEXT
+from ..store.schema import TEXT
 from .base import Format, RecordSource
 from .files import FileSink, check_expansion, files_of
 from .schemas import kept_parts, kept_schema, make_schema

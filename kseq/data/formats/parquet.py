@@ -9,7 +9,7 @@ import json
 import os
 
 from ..errors import FormatError
-from ..schema import Schema
+from ..store.schema import Schema
 from .arrow import arrow_type, column_of, records, schema_of
 from .base import Format, RecordSource
 from .files import FileSink, files_of

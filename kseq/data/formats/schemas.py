@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import FormatError, SchemaError
-from ..schema import TEXT, Field, Schema
+from ..store.schema import TEXT, Field, Schema
 
 
 class Inferred:

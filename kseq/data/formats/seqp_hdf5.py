@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from ..errors import FormatError, SchemaError
-from ..schema import TEXT
+from ..store.schema import TEXT
 from .base import Format, require
 from .files import Aside, FileSink
 from .seqp_reading import KSEQ, RECORD, RESERVED, SUFFIXES, SeqpSource, is_plain

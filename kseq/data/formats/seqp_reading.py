@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 from ..errors import FormatError
-from ..schema import TEXT
+from ..store.schema import TEXT
 from .base import RecordSource, require
 from .files import check_expansion, files_of
 from .schemas import kept_parts, kept_schema, make_schema

@@ -4,7 +4,7 @@ import json
 import os
 
 from ..errors import FormatError, SchemaError
-from ..schema import Schema
+from ..store.schema import Schema
 from .files import Aside, FileSink
 
 SIDECAR = ".schema.json"

@@ -9,7 +9,7 @@ import numpy as np
 from kseq import _ext
 
 from ..errors import RecordError
-from ..schema import TEXT
+from ..store.schema import TEXT
 from .tf_features import BYTES, FLOAT, INT64, varint
 
 _MOST_BYTES = 2**31 - 1  # of one message, by the rules of protobuf

@@ -4,8 +4,8 @@ import itertools
 import zlib
 
 from ..errors import FormatError, SchemaError, StoreNotFoundError
-from ..schema import Field, Schema
-from ..writer import as_schema
+from ..store.schema import Field, Schema
+from ..store.writer import as_schema
 from . import tfexample
 from .base import Format, RecordSource
 from .files import files_of

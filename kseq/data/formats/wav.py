@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from ..errors import FormatError
-from ..schema import TEXT, Field, Schema
+from ..store.schema import TEXT, Field, Schema
 from .base import Format, RecordSource
 from .files import files_of
 

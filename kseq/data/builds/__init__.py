@@ -1,0 +1,1 @@
+"""Stores built from rows in parallel: which rows, by which tasks, written where, reported how."""

@@ -1,0 +1,190 @@
+"""Values as they are stored: converted where nothing is lost, else refused."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from kseq.ragged import Ragged
+
+from ..errors import RecordError
+from .schema import TEXT, Field
+
+
+def convert_record(schema, record, number=None):
+    """A record as it is stored: every value in its field's stored dtype, C-contiguous.
+
+    Raises:
+        RecordError: a field that is missing, unknown, or of another dtype or shape.
+    """
+    if not isinstance(record, dict):
+        raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+    unknown = set(record) - set(schema)
+    if unknown:
+        raise RecordError(f"a record must have the fields {list(schema)}; received {sorted(map(str, unknown))}", number)
+    return {name: _convert(field, record.get(name), number, name) for name, field in schema.items()}
+
+
+def _convert(field, value, number, name):
+    if value is None:
+        if not field.optional:
+            raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
+        return None
+    if field.text:
+        kinds = str if field.dtype == "string" else (bytes, bytearray, memoryview)
+        if not isinstance(value, kinds):
+            raise RecordError(f"the value must be {field.dtype}; received {type(value).__name__}", number, name)
+        try:
+            return str(value).encode().decode() if field.dtype == "string" else bytes(value)
+        except UnicodeEncodeError as error:
+            raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
+    return _convert_array(field, value, number, name)
+
+
+def _convert_array(field, value, number, name):
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise RecordError(f"the value is no array: {error}", number, name) from None
+    if given.size == 0 and not hasattr(value, "dtype"):
+        given = given.astype(field.dtype)  # an empty list says nothing about its type
+    wanted = field.shape
+    fits = given.ndim == len(wanted) and all(n in (None, m) for n, m in zip(wanted, given.shape, strict=True))
+    if not fits and field.ragged and given.size == 0 and given.ndim == 1:
+        given, fits = given.reshape(0, *field.inner_shape), True  # an empty list says nothing about its steps
+    if not fits:
+        raise RecordError(f"the value must have shape {_shape_text(wanted)}; received {given.shape}", number, name)
+    source, text = given.dtype, f"the value must be {field.dtype.name}; received"
+    exact = np.can_cast(source, field.dtype, "same_kind") or (source.kind in "iub" and field.dtype.kind in "iufc")
+    exact = exact and source.kind != "O" and (source.kind in "SU" or field.dtype.kind not in "SU")
+    exact = exact and source.names is None and field.dtype.names is None
+    if source != field.dtype and not exact:
+        raise RecordError(f"{text} {source.name}", number, name)
+    wider = source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize
+    if wider and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
+        raise RecordError(f"{text} {source.name}, which is wider", number, name)
+    with np.errstate(all="ignore"):
+        stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
+        held = _held(given, stored)
+    if not np.all(held):
+        bad = given[~held].flat[0]
+        raise RecordError(f"the value must be one that {field.store.name} holds; received {bad}", number, name)
+    return stored
+
+
+def _held(given, stored):
+    """Which values are stored as they were given; floats may be rounded to fewer digits."""
+    if stored.dtype == given.dtype:
+        return np.True_
+    if given.dtype.kind in "fc" and stored.dtype.kind not in "iub":
+        return np.isfinite(stored) | ~np.isfinite(given)
+    if given.dtype.kind in "iu" and stored.dtype.kind in "iu":  # beyond the range numbers wrap, and would wrap back
+        limits = np.iinfo(stored.dtype)
+        return (given >= limits.min) & (given <= limits.max)
+    # NaN and NaT, where they stay that, are not equal to themselves.
+    return (stored.astype(given.dtype) == given) | (given != given) & (stored != stored)
+
+
+def _shape_text(shape):
+    return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The values of a field in many records, as they are stored.
+
+    Attributes:
+        data: bytes, uint8.
+        ends: bytes up to the end of each row from `data`'s begin, int64 [N + 1], the first of which is its begin.
+        step: bytes of a step.
+        listed: whether rows differ in length.
+        valid: a byte a row, or None where all are there.
+    """
+
+    data: np.ndarray
+    ends: np.ndarray
+    step: int
+    listed: bool
+    valid: np.ndarray | None = None
+
+    def part(self, start, end):
+        """Rows as `_ext.Columns.extend` and `ShardWriter.write` take them.
+
+        Raises:
+            OverflowError: they have more than 2**31 - 1 steps.
+        """
+        first, last = int(self.ends[start]), int(self.ends[end])
+        steps = (last - first) // self.step
+        if steps > np.iinfo(np.int32).max:
+            raise OverflowError(f"the value is too large for a chunk of 2**31 steps; received {steps}")
+        offsets = None
+        if self.listed:
+            offsets = ((self.ends[start : end + 1] - first) // self.step).astype(np.int32)
+        return self.data[first:last], offsets, None if self.valid is None else self.valid[start:end]
+
+
+def convert_column(field, column) -> Rows | None:
+    """Many values as they are stored, at once; None where each has to be looked at to say what is right or wrong."""
+    if field.text:
+        return _texts(field, column)
+    offsets = None
+    if isinstance(column, Ragged):
+        values, offsets = column.values[: column.offsets[-1]], column.offsets
+    elif field.ragged and isinstance(column, (list, tuple)):
+        offsets = np.zeros(len(column) + 1, np.int64)
+        values = _joined(column, offsets)
+    else:
+        values = column
+    if (offsets is not None) != field.ragged or not (isinstance(values, np.ndarray) or _plain(values)):
+        return None
+    as_stored = isinstance(values, np.ndarray) and values.dtype == field.store and values.flags.c_contiguous
+    if as_stored and values.ndim == 1 + len(field.inner_shape) and values.shape[1:] == field.inner_shape:
+        stored = values
+    else:
+        store = None if field.store == field.dtype else field.store
+        try:
+            stored = _convert_array(Field(field.dtype, (None, *field.inner_shape), store=store), values, None, None)
+        except RecordError:
+            return None
+    step = field.store.itemsize * math.prod(field.inner_shape)
+    ends = (np.arange(len(stored) + 1) if offsets is None else offsets) * step
+    return Rows(stored.reshape(-1).view(np.uint8), ends, step, field.ragged)
+
+
+def _plain(values):
+    """Whether values are a list of Python's numbers of one kind: of several NumPy would make one, whatever is lost."""
+    kinds = set(map(type, values)) if isinstance(values, (list, tuple)) else ()
+    if kinds == {int}:
+        return min(values) >= -(1 << 63) and max(values) < 1 << 63
+    return kinds == {float} or kinds == {bool}
+
+
+def _joined(rows, offsets):
+    """Rows one after the other, an array or a list; None where they are of several kinds. Sets their offsets."""
+    kinds = set(map(type, rows))
+    if not kinds or not (kinds == {np.ndarray} or kinds <= {list, tuple}):
+        return None
+    if kinds != {np.ndarray}:
+        np.cumsum(list(map(len, rows)), out=offsets[1:])
+        return list(itertools.chain.from_iterable(rows))
+    if len({(row.dtype, row.shape[1:], row.ndim) for row in rows}) != 1 or not rows[0].ndim:
+        return None
+    np.cumsum(list(map(len, rows)), out=offsets[1:])
+    return np.concatenate(rows)
+
+
+def _texts(field, column):
+    kinds = set(map(type, column)) if isinstance(column, (list, tuple)) else ()
+    if not kinds or not kinds <= {str if field.dtype == TEXT else bytes, *([type(None)] if field.optional else [])}:
+        return None
+    try:
+        array = pa.array(column, pa.large_string() if field.dtype == TEXT else pa.large_binary())
+    except (pa.ArrowException, UnicodeEncodeError):
+        return None
+    valid, ends, data = array.buffers()
+    if valid is not None:
+        valid = np.unpackbits(np.frombuffer(valid, np.uint8), count=len(array), bitorder="little")
+    data = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return Rows(data, np.frombuffer(ends, np.int64)[: len(array) + 1], 1, True, valid)
