@@ -5,29 +5,46 @@ import numpy as np
 from kseq import _ext
 
 from ..store.shard import step_bytes
+from .structure import Shift, field_of
+
+_CUTS = {None: 0, "left": 1, "right": 2}
 
 
 class Slot:
-    """How one field is read for batches."""
+    """How one field is read for batches.
 
-    def __init__(self, store, name, fill, end, cut, pack):
-        kind, self.name = store.schema[name], name
-        self.store, self.field_name = store.part_of(name)
+    Args:
+        store: the store of the batches.
+        shown: the field, or a `Shift` of it.
+        at: the place of its values among the arrays of a batch; its mask comes after them.
+        fill: the padding value.
+        begin, end: values to put before and after every sequence, or None.
+        options: the `Options`.
+    """
+
+    def __init__(self, store, shown, at, fill, begin, end, options):
+        self.name, self.at, self.mask_at = field_of(shown), at, at + 1
+        self.shift = shown.steps if isinstance(shown, Shift) else 0
+        kind = store.schema[self.name]
+        self.store, self.field_name = store.part_of(self.name)
         self.core, self.ragged, self.text, self.kind = self.store._open, kind.ragged, kind.text, kind
         self.number = list(self.store.schema).index(self.field_name)
+        self.plain = not (kind.text or kind.ragged or kind.optional) and kind.store == kind.dtype
         self.cast = self.job = None
         if kind.text:
             return
-        shown = (
-            kind.dtype if not pack and (kind.store == kind.dtype or _ext.widens(kind.store, kind.dtype)) else kind.store
-        )
+        widens = kind.store == kind.dtype or _ext.widens(kind.store, kind.dtype)
+        shown = kind.dtype if widens and not options.pack else kind.store
         self.cast = None if shown == kind.dtype else kind.dtype
-        self._fill = _scalar(f"pad_value of {name!r}", fill, kind.dtype)
-        first = np.zeros(1, shown) if self.cast is not None else self._fill
-        ends = np.empty(0, np.uint8)
-        if end is not None:
-            step = np.broadcast_to(_scalar(f"eos of {name!r}", end, shown).reshape(()), kind.inner_shape)
-            ends = np.ascontiguousarray(step).reshape(-1).view(np.uint8)
+        self.fill = _scalar(f"pad_value of {self.name!r}", fill, kind.dtype)
+        first = np.zeros(1, shown) if self.cast is not None else self.fill
+
+        def step(what, value):
+            if value is None:
+                return np.empty(0, np.uint8)
+            one = np.broadcast_to(_scalar(f"{what} of {self.name!r}", value, shown).reshape(()), kind.inner_shape)
+            return np.ascontiguousarray(one).reshape(-1).view(np.uint8)
+
         self.job = _ext.Job(
             self.number,
             step_bytes(kind),
@@ -36,18 +53,22 @@ class Slot:
             kind.inner_shape,
             kind.ragged,
             first.view(np.uint8),
-            ends,
-            cut,
+            step("eos", end),
+            _CUTS[options.truncate],
+            begin=step("bos", begin),
+            skip=0 if options.pack else self.shift,
+            left=options.side == "left",
         )
-        self.plain = not kind.ragged and not kind.optional and kind.store == kind.dtype
 
-    plain = False
+    def shown_steps(self, steps, padded):
+        """How many steps are shown of sequences of so many, with what is put before and after them: int64."""
+        return np.maximum(np.minimum(steps, padded) - self.shift, 0)
 
     def widened(self, array, mask):
         """The array in the field's dtype, with the padding value where it holds nothing."""
         array = array.astype(self.cast)
         if mask is not None:
-            array[~mask] = self._fill[0]
+            array[~mask] = self.fill[0]
         return array
 
     def texts(self, rows):
@@ -62,17 +83,30 @@ class Slot:
         return "" if self.kind.dtype == "string" else b""
 
 
-def group_slots(slots):
-    """Fields by the store that they lie in: (store, slots, jobs)."""
-    groups = {}
-    for slot in slots.values():
-        groups.setdefault(id(slot.store), (slot.store, []))[1].append(slot)
-    place = 0
-    for _, own in groups.values():
-        for slot in own:
-            slot.at, slot.mask_at = place, place + 1
-            place += 1 + slot.ragged
-    return [(store, own, tuple(slot.job for slot in own if not slot.text)) for store, own in groups.values()]
+def group_slots(store, shown, marks, options):
+    """The slots of what is shown, by the store that each field lies in.
+
+    Args:
+        store: the store of the batches.
+        shown: fields and `Shift`s.
+        marks: gives for a field its padding value, its begin and its end.
+        options: the `Options`.
+
+    Returns:
+        For each store (store, slots, jobs), in the order of their arrays; and the slots by what they show.
+    """
+    by_store = {}
+    for each in shown:
+        own = store.part_of(field_of(each))[0]
+        by_store.setdefault(id(own), (own, []))[1].append(each)
+    at, groups, slots = 0, [], {}
+    for own, members in by_store.values():
+        for each in members:
+            slots[each] = Slot(store, each, at, *marks(field_of(each)), options)
+            at += 1 + slots[each].ragged
+        group = [slots[each] for each in members]
+        groups.append((own, group, tuple(slot.job for slot in group if not slot.text)))
+    return groups, slots
 
 
 def _scalar(what, value, dtype):
