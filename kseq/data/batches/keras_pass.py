@@ -8,8 +8,8 @@ of the plan, however many batches it has, and the first one the rest of an epoch
 
 The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B` and `E`: begins and ends an epoch):
 
-- `n n B n n 0 n E` builds a model, `n n B n n 0 1 2 E` predicts: a pass that begins after `n` without an `E` between.
-  It gives back what it took.
+- `n n B n n 0 n E` builds a model, `n n B n n 0 1 2 E` predicts (on tensorflow `n n n 0 1 B n n 0 1 2 E`): a pass that
+  begins after `n` without an `E` between. It gives back what it took.
 - `n n n E B n n 0 1 2 E B n n 0 1 2 E` fits or evaluates.
 - `B n n 0 1 E B 2 E` fits with `steps_per_epoch`: a pass goes over several epochs of Keras's.
 - `B n n 0` and then `n` or `E` after `n`: the pass was left. What it took stays taken.
@@ -84,22 +84,23 @@ class KerasPass:
         self._given = None  # the place that each index got
         self._begun_at, self._length, self._looks_only = cursor.place, None, False
         self._aside = False
-        self._reads = 0  # of the number of batches, since the last other event
+        # Whether the number of batches was read since the last other event, and since the last end of an epoch.
+        self._reads = self._asked = False
         self._steps = StepCount(lambda: cursor.left() if self._length is None else self._length)
 
     def steps(self):
         """The number of batches, for Keras."""
         with self._guard:
-            self._reads += 1
+            self._reads = self._asked = True
             return self._steps
 
     def begin(self):
         """Keras begins an epoch."""
         with self._guard:
             if self._given is None or self._reads:
-                self._given, self._looks_only = {}, self._reads > 0
+                self._given, self._looks_only = {}, self._asked
                 self._begun_at, self._length = self._cursor.place, self._cursor.left()
-            self._reads = 0
+            self._reads = False
 
     def end(self):
         """Keras ends an epoch, or what it was doing before."""
@@ -108,7 +109,7 @@ class KerasPass:
                 self._cursor.place, self._given = self._begun_at, None
             elif self._given is not None and (len(self._given) == self._length or self._reads):
                 self._given = None
-            self._reads = 0
+            self._reads = self._asked = False
 
     def leave(self):
         """Somebody goes to another place."""
@@ -131,7 +132,7 @@ class KerasPass:
                 return None
             if self._given and self._reads:
                 self._given = None  # another pass, or a look at the data, has begun
-            self._reads = 0
+            self._reads = False
             if self._given is None:
                 return None
             if index not in self._given:
