@@ -180,12 +180,19 @@ class Batches(KerasDataset):
 
         Threads that iterate at the same time share the batches: each comes once.
         """
-        cursor, (epoch, _) = self.cursor, self.cursor.place
+        cursor, epoch, ahead, take = self.cursor, self.epoch, self._ahead, _none_left
         window, following = iter(()), -1
-        while (place := cursor.take(epoch)) is not None:
-            index = place[1]
+        while True:
             try:
-                if self._ahead:
+                index = take()
+            except IndexError:
+                stretch = cursor.stretch(epoch)
+                if stretch is None:
+                    return
+                take = stretch.popleft
+                continue
+            try:
+                if ahead:
                     batch = self._get(epoch, index, self._assembler.own)
                 else:
                     batch = next(window, None) if index == following else None
@@ -194,7 +201,7 @@ class Batches(KerasDataset):
                         window = self._assembler.batches(rows[index - first :], self._shard)
                         batch = next(window)
             except Exception:
-                cursor.give_back(place)
+                cursor.give_back((epoch, index))
                 raise
             following = index + 1
             yield batch
@@ -370,6 +377,9 @@ class Batches(KerasDataset):
 
     def __reduce__(self):
         return _remake, (self.__class__, self.store, self._given, self._shard, self.place)
+
+
+_none_left = collections.deque().popleft
 
 
 def _remake(kind, store, given, shard, place):
