@@ -21,7 +21,11 @@ class Assembler:
     """
 
     def __init__(self, layout, lengths, options, filled):
-        self._layout, self._lengths, self._weighting = layout, lengths, Weighting(layout, lengths)
+        self._layout, self._lengths, self._weighting = (
+            layout,
+            lengths,
+            Weighting(layout, lengths, options.side == "left"),
+        )
         self._pack, self._weigh_rows = options.pack, filled
         # Keras too is given batches whose rows are filled up where there are many that are not full: with a shape of
         # its own each would be compiled. Without targets nothing could say to it that a row is filled.

@@ -57,7 +57,7 @@ class Slot:
             _CUTS[options.truncate],
             begin=step("bos", begin),
             skip=0 if options.pack else self.shift,
-            left=options.side == "left",
+            left=kind.ragged and options.side == "left",
         )
 
     def shown_steps(self, steps, padded):

@@ -38,10 +38,11 @@ class Weighting:
     Args:
         layout: the `BatchLayout`.
         lengths: the `RowLengths`.
+        left: whether the padding comes before the sequences.
     """
 
-    def __init__(self, layout, lengths):
-        self._layout, self._lengths = layout, lengths
+    def __init__(self, layout, lengths, left):
+        self._layout, self._lengths, self._left = layout, lengths, left
 
     def of_targets(self, arrays, rows, whole, weighed, output_mask):
         """The weights of a batch by target; None if none has any.
@@ -123,5 +124,9 @@ class Weighting:
             return int(shown.sum())
         leader = np.minimum(self._lengths.steps(layout.leader, ids), whole.bound if whole.bound >= 0 else _NO_BOUND)
         padded = whole.bound if whole.bound >= 0 else int(leader.max())
-        output_mask = np.asarray(layout.rule(lengths_to_mask(leader, padded)))
-        return np.count_nonzero(output_mask & lengths_to_mask(shown, length))
+        output_mask = np.asarray(layout.rule(self._mask(leader, padded)))
+        return np.count_nonzero(output_mask & self._mask(shown, length))
+
+    def _mask(self, lengths, padded):
+        mask = lengths_to_mask(lengths, padded)
+        return mask[:, ::-1] if self._left else mask
