@@ -66,6 +66,8 @@ class SequenceLayer(Parameters, KerasDoor):
     input_rank: int | None = None
     #: Sequences that the layer reads.
     num_inputs: int = 1
+    #: Whether the last of these is no data: its mask says which steps are there, where a model loses masks.
+    reads_presence: bool = False
     #: Names of what the layer reads from the context.
     context_names: tuple[str, ...] = ()
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
