@@ -111,7 +111,8 @@ class Writer:
                 raise StoreExistsError("another writer has begun a store here", folder)
             return None, made
         manifest = read_manifest(folder)
-        if self.schema is not None and self.schema != manifest.schema:
+        others = self.schema is not None and dict(self.schema) != dict(manifest.schema)  # in any order
+        if others or self._wanted_main not in (None, manifest.schema.main):
             raise SchemaError(f"{folder}: records of the store have fields {manifest.schema}; received {self.schema}")
         check_no_leftovers(folder, manifest)
         self.schema = manifest.schema
