@@ -36,10 +36,10 @@ class Assembler:
         # "max" and a multiple: every batch's lengths are looked at before it is made.
         self._looks = options.multiple_of > 1 and -1 in self._lengths.padded(1).values()
         groups = layout.groups
-        whole = len(groups) == 1 and groups[0][0]._ids is None
+        whole = len(groups) == 1 and groups[0].places is None
         self._plain = whole and all(slot.plain for slot in layout.slots)
         simple = whole and not any(slot.text or slot.cast for slot in layout.slots)
-        self._direct = groups[0][0]._open.table.batch if simple else None
+        self._direct = groups[0].chunks.table.batch if simple else None
         self._targets_of = {}  # for each bound the padded lengths, as the kernel wants them
 
     def batch(self, rows, shard=(0, 1), reader=None):
@@ -98,7 +98,7 @@ class Assembler:
         return (inputs, labels, self._weighting.of_rows(arrays, rows, whole)) if weighed else (inputs, labels)
 
     def _gathered(self, window, shard):
-        finish, (_, _, jobs) = self._finisher(), self._layout.groups[0]
+        finish, jobs = self._finisher(), self._layout.groups[0].jobs
         padded, table_batch = self._targets_of, self._direct
         for rows in window:
             ids, start, used, size, bound, _ = rows
@@ -109,8 +109,8 @@ class Assembler:
 
     def _viewed(self, window, shard):
         """Batches whose records lie together on the disk, as views: those that follow one another are cut at once."""
-        finish, core = self._finisher(), self._layout.groups[0][0]._open
-        columns, first_rows = [core.values[slot.number] for slot in self._layout.slots], core.first_rows
+        finish, chunks = self._finisher(), self._layout.groups[0].chunks
+        columns, first_rows = [chunks.values[slot.number] for slot in self._layout.slots], chunks.first_rows
         at, count = 0, len(window)
         while at < count:
             _, start, used, size, _, _ = window[at]
@@ -157,7 +157,7 @@ class Assembler:
         if targets is None:
             targets = self._targets_of[bound] = self._by_group(self._lengths.padded(bound))
         if self._direct is not None:
-            arrays = self._direct(self._layout.groups[0][2], ids, start, size, targets[0])
+            arrays = self._direct(self._layout.groups[0].jobs, ids, start, size, targets[0])
             if type(arrays) is not int:
                 return arrays
         return self._arrays_by_group(ids, start, size, targets)
@@ -165,11 +165,11 @@ class Assembler:
     def _arrays_by_group(self, ids, start, size, targets):
         """Fields of several stores or views, texts, and those that the kernel does not convert."""
         found = []
-        for (store, slots, jobs), lengths in zip(self._layout.groups, targets, strict=True):
+        for (chunks, places, slots, jobs), lengths in zip(self._layout.groups, targets, strict=True):
             own = ids
-            if store._ids is not None:
-                own = store._ids[start : start + size] if ids is None else store._ids[ids]
-            arrays = store._open.table.batch(jobs, own, start, size, lengths)
+            if places is not None:
+                own = places[start : start + size] if ids is None else places[ids]
+            arrays = chunks.table.batch(jobs, own, start, size, lengths)
             if type(arrays) is int:
                 self._refuse(slots, own, start, arrays, lengths)
             arrays = iter(arrays)
@@ -185,16 +185,18 @@ class Assembler:
 
     def _views(self, start, size):
         """Rows of arrays that lie together on the disk, without a copy; None if a chunk ends among them."""
-        core = self._layout.groups[0][0]._open
-        chunk = bisect.bisect_right(core.first_rows, start) - 1
-        first, end = core.first_rows[chunk], core.first_rows[chunk + 1]
+        chunks = self._layout.groups[0].chunks
+        chunk = bisect.bisect_right(chunks.first_rows, start) - 1
+        first, end = chunks.first_rows[chunk], chunks.first_rows[chunk + 1]
         if start + size > end:
             return None
         start -= first
-        return [core.values[slot.number][chunk][start : start + size] for slot in self._layout.slots]
+        return [chunks.values[slot.number][chunk][start : start + size] for slot in self._layout.slots]
 
     def _by_group(self, lengths):
-        return [tuple(lengths.get(slot.name, -1) for slot in own if not slot.text) for _, own, _ in self._layout.groups]
+        return [
+            tuple(lengths.get(slot.name, -1) for slot in group.slots if not slot.text) for group in self._layout.groups
+        ]
 
     def _packed(self, rows, shard):
         """Rows that hold several records each, and their arrays, of one host."""
@@ -220,9 +222,9 @@ class Assembler:
         """Raise the error for the row that the table refused."""
         row = start + bad if ids is None else int(ids[bad])
         for slot, length in zip((slot for slot in slots if not slot.text), lengths, strict=True):
-            place = slot.core.table.locate(slot.number, row)
+            place = slot.chunks.table.locate(slot.number, row)
             if place is None:
-                raise slot.core.lying(row, slot.field_name)
+                raise slot.chunks.lying(slot.number, row)
             steps = place[2] + self._layout.added.get(slot.name, 0)
             if slot.ragged and 0 <= length < steps:
                 raise RecordError(

@@ -18,7 +18,7 @@ class BatchLayout:
         inputs, targets: their `Structure`s; targets may be None.
         weights: the slot of the sample weights, or None.
         slots: every slot, in the order of its arrays.
-        groups: the slots by the store that they lie in: (store, slots, jobs).
+        groups: the slots by where they lie: `Group`s.
         sequences: the fields that are sequences, in order.
         leader: the one whose padded length the plan chooses, or None.
         framed: sequences that are targets with a step for each output of the model.
@@ -64,7 +64,7 @@ class BatchLayout:
         self.groups, slots = group_slots(
             store, shown, lambda name: (fills.get(name, 0), bos.get(name), eos.get(name)), options
         )
-        self.slots = [slot for _, own, _ in self.groups for slot in own]
+        self.slots = [slot for group in self.groups for slot in group.slots]
         self.inputs = Structure(inputs, [slots[each] for each in inputs.shown], options.masks, options.pack)
         self.targets = None if targets is None else Structure(targets, [slots[each] for each in targets.shown], None)
         self.weights = None if options.sample_weights is None else slots[options.sample_weights]

@@ -15,8 +15,8 @@ def packed_arrays(layout, rows):
     Raises:
         RecordError: a record that does not fit its row.
     """
-    store, slots, jobs = layout.groups[0]
-    ids = rows.ids if store._ids is None else store._ids[rows.ids]
+    chunks, places, slots, jobs = layout.groups[0]
+    ids = rows.ids if places is None else places[rows.ids]
     ends = rows.ends
     if rows.used < rows.size:
         more = rows.size - rows.used
@@ -25,7 +25,7 @@ def packed_arrays(layout, rows):
         ids = np.concatenate([ids, np.tile(first, more)])
     arrays = []
     for slot, job in zip(slots, jobs, strict=True):
-        found = store._open.table.packed(job, ids, ends, rows.bound)
+        found = chunks.table.packed(job, ids, ends, rows.bound)
         if type(found) is int:
             raise RecordError("the record does not fit its row", int(ids[found]), slot.name)
         values, segments, positions = found

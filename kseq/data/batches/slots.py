@@ -1,5 +1,7 @@
 """How one field gets from stores into batches: by the kernel, or by NumPy where its dtype or its text needs it."""
 
+import typing
+
 import numpy as np
 
 from kseq import _ext
@@ -26,9 +28,8 @@ class Slot:
         self.name, self.at, self.mask_at = field_of(shown), at, at + 1
         self.shift = shown.steps if isinstance(shown, Shift) else 0
         kind = store.schema[self.name]
-        self.store, self.field_name = store.part_of(self.name)
-        self.core, self.ragged, self.text, self.kind = self.store._open, kind.ragged, kind.text, kind
-        self.number = list(self.store.schema).index(self.field_name)
+        core, self.number, _ = store.place(self.name)
+        self.chunks, self.ragged, self.text, self.kind = core.chunks, kind.ragged, kind.text, kind
         self.plain = not (kind.text or kind.ragged or kind.optional) and kind.store == kind.dtype
         self.cast = self.job = None
         if kind.text:
@@ -75,7 +76,7 @@ class Slot:
         """The texts of records: objects [B]."""
         out = np.empty(len(rows), object)
         for place, row in enumerate(rows):
-            value = self.core.value(self.number, self.kind, self.field_name, row)
+            value = self.chunks.value(self.number, row)
             out[place] = self._missing() if value is None else value
         return out
 
@@ -83,8 +84,24 @@ class Slot:
         return "" if self.kind.dtype == "string" else b""
 
 
+class Group(typing.NamedTuple):
+    """Fields that lie together.
+
+    Attributes:
+        chunks: where they lie.
+        places: for each record its row there, as in `Place`, or None.
+        slots: their slots.
+        jobs: those of the fields that are no texts.
+    """
+
+    chunks: typing.Any
+    places: np.ndarray | None
+    slots: list
+    jobs: tuple
+
+
 def group_slots(store, shown, marks, options):
-    """The slots of what is shown, by the store that each field lies in.
+    """The slots of what is shown, by where each field lies.
 
     Args:
         store: the store of the batches.
@@ -93,19 +110,19 @@ def group_slots(store, shown, marks, options):
         options: the `Options`.
 
     Returns:
-        For each store (store, slots, jobs), in the order of their arrays; and the slots by what they show.
+        `Group`s, in the order of their arrays; and the slots by what they show.
     """
-    by_store = {}
+    together = {}
     for each in shown:
-        own = store.part_of(field_of(each))[0]
-        by_store.setdefault(id(own), (own, []))[1].append(each)
+        place = store.place(field_of(each))
+        together.setdefault(place.group, (place, []))[1].append(each)
     at, groups, slots = 0, [], {}
-    for own, members in by_store.values():
+    for place, members in together.values():
         for each in members:
             slots[each] = Slot(store, each, at, *marks(field_of(each)), options)
             at += 1 + slots[each].ragged
-        group = [slots[each] for each in members]
-        groups.append((own, group, tuple(slot.job for slot in group if not slot.text)))
+        own = [slots[each] for each in members]
+        groups.append(Group(place.core.chunks, place.rows, own, tuple(slot.job for slot in own if not slot.text)))
     return groups, slots
 
 
