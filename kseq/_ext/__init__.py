@@ -2,6 +2,12 @@
 
 import warnings
 
+from kseq._ext.elsewhere import find_kernels
+
+_elsewhere, _advice = find_kernels(__path__[0])
+if _elsewhere is not None:
+    __path__.append(str(_elsewhere))
+
 try:
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
@@ -29,8 +35,11 @@ except ImportError as error:
     COMPILED = False
     warnings.warn(
         f"kseq uses its NumPy kernels, which are slower, because the compiled ones are missing ({error}). "
-        "Install a C compiler (gcc, clang or MSVC) and build kseq again, in its source folder: "
-        "pip install --force-reinstall --no-deps .",
+        + (
+            _advice
+            or "Install a C compiler (gcc, clang or MSVC) and build kseq again, in its source folder: "
+            "pip install --force-reinstall --no-deps ."
+        ),
         RuntimeWarning,
         stacklevel=2,
     )
