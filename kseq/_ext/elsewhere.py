@@ -1,4 +1,4 @@
-"""Kernels for a source tree in which none were built: those of the kseq that is installed, if it is of the same sources."""
+"""Kernels for a source tree in which none were built: those of a kseq that is installed from the same sources."""
 
 import importlib.machinery
 import pathlib
