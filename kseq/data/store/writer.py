@@ -84,10 +84,9 @@ class Writer:
             self._exit = stack.pop_all()
         self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
         check_json("metadata", self.metadata)
-        self._written = self._manifest.records if self._manifest else 0
-        self._shard = self._columns = None
-        self._shard_left = self._chunk_left = 0
-        self._shard_size = 0
+        self._before = self._manifest.records if self._manifest else 0
+        self._shard = self._columns = self._append = None
+        self._shard_left = self._shard_size = 0
         self._entries, self._lines = [], None
         self._inherited = False
         held_from_forks(self)
@@ -121,7 +120,7 @@ class Writer:
     @property
     def records(self):
         """Records of the store, those included that are not committed yet."""
-        return self._written
+        return self._before if self._columns is None else self._columns.number
 
     def write(self, record) -> int:
         """Write one record, a dict of its fields, and return its number in the store.
@@ -133,21 +132,16 @@ class Writer:
                 written.
             StoreWriteError: the operating system refuses.
         """
-        if self._chunk_left <= 0:
-            self._turn_over(record)
         try:
-            state = self._append(record)
-        except (TypeError, UnicodeEncodeError):  # no dict, a text that UTF-8 does not hold
-            state = 0
-        if state != -1:
-            if state >= 0:
-                state = self._write_converted(record)
-            if state == -2:
-                self._chunk_left = 1
-        self._chunk_left -= 1
-        index = self._written
-        self._written = index + 1
-        return index
+            number = self._append(record)
+        except (TypeError, UnicodeEncodeError):  # there are no columns yet, or any more; a text that UTF-8 has not
+            number = -1
+        if number >= 0:
+            return number
+        if not self._room:
+            self._turn_over(record)
+            return self.write(record)
+        return self._write_converted(record)
 
     def write_batch(self, columns) -> range:
         """Write many records, given by column, and return their numbers.
@@ -166,29 +160,29 @@ class Writer:
         rows = next(iter(counts.values()))
         if set(counts.values()) != {rows}:
             raise RecordError(f"columns must have the same number of rows; received {counts}")
-        first = self._written
+        first = self.records
         if rows == 0:
             return range(first, first)
-        if self._chunk_left <= 0:
+        if not self._room:
             self._turn_over({name: column[0] for name, column in columns.items()})
         parts = self._converted(columns)
         if parts is None:
             columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
             for values in zip(*columns.values(), strict=True):
                 self.write(dict(zip(columns, values, strict=True)))
-            return range(first, self._written)
+            return range(first, self.records)
         sizes = sum(part.ends[1:] - part.ends[0] for part in parts)
         start = 0
         while start < rows:
             done = int(sizes[start - 1]) if start else 0
             aside = sizes[-1] - done <= CHUNK_BYTES // 16  # what is small is copied, to be written with what follows
-            if not aside or self._chunk_left <= 0:
+            if not aside or not self._room:
                 self._turn_over(None)
             end = min(max(int(np.searchsorted(sizes, done + CHUNK_BYTES, "right")), start + 1), rows)
-            end = min(end, start + self._shard_left, start + self._chunk_left)
+            end = min(end, start + self._shard_left, start + self._room)
             self._extend(parts, start, end, aside)
             start = end
-        return range(first, self._written)
+        return range(first, self.records)
 
     def _converted(self, columns):
         """For each field its `Rows`, or None where rows are to be written one by one."""
@@ -208,16 +202,15 @@ class Writer:
             try:
                 chunk.append(part.part(start, end))
             except OverflowError as error:
-                raise RecordError(str(error), self._written, name) from None
+                raise RecordError(str(error), self.records, name) from None
         if aside:
-            full = self._columns.extend(chunk, end - start)
-            self._chunk_left = 0 if full else self._chunk_left - (end - start)
-        else:
-            self._shard.write(chunk, end - start)
-            self._shard_left -= end - start
-            self._shard_size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
-            self._chunk_left = 0
-        self._written += end - start
+            self._columns.extend(chunk, end - start)
+            return
+        self._shard.write(chunk, end - start)
+        self._shard_left -= end - start
+        self._shard_size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
+        self._columns.number += end - start
+        self._columns.room = 0
 
     def commit(self):
         """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
@@ -290,8 +283,8 @@ class Writer:
             raise ValueError(f"the writer of {self._folder} is closed")
 
     def _release(self):
+        self._before = self.records
         self._shard = self._columns = self._append = None
-        self._chunk_left = 0
         exit_, self._exit = self._exit, None
         exit_.close()
 
@@ -303,7 +296,13 @@ class Writer:
             ],
             CHUNK_BYTES,
         )
+        self._columns.number, self._columns.room = self._before, 0
         self._append = self._columns.append
+
+    @property
+    def _room(self):
+        """Records that can be written without looking at anything else."""
+        return 0 if self._columns is None else max(self._columns.room, 0)
 
     def _turn_over(self, record):
         """Make room for records: flush the chunk, and begin a new shard if this one is full."""
@@ -319,7 +318,7 @@ class Writer:
             self._shard_left = self._shard_rows or 1 << 62
             self._shard_size = 0
             self._open_shard()
-        self._chunk_left = self._shard_left
+        self._columns.room = self._shard_left
 
     def _open_shard(self):
         if self._shard is None:
@@ -335,7 +334,6 @@ class Writer:
         self._shard.write(self._columns.take(), rows)
         self._shard_left -= rows
         self._shard_size += nbytes
-        self._chunk_left = 0
 
     def _seal(self):
         self._check_open()
@@ -347,7 +345,7 @@ class Writer:
             self._entries.append(self._shard.seal())
         else:
             self._shard.abort()
-        self._shard, self._chunk_left = None, 0
+        self._shard, self._columns.room = None, 0
 
     def _replace_manifest(self, complete):
         check_json("metadata", self.metadata)
@@ -363,13 +361,12 @@ class Writer:
         self._entries = []
 
     def _write_converted(self, record):
-        """Append a record whose values are not yet as they are stored."""
-        converted = convert_record(self.schema, record, self._written)
-        bad = self._append(converted)
+        """Write a record whose values are not yet as they are stored."""
+        bad = -1 - self._append(convert_record(self.schema, record, self.records))
         if bad >= 0:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
-            raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
-        return bad
+            raise RecordError("the value is too large for a chunk of 2**31 steps", self.records, name)
+        return self.records - 1
 
 
 def as_schema(schema, main=None) -> Schema:
