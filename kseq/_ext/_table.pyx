@@ -463,6 +463,71 @@ cdef class Table:
             return bad
         return out, segments, positions
 
+    def gather(self, Py_ssize_t column, const int64_t[::1] ids, int64_t start, Py_ssize_t rows):
+        """The values of rows as they are stored, one after the other; or the first bad position.
+
+        Args:
+            column: number of the column.
+            ids: rows of the table, or None for `rows` of them from `start`.
+            start: first row where `ids` is None.
+            rows: their number.
+
+        Returns:
+            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
+            of the first row that is not in the table or whose offsets lie.
+        """
+        cdef Py_ssize_t i, nbytes, missing = 0, bad = -1
+        cdef int64_t row, at, found, total = 0, size
+        cdef const Part* part
+        cdef const char* data
+        cdef cnp.ndarray out, ends, valid
+        cdef char* values
+        cdef int64_t* places
+        cdef unsigned char* there
+        cdef Plan plan
+        self.check_column(column)
+        if ids is not None and ids.shape[0] != rows:
+            raise ValueError(f"ids must have {rows} elements; received {ids.shape[0]}")
+        if ids is None and rows and not 0 <= start <= self.rows - rows:
+            return 0
+        plan, nbytes = Plan(rows), self.nbytes[column]
+        ends, valid = cnp.PyArray_EMPTY(1, [rows + 1], cnp.NPY_INT64, 0), cnp.PyArray_EMPTY(1, [rows], cnp.NPY_UINT8, 0)
+        places, there = <int64_t*>cnp.PyArray_DATA(ends), <unsigned char*>cnp.PyArray_DATA(valid)
+        places[0] = 0
+        with nogil:
+            for i in range(rows):
+                row = start + i if ids is None else ids[i]
+                if not 0 <= row < self.rows or not self.find(column, row, &part, &at, &found):
+                    bad = i
+                    break
+                there[i] = found >= 0
+                missing += found < 0
+                plan.spans[i].data = part.data + at * nbytes if found > 0 else NULL
+                if part.offsets == NULL:
+                    found = 1
+                total += max(found, 0) * nbytes
+                places[i + 1] = total
+        if bad >= 0:
+            return bad
+        out = cnp.PyArray_EMPTY(1, [total], cnp.NPY_UINT8, 0)
+        values = cnp.PyArray_BYTES(out)
+        with nogil:
+            i = 0
+            while i < rows:
+                data, at, size = plan.spans[i].data, places[i], places[i + 1] - places[i]
+                i += 1
+                if data == NULL:
+                    memset(values + at, 0, size)
+                    continue
+                while i < rows and plan.spans[i].data == data + size:  # rows that lie together are copied together
+                    size = places[i + 1] - at
+                    i += 1
+                if i + AHEAD < rows:
+                    KSEQ_PREFETCH(plan.spans[i + AHEAD].data)
+                memcpy(values + at, data, size)
+        return out, ends, valid if missing else None
+
     cdef check_column(self, Py_ssize_t column):
         if not 0 <= column < self.columns:
             raise IndexError(f"a column must be in [0, {self.columns}); received {column}")

@@ -211,6 +211,38 @@ class Table:
                 used += steps
         return out, segments, positions
 
+    def gather(self, column, ids, start, rows):
+        """The values of rows as they are stored, one after the other; or the first bad position.
+
+        Args:
+            column: number of the column.
+            ids: rows of the table, or None for `rows` of them from `start`.
+            start: first row where `ids` is None.
+            rows: their number.
+
+        Returns:
+            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
+            of the first row that is not in the table or whose offsets lie.
+        """
+        self._check_column(column)
+        if ids is not None and len(ids) != rows:
+            raise ValueError(f"ids must have {rows} elements; received {len(ids)}")
+        if ids is None and rows and not 0 <= start <= self.rows - rows:
+            return 0
+        size, parts, valid = self._sizes[column], [], np.ones(rows, np.uint8)
+        for i, row in enumerate(range(start, start + rows) if ids is None else ids.tolist()):
+            place = self.locate(column, row) if 0 <= row < self.rows else None
+            if place is None:
+                return i
+            c, at, steps = place
+            data, offsets, _ = self._parts[column][c]
+            valid[i] = steps >= 0
+            missing = np.zeros(size if offsets is None else 0, np.uint8)
+            parts.append(data[at * size : (at + steps) * size] if steps >= 0 else missing)
+        ends = np.cumsum([0, *map(len, parts)])
+        return np.concatenate([np.empty(0, np.uint8), *parts]), ends, None if valid.all() else valid
+
     def _check_column(self, column):
         if not 0 <= column < self.columns:
             raise IndexError(f"a column must be in [0, {self.columns}); received {column}")

@@ -59,8 +59,10 @@ def assert_same(got, wanted):
         assert got == wanted
         return
     for a, b in zip(got, wanted, strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        assert a.tobytes() == b.tobytes()
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert a.tobytes() == b.tobytes()
 
 
 KINDS = st.tuples(st.sampled_from(DTYPES), st.sampled_from([(), (1,), (3,), (2, 2)]), st.booleans(), st.booleans())
@@ -103,6 +105,7 @@ def test_tables_are_the_same(data):
             got.append((table.lengths(number, ids, out), out.tolist(), table.check(number)))
             got[-1] += tuple(table.locate(number, row) for row in range(rows))
         assert got[0] == got[1]
+        assert_same(*(table.gather(number, ids, start, count) for table in tables))
     arguments, targets = data.draw(jobs(kinds))
     results = [
         table.batch(tuple(module.Job(*a) for a in arguments), ids, start, count, targets)
@@ -132,9 +135,10 @@ def test_lying_offsets_are_found_and_never_followed(data):
         located = [table.locate(0, row) for row in range(rows)]
         batch = table.batch(tuple(module.Job(*a) for a in arguments), None, 0, rows, targets)
         # Where a length lies, out is not written further.
-        got.append((located, table.lengths(0, None, out), out.tolist(), batch))
+        got.append((located, table.lengths(0, None, out), out.tolist(), batch, table.gather(0, None, 0, rows)))
     assert got[0][:3] == got[1][:3]
     assert_same(got[0][3], got[1][3])
+    assert_same(got[0][4], got[1][4])
 
 
 @UNHURRIED
@@ -310,6 +314,17 @@ class TestHostile:
             table.packed(self.job(module, dtype=np.dtype("f8")), ids, np.array([3]), 6)
         with pytest.raises(ValueError):
             table.packed(self.job(module, 1, ragged=False), ids, np.array([3]), 6)
+
+    def test_gathering(self, module):
+        table = self.table(module)
+        for ids, start, rows, bad in ((None, -1, 2, 0), (None, 2, 2, 0), ([0, 3], 0, 2, 1), ([-1], 0, 1, 0)):
+            assert table.gather(0, None if ids is None else np.array(ids), start, rows) == bad
+        with pytest.raises(ValueError):
+            table.gather(0, np.array([0, 1]), 0, 3)
+        with pytest.raises(IndexError):
+            table.gather(9, None, 0, 1)
+        data, ends, valid = table.gather(0, np.array([2, 0, 0]), 0, 3)
+        assert data.view(INT).tolist() == [2, 3, 4, 0, 1, 0, 1] and ends.tolist() == [0, 12, 20, 28] and valid is None
 
     def test_an_empty_table(self, module):
         table = module.Table(np.array([0]), [(4, [])])
