@@ -415,7 +415,7 @@ cdef class Table:
                 memcpy(out + at * step, &job.begin[0], step)
                 at += 1
             if job.widen:
-                widen(plan.spans[i].data + skip * job.nbytes, job.source_code, out + at * step, job.code, steps * numbers)
+                convert(plan.spans[i].data + skip * job.nbytes, job.source_code, out + at * step, job.code, steps * numbers)
             elif steps:
                 memcpy(out + at * step, plan.spans[i].data + skip * job.nbytes, steps * step)
             at += steps
