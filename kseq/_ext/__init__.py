@@ -4,11 +4,11 @@ import warnings
 
 try:
     from kseq._ext._crc32c import crc32c
+    from kseq._ext._example import example_columns
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
     from kseq._ext._records import Columns, Job, Table, widens
-    from kseq._ext._varint import message_fields, pack_varints, unpack_varints
 
     COMPILED = True
 except ImportError as error:
@@ -24,9 +24,9 @@ except ImportError as error:
         window,
     )
     from kseq._ext.reference_crc32c import crc32c
+    from kseq._ext.reference_example import example_columns
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
     from kseq._ext.reference_records import Columns, Job, Table, widens
-    from kseq._ext.reference_varint import message_fields, pack_varints, unpack_varints
 
     COMPILED = False
     warnings.warn(
@@ -45,19 +45,17 @@ __all__ = [
     "compact",
     "copy_spans",
     "crc32c",
+    "example_columns",
     "lengths_to_mask",
     "mask_to_lengths",
-    "message_fields",
     "order_by_length",
     "pack",
-    "pack_varints",
     "pad_rows",
     "pad_spans",
     "permute",
     "row_lengths",
     "scramble",
     "transposed_window",
-    "unpack_varints",
     "widens",
     "window",
 ]

@@ -66,10 +66,10 @@ def convert(source, target, source_format=None, format=None, schema=None, option
     """
     given = None if schema is None else _read_schema(schema)
     records, found, about, splits = _open(source, source_format or _source_format(source), given, options or {})
-    records = iter(records)
     if found is None:
         from ..data import Schema
 
+        records = iter(records)
         first = next(records, None)
         if first is None:
             raise CommandError(f"{source}: there are no records, and no schema is known; give --schema")
@@ -78,7 +78,10 @@ def convert(source, target, source_format=None, format=None, schema=None, option
             print(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
     format, count = format or _target_format(target), 0
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
-        for record in records:
+        columns = records.columns() if format == _STORE and hasattr(records, "columns") else None
+        for part in columns or ():
+            count += len(sink.write_batch(part))
+        for record in records if columns is None else ():
             sink.write(record)
             count += 1
     if splits and format == _STORE:

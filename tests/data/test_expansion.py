@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kseq.data import errors, formats
-from kseq.data.formats.tfrecord_frames import frame
+from kseq.data.formats.tf.frames import frame
 
 MUCH = 100 << 20  # takes 100 kB where it is compressed
 

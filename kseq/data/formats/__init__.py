@@ -21,7 +21,7 @@ _MODULES = {
     "parquet": "parquet",
     "seqp": "seqp_hdf5",
     "text": "text_lines",
-    "tfrecord": "tfrecord",
+    "tfrecord": "tf.tfrecord",
     "wav": "wav",
 }
 

@@ -5,12 +5,11 @@ import os
 from ..errors import FormatError, SchemaError
 from ..store.schema import BINARY, Field, Schema
 from ..store.writer import as_schema
-from . import tfexample
 from .base import Format, RecordSource, require
 from .files import files_of, no_metadata
 from .sidecar import SidecarSink, agreed, check_count, read_sidecar
-from .tf_features import Malformed
-from .tfexample_writing import encoder
+from .tf.messages import Malformed
+from .tf.writing import encoder
 
 _BLOCK = 1 << 16  # files are whole blocks
 _READ_AT_ONCE = 256

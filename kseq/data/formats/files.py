@@ -202,7 +202,10 @@ def _converted(schema, record, number):
     for name, field in schema.items():
         value = record.get(name)
         shape, fits = field.shape, False
-        if type(value) is np.ndarray and value.dtype == field.dtype == field.store:
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype == field.dtype == field.store:
             fits = value.shape == shape or (shape[:1] == (None,) and value.ndim and value.shape[1:] == shape[1:])
-        found[name] = value.copy() if fits else convert_record({name: field}, {name: value}, number)[name]
+        if fits:
+            found[name] = np.array(value)
+        else:
+            found[name] = convert_record({name: field}, {name: value}, number)[name]
     return found
