@@ -41,7 +41,9 @@ def test_what_cannot_be_told():
 @pytest.mark.parametrize("order", [("few", "frames", "once"), ("once", "few", "frames"), ("frames", "once", "few")])
 def test_feature_lists_are_sequences_in_an_order_of_their_own(tmp_path, order):
     fields = {"few": ("int64", (None,)), "frames": ("float32", (None, 2)), "once": ("int64", (None,))}
-    with formats.write(tmp_path / "a.tfrecord", {name: fields[name] for name in order}, kind="sequence_example") as sink:
+    with formats.write(
+        tmp_path / "a.tfrecord", {name: fields[name] for name in order}, kind="sequence_example"
+    ) as sink:
         for i in range(5):
             sink.write({"few": [1] * (i + 2), "frames": [[0.5, 1.5]] * (3 + 2 * i), "once": [i]})
     (tmp_path / "a.tfrecord.schema.json").unlink()

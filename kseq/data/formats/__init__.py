@@ -19,7 +19,7 @@ _MODULES = {
     "jsonl": "jsonl",
     "numpy": "numpy_files",
     "parquet": "parquet",
-    "seqp": "seqp_hdf5",
+    "seqp": "seqp.writing",
     "text": "text_lines",
     "tfrecord": "tf.tfrecord",
     "wav": "wav",

@@ -64,10 +64,15 @@ def check_expansion(wanted, stored, what, path, max_bytes=None):
     Raises:
         FormatError: it takes more.
     """
-    most = max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
+    most = most_bytes(stored, max_bytes)
     if wanted > most:
         message = f"{what} is {stored} compressed bytes that take {wanted} of memory, more than {most}"
         raise FormatError(f"{message}: give max_bytes if that is meant", path)
+
+
+def most_bytes(stored, max_bytes=None):
+    """What so many bytes of compressed data may take in memory."""
+    return max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
 
 
 def no_metadata(metadata, name, path):
