@@ -1,9 +1,11 @@
 """Functions in a process of their own, with limits of time and memory: there are files that hang or crash libraries."""
 
 import atexit
+import contextlib
 import faulthandler
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import threading
@@ -13,8 +15,8 @@ from ..errors import FormatError
 from .files import most_bytes
 
 SECONDS = 60  # for an answer
-_COPIES = 3  # of the data, within libraries and in the answer
-_ROOM = 256 << 20  # bytes that libraries take in any case
+_COPIES, _ROOM = 4, 512 << 20  # of the data, within libraries and in the answer; bytes that they take in any case
+_LOOK = 0.05  # seconds between looks at what it takes
 _CODE = "import sys; sys.path[:] = {!r}; from kseq.data.formats.child import serve; serve()"
 
 
@@ -24,77 +26,102 @@ def limited(function, path, *arguments, max_bytes=None, seconds=SECONDS):
     Raises:
         FormatError: it takes too long or too much memory, or the process ends; and whatever it raises.
     """
-    most = _COPIES * most_bytes(os.path.getsize(path), max_bytes) + _ROOM
-    answer = _CHILD.ask(function, (path, *arguments), most, seconds)
-    if isinstance(answer, MemoryError):
-        raise FormatError(f"it takes more than {most} bytes of memory: give max_bytes if that is meant", path)
-    if isinstance(answer, str):
-        raise FormatError(f"it is damaged: reading it {answer}", path)
-    if isinstance(answer, BaseException):
+    most = most_bytes(os.path.getsize(path), max_bytes)
+    what, answer = _CHILD.ask((function, (path, *arguments), seconds), _COPIES * most + _ROOM)
+    if what == "memory":
+        raise FormatError(f"it would take more than {most} bytes of memory: give max_bytes if that is meant", path)
+    if what == "end":
+        raise FormatError(f"it is damaged: what reads it {answer}", path)
+    if what == "error":
         raise answer
-    return answer[0]
+    return answer
 
 
 class _Child:
     """The process, which is started when it is asked, and again when it has ended; a fork has its own."""
 
     def __init__(self):
-        self._process, self._owner, self._lock = None, None, threading.Lock()
+        self._process = self._answers = None
+        self._lock = threading.Lock()
 
-    def ask(self, function, arguments, memory, seconds):
-        """The value in a tuple, the error, or how the process ended."""
+    def ask(self, question, memory):
+        """What became of it ("value", "error", "memory", "end"), and the value, the error, or how it ended."""
         with self._lock:
-            process, start = self._started(), time.monotonic()
+            if self._process is None:
+                self._start()
+            latest = time.monotonic() + question[-1]
             try:
-                pickle.dump((function, arguments, memory, seconds), process.stdin, protocol=5)
-                process.stdin.flush()
-                return pickle.load(process.stdout)
-            except (EOFError, OSError, pickle.UnpicklingError):
-                self.stop()
-                if time.monotonic() - start >= seconds:
-                    return f"took more than {seconds} seconds"
-                return f"ended its process ({process.returncode})"
+                with contextlib.suppress(OSError):  # it has ended: so has its answer
+                    pickle.dump(question, self._process.stdin, protocol=5)
+                    self._process.stdin.flush()
+                while True:
+                    with contextlib.suppress(queue.Empty):
+                        answer = self._answers.get(timeout=_LOOK)
+                        break
+                    if _resident(self._process.pid) > memory:
+                        self.stop()
+                        return "memory", None
+                    if time.monotonic() > latest:
+                        self.stop()
+                        return "end", f"takes more than {question[-1]} seconds"
             except BaseException:
-                self.stop()  # its answer would be that to the next question
+                self.stop()  # the answer would be that to the next question
                 raise
+            if answer is not None:
+                return answer
+            code = self._process.wait()
+            self.stop()
+            return "end", f"ends its process with {code}"
 
-    def _started(self):
-        if self._process is not None and self._owner != os.getpid():
-            self._process.returncode = 0  # not ours to wait for
-            self._process = None
-        if self._process is None:
-            # Threads of NumPy's algebra would take memory.
-            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE.format(sys.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-            self._owner = os.getpid()
-        return self._process
+    def _start(self):
+        # Threads of NumPy's algebra would take memory.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CODE.format(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self._answers = queue.SimpleQueue()
+        threading.Thread(target=_receive, args=(self._process.stdout, self._answers), daemon=True).start()
 
     def stop(self):
+        """End the process."""
         process, self._process = self._process, None
-        if process is not None and self._owner == os.getpid():
+        if process is not None:
             process.kill()
             process.wait()
-            process.stdout.close()
-            try:
+            with contextlib.suppress(OSError):  # of what is not sent yet
                 process.stdin.close()
-            except OSError:
-                pass  # what was not sent yet
 
-    def renew(self):
-        """In a process that was forked: another thread may have held the lock."""
-        self._lock = threading.Lock()
+    def let_go(self):
+        """In a process that was forked: the other is its parent's."""
+        if self._process is not None:
+            self._process.returncode = 0  # there is nothing to wait for
+        self.__init__()
+
+
+def _receive(file, answers):
+    with file, contextlib.suppress(Exception):
+        while True:
+            answers.put(pickle.load(file))
+    answers.put(None)
+
+
+def _resident(process):
+    """Bytes of memory of a process, where the system says it."""
+    try:
+        with open(f"/proc/{process}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 _CHILD = _Child()
 atexit.register(_CHILD.stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_CHILD.renew)
+    os.register_at_fork(after_in_child=_CHILD.let_go)
 
 
 # ---- in the other process
@@ -106,32 +133,14 @@ def serve():
     os.dup2(2, 1)  # libraries print
     while True:
         try:
-            function, arguments, memory, seconds = pickle.load(questions)
+            function, arguments, seconds = pickle.load(questions)
         except EOFError:
             return
-        faulthandler.dump_traceback_later(seconds, exit=True)  # whatever a library does then
-        _limit(memory)
+        faulthandler.dump_traceback_later(2 * seconds, exit=True)  # nobody may be there to end it
         try:
-            answer = (function(*arguments),)
+            answer = "value", function(*arguments)
         except Exception as error:
-            answer = error
-        _limit(None)
+            answer = "error", error
         faulthandler.cancel_dump_traceback_later()
         pickle.dump(answer, answers, protocol=5)
         answers.flush()
-
-
-def _limit(memory):
-    """Let this process take so many bytes more than it has, or any, where the system can limit it."""
-    try:
-        import resource
-
-        with open("/proc/self/status") as file:
-            (data,) = (int(line.split()[1]) << 10 for line in file if line.startswith("VmData:"))
-    except (ImportError, OSError, ValueError):
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = hard if memory is None else data + memory
-    if hard != resource.RLIM_INFINITY:
-        soft = min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -194,7 +194,7 @@ class _opened:
         except Exception as closing:
             error = error or closing
         # The HDF5 library reports damage as OSError, RuntimeError, KeyError, ValueError and more.
-        if isinstance(error, Exception) and not isinstance(error, (FormatError, MemoryError)):
+        if isinstance(error, Exception) and not isinstance(error, FormatError):
             raise FormatError(f"it is damaged: {type(error).__name__}: {error}", self.path) from error
 
 
