@@ -3,7 +3,6 @@
 import warnings
 
 try:
-    from kseq._ext._crc32c import crc32c
     from kseq._ext._example import example_columns
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
@@ -23,7 +22,6 @@ except ImportError as error:
         transposed_window,
         window,
     )
-    from kseq._ext.reference_crc32c import crc32c
     from kseq._ext.reference_example import example_columns
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
     from kseq._ext.reference_records import Columns, Job, Table, widens
@@ -44,7 +42,6 @@ __all__ = [
     "Table",
     "compact",
     "copy_spans",
-    "crc32c",
     "example_columns",
     "lengths_to_mask",
     "mask_to_lengths",

@@ -6,7 +6,8 @@ import pathlib
 import uuid
 
 from ..errors import StoreError, StoreExistsError
-from ..store.folder import Folder, RemoteFolder, open_folder
+from ..store.aside import publish
+from ..store.folder import LOCK, Folder, RemoteFolder, open_folder
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def building(path):
             with folder.writing():
                 if target.is_dir():
                     target.rmdir()  # it is empty
-                os.rename(work.path, target)
+                publish(work.path, target)
         finally:
             if os.getpid() == process:  # else it is the parent's
                 # First out of the way: workers that still run must not find it.
@@ -94,5 +95,5 @@ def _clear(folder):
         path = pathlib.Path(folder.path / name)
         if path.is_dir():
             Folder(path).remove_all()
-        elif name != "writer.lock":
+        elif name != LOCK:
             path.unlink()

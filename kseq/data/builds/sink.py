@@ -161,12 +161,6 @@ class _StagedFolder(Folder):
     def staging(self):
         return self._staging
 
-    def put(self, name, data):
-        staged = self._staging / name
-        with self.writing(name):
-            staged.write_bytes(data)
-        self.publish(staged, name)
-
     def remove(self, name):
         """Nothing: what has its name may be that of another who wrote the same shard, and came to the end."""
 

@@ -142,7 +142,8 @@ def _opened(path):
             raise FormatError(f"damaged, or no ArrayRecord file: {_reason(reader)}", path)
         yield reader
     finally:
-        reader.close()
+        with contextlib.suppress(RuntimeError):  # of a damaged file
+            reader.close()
 
 
 def _reason(reader):

@@ -3,14 +3,13 @@
 import contextlib
 import glob
 import os
-import pathlib
-import uuid
 
 import numpy as np
 
-from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
+from ..errors import FormatError, StoreError, StoreNotFoundError, StoreWriteError
+from ..store.aside import Aside
 from ..store.conversion import convert_record
-from ..store.forks import held_from_forks, muted
+from ..store.forks import held_from_forks
 from .base import RecordSink
 
 _SMALL = 64 << 20  # bytes that anything may take
@@ -85,50 +84,6 @@ def no_metadata(metadata, name, path):
         raise FormatError(f"{name} files have no place for metadata; received {sorted(metadata)}: leave it out", path)
 
 
-class Aside:
-    """A file that is written beside its place, and takes it when it is complete.
-
-    Args:
-        path: its place.
-        replace: whether something may be there already.
-
-    Raises:
-        StoreExistsError: there is something at its place already.
-        StoreWriteError: there is no folder for it.
-    """
-
-    def __init__(self, path, replace=False):
-        self.path = pathlib.Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        if not self.path.parent.is_dir():
-            raise StoreWriteError("there is no such folder to write to", self.path.parent)
-        self.opened = []
-        if not replace and os.path.lexists(self.path):
-            raise StoreExistsError("there is something already; delete it first", self.path)
-
-    def open(self, mode, **options):
-        """The new file, as `open` opens it.
-
-        Raises:
-            StoreWriteError: the operating system refuses.
-        """
-        try:
-            self.opened.append(open(self.temporary, mode, **options))  # noqa: SIM115 (whoever asks closes it)
-            return self.opened[-1]
-        except OSError as error:
-            raise StoreWriteError(f"cannot write: {error}", self.path) from error
-
-    def commit(self):
-        """Put the file in its place, on disk first."""
-        with open(self.temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self.temporary, self.path)
-
-    def discard(self):
-        """Remove the file."""
-        self.temporary.unlink(missing_ok=True)
-
-
 class FileSink(RecordSink):
     """A sink to one file, written aside; formats give `_put`, `_finish` and `_drop`.
 
@@ -178,7 +133,11 @@ class FileSink(RecordSink):
         """In a process that was forked: the file is its parent's."""
         if self._open:
             self._open = False
-            muted(self._aside.opened)
+            mute(self._written())
+
+    def _written(self):
+        """The file that is being written."""
+        return self._aside.temporary
 
     def _commit(self):
         self._aside.commit()
@@ -197,6 +156,20 @@ class FileSink(RecordSink):
     def _drop(self):
         """Close the file whatever its state."""
         raise NotImplementedError
+
+
+def mute(path):
+    """Have what this process still writes to a file go nowhere, whichever library has it open, and buffers of it."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the folder's own
+            if os.path.samestat(os.fstat(int(name)), there):
+                os.dup2(nowhere, int(name))
+    os.close(nowhere)
 
 
 def _converted(schema, record, number):

@@ -17,7 +17,7 @@ from ..errors import (
 )
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
 from .conversion import convert_column, convert_record
-from .folder import open_folder
+from .folder import LOCK, open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
 from .schema import Schema
@@ -96,7 +96,7 @@ class Writer:
 
     def _start(self, append, stack):
         folder = self._folder
-        names = folder.names()
+        names = set(folder.names()) - {LOCK}  # which a killed writer leaves
         if not append and names:
             what = (
                 "a kseq store is here already (append=True adds to it)" if NAME in names else "the folder is not empty"
@@ -107,11 +107,12 @@ class Writer:
         made = folder.create()
         stack.enter_context(folder.lock())
         if not append:
-            if folder.names() not in ([], ["writer.lock"]):
+            if set(folder.names()) - {LOCK}:
                 raise StoreExistsError("another writer has begun a store here", folder)
             return None, made
         manifest = read_manifest(folder)
-        if self.schema is not None and self.schema != manifest.schema:
+        others = self.schema is not None and dict(self.schema) != dict(manifest.schema)  # in any order
+        if others or self._wanted_main not in (None, manifest.schema.main):
             raise SchemaError(f"{folder}: records of the store have fields {manifest.schema}; received {self.schema}")
         check_no_leftovers(folder, manifest)
         self.schema = manifest.schema

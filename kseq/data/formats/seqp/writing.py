@@ -6,9 +6,10 @@ import re
 import numpy as np
 
 from ...errors import FormatError, SchemaError
+from ...store.aside import Aside
 from ...store.schema import TEXT
 from ..base import Format, require
-from ..files import Aside, FileSink
+from ..files import FileSink
 from .layout import KSEQ, RECORD, RESERVED, SUFFIXES, is_plain
 from .reading import SeqpSource
 
@@ -113,6 +114,9 @@ class SeqpSink(FileSink):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _written(self):
+        return self._shards[-1].temporary
 
     def _discard(self):
         for shard in self._shards:

@@ -4,7 +4,7 @@ import os
 import struct
 import zlib
 
-from kseq import _ext
+from google_crc32c import value as crc32c
 
 from ...errors import FormatError, StoreError, StoreNotFoundError
 from ..files import check_expansion
@@ -98,7 +98,7 @@ def _opened(file, compression):
 
 def _detect(start):
     # A record of the right length begins like gzip, but then its checksum holds too.
-    if len(start) == _HEADER.size and _HEADER.unpack(start)[1] == masked(_ext.crc32c(start[:8])):
+    if len(start) == _HEADER.size and _HEADER.unpack(start)[1] == masked(crc32c(start[:8])):
         return None
     if start[:2] == b"\x1f\x8b":
         return "GZIP"
@@ -128,7 +128,7 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
                         data.read(1)  # which says if the end is that of what is whole
                         raise _Damage(f"its header is cut off: {len(block)} of {_HEADER.size} bytes")
                 size, crc = _HEADER.unpack_from(block, at)
-                if verify and masked(_ext.crc32c(block[at : at + 8])) != crc:
+                if verify and masked(crc32c(block[at : at + 8])) != crc:
                     raise _Damage("the checksum of its length is wrong" + _hint(number, compression))
                 start, end = at + _HEADER.size, at + _HEADER.size + size
                 if size > _CHUNK and size + 4 > (left := len(block) - start + data.left()):  # small ones are read
@@ -143,7 +143,7 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
                         raise _Damage(f"it is cut off: {len(block)} of {size + 4} bytes")
                 record = block[start:end]
                 at = end + 4
-                if verify and masked(_ext.crc32c(record)) != int.from_bytes(block[end:at], "little"):
+                if verify and masked(crc32c(record)) != int.from_bytes(block[end:at], "little"):
                     raise _Damage("the checksum of its data is wrong")
                 yield offset, record
                 number, offset = number + 1, offset + size + _HEADER.size + 4
@@ -193,5 +193,5 @@ def _where(number, offset, compression):
 def frame(data):
     """The bytes of a record with its length and checksums."""
     size = struct.pack("<Q", len(data))
-    crcs = masked(_ext.crc32c(size)), masked(_ext.crc32c(data))
+    crcs = masked(crc32c(size)), masked(crc32c(data))
     return b"".join((size, crcs[0].to_bytes(4, "little"), data, crcs[1].to_bytes(4, "little")))
