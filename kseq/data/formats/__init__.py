@@ -13,6 +13,7 @@ from .base import RecordSource as RecordSource
 # Names to modules: each module ends in `FORMAT`, and imports the package that it needs only when it is used.
 _MODULES = {
     "array_record": "array_record",
+    "audio": "audio",
     "csv": "csv_files",
     "huggingface": "huggingface",
     "hypersequence": "hypersequence",
@@ -22,7 +23,6 @@ _MODULES = {
     "seqp": "seqp.writing",
     "text": "text_lines",
     "tfrecord": "tf.tfrecord",
-    "wav": "wav",
 }
 
 
@@ -36,7 +36,7 @@ def formats() -> dict[str, Format]:
 
     Example:
         >>> sorted(name for name, format in formats().items() if format.write is None)
-        ['huggingface', 'hypersequence', 'text', 'wav']
+        ['audio', 'huggingface', 'hypersequence', 'text']
     """
     return {name: _format(name) for name in _MODULES}
 

@@ -122,15 +122,9 @@ class _Parquet:
 
     def nullable(self, names):
         """The columns in which some record has no value: by the statistics, or by reading them."""
-        import pyarrow.parquet as pq
-
         maybe, meta = set(), self._file.metadata
         groups = [group for group in range(meta.num_row_groups) if meta.row_group(group).num_rows]
         try:
-            with pq.ParquetFile(self.path, buffer_size=1 << 16) as file:  # a first page costs little so
-                for group in groups:
-                    # Where statistics are damaged pyarrow raises here, but `column` ends the process.
-                    next(file.iter_batches(1, [group]), None)
             for group in groups:
                 for place in range(meta.num_columns):
                     column = meta.row_group(group).column(place)
@@ -152,6 +146,15 @@ class _Parquet:
 
     def check(self, names, max_bytes):
         """Refuse a row group of which some columns take far more memory than data of its size does."""
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self.path, buffer_size=1 << 16) as file:  # a first page costs little so
+                for group in range(self._file.metadata.num_row_groups):
+                    # Where statistics are damaged pyarrow raises here, but `column` ends the process.
+                    next(file.iter_batches(1, [group]), None)
+        except self._errors as error:
+            raise FormatError(f"it is damaged: {error}", self.path) from None
         for number, (bytes_at_once, stored, _, _) in enumerate(self._groups(names)):
             check_expansion(bytes_at_once, stored, f"row group {number}", self.path, max_bytes)
 
