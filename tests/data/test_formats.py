@@ -160,6 +160,7 @@ def test_csv_gives_back_what_was_written(drawn, name):
             if field.text and field.optional and not record[key]:
                 record[key] = None  # an empty text is none
     round_trip(name, schema, records, read={"schema": schema})
+    round_trip(name, schema, records)
 
 
 def test_csv_keeps_ends_of_lines_in_texts(tmp_path):
@@ -174,8 +175,56 @@ def test_csv_keeps_ends_of_lines_in_texts(tmp_path):
 
 @FEW
 @given(data(NUMBERS + ["bfloat16"]))
+def test_csv_without_a_header_gives_back_what_was_written(drawn):
+    schema, records = drawn
+    for record in records:
+        for key, field in schema.items():
+            if field.text and field.optional and not record[key]:
+                record[key] = None
+    round_trip("x.csv", schema, records, header=False)
+
+
+def test_csv_rows_without_a_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('1,"a\nb",[1]\n2,c,"[1, 2]"\n')
+    schema = Schema({"n": "int64", "t": "string", "x": ("int64", (None,))})
+    wanted = [{"n": 1, "t": "a\nb", "x": np.array([1])}, {"n": 2, "t": "c", "x": np.array([1, 2])}]
+    for options in ({"names": list(schema)}, {"schema": schema}, {"schema": schema, "names": list(schema)}):
+        source = formats.read(path, header=False, **options)
+        assert source.schema == schema
+        check(source, wanted)
+    assert list(formats.read(path, header=False).schema) == ["column_0", "column_1", "column_2"]
+    check(
+        formats.read(path, header=False, schema={"x": "string"}, names=["n", "t", "x"]), [{"x": "[1]"}, {"x": "[1, 2]"}]
+    )
+    with pytest.raises(FormatError, match="line 1: 2 cells must be there; received 3"):
+        list(formats.read(path, header=False, names=["a", "b"]))
+    with pytest.raises(ValueError, match="names must differ"):
+        formats.read(path, header=False, names=["a", "a", "b"])
+    with pytest.raises(ValueError, match="names are for files without a header"):
+        formats.read(path, names=["a"])
+    with pytest.raises(FormatError, match=r"must be columns \['z'\]"):
+        formats.read(path, header=False, schema={"z": "int64"}, names=["a", "b", "c"])
+    (tmp_path / "b.csv").touch()
+    with pytest.raises(FormatError, match=r"it has no rows.*give names"):
+        formats.read(tmp_path / "b.csv", header=False)
+    assert list(formats.read(tmp_path / "b.csv", header=False, schema=schema)) == []
+    with formats.write(tmp_path / "c.csv", schema, header=False) as sink:
+        for record in wanted:
+            sink.write(record)
+    assert (tmp_path / "c.csv").read_text() == '1,"a\nb",[1]\n2,c,"[1, 2]"\n'
+    check(formats.read(tmp_path / "c.csv"), wanted)
+    with pytest.raises(
+        FormatError, match=r"it has no header, as the .schema.json beside it says; received header=True"
+    ):
+        formats.read(tmp_path / "c.csv", header=True)
+
+
+@FEW
+@given(data(NUMBERS + ["bfloat16"]))
 def test_jsonl_gives_back_what_was_written(drawn):
     round_trip("x.jsonl", *drawn, read={"schema": drawn[0]})
+    round_trip("x.jsonl", *drawn)
 
 
 @FEW
@@ -206,7 +255,7 @@ def test_formats_are_found_by_their_suffixes(tmp_path):
     with pytest.raises(FormatError, match="no format 'xyz'"):
         formats.read("a.csv", format="xyz")
     with pytest.raises(FormatError, match="does not write"):
-        formats.write(tmp_path / "a.hsq", {"a": "int32"})
+        formats.write(tmp_path / "a.flac", {"a": "int32"})
     for name in formats.formats().keys() - {"huggingface", "array_record", "seqp"}:
         with pytest.raises(StoreNotFoundError):
             formats.read(tmp_path / "none.x", format=name)
@@ -723,7 +772,7 @@ def test_compressed_audio(tmp_path, suffix):
     first, second = formats.read(tmp_path, dtype="float32")
     assert first["samples"].shape == (16000,)
     assert abs(abs(np.fft.rfft(first["samples"])) - abs(np.fft.rfft(sound))).max() < 100  # of 4000: some lose much
-    assert not second["samples"].any()
+    assert abs(second["samples"]).max() < 1e-6
     assert (second["sample_rate"], second["path"]) == (16000, f"b.{suffix}")
     with pytest.raises(FormatError, match="more than 1000: give max_bytes"):
         list(formats.read(tmp_path, max_bytes=1000))

@@ -36,7 +36,7 @@ def formats() -> dict[str, Format]:
 
     Example:
         >>> sorted(name for name, format in formats().items() if format.write is None)
-        ['audio', 'huggingface', 'hypersequence', 'text']
+        ['audio', 'huggingface', 'text']
     """
     return {name: _format(name) for name in _MODULES}
 
