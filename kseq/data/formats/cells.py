@@ -28,7 +28,7 @@ def parse_cell(cell, field):
         (7, array([1, 2], dtype=int32))
     """
     if isinstance(cell, str):
-        if not cell and (field.optional or not field.text):
+        if not cell and (field.optional or not (field.text or field.dtype.kind == "U")):
             return None
         if field.dtype == "string":
             return cell
@@ -60,6 +60,8 @@ def _read(cell, field):
         if not isinstance(value, list):
             raise ValueError("a JSON list must be there")
         return value
+    if field.dtype.kind == "U":
+        return cell
     if field.dtype.kind == "b":
         if cell not in _BOOLS:
             raise ValueError(f"one of {list(_BOOLS)} must be there")
@@ -87,7 +89,7 @@ def format_cell(value, field) -> str:
         return ""
     if field.text:
         return base64.b64encode(value).decode() if field.dtype == BINARY else value
-    if field.dtype.kind not in "biuf" and field.dtype.isbuiltin != 2:
+    if field.dtype.kind not in "biufU" and field.dtype.isbuiltin != 2:
         raise ValueError(f"a value of {field.dtype} has no text")
     value = np.asarray(value)
     value = value.astype("float64") if value.dtype.isbuiltin == 2 else value
@@ -102,7 +104,7 @@ def check(schema, name):
         SchemaError: a dtype that it cannot.
     """
     for key, field in schema.items():
-        if not field.text and not (field.dtype.kind in "biuf" or field.dtype.isbuiltin == 2):
+        if not field.text and not (field.dtype.kind in "biufU" or field.dtype.isbuiltin == 2):
             raise SchemaError(f"{name} holds bool, integers, floats, strings and bytes; received {key!r}: {field}")
         if not field.text and field.dtype.kind == "f" and field.dtype.itemsize > 8:
             raise SchemaError(f"{name} holds floats of up to 64 bits; received {key!r}: {field}")
@@ -123,7 +125,7 @@ def from_json(value, field):
         if not isinstance(value, str):
             raise TypeError(f"a string must be there; received {type(value).__name__}")
         return value if field.dtype == TEXT else base64.b64decode(value, validate=True)
-    if field.dtype == "uint64" and isinstance(value, list) and value:
+    if isinstance(value, list) and value and (field.dtype == "uint64" or field.dtype.kind == "U"):
         value = json_array(value)
     return convert_record({"value": field}, {"value": value})["value"].astype(field.dtype, copy=False)
 

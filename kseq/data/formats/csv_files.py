@@ -34,7 +34,7 @@ class CsvSource(RecordSource):
 
     The schema is that of `<path>.schema.json`, if kseq wrote one: then there are its columns and no others. Else a
     first pass over all files finds it: a column whose cells are all `true` or `false` is bool, one of integers int64,
-    of numbers float64, of JSON lists of numbers a sequence, anything else string.
+    of numbers float64, of JSON lists of numbers or strings a sequence, anything else string.
 
     Args:
         path: a file, a pattern, a folder, or a list of files of equal headers.
@@ -175,7 +175,7 @@ def _is_list(cell):
         array = json_array(json.loads(cell))
     except (ValueError, OverflowError, RecursionError):
         return False
-    return array.dtype.kind in "biuf" and array.ndim > 0
+    return array.dtype.kind in "biufU" and array.ndim > 0
 
 
 def _wider(old, new):
@@ -216,11 +216,12 @@ class CsvSink(SidecarSink):
         cells = []
         for name, value in record.items():
             field = self.schema[name]
-            if field.text and not value and value is not None and field.optional:
+            cell = format_cell(value, field)
+            if not cell and value is not None and field.optional:
                 raise RecordError("CSV cannot tell an empty text from none", self._count, name)
-            if isinstance(value, str) and "\0" in value:
+            if "\0" in cell:
                 raise RecordError("CSV cannot hold the character NUL", self._count, name)
-            cells.append(format_cell(value, field))
+            cells.append(cell)
         try:
             self._csv.writerow(cells)
         except UnicodeEncodeError as error:

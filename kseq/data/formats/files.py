@@ -10,10 +10,12 @@ from ..errors import FormatError, StoreError, StoreNotFoundError, StoreWriteErro
 from ..store.aside import Aside
 from ..store.conversion import convert_record
 from ..store.forks import held_from_forks
+from ..store.schema import BINARY, TEXT, Field
 from .base import RecordSink
 
 _SMALL = 64 << 20  # bytes that anything may take
 _MOST_RATIO = 64  # of what is common
+_INT64 = Field("int64")
 
 
 def files_of(path, suffixes=()) -> list[str]:
@@ -179,11 +181,21 @@ def _converted(schema, record, number):
     found = {}
     for name, field in schema.items():
         value = record.get(name)
-        shape, fits = field.shape, False
-        if isinstance(value, (np.ndarray, np.generic)) and value.dtype == field.dtype == field.store:
-            fits = value.shape == shape or (shape[:1] == (None,) and value.ndim and value.shape[1:] == shape[1:])
-        if fits:
+        if isinstance(value, (np.ndarray, np.generic)) and _fits(field, value):
             found[name] = np.array(value)
+        elif type(value) is int and field == _INT64 and -(1 << 63) <= value < 1 << 63:
+            found[name] = np.array(value, np.int64)
+        elif (type(value) is bytes and field.dtype == BINARY) or (
+            type(value) is str and field.dtype == TEXT and value.isascii()
+        ):
+            found[name] = value
         else:
             found[name] = convert_record({name: field}, {name: value}, number)[name]
     return found
+
+
+def _fits(field, value):
+    shape, wanted = value.shape, field.shape
+    if value.dtype != field.store or field.store != field.dtype:
+        return False
+    return shape == wanted or (field.ragged and len(shape) > 0 and shape[1:] == wanted[1:])

@@ -47,7 +47,9 @@ def _setter(field):
     if field.text:
         return _put_text if field.dtype == TEXT else _put_bytes
     dtype = field.store
-    if dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize < 8):
+    if dtype.kind == "b":
+        return _put_booleans
+    if dtype.kind == "i" or (dtype.kind == "u" and dtype.itemsize < 8):
         return _put_integers
     if dtype.kind == "f" and dtype.itemsize <= 4:
         return _put_floats
@@ -64,9 +66,13 @@ def _put_bytes(feature, value):
 
 def _put_integers(feature, value):
     if value.size:
-        feature.int64_list.value.extend(value.astype(np.int64, copy=False).ravel().tolist())
+        feature.int64_list.value.extend(value.ravel().tolist())
     else:
         feature.int64_list.SetInParent()  # no values are a list too
+
+
+def _put_booleans(feature, value):
+    _put_integers(feature, value.view(np.int8))
 
 
 def _put_floats(feature, value):
