@@ -20,14 +20,14 @@ _LOOK = 0.05  # seconds between looks at what it takes
 _CODE = "import sys; sys.path[:] = {!r}; from kseq.data.formats.child import serve; serve()"
 
 
-def limited(function, path, *arguments, max_bytes=None, seconds=SECONDS):
+def limited(function, path, *arguments, max_bytes=None):
     """What `function(path, *arguments)` gives in another process, which must be one that this can import.
 
     Raises:
         FormatError: it takes too long or too much memory, or the process ends; and whatever it raises.
     """
     most = most_bytes(os.path.getsize(path), max_bytes)
-    what, answer = _CHILD.ask((function, (path, *arguments), seconds), _COPIES * most + _ROOM)
+    what, answer = _CHILD.ask((function, (path, *arguments), SECONDS), _COPIES * most + _ROOM)
     if what == "memory":
         raise FormatError(f"it would take more than {most} bytes of memory: give max_bytes if that is meant", path)
     if what == "end":
