@@ -64,11 +64,12 @@ def convert(source, target, source_format=None, format=None, schema=None, option
         DataError: files that cannot be read or written.
         CommandError: options that a format does not have, a schema where there is one.
     """
+    from ..data import Schema, Store, Writer
+    from ..data.formats import RecordSource
+
     given = None if schema is None else _read_schema(schema)
     records, found, about, splits = _open(source, source_format or _source_format(source), given, options or {})
     if found is None:
-        from ..data import Schema
-
         records = iter(records)
         first = next(records, None)
         if first is None:
@@ -78,12 +79,14 @@ def convert(source, target, source_format=None, format=None, schema=None, option
             print(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
     format, count = format or _target_format(target), 0
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
-        columns = records.columns() if format == _STORE and hasattr(records, "columns") else None
-        for part in columns or ():
-            count += len(sink.write_batch(part))
-        for record in records if columns is None else ():
-            sink.write(record)
-            count += 1
+        if isinstance(records, Store) and isinstance(sink, Writer):
+            count = len(sink.write_store(records))
+        elif isinstance(sink, Writer) and isinstance(records, RecordSource) and (columns := records.columns()):
+            count = sum(len(sink.write_batch(part)) for part in columns)
+        else:
+            for record in records:
+                sink.write(record)
+                count += 1
     if splits and format == _STORE:
         from ..data import set_metadata
 

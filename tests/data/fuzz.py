@@ -36,7 +36,7 @@ with atheris.instrument_imports(include=["kseq.data", "json"]):
     from kseq.data.store import core, manifest, shard, store
     from kseq.data.store.conversion import convert_record
     from kseq.data.store.folder import Folder
-    from kseq.data.store.recovery import _columns, _salvaged
+    from kseq.data.store.recovery import _salvaged, batch_columns
     from kseq.data.store.verification import scan
 
     formats.formats()  # imports them all
@@ -247,7 +247,7 @@ def fuzz_shard(data):
             for batch, left in _salvaged(pathlib.Path(path), schema, path):
                 assert 0 <= left < len(data)
                 if batch is not None:
-                    _columns(batch, schema)
+                    batch_columns(batch, schema)
 
 
 class OneFile(Folder):

@@ -58,7 +58,7 @@ class _StoreShard:
         if len(records) != 1 or not self._take(records[0]):
             converted = [convert_record(self._schema, record) for record in records]
             for place, record in enumerate(converted):
-                bad = self._columns.append(record)
+                bad = -1 - self._columns.append(record)
                 if bad >= 0:
                     name = list(self._schema)[bad]
                     error = RecordError("the value is too large for a chunk of 2**31 steps", field=name)
@@ -74,7 +74,7 @@ class _StoreShard:
             for name, kind, dtype in self._numbers:
                 if type(record[name]) is kind:
                     record[name] = np.array(record[name], dtype)
-            return self._columns.append(record) < 0
+            return self._columns.append(record) >= 0
         except (UnicodeEncodeError, OverflowError):
             return False
 

@@ -6,9 +6,9 @@ import numpy as np
 import xxhash
 
 from kseq.arguments import as_integer, as_integers
-from kseq.ragged import Ragged
 
-from ..errors import IncompleteStoreWarning, RecordError, SchemaError, StoreError
+from ..errors import IncompleteStoreWarning, SchemaError, StoreError
+from .columns import seen, stored_rows
 from .core import Core, Snapshot, check_same
 from .folder import open_folder
 from .manifest import read_manifest
@@ -214,19 +214,19 @@ class Store:
             SchemaError: there is no such field.
             RecordError: a value is missing.
         """
-        values = self._values_of(field)
-        kind = self.schema[field]
-        if kind.text:
-            return values
-        for row, value in enumerate(values):
-            if value is None and not kind.ragged:
-                raise RecordError("the value is missing", row, field)
-        if not kind.ragged:
-            return np.array(values, kind.dtype).reshape(len(values), *kind.shape)
-        empty = np.empty((0, *kind.inner_shape), kind.dtype)
-        values = [empty if value is None else value for value in values]
-        numbers = kind.dtype.kind in "biufc" or (kind.dtype.kind == "V" and kind.dtype.isbuiltin == 2)
-        return Ragged.from_rows(values or [empty])[: len(values)] if numbers else values
+        self.place(field)
+        return seen(field, self.schema[field], stored_rows(self, field, 0, len(self)))
+
+    def columns(self):
+        """All fields by column, as `Writer.write_batch` takes them: a dict of what `column` gives.
+
+        Raises:
+            RecordError: a value is missing that is no sequence. (`Writer.write_store` copies such.)
+
+        Example:
+            >>> writer.write_batch(store[100:200].columns())  # doctest: +SKIP
+        """
+        return {name: self.column(name) for name in self.schema}
 
     def filter(self, predicate):
         """A view of the records for which `predicate(record)` holds.
