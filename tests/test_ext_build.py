@@ -32,7 +32,7 @@ def source(tmp_path):
     (tmp_path / "kseq/__init__.py").touch()
     # The kernels need no Keras, and a backend takes long to load: padding.py gets a Keras that it never calls.
     (tmp_path / "keras.py").write_text("ops = None\n")
-    for name in ("test_ragged.py", "test_masks.py", "data/test_records_kernels.py", "data/test_format_varint.py"):
+    for name in ("test_ragged.py", "test_masks.py", "data/test_records_kernels.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\n")
     return tmp_path

@@ -10,11 +10,11 @@ if _elsewhere is not None:
 
 try:
     from kseq._ext._columns import Columns
+    from kseq._ext._example import example_columns
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
     from kseq._ext._table import Job, Table
-    from kseq._ext._varint import message_fields, pack_varints, unpack_varints
     from kseq._ext._widen import widens
 
     COMPILED = True
@@ -31,9 +31,9 @@ except ImportError as error:
         window,
     )
     from kseq._ext.reference_columns import Columns
+    from kseq._ext.reference_example import example_columns
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
     from kseq._ext.reference_table import Job, Table
-    from kseq._ext.reference_varint import message_fields, pack_varints, unpack_varints
     from kseq._ext.reference_widen import widens
 
     COMPILED = False
@@ -55,19 +55,17 @@ __all__ = [
     "Table",
     "compact",
     "copy_spans",
+    "example_columns",
     "lengths_to_mask",
     "mask_to_lengths",
-    "message_fields",
     "order_by_length",
     "pack",
-    "pack_varints",
     "pad_rows",
     "pad_spans",
     "permute",
     "row_lengths",
     "scramble",
     "transposed_window",
-    "unpack_varints",
     "widens",
     "window",
 ]
