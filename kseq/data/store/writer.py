@@ -7,19 +7,13 @@ import numpy as np
 from kseq import _ext
 from kseq.arguments import as_integer
 
-from ..errors import (
-    EmptyStoreError,
-    RecordError,
-    SchemaError,
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-)
+from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
-from .conversion import convert_column, convert_record
+from .conversion import as_dict, convert_column, convert_record
 from .folder import open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
+from .overwriting import Overwriting, may_overwrite
 from .schema import Schema
 from .shard import ShardWriter
 
@@ -41,13 +35,15 @@ class Writer:
             are sequences), or that of the store that is appended to.
         main: name of the main sequence; by default the first.
         append: add to the store that is there.
+        overwrite: take the place of the store that is there, which stays as it is until this one is closed.
+        cast: round arrays of wider floats, such as float64, to those of their field; by default they are refused.
         shard_rows: records after which a new shard begins.
         shard_bytes: bytes after which a new shard begins.
         metadata: JSON values that describe the data; also the attribute `metadata`, which may be changed until the
             writer is closed.
 
     Raises:
-        StoreExistsError: something lies at the path and `append` is not set.
+        StoreExistsError: something lies at the path and `append` is not set, or is no store and `overwrite` is.
         StoreNotFoundError: nothing to append to.
         StoreLockedError: another writer has the store open.
         UnsealedShardError: an earlier writer was killed; `repair` first.
@@ -70,6 +66,8 @@ class Writer:
         *,
         main=None,
         append=False,
+        overwrite=False,
+        cast=False,
         shard_rows=None,
         shard_bytes=SHARD_BYTES,
         metadata=None,
@@ -78,9 +76,9 @@ class Writer:
         self._shard_rows = None if shard_rows is None else as_integer("shard_rows", shard_rows, 1)
         self._shard_bytes = as_integer("shard_bytes", shard_bytes, 1)
         self.schema = None if schema is None else as_schema(schema, main)
-        self._wanted_main = main
+        self._wanted_main, self._cast, self._overwriting = main, cast, None
         with contextlib.ExitStack() as stack:
-            self._manifest, self._made = self._start(append, stack)
+            self._manifest, self._made = self._start(append, overwrite, stack)
             self._exit = stack.pop_all()
         self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
         check_json("metadata", self.metadata)
@@ -94,18 +92,23 @@ class Writer:
         if self.schema is not None:
             self._begin_columns()
 
-    def _start(self, append, stack):
+    def _start(self, append, overwrite, stack):
         folder = self._folder
         names = folder.names()
-        if not append and names:
-            what = (
-                "a kseq store is here already (append=True adds to it)" if NAME in names else "the folder is not empty"
-            )
-            raise StoreExistsError(what, folder)
+        if append and overwrite:
+            raise ValueError("append to a store or overwrite it, not both")
+        if not append and names and not (overwrite and may_overwrite(names)):
+            what = "a kseq store is here already (append=True adds to it, overwrite=True takes its place)"
+            raise StoreExistsError(what if NAME in names else "the folder is not empty, and is no kseq store", folder)
         if append and NAME not in names:
             raise StoreNotFoundError("there is no kseq store to append to", folder)
         made = folder.create()
         stack.enter_context(folder.lock())
+        if overwrite:
+            if not may_overwrite(folder.names()):
+                raise StoreExistsError("something else has come here", folder)
+            self._overwriting = Overwriting(folder)
+            return self._overwriting.manifest, made
         if not append:
             if folder.names() not in ([], ["writer.lock"]):
                 raise StoreExistsError("another writer has begun a store here", folder)
@@ -125,7 +128,8 @@ class Writer:
     def write(self, record) -> int:
         """Write one record, a dict of its fields, and return its number in the store.
 
-        Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost.
+        Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost. In place
+        of the dict may be a `kseq.data.record`, or in a store of one field its bare value; it is read as a dict.
 
         Raises:
             RecordError: a field that is missing, unknown, or of another dtype or shape; nothing of the record is
@@ -134,9 +138,11 @@ class Writer:
         """
         if self._chunk_left <= 0:
             self._turn_over(record)
+        if type(record) is not dict:
+            record = as_dict(self.schema, record, self._written)
         try:
             state = self._append(record)
-        except (TypeError, UnicodeEncodeError):  # no dict, a text that UTF-8 does not hold
+        except (TypeError, UnicodeEncodeError):  # a dict of another kind, a text that UTF-8 does not hold
             state = 0
         if state != -1:
             if state >= 0:
@@ -195,7 +201,7 @@ class Writer:
             return None
         parts = []
         for name, field in self.schema.items():
-            parts.append(convert_column(field, columns[name]))
+            parts.append(convert_column(field, columns[name], self._cast))
             if parts[-1] is None:
                 return None
         return parts
@@ -219,7 +225,10 @@ class Writer:
         self._written += end - start
 
     def commit(self):
-        """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
+        """Make what was written part of the store now, whatever comes after; the next record begins a new shard.
+
+        Where another store is overwritten it is written down, but takes its place in `close`.
+        """
         self._seal()
         if self.schema is None:
             return  # nothing was written
@@ -254,6 +263,8 @@ class Writer:
         try:
             if self._shard is not None:
                 self._shard.abort()
+            if self._overwriting is not None:
+                self._overwriting.end()
             if not self._entries and self._manifest is not None:
                 return
             # A commit that failed may have replaced the manifest: what that names is part of the store.
@@ -322,7 +333,8 @@ class Writer:
 
     def _open_shard(self):
         if self._shard is None:
-            number = (self._manifest.next_number if self._manifest else 0) + len(self._entries)
+            source = self._overwriting or self._manifest
+            number = (source.next_number if source else 0) + len(self._entries)
             self._shard = ShardWriter(self._folder, number, self.schema)
 
     def _flush(self):
@@ -350,6 +362,8 @@ class Writer:
 
     def _replace_manifest(self, complete):
         check_json("metadata", self.metadata)
+        if self._overwriting is not None and not complete:
+            return
         lines, self._lines = self._lines, None  # should this fail, the next commit replaces the manifest
         if lines is None or complete or self.metadata != self._manifest.metadata:
             self._manifest = commit_shards(
@@ -360,10 +374,12 @@ class Writer:
             self._manifest = lines.commit(self._manifest, self._entries)
             self._lines = lines
         self._entries = []
+        if self._overwriting is not None:
+            self._overwriting.end()
 
     def _write_converted(self, record):
         """Append a record whose values are not yet as they are stored."""
-        converted = convert_record(self.schema, record, self._written)
+        converted = convert_record(self.schema, record, self._written, self._cast)
         bad = self._append(converted)
         if bad >= 0:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
