@@ -226,6 +226,15 @@ def to_csv_row(self):
     return {name: format_cell(getattr(self, name), field) for name, field in fields.items()}
 
 
+def csv_cells(record, info, names) -> tuple:
+    """The text of some fields of a record, as it gives them itself or by default."""
+    own = bound(record, "to_csv_row", info)
+    if isinstance(own, functools.partial) or getattr(own, "__func__", own) is to_csv_row:
+        return tuple([format_cell(getattr(record, name), info.fields[name]) for name in names])
+    texts = own()
+    return tuple([str(texts.get(name, "")) for name in names])
+
+
 _METHODS = {"load": load, "split": split, "from_csv_row": from_csv_row, "to_csv_row": to_csv_row}
 
 

@@ -9,7 +9,7 @@ import traceback
 
 from ..errors import RecordError
 from ..store.conversion import as_dict
-from .records import SkipRecord, bound, fills_in, method, record_info, split
+from .records import SkipRecord, bound, csv_cells, fills_in, method, record_info, split
 from .rows import SourceRows
 from .sink import SinkError, open_sink
 
@@ -38,10 +38,6 @@ class Recipe:
     skip_errors: bool = False
     cast: bool = False
     shard_bytes: int | None = None
-
-    def taken(self, name) -> dict:
-        """The keyword arguments that a method of the records takes."""
-        return _taken(method(self.record, name), self.arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +100,12 @@ def build_shard(task) -> ShardResult:
         task: the `ShardTask`.
     """
     outcomes, error = [], None
-    arguments = [task.recipe.taken(name) for name in _TAKERS]
     try:
         with open_sink(task) as sink:
+            work = _RowWork(task, sink)
             for place, row in enumerate(task.source.rows):
                 sink.begin_row(place)
-                outcome, error = _add_row(task, row, sink, *arguments)
+                outcome, error = work.do(row)
                 outcomes.append(outcome)
                 if error is not None and not task.recipe.skip_errors:
                     return ShardResult((), outcomes, *_portable(error), of_row=True)
@@ -118,49 +114,54 @@ def build_shard(task) -> ShardResult:
         return ShardResult((), outcomes, *_portable(error))
 
 
-def _add_row(task, row, sink, for_load, for_split, for_row):
-    """Write the records of one row, all or none, and return its `Outcome` and its error, or None."""
-    cls, info, cells = task.recipe.record, record_info(task.recipe.record), ()
-    try:
-        record = task.source.data(row)
-        if isinstance(record, cls):
+class _RowWork:
+    """What is done with each row of a task; what is the same for all is looked up once."""
+
+    def __init__(self, task, sink):
+        cls, recipe = task.recipe.record, task.recipe
+        self._data, self._write, self._class, self._info = task.source.data, sink.write, cls, record_info(cls)
+        self._arguments = {name: _taken(method(cls, name), recipe.arguments) for name in _TAKERS}
+        self._sources = self._info.source_fields
+        self._fills, self._whole = fills_in(cls), method(cls, "split") is split
+
+    def do(self, row):
+        """Write the records of a row, all or none, and return its `Outcome` and its error, or None."""
+        cells = ()
+        try:
+            record = self._record(self._data(row))
+            cells = csv_cells(record, self._info, self._sources)
+            parts = [as_dict(self._info.schema, part) for part in self._parts(record)]
+            shard, first = self._write(parts)
+            return Outcome(row.number, row.line, WRITTEN, shard, first, len(parts), cells=cells), None
+        except SkipRecord as reason:
+            return Outcome(row.number, row.line, SKIPPED, detail=str(reason), cells=cells), None
+        except SinkError:
+            raise
+        except Exception as error:
+            detail = f"{type(error).__name__}: {error}"
+            return Outcome(row.number, row.line, FAILED, detail=detail, cells=cells), error
+
+    def _record(self, data):
+        if isinstance(data, self._class):
             # What `load` sets must not stay in memory with the caller's record.
-            record = copy.copy(record) if fills_in(cls) else record
-        else:
-            record = bound(cls, "from_csv_row", info)(_as_row(record, cls), **for_row)
-        if info.source_fields:
-            texts = bound(record, "to_csv_row", info)()
-            cells = tuple(str(texts.get(name, "")) for name in info.source_fields)
-        loaded = bound(record, "load", info)(**for_load)
+            return copy.copy(data) if self._fills else data
+        if isinstance(data, (dict, list, tuple)) or hasattr(data, "__array__"):
+            return self._call(self._class, "from_csv_row", data)
+        wanted = self._class.__qualname__
+        raise TypeError(f"a source must yield {wanted} or dicts; received {type(data).__name__}")
+
+    def _parts(self, record):
+        """Load a record, and return what it becomes."""
+        loaded, schema = self._call(record, "load"), self._info.schema
         if loaded is not None and loaded is not record:
-            _fill(record, info.schema, as_dict(info.schema, loaded))
-        whole = method(cls, "split") is split
-        parts = [record] if whole else bound(record, "split", info)(**for_split)
-        parts = [as_dict(info.schema, part) for part in parts]
-        shard, first = sink.write(parts)
-        return Outcome(row.number, row.line, WRITTEN, shard, first, len(parts), cells=cells), None
-    except SkipRecord as reason:
-        return Outcome(row.number, row.line, SKIPPED, detail=str(reason), cells=cells), None
-    except SinkError:
-        raise
-    except Exception as error:
-        return Outcome(row.number, row.line, FAILED, detail=f"{type(error).__name__}: {error}", cells=cells), error
+            for name, value in as_dict(schema, loaded).items():
+                if name not in schema:
+                    raise RecordError(f"load must return fields of {list(schema)}; received {name!r}")
+                setattr(record, name, value)
+        return [record] if self._whole else self._call(record, "split")
 
-
-def _as_row(row, cls):
-    """A row as `from_csv_row` takes it: a dict, a list or an array."""
-    if isinstance(row, (dict, list, tuple)) or hasattr(row, "__array__"):
-        return row
-    wanted = cls.__qualname__
-    raise TypeError(f"a source must yield {wanted} or dicts; received {type(row).__name__}")
-
-
-def _fill(record, schema, values):
-    """Set the fields that `load` returned."""
-    for name, value in values.items():
-        if name not in schema:
-            raise RecordError(f"load must return fields of {list(schema)}; received {name!r}")
-        setattr(record, name, value)
+    def _call(self, owner, name, *row):
+        return bound(owner, name, self._info)(*row, **self._arguments[name])
 
 
 def _taken(function, arguments) -> dict:
