@@ -79,10 +79,10 @@ class TextCodec:
         """The text of ids up to their end, without begin and padding; between words is one space.
 
         Raises:
-            VocabularyError: an id that there is not.
+            VocabularyError: an id that there is not, an array that is not [T].
         """
         vocabulary, tokens = self.vocabulary, []
-        for id in np.asarray(ids).tolist():
+        for id in _as_list(ids):
             token = vocabulary.token(id)
             if token == vocabulary.eos:
                 break
@@ -256,7 +256,7 @@ class Vocabulary:
         Raises:
             VocabularyError: an id that there is not.
         """
-        tokens = map(self.token, np.asarray(ids).tolist())
+        tokens = map(self.token, _as_list(ids))
         return [token for token in tokens if not skip_special or token not in self._special]
 
     def _special_id(self, name):
@@ -333,3 +333,10 @@ class Vocabulary:
 
 def _is_count(n):
     return isinstance(n, int) and not isinstance(n, bool) and n >= 0
+
+
+def _as_list(ids):
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise VocabularyError(f"ids must be integers [T]; received {ids.dtype} {list(ids.shape)}")
+    return ids.tolist()

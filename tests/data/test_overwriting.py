@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kseq.data as kd
+from kseq import Ragged
 from kseq.data import Writer
 from kseq.data.errors import RecordError, StoreExistsError, StoreLockedError, UnsealedShardError
 from kseq.data.store import writer
@@ -191,6 +192,18 @@ def test_records_that_are_bare_values(tmp_path):
     assert list(kd.open(tmp_path / "b")) == [{"text": "a"}, {"text": None}]
     with pytest.raises(RecordError, match="or an array; received list"):
         Writer(tmp_path / "c").write([1])
+
+
+def test_columns_that_are_bare(tmp_path):
+    rows = [[1, 2], [], [3]]
+    for name, schema in (("a", {"x": ("int64", (None,))}), ("b", None)):
+        with Writer(tmp_path / name, schema) as out:
+            assert out.write_batch(Ragged.from_rows([np.array(row, "int64") for row in rows])) == range(3)
+            assert out.write_batch(np.ones((2, 4), "int64")) == range(3, 5)
+            assert out.write_batch(rows) == range(5, 8)
+        assert kd.verify(tmp_path / name, against=[*rows, [1] * 4, [1] * 4, *rows]).ok
+    with pytest.raises(RecordError, match="columns must"):
+        Writer(tmp_path / "c").write_batch(rows)
 
 
 def test_records_that_are_dataclasses(tmp_path):

@@ -144,3 +144,6 @@ def test_codecs_of_other_tokens_and_wrong_ones():
             TextCodec(vocabulary, **options)
     with pytest.raises(VocabularyError, match="from 0 to 4; received 5"):
         codec.decode([5])
+    for ids in ([[4]], 4, [0.5]):
+        with pytest.raises(VocabularyError, match=r"must be integers \[T\]"):
+            codec.decode(ids)

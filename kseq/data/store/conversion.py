@@ -34,6 +34,20 @@ def as_dict(schema, record, number=None) -> dict:
     raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
 
 
+def as_columns(schema, columns) -> dict:
+    """Columns by the names of their fields: a dict of them, or the one there is; without a schema an array of `values`.
+
+    Raises:
+        RecordError: none of these.
+    """
+    alone = isinstance(columns, (np.ndarray, Ragged)) or (schema is not None and isinstance(columns, (list, tuple)))
+    if alone and (schema is None or len(schema) == 1):
+        columns = dict.fromkeys(schema or ["values"], columns)
+    if not isinstance(columns, dict) or not columns:
+        raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+    return columns
+
+
 def convert_record(schema, record, number=None, cast=False):
     """A record as it is stored: every value in its field's stored dtype, C-contiguous.
 

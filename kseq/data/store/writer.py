@@ -9,7 +9,7 @@ from kseq.arguments import as_integer
 
 from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
-from .conversion import as_dict, convert_column, convert_record
+from .conversion import as_columns, as_dict, convert_column, convert_record
 from .folder import open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
@@ -158,15 +158,15 @@ class Writer:
         """Write many records, given by column, and return their numbers.
 
         Args:
-            columns: for each field a `Ragged` (sequences), an array [N, ...], or a list of N values.
+            columns: for each field a `Ragged` (sequences), an array [N, ...], or a list of N values; in a store of one
+                field that alone.
 
         Raises:
             RecordError: columns that are missing, unknown, of different lengths, or of another dtype or shape. Records
                 before the bad one may have been written.
             StoreWriteError: the operating system refuses.
         """
-        if not isinstance(columns, dict) or not columns:
-            raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+        columns = as_columns(self.schema, columns)
         counts = {name: len(column) for name, column in columns.items()}
         rows = next(iter(counts.values()))
         if set(counts.values()) != {rows}:
