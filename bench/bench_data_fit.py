@@ -4,8 +4,9 @@
 
 `embedding[BACKEND]`: 600 batches of 64 int32 sequences padded to a few lengths, so that a few programs are compiled,
 all of them before the timing. The model is tiny (embedding, mean over the valid steps, one dense unit): the step's time
-is mostly what Keras and its backend need for any step. `ram` is a `PyDataset` over a list of the batches of kseq's first
-epoch, the least that feeding Keras can cost; what `kseq` takes more is the price of reading, shuffling and padding.
+is mostly what Keras and its backend need for any step. `ram` is a `PyDataset` over a list of the batches of kseq's
+first epoch, the least that feeding Keras can cost; what `kseq` takes more is the price of reading, shuffling and
+padding.
 
 `small[jax]`: 15 epochs of 270 sequences of 7 to 26 steps of 12 numbers in batches of 16, through a GRU of 32, compiling
 and all: what the number of shapes costs that `kseq` chooses by itself, beside one shape (`max_shapes=1`).

@@ -17,7 +17,7 @@ from record_classes import Spoken, files
 
 import kseq.data as kd
 from kseq.data.builds import folder as build_folder
-from kseq.data.errors import BuildError, StoreError, StoreExistsError
+from kseq.data.errors import BuildError, FormatError, StoreError, StoreExistsError
 
 ROWS = [{"name": f"n{row}", "speaker": f"s{row % 3}", "label": row} for row in range(40)]
 ALL = {"splits": {"all": 1}, "progress": False}
@@ -304,6 +304,12 @@ def test_rows_without_names(tmp_path):
     assert kd.open(tmp_path / "c" / "all")[0]["label"] is None
     with pytest.raises(BuildError, match=r"long.csv, line 1, row 0: RecordError: .*received 5 cells"):
         kd.build(tmp_path / "d", Spoken, tmp_path / "long.csv", header=False, **ALL)
+    names = ["name", "speaker", "comment", "label"]
+    kd.build(tmp_path / "named", Spoken, tmp_path / "rows.csv", header=names, **ALL)
+    assert [record["label"] for record in kd.open(tmp_path / "named" / "all")] == list(range(6))
+    for header, error in ((names[:3], FormatError), (["a"] * 4, FormatError), ("no", ValueError), (0, ValueError)):
+        with pytest.raises(error):
+            kd.build(tmp_path / "d", Spoken, tmp_path / "rows.csv", header=header, **ALL)
     for by in (7, "speaker"):
         with pytest.raises(BuildError, match=r"line 1, row 0: .*divide"):
             kd.build(tmp_path / "d", Spoken, tmp_path / "rows.csv", by=by, header=False, progress=False)

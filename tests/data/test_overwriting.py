@@ -69,6 +69,8 @@ def test_an_error_leaves_the_store_as_it_was(path, monkeypatch):
     assert is_old(path) and sorted(os.listdir(path)) == files
     with pytest.raises(kd.errors.EmptyStoreError):
         Writer(path, overwrite=True).close()
+    with pytest.raises(ValueError, match="metadata"):
+        Writer(path, NEW, overwrite=True, metadata={1: 2})
     assert is_old(path) and sorted(os.listdir(path)) == files
 
     def refuses(*arguments, **options):
@@ -236,6 +238,8 @@ def test_what_was_written_reads_back(path, tmp_path):
         assert re.search(words, kd.verify(path, against=wrong).problems[0][1])
     with Writer(tmp_path / "nan", {"x": ("float32", (None,)), "n": kd.Field("int8", optional=True)}) as out:
         out.write({"x": [np.nan, -0.0], "n": None})
+        out.commit()
+        assert kd.verify(tmp_path / "nan", deep=True).ok  # before the writer has come to its end
     assert kd.verify(tmp_path / "nan", against=[{"x": [np.nan, -0.0]}]).ok
     assert not kd.verify(tmp_path / "nan", against=[{"x": [np.nan, 0.0]}]).ok
     assert not kd.verify(tmp_path / "nan", against=[{"x": [np.nan, -0.0], "n": 0}]).ok

@@ -61,7 +61,7 @@ def build(
             `path/folds.json` lists which of them train and test; `open_fold` opens them.
         seed: of the choice of splits; None spreads each evenly over the rows.
         by: column or attribute whose equal values stay in one split, such as the speaker; of lists the cell's number.
-        header: whether the first line of CSV names the columns; else its rows are lists.
+        header: whether the first line of CSV names the columns, or a list of their names; False makes rows lists.
         executor: a `concurrent.futures.Executor`, such as `distributed.Client().get_executor()` or `RayExecutor()`,
             whose workers see `path`. It is not shut down.
         workers: processes to use without an executor; by default the work is done in this one.
@@ -98,6 +98,8 @@ def build(
     for name, value, wanted in (("format", format, ("store", "tfrecord")), ("on_error", on_error, ("raise", "skip"))):
         if value not in wanted:
             raise ValueError(f"{name} must be one of {wanted}; received {value!r}")
+    if not (header is True or header is False or (isinstance(header, list) and all(map(str.isprintable, header)))):
+        raise ValueError(f"header must be true, false or a list of names; received {header!r}")
     if executor is not None and workers is not None:
         raise ValueError("give an executor or workers, not both")
     workers = 1 if workers is None else as_integer("workers", workers, 1)

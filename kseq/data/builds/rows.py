@@ -78,7 +78,7 @@ def read_rows(source, header=True) -> SourceRows:
 
     Args:
         source: a path or an iterable.
-        header: whether the first line of CSV names its columns.
+        header: whether the first line of CSV names its columns; or their names, where the file has none.
 
     Raises:
         StoreNotFoundError: no such file.
@@ -127,15 +127,15 @@ def _read_csv(path, delimiter, header):
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in reader:
-                if cells or (header and not found):
+                if cells or (header is True and not found):
                     found.append((line, cells))
                 line = reader.line_num + 1
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(f"line {line}: {error}", path) from None
     finally:
         csv.field_size_limit(limit)  # the limit is the module's, of all readers
-    columns = (found.pop(0)[1] if found else []) if header else None
-    if header and (not columns or not all(columns) or len(set(columns)) < len(columns)):
+    columns = (found.pop(0)[1] if found else []) if header is True else list(header) if header else None
+    if columns is not None and (not columns or not all(columns) or len(set(columns)) < len(columns)):
         raise FormatError(f"the first line must be names of columns that differ; received {columns}", path)
     wanted = len(columns or (found[0][1] if found else ()))
     for line, cells in found:

@@ -76,12 +76,12 @@ class Writer:
         self._shard_rows = None if shard_rows is None else as_integer("shard_rows", shard_rows, 1)
         self._shard_bytes = as_integer("shard_bytes", shard_bytes, 1)
         self.schema = None if schema is None else as_schema(schema, main)
+        check_json("metadata", dict(metadata or {}))
         self._wanted_main, self._cast, self._overwriting = main, cast, None
         with contextlib.ExitStack() as stack:
             self._manifest, self._made = self._start(append, overwrite, stack)
             self._exit = stack.pop_all()
         self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
-        check_json("metadata", self.metadata)
         self._written = self._manifest.records if self._manifest else 0
         self._shard = self._columns = None
         self._shard_left = self._chunk_left = 0
