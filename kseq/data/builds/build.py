@@ -98,7 +98,7 @@ def build(
     for name, value, wanted in (("format", format, ("store", "tfrecord")), ("on_error", on_error, ("raise", "skip"))):
         if value not in wanted:
             raise ValueError(f"{name} must be one of {wanted}; received {value!r}")
-    if not (header is True or header is False or (isinstance(header, list) and all(map(str.isprintable, header)))):
+    if not isinstance(header, (bool, list)):
         raise ValueError(f"header must be true, false or a list of names; received {header!r}")
     if executor is not None and workers is not None:
         raise ValueError("give an executor or workers, not both")

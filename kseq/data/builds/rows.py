@@ -134,7 +134,10 @@ def _read_csv(path, delimiter, header):
         raise FormatError(f"line {line}: {error}", path) from None
     finally:
         csv.field_size_limit(limit)  # the limit is the module's, of all readers
-    columns = (found.pop(0)[1] if found else []) if header is True else list(header) if header else None
+    if header is True:
+        columns = found.pop(0)[1] if found else []
+    else:
+        columns = header or None
     if columns is not None and (not columns or not all(columns) or len(set(columns)) < len(columns)):
         raise FormatError(f"the first line must be names of columns that differ; received {columns}", path)
     wanted = len(columns or (found[0][1] if found else ()))

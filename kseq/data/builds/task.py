@@ -32,12 +32,12 @@ class Recipe:
     """
 
     record: type
-    arguments: dict = dataclasses.field(default_factory=dict)
-    format: str = "store"
-    metadata: dict = dataclasses.field(default_factory=dict)
-    skip_errors: bool = False
-    cast: bool = False
-    shard_bytes: int | None = None
+    arguments: dict
+    format: str
+    metadata: dict
+    skip_errors: bool
+    cast: bool
+    shard_bytes: int | None
 
 
 @dataclasses.dataclass(frozen=True)
