@@ -137,7 +137,7 @@ def _read_csv(path, delimiter, header):
     if header is True:
         columns = found.pop(0)[1] if found else []
     else:
-        columns = header or None
+        columns = None if header is False else header
     if columns is not None and (not columns or not all(columns) or len(set(columns)) < len(columns)):
         raise FormatError(f"the first line must be names of columns that differ; received {columns}", path)
     wanted = len(columns or (found[0][1] if found else ()))
