@@ -3,12 +3,13 @@
 import warnings
 
 try:
-    from kseq._ext._crc32c import crc32c
+    from kseq._ext._columns import Columns
     from kseq._ext._masks import lengths_to_mask, mask_to_lengths, transposed_window, window
     from kseq._ext._order import order_by_length, pack, permute, scramble
     from kseq._ext._ragged import compact, copy_spans, pad_rows, pad_spans, row_lengths
-    from kseq._ext._records import Columns, Job, Table, widens
+    from kseq._ext._table import Job, Table
     from kseq._ext._varint import message_fields, pack_varints, unpack_varints
+    from kseq._ext._widen import widens
 
     COMPILED = True
 except ImportError as error:
@@ -23,10 +24,11 @@ except ImportError as error:
         transposed_window,
         window,
     )
-    from kseq._ext.reference_crc32c import crc32c
+    from kseq._ext.reference_columns import Columns
     from kseq._ext.reference_order import order_by_length, pack, permute, scramble
-    from kseq._ext.reference_records import Columns, Job, Table, widens
+    from kseq._ext.reference_table import Job, Table
     from kseq._ext.reference_varint import message_fields, pack_varints, unpack_varints
+    from kseq._ext.reference_widen import widens
 
     COMPILED = False
     warnings.warn(
@@ -44,7 +46,6 @@ __all__ = [
     "Table",
     "compact",
     "copy_spans",
-    "crc32c",
     "lengths_to_mask",
     "mask_to_lengths",
     "message_fields",

@@ -64,12 +64,12 @@ def convert(source, target, source_format=None, format=None, schema=None, option
         DataError: files that cannot be read or written.
         CommandError: options that a format does not have, a schema where there is one.
     """
+    from ..data import Schema, Store, Writer
+
     given = None if schema is None else _read_schema(schema)
     records, found, about, splits = _open(source, source_format or _source_format(source), given, options or {})
-    records = iter(records)
     if found is None:
-        from ..data import Schema
-
+        records = iter(records)
         first = next(records, None)
         if first is None:
             raise CommandError(f"{source}: there are no records, and no schema is known; give --schema")
@@ -78,9 +78,12 @@ def convert(source, target, source_format=None, format=None, schema=None, option
             print(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
     format, count = format or _target_format(target), 0
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
-        for record in records:
-            sink.write(record)
-            count += 1
+        if isinstance(records, Store) and isinstance(sink, Writer):
+            count = len(sink.write_store(records))
+        else:
+            for record in records:
+                sink.write(record)
+                count += 1
     if splits and format == _STORE:
         from ..data import set_metadata
 

@@ -17,7 +17,7 @@ _PUBLIC = {
     "BuildWorkerError": "errors",
     "DataError": "errors",
     "open_fold": "builds.folds",
-    "parallel": "store.parallel",
+    "parallel": "store.joining",
     "RayExecutor": "builds.executors",
     "SkipRecord": "builds.records",
     "record": "builds.records",
@@ -26,7 +26,7 @@ _PUBLIC = {
     "Field": "store.schema",
     "Schema": "store.schema",
     "Store": "store.store",
-    "concatenate": "store.store",
+    "concatenate": "store.joining",
     "open": "store.store",
     "TextCodec": "text",
     "Vocabulary": "text",
@@ -57,12 +57,12 @@ if typing.TYPE_CHECKING:
     from .store.cache import clear_cache as clear_cache
     from .store.commits import set_metadata as set_metadata
     from .store.compaction import compact as compact
-    from .store.parallel import parallel as parallel
+    from .store.joining import concatenate as concatenate
+    from .store.joining import parallel as parallel
     from .store.recovery import repair as repair
     from .store.schema import Field as Field
     from .store.schema import Schema as Schema
     from .store.store import Store as Store
-    from .store.store import concatenate as concatenate
     from .store.store import open as open
     from .store.verification import verify as verify
     from .store.writer import Writer as Writer

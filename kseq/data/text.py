@@ -302,7 +302,7 @@ class Vocabulary:
 
     def save(self, path):
         """Write the vocabulary to a JSON file, written aside and renamed."""
-        from .formats.files import Aside
+        from .store.aside import Aside
 
         aside = Aside(path)
         try:

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["kseq.data", "json"]):
 
     import kseq.data
     from kseq.data import errors, formats
-    from kseq.data.store import manifest, shard, store
+    from kseq.data.store import core, manifest, shard, store
     from kseq.data.store.folder import Folder
     from kseq.data.store.recovery import _columns, _salvaged
     from kseq.data.store.verification import scan
@@ -191,8 +191,8 @@ def fuzz_shard(data):
         folder = OneFile(path)
         with contextlib.suppress(errors.DataError):
             shard.read_shard(path, path, entry, schema)
-            source = store._Snapshot(folder, manifest.Manifest(schema, (entry,)), in_memory=bool(data[0] & 128))
-            for record in store.Store(store._Core([source])):
+            source = core.Snapshot(folder, manifest.Manifest(schema, (entry,)), in_memory=bool(data[0] & 128))
+            for record in store.whole(core.Core([source], schema)):
                 repr(record)
         with contextlib.suppress(errors.ShardError):
             scan(path, path, schema)

@@ -580,9 +580,7 @@ def full_after(monkeypatch, calls, target, name):
 @pytest.mark.parametrize("calls", range(9))
 @pytest.mark.parametrize("what", ["sync", "replace", "chunk"])
 def test_a_disk_that_is_full(store, monkeypatch, what, calls):
-    from kseq.data.store import folder
-
-    target, name = {"sync": (folder, "sync"), "replace": (os, "replace"), "chunk": (shard, "encode")}[what]
+    target, name = {"sync": (os, "fsync"), "replace": (os, "replace"), "chunk": (shard, "encode")}[what]
     with monkeypatch.context() as patch:
         patch.setattr(writer, "CHUNK_BYTES", 200)
         full_after(patch, calls, target, name)

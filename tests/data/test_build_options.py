@@ -100,7 +100,7 @@ if at == "between":
             kill()
     os.rename = between
 elif at == "after":
-    folder.sync = kill
+    folder.sync = lambda path: str(path) == os.path.dirname(sys.argv[1]) and kill()
 rows = [{"name": f"n{n}", "speaker": "a"} for n in range(40)]
 kd.build(sys.argv[1], Killed, rows, overwrite=True, shard_rows=4, progress=False)
 """

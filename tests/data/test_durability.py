@@ -589,3 +589,17 @@ def test_remote_stores(tmp_path, monkeypatch):
     system.pipe_file("/kseq-durability/store/shard-00000.arrow", bytes(damaged))
     shutil.rmtree(tmp_path / "cache")
     assert [file for file, _ in verify(url).problems] == ["shard-00000.arrow"]
+
+
+def test_the_lock_of_a_killed_writer_is_in_nobodys_way(tmp_path):
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "writer.lock").touch()
+    with Writer(path, SCHEMA) as out:
+        assert (path / "writer.lock").exists()
+        out.write(record(0))
+    assert not (path / "writer.lock").exists()  # a store is as small as it was
+    (path / "writer.lock").touch()
+    assert verify(path).leftovers == () and repair(path).removed == ()
+    with Writer(path, append=True) as out:
+        assert out.write(record(1)) == 1

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq import _ext
-from kseq._ext import reference_order, reference_records
+from kseq._ext import reference_columns, reference_order, reference_table, reference_widen
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 DTYPES = [np.dtype(c) for c in ("?", "i1", "u2", "i4", "i8", "u8", "f4", "f8", "c8", "f2", "M8[s]", "U2")]
@@ -51,7 +51,7 @@ def table_columns(seed, counts, kinds):
 
 
 def both_tables(first, columns):
-    return _ext.Table(first, columns), reference_records.Table(first, columns)
+    return _ext.Table(first, columns), reference_table.Table(first, columns)
 
 
 def assert_same(got, wanted):
@@ -59,8 +59,10 @@ def assert_same(got, wanted):
         assert got == wanted
         return
     for a, b in zip(got, wanted, strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        assert a.tobytes() == b.tobytes()
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert a.tobytes() == b.tobytes()
 
 
 KINDS = st.tuples(st.sampled_from(DTYPES), st.sampled_from([(), (1,), (3,), (2, 2)]), st.booleans(), st.booleans())
@@ -103,10 +105,11 @@ def test_tables_are_the_same(data):
             got.append((table.lengths(number, ids, out), out.tolist(), table.check(number)))
             got[-1] += tuple(table.locate(number, row) for row in range(rows))
         assert got[0] == got[1]
+        assert_same(*(table.gather(number, ids, start, count) for table in tables))
     arguments, targets = data.draw(jobs(kinds))
     results = [
         table.batch(tuple(module.Job(*a) for a in arguments), ids, start, count, targets)
-        for table, module in zip(tables, (_ext, reference_records), strict=True)
+        for table, module in zip(tables, (_ext, reference_table), strict=True)
     ]
     assert_same(*results)
 
@@ -127,14 +130,15 @@ def test_lying_offsets_are_found_and_never_followed(data):
     assert_same(tables[0].check(0), tables[1].check(0))
     arguments, targets = data.draw(jobs(kinds))
     got = []
-    for table, module in zip(tables, (_ext, reference_records), strict=True):
+    for table, module in zip(tables, (_ext, reference_table), strict=True):
         out = np.zeros(rows, np.int64)
         located = [table.locate(0, row) for row in range(rows)]
         batch = table.batch(tuple(module.Job(*a) for a in arguments), None, 0, rows, targets)
         # Where a length lies, out is not written further.
-        got.append((located, table.lengths(0, None, out), out.tolist(), batch))
+        got.append((located, table.lengths(0, None, out), out.tolist(), batch, table.gather(0, None, 0, rows)))
     assert got[0][:3] == got[1][:3]
     assert_same(got[0][3], got[1][3])
+    assert_same(got[0][4], got[1][4])
 
 
 @UNHURRIED
@@ -162,7 +166,7 @@ def test_packed_rows_are_the_same(data):
     assert_same(
         *(
             table.packed(module.Job(*arguments), ids, ends, size)
-            for table, module in zip(tables, (_ext, reference_records), strict=True)
+            for table, module in zip(tables, (_ext, reference_table), strict=True)
         )
     )
 
@@ -182,9 +186,9 @@ def test_every_widening(source, dtype):
     both = [
         (m.Job(0, 3 * source.itemsize, source, dtype, (3,), True, fill, empty, 1),
          m.Job(1, source.itemsize, source, dtype, (), False, fill, empty, 0))
-        for m in (_ext, reference_records)
+        for m in (_ext, reference_table)
     ]  # fmt: skip
-    assert _ext.widens(source, dtype) and reference_records.widens(source, dtype)
+    assert _ext.widens(source, dtype) and reference_widen.widens(source, dtype)
     results = [table.batch(jobs, None, 0, 13, (-1, -1)) for table, jobs in zip(tables, both, strict=True)]
     assert_same(*results)
     lengths = np.zeros(13, np.int64)
@@ -194,9 +198,9 @@ def test_every_widening(source, dtype):
 def test_what_is_widened_is_never_changed():
     for a in [*DTYPES, *NUMBERS]:
         for b in [*DTYPES, *NUMBERS]:
-            assert _ext.widens(a, b) == reference_records.widens(a, b)
+            assert _ext.widens(a, b) == reference_widen.widens(a, b)
             assert not _ext.widens(a, b) or np.can_cast(a, b, "safe")
-    for module in (_ext, reference_records):
+    for module in (_ext, reference_table):
         for pair in (("i8", "i4"), ("f4", "f2"), ("i4", "?"), ("f4", "c8"), ("i4", ">i8")):
             source, dtype = map(np.dtype, pair)
             zero = np.zeros(dtype.itemsize, np.uint8)
@@ -208,7 +212,7 @@ INT = np.dtype("i4")
 ZERO = np.zeros(4, np.uint8)
 
 
-@pytest.mark.parametrize("module", [_ext, reference_records], ids=["installed", "reference"])
+@pytest.mark.parametrize("module", [_ext, reference_table], ids=["installed", "reference"])
 class TestHostile:
     @pytest.mark.parametrize(
         "arguments",
@@ -311,6 +315,17 @@ class TestHostile:
         with pytest.raises(ValueError):
             table.packed(self.job(module, 1, ragged=False), ids, np.array([3]), 6)
 
+    def test_gathering(self, module):
+        table = self.table(module)
+        for ids, start, rows, bad in ((None, -1, 2, 0), (None, 2, 2, 0), ([0, 3], 0, 2, 1), ([-1], 0, 1, 0)):
+            assert table.gather(0, None if ids is None else np.array(ids), start, rows) == bad
+        with pytest.raises(ValueError):
+            table.gather(0, np.array([0, 1]), 0, 3)
+        with pytest.raises(IndexError):
+            table.gather(9, None, 0, 1)
+        data, ends, valid = table.gather(0, np.array([2, 0, 0]), 0, 3)
+        assert data.view(INT).tolist() == [2, 3, 4, 0, 1, 0, 1] and ends.tolist() == [0, 12, 20, 28] and valid is None
+
     def test_an_empty_table(self, module):
         table = module.Table(np.array([0]), [(4, [])])
         assert (table.rows, table.check(0)) == (0, -1)
@@ -364,7 +379,7 @@ def records(draw):
 @given(records())
 def test_columns_are_the_same(case):
     kinds, rows = case
-    columns = _ext.Columns(kinds), reference_records.Columns(kinds)
+    columns = _ext.Columns(kinds), reference_columns.Columns(kinds)
     for _ in range(2):  # they begin anew
         for record in rows:
             assert columns[0].append(record) == columns[1].append(record)
@@ -380,8 +395,8 @@ def test_columns_are_the_same(case):
 @given(records(), st.data())
 def test_columns_that_are_extended_are_the_same(case, data):
     kinds, rows = case
-    columns = _ext.Columns(kinds, 3000), reference_records.Columns(kinds, 3000)
-    source = reference_records.Columns(kinds)
+    columns = _ext.Columns(kinds, 3000), reference_columns.Columns(kinds, 3000)
+    source = reference_columns.Columns(kinds)
     for record in rows:
         source.append(record)
     count, taken = source.rows, source.take()
@@ -390,14 +405,15 @@ def test_columns_that_are_extended_are_the_same(case, data):
         for record in rows[: data.draw(st.integers(0, 3))]:
             assert columns[0].append(record) == columns[1].append(record)
         assert columns[0].extend(bare, count) == columns[1].extend(bare, count)
-        assert (columns[0].rows, columns[0].nbytes) == (columns[1].rows, columns[1].nbytes)
+        for what in ("rows", "nbytes", "room", "number"):
+            assert getattr(columns[0], what) == getattr(columns[1], what)
     for got, wanted in zip(columns[0].take(), columns[1].take(), strict=True):
         for a, b in zip(got, wanted, strict=True):
             assert (a is None) == (b is None)
             assert a is None or (a.dtype == b.dtype and a.tolist() == b.tolist())
 
 
-@pytest.mark.parametrize("module", [_ext, reference_records], ids=["installed", "reference"])
+@pytest.mark.parametrize("module", [_ext, reference_columns], ids=["installed", "reference"])
 @pytest.mark.parametrize("bad", ["size", "start", "order", "end", "offsets", "no offsets", "valid", "columns", "rows"])
 def test_columns_refuse_what_does_not_agree(module, bad):
     columns = module.Columns([("a", INT, (), True, False), ("b", INT, (), False, True)])
@@ -415,25 +431,55 @@ def test_columns_refuse_what_does_not_agree(module, bad):
     wrong = [change[bad], good[1]] if bad in change else good[:1] if bad == "columns" else good
     with pytest.raises(ValueError, match="column"):
         columns.extend(wrong, -1 if bad == "rows" else 2)
-    assert not columns.extend(good, 2) and columns.rows == 2
+    assert columns.extend(good, 2) == 0 and columns.rows == columns.number == 2
     (_, offsets, _), (values, _, valid) = columns.take()
     assert offsets.tolist() == [0, 2, 3] and values.tolist() == list(range(8)) and valid.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("module", [_ext, reference_records], ids=["installed", "reference"])
+@pytest.mark.parametrize("module", [_ext, reference_columns], ids=["installed", "reference"])
 def test_columns_append_all_of_a_record_or_nothing(module):
     columns = module.Columns([("a", INT, (), True, False), ("b", "string", (), False, False)])
     value = np.arange(3, dtype=INT)
-    assert columns.append({"a": value, "b": "x"}) == -1
-    assert columns.append({"a": value, "b": 5}) == 1
-    assert columns.append({"a": value.astype(">i4"), "b": "y"}) == 0
-    assert columns.append({"a": value, "b": "y", "c": 1}) == 2
-    assert columns.append({"b": "y"}) == 0
+    assert columns.append({"a": value, "b": "x"}) == 0
+    assert columns.append({"a": value, "b": 5}) == -2
+    assert columns.append({"a": value.astype(">i4"), "b": "y"}) == -1
+    assert columns.append({"a": value, "b": "y", "c": 1}) == -3
+    assert columns.append({"b": "y"}) == -1
+    assert columns.append([]) == columns.append(None) == -3
     with pytest.raises(UnicodeEncodeError):
         columns.append({"a": value, "b": "\ud800"})
     (data, offsets, valid), (text, ends, _) = columns.take()
     assert (data.view(INT).tolist(), offsets.tolist(), valid) == ([0, 1, 2], [0, 3], None)
     assert (text.tobytes(), ends.tolist()) == (b"x", [0, 1])
+
+
+@pytest.mark.parametrize("module", [_ext, reference_columns], ids=["installed", "reference"])
+def test_columns_know_how_much_room_there_is(module):
+    columns = module.Columns([("a", np.dtype("i8"), (), False, False)], 40)  # 12 bytes a record, with its offset
+    columns.number, columns.room = 7, 2
+    assert [columns.append({"a": n}) for n in range(3)] == [7, 8, -3] and columns.rows == 2
+    columns.room = 9
+    assert [columns.append({"a": n}) for n in range(3)] == [9, 10, -3] and (columns.nbytes, columns.room) == (48, 0)
+    columns.take()
+    columns.room = 3
+    assert columns.extend([(np.zeros(16, "u1"), None, None)], 2) == 11 and columns.room == 1
+
+
+@pytest.mark.parametrize("module", [_ext, reference_columns], ids=["installed", "reference"])
+@pytest.mark.parametrize("kept", [(), (0,), (1,), (2,), (0, 1, 2)])
+def test_what_was_taken_stays_as_it_was(module, kept):
+    columns = module.Columns([("a", INT, (), True, True)])
+    columns.append({"a": np.arange(3, dtype=INT)})
+    columns.append({})
+    taken = columns.take()[0]
+    held, wanted = [taken[part] for part in kept], [taken[part].copy() for part in kept]
+    del taken
+    for n in range(600):  # beyond what there was room for
+        columns.append({"a": np.full(5, n, INT)})
+        assert all(np.array_equal(a, b) for a, b in zip(held, wanted, strict=True))
+    data, offsets, valid = columns.take()[0]
+    assert data.view(INT).tolist() == np.repeat(np.arange(600), 5).tolist() and valid is None
+    assert offsets.tolist() == list(range(0, 3001, 5))
 
 
 # Order

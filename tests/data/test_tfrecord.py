@@ -12,12 +12,11 @@ import zlib
 import ml_dtypes
 import numpy as np
 import pytest
+from google_crc32c import value as crc32c
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kseq import _ext
-from kseq._ext import reference_crc32c
 from kseq.data.errors import (
     FormatError,
     RecordError,
@@ -70,28 +69,11 @@ def fresh(folder):
 # ---- checksums
 
 
-@pytest.mark.parametrize("crc32c", [_ext.crc32c, reference_crc32c.crc32c])
-def test_crc32c_of_known_data(crc32c):
+def test_checksums_of_known_data():
     known = {b"": 0, b"123456789": 0xE3069283, bytes(32): 0x8A9136AA, b"\xff" * 32: 0x62A8AB43}
     known[bytes(range(32))] = 0x46DD794E  # these four are in RFC 3720
-    assert {data: crc32c(data) for data in known} == known
-    array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    array.flags.writeable = False
-    for data in (bytearray(array.tobytes()), memoryview(array), array):
-        assert crc32c(data) == crc32c(array.tobytes())
-    assert crc32c(np.zeros((0, 3))) == 0
-    with pytest.raises(TypeError):
-        crc32c("123456789")
-    with pytest.raises((BufferError, ValueError)):
-        crc32c(array[:, ::2])
-
-
-@given(st.binary(max_size=200), st.integers(0, 9))
-def test_crc32c_compiled_is_the_reference(data, skip):
-    data = memoryview(data)[skip:]
-    assert _ext.crc32c(data) == reference_crc32c.crc32c(data)
-    long = bytes(data) * 50  # where the compiled one lets other threads run
-    assert _ext.crc32c(long) == reference_crc32c.crc32c(long)
+    for data, crc in known.items():
+        assert frame(data)[-4:] == struct.pack("<I", masked(crc))
 
 
 # ---- round trips
@@ -526,7 +508,7 @@ def test_joined_and_damaged_compressed_files(tmp_path):
 def test_a_length_that_lies(tmp_path):
     path = tmp_path / "a"
     size = struct.pack("<Q", 2**60)
-    path.write_bytes(frame(b"abc") + size + struct.pack("<I", masked(_ext.crc32c(size))) + bytes(30))
+    path.write_bytes(frame(b"abc") + size + struct.pack("<I", masked(crc32c(size))) + bytes(30))
     message = f"record 1 at byte 19: it is cut off: its length is {2**60}, and at most 30 bytes are left"
     for options in ({}, {"verify": False}):
         with pytest.raises(FormatError, match=message):

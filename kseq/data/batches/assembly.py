@@ -128,10 +128,10 @@ class Assembly:
         if self._targets is not None:
             self._targets.slots = [self._slots[name] for name in self._targets.fields]
         self._targets_of = {}
-        whole = len(self._groups) == 1 and self._groups[0][0]._ids is None
+        whole = len(self._groups) == 1 and self._groups[0][1] is None
         self._plain = whole and all(slot.plain for slot in self._slots.values())
         simple = whole and not any(slot.text or slot.cast for slot in self._slots.values())
-        self._direct = self._groups[0][0]._open.table.batch if simple else None
+        self._direct = self._groups[0][0].table.batch if simple else None
         if pack:
             self._check_packing()
 
@@ -213,7 +213,7 @@ class Assembly:
         return (self._viewed if self._plain and window[0].ids is None else self._gathered)(window, shard)
 
     def _gathered(self, window, shard):
-        finish, (_, _, jobs) = self._finisher(), self._groups[0]
+        finish, jobs = self._finisher(), self._groups[0][3]
         padded, table_batch = self._targets_of, self._direct
         for rows in window:
             ids, start, used, size, bound, _ = rows
@@ -224,8 +224,8 @@ class Assembly:
 
     def _viewed(self, window, shard):
         """Batches whose records lie together on the disk, as views: those that follow one another are cut at once."""
-        finish, core = self._finisher(), self._groups[0][0]._open
-        columns, first_rows = [core.values[slot.number] for slot in self._groups[0][1]], core.first_rows
+        finish, (chunks, _, slots, _) = self._finisher(), self._groups[0]
+        columns, first_rows = [chunks.values[slot.number] for slot in slots], chunks.first_rows
         at, count = 0, len(window)
         while at < count:
             _, start, used, size, _, _ = window[at]
@@ -270,7 +270,7 @@ class Assembly:
         if targets is None:
             targets = self._targets_of[bound] = self._by_group(self._padded_lengths(bound))
         if self._direct is not None:
-            arrays = self._direct(self._groups[0][2], ids, start, size, targets[0])
+            arrays = self._direct(self._groups[0][3], ids, start, size, targets[0])
             if type(arrays) is not int:
                 return arrays
         return self._arrays_by_group(ids, start, size, targets)
@@ -278,11 +278,11 @@ class Assembly:
     def _arrays_by_group(self, ids, start, size, targets):
         """Fields of several stores or views, texts, and those that the kernel does not convert."""
         found = []
-        for (store, slots, jobs), lengths in zip(self._groups, targets, strict=True):
+        for (chunks, places, slots, jobs), lengths in zip(self._groups, targets, strict=True):
             own = ids
-            if store._ids is not None:
-                own = store._ids[start : start + size] if ids is None else store._ids[ids]
-            arrays = store._open.table.batch(jobs, own, start, size, lengths)
+            if places is not None:
+                own = places[start : start + size] if ids is None else places[ids]
+            arrays = chunks.table.batch(jobs, own, start, size, lengths)
             if type(arrays) is int:
                 self._refuse(slots, own, start, arrays, lengths)
             arrays = iter(arrays)
@@ -298,13 +298,13 @@ class Assembly:
 
     def _views(self, start, size):
         """Rows of arrays that lie together on the disk, without a copy; None if a chunk ends among them."""
-        core = self._groups[0][0]._open
-        chunk = bisect.bisect_right(core.first_rows, start) - 1
-        first, end = core.first_rows[chunk], core.first_rows[chunk + 1]
+        chunks, _, slots, _ = self._groups[0]
+        chunk = bisect.bisect_right(chunks.first_rows, start) - 1
+        first, end = chunks.first_rows[chunk], chunks.first_rows[chunk + 1]
         if start + size > end:
             return None
         start -= first
-        return [core.values[slot.number][chunk][start : start + size] for slot in self._groups[0][1]]
+        return [chunks.values[slot.number][chunk][start : start + size] for slot in slots]
 
     def _padded_lengths(self, bound):
         """For each sequence its padded length, -1 for that of the longest row."""
@@ -323,7 +323,7 @@ class Assembly:
         return lengths
 
     def _by_group(self, lengths):
-        return [tuple(lengths.get(slot.name, -1) for slot in slots if not slot.text) for _, slots, _ in self._groups]
+        return [tuple(lengths.get(slot.name, -1) for slot in slots if not slot.text) for _, _, slots, _ in self._groups]
 
     def _rule_length(self, length):
         return np.asarray(self._rule(np.ones((1, length), bool))).shape[1]
@@ -351,9 +351,9 @@ class Assembly:
         """Raise the error for the row that the table refused."""
         row = start + bad if ids is None else int(ids[bad])
         for slot, length in zip((slot for slot in slots if not slot.text), lengths, strict=True):
-            place = slot.core.table.locate(slot.number, row)
+            place = slot.chunks.table.locate(slot.number, row)
             if place is None:
-                raise slot.core.lying(row, slot.field_name)
+                raise slot.chunks.lying(slot.number, row)
             steps = place[2] + (slot.name in self.eos)
             if slot.ragged and 0 <= length < steps:
                 raise RecordError(
@@ -384,8 +384,8 @@ class Assembly:
                 )
 
     def _packed_arrays(self, rows):
-        store, slots, jobs = self._groups[0]
-        ids = rows.ids if store._ids is None else store._ids[rows.ids]
+        chunks, places, slots, jobs = self._groups[0]
+        ids = rows.ids if places is None else places[rows.ids]
         ends = rows.ends
         if rows.used < rows.size:  # the first row again
             more = rows.size - rows.used
@@ -394,7 +394,7 @@ class Assembly:
             ids = np.concatenate([ids, np.tile(first, more)])
         arrays = []
         for slot, job in zip(slots, jobs, strict=True):
-            found = store._open.table.packed(job, ids, ends, rows.bound)
+            found = chunks.table.packed(job, ids, ends, rows.bound)
             if type(found) is int:
                 raise RecordError("the record does not fit its row", int(ids[found]), slot.name)
             values, segments, positions = found

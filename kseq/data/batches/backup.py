@@ -6,7 +6,7 @@ import shutil
 
 import keras
 
-from ..store.folder import sync
+from ..store.aside import publish
 from .batches import Batches
 
 
@@ -104,13 +104,10 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         (following / "data_state.json").write_text(
             json.dumps({"data": self._state, "seeds": seeds, "torch": [each.hex() for each in self._torch]})
         )
-        for path in following.iterdir():
-            sync(path)
         shutil.rmtree(previous, ignore_errors=True)
         if current.exists():
             current.rename(previous)
-        following.rename(current)
-        sync(self._root)
+        publish(following, current)
 
 
 def _seeds(model):

@@ -12,9 +12,9 @@ class Slot:
 
     def __init__(self, store, name, fill, end, cut, pack):
         kind, self.name = store.schema[name], name
-        self.store, self.field_name = store.part_of(name)
-        self.core, self.ragged, self.text, self.kind = self.store._open, kind.ragged, kind.text, kind
-        self.number = list(self.store.schema).index(self.field_name)
+        self.place = store.place(name)
+        self.chunks, self.number = self.place.core.chunks, self.place.column
+        self.ragged, self.text, self.kind = kind.ragged, kind.text, kind
         self.cast = self.job = None
         if kind.text:
             return
@@ -54,7 +54,7 @@ class Slot:
         """The texts of records: objects [B]."""
         out = np.empty(len(rows), object)
         for place, row in enumerate(rows):
-            value = self.core.value(self.number, self.kind, self.field_name, row)
+            value = self.chunks.value(self.number, row)
             out[place] = self._missing() if value is None else value
         return out
 
@@ -63,16 +63,19 @@ class Slot:
 
 
 def group_slots(slots):
-    """Fields by the store that they lie in: (store, slots, jobs)."""
+    """Fields by where they lie: (chunks, rows, slots, jobs), the rows as in `Place`."""
     groups = {}
     for slot in slots.values():
-        groups.setdefault(id(slot.store), (slot.store, []))[1].append(slot)
+        groups.setdefault(slot.place.group, (slot.place, []))[1].append(slot)
     place = 0
     for _, own in groups.values():
         for slot in own:
             slot.at, slot.mask_at = place, place + 1
             place += 1 + slot.ragged
-    return [(store, own, tuple(slot.job for slot in own if not slot.text)) for store, own in groups.values()]
+    return [
+        (place.core.chunks, place.rows, own, tuple(slot.job for slot in own if not slot.text))
+        for place, own in groups.values()
+    ]
 
 
 def _scalar(what, value, dtype):

@@ -9,7 +9,8 @@ import sys
 import uuid
 
 from ..errors import BuildError, StoreError, StoreExistsError
-from ..store.folder import Folder, RemoteFolder, open_folder, sync
+from ..store.aside import publish, sync
+from ..store.folder import LOCK, Folder, RemoteFolder, open_folder
 from ..store.manifest import NAME
 from ..store.verification import OURS
 from .folds import FOLDS
@@ -77,8 +78,11 @@ def _put(work, target, old):
     if not target.is_dir() or not any(target.iterdir()):
         if target.is_dir():
             target.rmdir()
-        os.rename(work, target)
-    elif not _exchanged(work, target):
+        publish(work, target)
+        return
+    for part in work.iterdir():
+        sync(part)
+    if not _exchanged(work, target):
         os.rename(target, old)
         try:
             os.rename(work, target)
@@ -152,7 +156,7 @@ def _foreign(folder):
     yield from set(names) - {CONFIG, FOLDS, *splits, *(f"{name}.csv" for name in splits)}
     for split in set(splits) & set(names):
         for name in Folder(folder.path / split).names():
-            if not (name in (NAME, "writer.lock") or OURS.fullmatch(name) or _TFRECORD.fullmatch(name)):
+            if not (name in (NAME, LOCK) or OURS.fullmatch(name) or _TFRECORD.fullmatch(name)):
                 yield f"{split}/{name}"
 
 
@@ -161,5 +165,5 @@ def _clear(folder):
         path = pathlib.Path(folder.path / name)
         if path.is_dir():
             Folder(path).remove_all()
-        elif name != "writer.lock":
+        elif name != LOCK:
             path.unlink()

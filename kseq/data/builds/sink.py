@@ -88,7 +88,7 @@ class _Shards(_Sink):
     def _append(self, records):
         if len(records) != 1 or not self._take(records[0]):
             for place, record in enumerate(self._converted(records)):
-                bad = self._columns.append(record)
+                bad = -1 - self._columns.append(record)
                 if bad >= 0:
                     name = list(self._schema)[bad]
                     error = RecordError("the value is too large for a chunk of 2**31 steps", field=name)
@@ -102,7 +102,7 @@ class _Shards(_Sink):
     def _take(self, record):
         """Append a record that needs no conversion, and return whether it was one."""
         try:
-            return self._columns.append(record) < 0
+            return self._columns.append(record) >= 0
         except (TypeError, UnicodeEncodeError, OverflowError):
             return False
 
@@ -174,12 +174,6 @@ class _StagedFolder(Folder):
 
     def staging(self):
         return self._staging
-
-    def put(self, name, data):
-        staged = self._staging / name
-        with self.writing(name):
-            staged.write_bytes(data)
-        self.publish(staged, name)
 
     def remove(self, name):
         """Nothing: what has its name may be that of another who wrote the same shard, and came to the end."""

@@ -110,7 +110,7 @@ class CsvSource(RecordSource):
         self._kinds = [kinds[name] or TEXT for name in self._header]
         for path, line, cells in self._lines():
             found.add(self._parsed(cells), f"{path} line {line}")
-        if not found._count:
+        if not found.count:
             found.add(dict.fromkeys(self._header, ""), self._files[0])
         return found.schema(self._files[0])
 

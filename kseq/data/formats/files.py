@@ -3,12 +3,11 @@
 import contextlib
 import glob
 import os
-import pathlib
-import uuid
 
 import numpy as np
 
-from ..errors import FormatError, StoreError, StoreExistsError, StoreNotFoundError, StoreWriteError
+from ..errors import FormatError, StoreError, StoreNotFoundError, StoreWriteError
+from ..store.aside import Aside
 from ..store.conversion import convert_record
 from ..store.forks import held_from_forks, muted
 from .base import RecordSink
@@ -78,50 +77,6 @@ def no_metadata(metadata, name, path):
     """
     if metadata:
         raise FormatError(f"{name} files have no place for metadata; received {sorted(metadata)}: leave it out", path)
-
-
-class Aside:
-    """A file that is written beside its place, and takes it when it is complete.
-
-    Args:
-        path: its place.
-        replace: whether something may be there already.
-
-    Raises:
-        StoreExistsError: there is something at its place already.
-        StoreWriteError: there is no folder for it.
-    """
-
-    def __init__(self, path, replace=False):
-        self.path = pathlib.Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        if not self.path.parent.is_dir():
-            raise StoreWriteError("there is no such folder to write to", self.path.parent)
-        self.opened = []
-        if not replace and os.path.lexists(self.path):
-            raise StoreExistsError("there is something already; delete it first", self.path)
-
-    def open(self, mode, **options):
-        """The new file, as `open` opens it.
-
-        Raises:
-            StoreWriteError: the operating system refuses.
-        """
-        try:
-            self.opened.append(open(self.temporary, mode, **options))  # noqa: SIM115 (whoever asks closes it)
-            return self.opened[-1]
-        except OSError as error:
-            raise StoreWriteError(f"cannot write: {error}", self.path) from error
-
-    def commit(self):
-        """Put the file in its place, on disk first."""
-        with open(self.temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self.temporary, self.path)
-
-    def discard(self):
-        """Remove the file."""
-        self.temporary.unlink(missing_ok=True)
 
 
 class FileSink(RecordSink):

@@ -36,7 +36,7 @@ class HyperSequenceSource(RecordSource):
         self._files = [_open(file) for file in files_of(path, FORMAT.suffixes)]
         self.schema, self.metadata = self._files[0][1:]
         for batches, schema, _ in self._files:
-            if schema != self.schema:
+            if dict(schema) != dict(self.schema):
                 raise FormatError(f"files must have equal fields: {self.schema}; received {schema}", batches.filename)
 
     def __iter__(self):

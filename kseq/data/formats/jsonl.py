@@ -37,7 +37,7 @@ class JsonlSource(RecordSource):
             found = Inferred()
             for file, line, record in self._lines():
                 found.add(record, f"{file} line {line}")
-            if not found._seen:
+            if not found.seen:
                 return  # no lines: nothing is known
             self.schema = found.schema(self._files[0])
         else:

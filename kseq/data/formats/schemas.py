@@ -11,10 +11,14 @@ class Inferred:
 
     Ints become int64 (uint64 where they must), a field of ints and floats float64; a field that some records leave
     out is optional.
+
+    Attributes:
+        count: records that were looked at.
+        seen: what was found, by field.
     """
 
     def __init__(self):
-        self._count, self._seen = 0, {}
+        self.count, self.seen = 0, {}
 
     def add(self, record, where):
         """Learn from a record of JSON values.
@@ -22,9 +26,9 @@ class Inferred:
         Raises:
             FormatError: what no field can hold; `where` is its file and line.
         """
-        self._count += 1
+        self.count += 1
         for name, value in record.items():
-            seen = self._seen.setdefault(name, {"count": 0, "kinds": set(), "shape": None, "negative": False})
+            seen = self.seen.setdefault(name, {"count": 0, "kinds": set(), "shape": None, "negative": False})
             if value is None:
                 continue
             seen["count"] += 1
@@ -60,7 +64,7 @@ class Inferred:
             FormatError: fields of mixed kinds, no records.
         """
         fields = {}
-        for name, seen in self._seen.items():
+        for name, seen in self.seen.items():
             kinds = seen["kinds"] - {None}
             if kinds <= {"i", "u"}:
                 dtype = "uint64" if "u" in kinds else "int64"
@@ -72,7 +76,7 @@ class Inferred:
                 raise FormatError(f"field {name!r} must be of one kind; received {sorted(kinds)}: give a schema", path)
             if not seen["count"]:
                 dtype, seen["shape"] = TEXT, ()  # never there: any dtype does
-            fields[name] = (dtype, seen["shape"], seen["count"] < self._count)
+            fields[name] = (dtype, seen["shape"], seen["count"] < self.count)
         return make_schema(fields, path)
 
 

@@ -11,9 +11,10 @@ import re
 import numpy as np
 
 from ..errors import FormatError, SchemaError
+from ..store.aside import Aside
 from ..store.schema import TEXT
 from .base import Format, require
-from .files import Aside, FileSink
+from .files import FileSink
 from .seqp_reading import KSEQ, RECORD, RESERVED, SUFFIXES, SeqpSource, is_plain
 
 _SHARD = re.compile(r"\{(:\d*d)?\}")  # where its number comes in the path of a shard

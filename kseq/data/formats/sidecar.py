@@ -4,8 +4,9 @@ import json
 import os
 
 from ..errors import FormatError, SchemaError
+from ..store.aside import Aside
 from ..store.schema import Schema
-from .files import Aside, FileSink
+from .files import FileSink
 
 SIDECAR = ".schema.json"
 

@@ -4,7 +4,7 @@ import os
 import struct
 import zlib
 
-from kseq import _ext
+from google_crc32c import value as crc32c
 
 from ..errors import FormatError, StoreError, StoreNotFoundError
 from .files import check_expansion
@@ -84,7 +84,7 @@ def _opened(file, compression):
 
 def _detect(start):
     # A record of the right length begins like gzip, but then its checksum holds too.
-    if len(start) == _HEADER.size and _HEADER.unpack(start)[1] == masked(_ext.crc32c(start[:8])):
+    if len(start) == _HEADER.size and _HEADER.unpack(start)[1] == masked(crc32c(start[:8])):
         return None
     if start[:2] == b"\x1f\x8b":
         return "GZIP"
@@ -108,7 +108,7 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
                 if len(header) < _HEADER.size:
                     raise _Damage(f"its header is cut off: {len(header)} of {_HEADER.size} bytes")
                 size, crc = _HEADER.unpack(header)
-                if verify and masked(_ext.crc32c(header[:8])) != crc:
+                if verify and masked(crc32c(header[:8])) != crc:
                     raise _Damage("the checksum of its length is wrong" + _hint(number, compression))
                 if size > _CHUNK and size + 4 > data.left():  # small ones are read to see
                     raise _Damage(f"it is cut off: its length is {size}, and at most {data.left()} bytes are left")
@@ -120,7 +120,7 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
                 tail = data.read(4 + _HEADER.size)
                 if len(tail) < 4:
                     raise _Damage(f"it is cut off: {len(record) + len(tail)} of {size + 4} bytes")
-                if verify and masked(_ext.crc32c(record)) != int.from_bytes(tail[:4], "little"):
+                if verify and masked(crc32c(record)) != int.from_bytes(tail[:4], "little"):
                     raise _Damage("the checksum of its data is wrong")
                 yield offset, record
                 number, offset, header = number + 1, offset + size + _HEADER.size + 4, tail[4:]
@@ -149,5 +149,5 @@ def _where(number, offset, compression):
 def frame(data):
     """The bytes of a record with its length and checksums."""
     size = struct.pack("<Q", len(data))
-    crcs = masked(_ext.crc32c(size)), masked(_ext.crc32c(data))
+    crcs = masked(crc32c(size)), masked(crc32c(data))
     return b"".join((size, crcs[0].to_bytes(4, "little"), data, crcs[1].to_bytes(4, "little")))

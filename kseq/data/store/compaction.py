@@ -2,17 +2,17 @@
 
 import dataclasses
 
-import pyarrow as pa
-
 from kseq.arguments import as_integer
 from kseq.version import __version__
 
 from ..errors import ShardError
+from .columns import stored_rows, stretches
 from .commits import check_no_leftovers, commit_shards
+from .core import Core, Snapshot
 from .folder import open_folder
 from .manifest import COMPACTING, lengths_file, read_manifest, shard_file
-from .recovery import batch_columns
 from .shard import ShardWriter
+from .store import whole
 from .verification import check_entry, known_files
 from .writer import CHUNK_BYTES, SHARD_BYTES
 
@@ -62,7 +62,7 @@ def compact(path, *, shard_bytes=SHARD_BYTES) -> int:
         numbers = range(manifest.next_number, manifest.next_number + len(groups))
         try:
             entries = [
-                group[0] if len(group) == 1 else _join(folder, manifest.schema, group, number)
+                group[0] if len(group) == 1 else _join(folder, manifest, group, number)
                 for number, group in zip(numbers, groups, strict=True)
             ]
             log = {"kseq": __version__, "compacted": len(joined), "shards": len(groups)}
@@ -88,30 +88,18 @@ def _groups(shards, most):
     return groups
 
 
-def _join(folder, schema, group, number):
+def _join(folder, manifest, group, number):
     """The entry of a new shard with the records of several."""
-    writer = ShardWriter(folder, number, schema)
+    for entry in group:
+        for file, message in check_entry(folder, entry, manifest.schema):  # else damage would get a checksum
+            raise ShardError(f"{message}; a shard that is damaged is not joined", folder.where(file))
+    source = Snapshot(folder, dataclasses.replace(manifest, shards=tuple(group)))
+    store, writer = whole(Core([source], manifest.schema)), ShardWriter(folder, number, manifest.schema)
     try:
-        held, size = [], 0
-        for entry in group:
-            for file, message in check_entry(folder, entry, schema):  # else damage would get a checksum
-                raise ShardError(f"{message}; a shard that is damaged is not joined", folder.where(file))
-            with pa.memory_map(str(folder.fetch(entry.file, entry.bytes, entry.xxh3))) as file:
-                reader = pa.ipc.open_file(file)
-                for place in range(reader.num_record_batches):
-                    batch = reader.get_batch(place)
-                    if held and size + batch.nbytes > CHUNK_BYTES:
-                        _write(writer, held, schema)
-                        held, size = [], 0
-                    held.append(batch.replace_schema_metadata(None))
-                    size += batch.nbytes
-        _write(writer, held, schema)
+        for start, end in stretches(store, CHUNK_BYTES):
+            parts = [stored_rows(store, name, start, end) for name in store.schema]
+            writer.write([part.part(0, end - start) for part in parts], end - start)
         return writer.seal()
     except BaseException:
         writer.abort()
         raise
-
-
-def _write(writer, batches, schema):
-    for batch in pa.Table.from_batches(batches).combine_chunks().to_batches() if batches else ():
-        writer.write(batch_columns(batch, schema), batch.num_rows)

@@ -8,18 +8,17 @@ import shutil
 import tempfile
 import weakref
 
+import filelock
 import xxhash
 
 from ..errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
+from .aside import Aside, publish, sync
 from .cache import cache_folder, used
 from .forks import remove_own
 from .manifest import NAME, read_manifest
 from .shard import file_checksum
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+LOCK = "writer.lock"
 
 
 def open_folder(path, cache=None):
@@ -92,23 +91,12 @@ class Folder:
     def publish(self, staged: pathlib.Path, name):
         """Give a complete local file its name, durably."""
         with self.writing(name):
-            sync(staged)
-            os.replace(staged, self.path / name)
-            sync(self.path)
+            publish(staged, self.path / name)
 
     def put(self, name, data: bytes):
         """Write or replace a file in one step, durably."""
-        staged = self.path / f"{name}.tmp"
-        try:
-            with self.writing(name):
-                staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
-                with open(staged, "xb") as file:
-                    file.write(data)
-            self.publish(staged, name)
-        except BaseException:
-            with contextlib.suppress(OSError):  # what prevented the one may prevent the other
-                staged.unlink(missing_ok=True)
-            raise
+        with self.writing(name):
+            Aside(self.path / name, replace=True, temporary=self.staging() / f"{name}.tmp").put(data)
 
     def append(self, name, data: bytes, at):
         """Add to a file that has `at` bytes, durably; one that is not there has none.
@@ -152,30 +140,22 @@ class Folder:
         Raises:
             StoreLockedError: another writer holds it.
         """
-        taken = StoreLockedError("another writer has the store open", self.path)
-        if fcntl is None:
-            # Without locks that end with their process, a file; after a crash it must be removed by hand.
-            path = self.path / "writer.lock"
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                raise taken from None
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-        with self.writing():
-            handle = os.open(self.path, os.O_RDONLY)
+        path, process = self.path / LOCK, os.getpid()
+        held = filelock.FileLock(path, blocking=False, thread_local=False)
         try:
-            with self.writing():
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise taken from None
+            held.acquire()
+        except filelock.Timeout:
+            raise StoreLockedError("another writer has the store open", self.path) from None
+        except OSError as error:
+            if error.errno != errno.EROFS:  # else nothing here is changed by anyone
+                raise StoreWriteError(error.strerror or str(error), self.path) from error
+        try:
             yield
         finally:
-            os.close(handle)
+            if held.is_locked and os.getpid() == process:  # else it is the parent's
+                with contextlib.suppress(OSError):
+                    path.unlink()  # while it is held: who waits for it finds that, and makes it anew
+                held.release()
 
     @contextlib.contextmanager
     def writing(self, name=""):
@@ -235,25 +215,24 @@ class RemoteFolder(Folder):
             used(kept, self.cache_root)
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, staged = tempfile.mkstemp(dir=kept.parent, prefix=name)
-        os.close(handle)
+        aside = Aside(kept, replace=True)
         try:
-            self.system.get_file(f"{self.root}/{name}", staged)
-            found = os.stat(staged).st_size
+            self.system.get_file(f"{self.root}/{name}", str(aside.temporary))
+            found = aside.temporary.stat().st_size
             if found != size:
                 raise ShardError(
                     f"the file must have {size} bytes, as the manifest says; received {found}", self.where(name)
                 )
             # Once, on its way here: what is kept under a checksum has it, also if the store is just written anew.
-            if checksum and (found := file_checksum(staged)) != checksum:
+            if checksum and (found := file_checksum(aside.temporary)) != checksum:
                 raise ShardError(
                     f"the file is damaged: its checksum must be {checksum}; received {found}", self.where(name)
                 )
-            os.replace(staged, kept)
+            aside.commit()
         except FileNotFoundError:
             raise ShardError("the file is missing; the manifest names it", self.where(name)) from None
         finally:
-            pathlib.Path(staged).unlink(missing_ok=True)
+            aside.discard()
         used(kept, self.cache_root)
         return kept
 
@@ -308,14 +287,3 @@ class RemoteFolder(Folder):
         committed = self._committed().get(name)
         if committed is not None and committed != checksum():
             raise StoreChangedError("another writer has committed this file meanwhile", self.where(name))
-
-
-def sync(path):
-    """Have the operating system write a file or folder to the disk."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,13 +2,14 @@
 
 import dataclasses
 
+from .folder import LOCK
 from .manifest import COMPACTING, NAME, read_manifest
 from .verification import OURS, known_files
 
 
 def may_overwrite(names) -> bool:
     """Whether a folder with these files may be overwritten: a store, or what a writer that was killed left of one."""
-    return NAME in names or all(OURS.fullmatch(name) or name == "writer.lock" for name in names)
+    return NAME in names or all(OURS.fullmatch(name) or name == LOCK for name in names)
 
 
 class Overwriting:

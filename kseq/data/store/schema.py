@@ -136,6 +136,9 @@ class Schema(dict):
     def __eq__(self, other):
         return isinstance(other, Schema) and self.main == other.main and list(self.items()) == list(other.items())
 
+    def __ne__(self, other):  # that of dicts knows neither order nor main sequence
+        return not self == other
+
     __hash__ = None
 
     def __reduce__(self):

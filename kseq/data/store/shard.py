@@ -15,6 +15,7 @@ import pyarrow as pa
 import xxhash
 
 from ..errors import SchemaError, ShardError, StoreError
+from .aside import new_file
 from .forks import held_from_forks, muted
 from .manifest import ShardEntry, lengths_file, shard_file
 from .mapping import mapped
@@ -107,8 +108,7 @@ class ShardWriter:
         self.rows, self._lengths = 0, []
         self._staged = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
         with folder.writing(self._staged.name):
-            self._staged.unlink(missing_ok=True)  # and "x": a link that has its name is not followed
-            self._file = open(self._staged, "xb")  # noqa: SIM115 (closed in seal or abort)
+            self._file = new_file(self._staged, "xb")
             self._ipc = pa.ipc.new_file(self._file, arrow_schema(schema))
         self._inherited = False
         held_from_forks(self)

@@ -1,32 +1,19 @@
 """Reading a store: records by number, views, lengths without records."""
 
-import concurrent.futures
-import dataclasses
-import itertools
-import threading
 import warnings
 
 import numpy as np
+import xxhash
 
-from kseq import _ext
 from kseq.arguments import as_integer, as_integers
-from kseq.ragged import Ragged
 
-from ..errors import (
-    IncompleteStoreWarning,
-    RecordError,
-    SchemaError,
-    ShardError,
-    StoreChangedError,
-    StoreError,
-)
-from .folder import RemoteFolder, open_folder
-from .manifest import content_hash, read_manifest
-from .mapping import mapped
-from .shard import read_shard, step_bytes
+from ..errors import IncompleteStoreWarning, SchemaError, StoreError
+from .columns import seen, stored_rows
+from .core import Core, Snapshot, check_same
+from .folder import open_folder
+from .manifest import read_manifest
+from .protocol import Place
 from .splits import fold_indices, split_indices
-
-_READERS = 16  # threads that open shards
 
 
 def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
@@ -80,187 +67,33 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
                 IncompleteStoreWarning,
                 stacklevel=2,
             )
-        sources.append(_Snapshot(folder, manifest, in_memory))
-    return Store(_Core(sources))
-
-
-class _Snapshot:
-    """One folder of a store, as it was when it was opened."""
-
-    def __init__(self, folder, manifest, in_memory):
-        self.folder, self.manifest, self.in_memory = folder, manifest, in_memory
-
-    def __reduce__(self):
-        rest = dataclasses.replace(self.manifest, shards=())
-        return _reopen, (self.folder, rest, len(self.manifest.shards), self.manifest.content_hash, self.in_memory)
-
-
-def _reopen(folder, rest, shards, expected, in_memory):
-    """The same shards again, which are there still if the store has grown, with what was said of them then."""
-    manifest = read_manifest(folder)
-    first = manifest.shards[:shards]
-    if content_hash(manifest.schema, first) != expected:
-        raise StoreChangedError("the store is not the one that was opened before", folder)
-    return _Snapshot(folder, dataclasses.replace(rest, shards=first), in_memory)
-
-
-def _read_shards(sources, schema):
-    """For each shard where it lies and its chunks; several at once, since a cold disk answers so much sooner."""
-    shards = [(source, entry) for source in sources for entry in source.manifest.shards]
-
-    def read(shard):
-        source, entry = shard
-        where = source.folder.where(entry.file)
-        path = source.folder.fetch(entry.file, entry.bytes, entry.xxh3)
-        return where, read_shard(path, where, entry, schema, source.in_memory)
-
-    if len(shards) < 2:
-        return [read(shard) for shard in shards]
-    with concurrent.futures.ThreadPoolExecutor(min(len(shards), _READERS)) as threads:
-        return list(threads.map(read, shards))
-
-
-_READ = {"table", "values", "first", "first_rows", "shards"}  # what is known of the shards once they are open
-
-
-class _Core:
-    """The columns of one or more stores, mapped: local ones at once, remote ones when they are needed."""
-
-    def __init__(self, sources):
-        self.sources, self.schema = sources, sources[0].manifest.schema
-        for source in sources[1:]:
-            if source.manifest.schema != self.schema:
-                raise SchemaError(
-                    f"{source.folder}: the fields must be those of {sources[0].folder}, {self.schema}; "
-                    f"received {source.manifest.schema}"
-                )
-        ends = np.cumsum([0, *(entry.records for source in sources for entry in source.manifest.shards)])
-        self._ends, self.rows, self._parts, self._guard = ends, int(ends[-1]), {}, threading.Lock()
-        self.hash = sources[0].manifest.content_hash
-        if len(sources) > 1:
-            import xxhash
-
-            hashes = "".join(source.manifest.content_hash for source in sources)
-            self.hash = xxhash.xxh3_128_hexdigest(hashes.encode())
-        if not any(isinstance(source.folder, RemoteFolder) for source in sources):
-            self._read()
-
-    def __getattr__(self, name):
-        # Shards of a remote store are copied when they are asked for: all of them here, one of them in `value`.
-        if name not in _READ:
-            raise AttributeError(name)
-        with self._guard:
-            if "values" not in vars(self):
-                try:
-                    self._read()
-                except BaseException:
-                    for each in _READ:  # what was not checked to its end is not used
-                        vars(self).pop(each, None)
-                    raise
-        return vars(self)[name]
-
-    def _read(self):
-        """Open all shards."""
-        sources = self.sources
-        self.shards, counts = [], [0]  # of each chunk: where its shard lies and its first record in it
-        columns = [[] for _ in self.schema]
-        for where, chunks in _read_shards(sources, self.schema):
-            first = 0
-            for rows, chunk in chunks:
-                for column, part in zip(columns, chunk, strict=True):
-                    column.append(part)
-                self.shards.append((where, first))
-                counts.append(rows)
-                first += rows
-        self.first = np.cumsum(counts, dtype=np.int64)
-        self.first_rows = self.first.tolist()
-        sizes = [step_bytes(field) for field in self.schema.values()]
-        try:
-            self.table = _ext.Table(self.first, list(zip(sizes, columns, strict=True)))
-        except ValueError as error:
-            raise ShardError(f"a chunk is too short: {error}", sources[0].folder) from None
-        for number, name in enumerate(self.schema):
-            bad = self.table.check(number)
-            if bad >= 0:
-                raise self.lying(bad, name)
-        self.values = [
-            [_typed(data, field, size) for data, _, _ in column]
-            for column, field, size in zip(columns, self.schema.values(), sizes, strict=True)
-        ]
-
-    def _part(self, row):
-        """One shard of a remote store as a core of its own, and the place of a row in it."""
-        number = int(np.searchsorted(self._ends, row, "right")) - 1
-        with self._guard:
-            if number not in self._parts:
-                shards = [(source, entry) for source in self.sources for entry in source.manifest.shards]
-                source, entry = shards[number]
-                manifest = dataclasses.replace(source.manifest, shards=(entry,))
-                part = _Core([_Snapshot(source.folder, manifest, source.in_memory)])
-                part._read()
-                self._parts[number] = part
-        return self._parts[number], row - int(self._ends[number])
-
-    def __reduce__(self):
-        return _Core, (self.sources,)
-
-    def lying(self, row, name):
-        """The error for a row whose offsets lead out of its chunk."""
-        chunk = int(np.searchsorted(self.first, row, "right")) - 1
-        where, first = self.shards[chunk]
-        record = row - int(self.first[chunk]) + first
-        return ShardError(f"the shard is damaged: offsets of field {name!r} lie at its record {record}", where)
-
-    def lengths(self):
-        """Lengths of the main sequence of every record, int32, mapped where there is one shard."""
-        parts = []
-        for source in self.sources:
-            for entry in source.manifest.shards:
-                path = source.folder.fetch(entry.lengths_file, 4 * entry.records, entry.lengths_xxh3)
-                parts.append(np.frombuffer(mapped(path) if entry.records else b"", "<i4"))
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
-
-    def value(self, number, field, name, row):
-        """One field of one record."""
-        if "values" not in vars(self):
-            part, row = self._part(row)
-            return part.value(number, field, name, row)
-        place = self.table.locate(number, row)
-        if place is None:
-            raise self.lying(row, name)
-        chunk, start, steps = place
-        if steps < 0:
-            return None
-        values = self.values[number][chunk]
-        if field.text:
-            data = values[start : start + steps].tobytes()
-            try:
-                return data.decode() if field.dtype == "string" else data
-            except UnicodeDecodeError as error:
-                where, first = self.shards[chunk]
-                record = row - int(self.first[chunk]) + first
-                raise ShardError(
-                    f"the shard is damaged: field {name!r} of its record {record}: {error}", where
-                ) from None
-        values = values[start : start + steps] if field.ragged else values[start]
-        return values.astype(field.dtype) if field.store != field.dtype else values
+        sources.append(Snapshot(folder, manifest, in_memory))
+    check_same([(source.folder, source.manifest.schema) for source in sources])
+    schema = sources[0].manifest.schema
+    return whole(Core([source.select(source.named(schema)) for source in sources], schema))
 
 
 class Store:
     """Records on disk: `store[i]` is one, a dict of its fields; slices and lists of numbers are views.
 
-    Arrays are read-only views of the mapped files where the field is stored in its own dtype. Made by `open`; safe to
-    use from several threads, to pickle (the files are opened again) and to use after a fork.
+    Arrays are read-only views of the mapped files where the field is stored in its own dtype. Made by `open`,
+    `concatenate` and `parallel`; safe to use from several threads, to pickle (the files are opened again) and to use
+    after a fork. What other parts of kseq ask of it is in `protocol.py`.
+
+    Args:
+        schema: the `Schema`.
+        places: for each field its `Place`.
+        metadata: what the writers said of the data.
 
     Attributes:
         schema: the `Schema`.
-        metadata: what the writer said of the data (of the first store, where several were opened).
+        metadata: what the writer said of the data (of the first store, where several were opened or concatenated; by
+            name, where they are parallel).
     """
 
-    def __init__(self, core, ids=None):
-        self._core, self._ids = core, ids
-        self.schema = core.schema
-        self.metadata = core.sources[0].manifest.metadata
+    def __init__(self, schema, places, metadata):
+        self.schema, self.metadata = schema, metadata
+        self._places, self._closed = places, False
 
     @property
     def fields(self):
@@ -270,21 +103,25 @@ class Store:
     @property
     def paths(self):
         """The folders or URLs."""
-        return [str(source.folder) for source in self._open.sources]
+        return list(dict.fromkeys(str(source.folder) for source in self._sources()))
 
     @property
     def content_hash(self):
         """A checksum of schema, records and selection: 32 hexadecimal digits."""
-        if self._ids is None:
-            return self._open.hash
-        import xxhash
-
-        return xxhash.xxh3_128_hexdigest(self._open.hash.encode() + self._ids.tobytes())
+        groups = {}
+        for name, place in self._open.items():
+            groups.setdefault(place.group, (place, []))[1].append((name, place.column))
+        hashes = [_hash(place) for place, _ in groups.values()]
+        (first, named), *more = groups.values()
+        if not more and named == [(name, number) for number, name in enumerate(first.core.schema)]:
+            return hashes[0]
+        parts = [(part, columns) for part, (_, columns) in zip(hashes, groups.values(), strict=True)]
+        return xxhash.xxh3_128_hexdigest(repr((parts, self.schema.main)).encode())
 
     @property
     def complete(self):
         """Whether the writer of every store came to its end."""
-        return all(source.manifest.complete for source in self._open.sources)
+        return all(source.manifest.complete for source in self._sources())
 
     @property
     def lengths(self):
@@ -295,8 +132,8 @@ class Store:
         """
         if self.schema.main is None:
             raise SchemaError(f"records without a sequence have no lengths; the fields are {self.schema}")
-        lengths = self._open.lengths()
-        return lengths if self._ids is None else lengths[self._ids]
+        core, _, rows = self._leading
+        return core.lengths() if rows is None else core.lengths()[rows]
 
     def field_lengths(self, field, ids=None):
         """Lengths of a sequence of some records, or of all: int64, 0 where it is missing.
@@ -304,56 +141,57 @@ class Store:
         Raises:
             SchemaError: a field that is no sequence.
         """
-        number = self._number(field)
+        core, column, rows = self.place(field)
         if not (self.schema[field].ragged or self.schema[field].text):
             raise SchemaError(f"field {field!r} is no sequence; it is {self.schema[field]}")
-        if self._ids is not None:
-            ids = self._ids if ids is None else self._ids[ids]
-        out = np.empty(self._open.rows if ids is None else len(ids), np.int64)
-        bad = self._open.table.lengths(number, ids, out)
+        if rows is not None:
+            ids = rows if ids is None else rows[ids]
+        out = np.empty(core.rows if ids is None else len(ids), np.int64)
+        bad = core.chunks.table.lengths(column, ids, out)
         if bad >= 0:
-            raise self._open.lying(bad if ids is None else int(ids[bad]), field)
+            raise core.chunks.lying(column, bad if ids is None else int(ids[bad]))
         return out
 
-    def part_of(self, field):
-        """The store that a field lies in, and its name there."""
-        return self, field
+    def place(self, field) -> Place:
+        """Where a field lies.
+
+        Raises:
+            SchemaError: there is no such field.
+        """
+        if field not in self.schema:
+            raise SchemaError(f"a field must be one of {list(self.schema)}; received {field!r}")
+        return self._open[field]
 
     @property
     def splits(self):
-        """The named splits of the store, a dict of views."""
-        offset, named = 0, {}
-        for source in self._open.sources:
-            for name, ranges in source.manifest.splits.items():
-                rows = [np.arange(first + offset, end + offset) for first, end in ranges]
-                named.setdefault(name, []).extend(rows)
-            offset += source.manifest.records
-        if self._ids is not None:
+        """The named splits of the store, a dict of views; of parallel stores those of the leader, as parts of all."""
+        core, _, rows = self._leading
+        if rows is not None:
             raise StoreError("a view has no splits; take them of the whole store")
-        return {name: self._view(np.concatenate([np.empty(0, np.int64), *rows])) for name, rows in named.items()}
+        return {name: self[ids] for name, ids in core.splits().items()}
 
     def __len__(self):
-        return self._open.rows if self._ids is None else len(self._ids)
+        core, _, rows = self._leading
+        return core.rows if rows is None else len(rows)
 
     def __getitem__(self, index):
         """A record, for an integer; a view, for a slice, integers or a mask [N]."""
-        core = self._core
         if isinstance(index, (slice, list, tuple, np.ndarray)):
-            return self._select(index)
-        row = as_integer("a record number", index)
-        count = len(self)
+            return self._view(self._ids_of(index))
+        row, count = as_integer("a record number", index), len(self)
         if not -count <= row < count:
             raise IndexError(f"a record number must be in [-{count}, {count}); received {index}")
         row %= count
-        if self._ids is not None:
-            row = int(self._ids[row])
-        return {name: core.value(number, field, name, row) for number, (name, field) in enumerate(self.schema.items())}
+        return {
+            name: core.value(column, row if rows is None else int(rows[row]))
+            for name, (core, column, rows) in self._open.items()
+        }
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self):
-        if self._core is None:
+        if self._closed:
             return "Store(closed)"
         return f"Store({', '.join(self.paths)}: {len(self)} records of {dict(self.schema)})"
 
@@ -364,8 +202,8 @@ class Store:
         self.close()
 
     def close(self):
-        """Let go of the files; arrays that were read stay valid."""
-        self._core = None
+        """Let go of the files; arrays that were read stay valid, as do views."""
+        self._places, self._closed = {}, True
 
     def column(self, field):
         """All values of a field: a `Ragged` of a sequence, a list of texts, else an array [N, ...].
@@ -376,19 +214,19 @@ class Store:
             SchemaError: there is no such field.
             RecordError: a value is missing.
         """
-        self._number(field)
-        kind, values = self.schema[field], self._values_of(field)
-        if kind.text:
-            return values
-        for row, value in enumerate(values):
-            if value is None and not kind.ragged:
-                raise RecordError("the value is missing", row, field)
-        if not kind.ragged:
-            return np.array(values, kind.dtype).reshape(len(values), *kind.shape)
-        empty = np.empty((0, *kind.inner_shape), kind.dtype)
-        values = [empty if value is None else value for value in values]
-        numbers = kind.dtype.kind in "biufc" or (kind.dtype.kind == "V" and kind.dtype.isbuiltin == 2)
-        return Ragged.from_rows(values or [empty])[: len(values)] if numbers else values
+        self.place(field)
+        return seen(field, self.schema[field], stored_rows(self, field, 0, len(self)))
+
+    def columns(self):
+        """All fields by column, as `Writer.write_batch` takes them: a dict of what `column` gives.
+
+        Raises:
+            RecordError: a value is missing that is no sequence. (`Writer.write_store` copies such.)
+
+        Example:
+            >>> writer.write_batch(store[100:200].columns())  # doctest: +SKIP
+        """
+        return {name: self.column(name) for name in self.schema}
 
     def filter(self, predicate):
         """A view of the records for which `predicate(record)` holds.
@@ -396,7 +234,7 @@ class Store:
         Example:
             >>> long = store.filter(lambda record: len(record["tokens"]) > 1)  # doctest: +SKIP
         """
-        return self._select(np.flatnonzero([bool(predicate(record)) for record in self]))
+        return self[np.flatnonzero([bool(predicate(record)) for record in self])]
 
     def split(self, *shares, by=None, seed=None):
         """Split into views; what the shares leave of 1 is one more.
@@ -413,7 +251,7 @@ class Store:
         Example:
             >>> train, valid, test = store.split(0.8, 0.1, seed=0)  # doctest: +SKIP
         """
-        return [self._select(part) for part in split_indices(len(self), shares, self._groups(by), seed)]
+        return [self[part] for part in split_indices(len(self), shares, self._groups(by), seed)]
 
     def folds(self, count, *, by=None, seed=None):
         """Pairs (train, test) of views for cross-validation: every record is in the test part of one of `count` pairs.
@@ -428,7 +266,7 @@ class Store:
             SchemaError: no such field, or a sequence.
         """
         pairs = fold_indices(len(self), count, self._groups(by), seed)
-        return [(self._select(train), self._select(test)) for train, test in pairs]
+        return [(self[train], self[test]) for train, test in pairs]
 
     def batches(self, **options):
         """Padded batches for `model.fit`: see `kseq.data.Batches`, which has the arguments."""
@@ -444,36 +282,46 @@ class Store:
 
     @property
     def _open(self):
-        if self._core is None:
+        if self._closed:
             raise StoreError("the store is closed")
-        return self._core
+        return self._places
 
-    def _number(self, field):
-        if field not in self.schema:
-            raise SchemaError(f"a field must be one of {list(self.schema)}; received {field!r}")
-        return list(self.schema).index(field)
+    @property
+    def _leading(self):
+        """Where the main sequence lies, or the first field."""
+        places = self._open
+        return places[self.schema.main or next(iter(places))]
+
+    def _sources(self):
+        cores = {id(place.core): place.core for place in self._open.values()}
+        return [source for core in cores.values() for source in core.sources]
 
     def _groups(self, by):
         """A number from 0 for the value of a field in each record, or None for no field."""
         if by is None:
             return None
-        self._number(by)
+        self.place(by)
         if self.schema[by].shape:
             raise SchemaError(f"records are split by a field of single values; field {by!r} is {self.schema[by]}")
         values, numbers = self._values_of(by), {}
         return np.array([numbers.setdefault(_key(value), len(numbers)) for value in values], np.int64)
 
     def _values_of(self, field):
-        number, kind = self._number(field), self.schema[field]
-        return [self._open.value(number, kind, field, row) for row in self._rows()]
-
-    def _rows(self):
-        return range(len(self)) if self._ids is None else self._ids.tolist()
+        core, column, rows = self.place(field)
+        return [core.value(column, row) for row in (range(core.rows) if rows is None else rows.tolist())]
 
     def _view(self, ids):
-        return Store(self._open, ids)
+        """The records of these numbers."""
+        chosen, places = {}, {}  # those of fields that lie in the same rows stay the same object: see `Place`
+        for name, place in self._open.items():
+            key = id(place.rows)
+            if key not in chosen:
+                chosen[key] = ids if place.rows is None else place.rows[ids]
+            places[name] = place._replace(rows=chosen[key])
+        return Store(self.schema, places, self.metadata)
 
-    def _select(self, index):
+    def _ids_of(self, index):
+        """Numbers of records, int64, in [0, N)."""
         count = len(self)
         if isinstance(index, slice):
             ids = np.arange(*index.indices(count))
@@ -487,32 +335,19 @@ class Store:
             if len(bad):
                 raise IndexError(f"record numbers must be in [-{count}, {count}); received {ids[bad[0]]}")
             ids = np.where(ids < 0, ids + count, ids)
-        ids = np.ascontiguousarray(ids, np.int64)
-        return self._view(ids if self._ids is None else self._ids[ids])
+        return np.ascontiguousarray(ids, np.int64)
 
 
-def concatenate(stores) -> Store:
-    """Several stores or whole views as one, record after record.
-
-    Raises:
-        SchemaError: fields that differ.
-    """
-    stores = list(stores)
-    core = _Core(list(itertools.chain.from_iterable(store._open.sources for store in stores)))
-    if all(store._ids is None for store in stores):
-        return Store(core)
-    ids, offset = [], 0
-    for store in stores:
-        ids.append(offset + np.fromiter(store._rows(), np.int64, len(store)))
-        offset += store._open.rows
-    return Store(core, np.concatenate(ids))
+def whole(core) -> Store:
+    """All rows of columns as a store."""
+    places = {name: Place(core, number, None) for number, name in enumerate(core.schema)}
+    return Store(core.schema, places, core.sources[0].manifest.metadata)
 
 
-def _typed(data, field, size):
-    """A chunk's bytes as an array of steps, or of bytes for text."""
-    if field.text:
-        return data
-    return data[: len(data) // size * size].view(field.store).reshape(-1, *field.inner_shape)
+def _hash(place):
+    """A checksum of the columns and rows where fields lie."""
+    core, _, rows = place
+    return core.hash if rows is None else xxhash.xxh3_128_hexdigest(core.hash.encode() + rows.tobytes())
 
 
 def _key(value):

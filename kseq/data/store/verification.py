@@ -10,7 +10,7 @@ import pyarrow as pa
 from kseq import _ext
 
 from ..errors import DataError, ManifestError, ShardError, StoreError
-from .folder import open_folder
+from .folder import LOCK, open_folder
 from .manifest import COMMITS, COMPACTING, NAME, read_manifest
 from .shard import check_fields, decode, file_checksum, step_bytes
 
@@ -208,7 +208,7 @@ def _leftovers(folder, manifest):
     """Files that are no part of the store, with what they are."""
     known = known_files(manifest)
     for name in folder.names():
-        if name in known or name == "writer.lock":
+        if name in known or name == LOCK:
             continue
         if SHARD.fullmatch(name):
             yield name, "a shard that is not committed: a writer is at work, or was killed (then repair recovers it)"

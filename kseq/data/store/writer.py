@@ -2,20 +2,18 @@
 
 import contextlib
 
-import numpy as np
-
-from kseq import _ext
 from kseq.arguments import as_integer
 
 from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
+from .columns import seen, stored_rows, stretches
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
 from .conversion import as_columns, as_dict, convert_column, convert_record
-from .folder import open_folder
+from .filling import Filling
+from .folder import LOCK, open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
 from .overwriting import Overwriting, may_overwrite
 from .schema import Schema
-from .shard import ShardWriter
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
 SHARD_BYTES = 256 << 20
@@ -82,19 +80,16 @@ class Writer:
             self._manifest, self._made = self._start(append, overwrite, stack)
             self._exit = stack.pop_all()
         self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
-        self._written = self._manifest.records if self._manifest else 0
-        self._shard = self._columns = None
-        self._shard_left = self._chunk_left = 0
-        self._shard_size = 0
-        self._entries, self._lines = [], None
+        self._before = self._manifest.records if self._manifest else 0
+        self._filling = self._append = self._lines = None
         self._inherited = False
         held_from_forks(self)
         if self.schema is not None:
-            self._begin_columns()
+            self._begin()
 
     def _start(self, append, overwrite, stack):
         folder = self._folder
-        names = folder.names()
+        names = set(folder.names()) - {LOCK}  # which a killed writer leaves
         if append and overwrite:
             raise ValueError("append to a store or overwrite it, not both")
         if not append and names and not (overwrite and may_overwrite(names)):
@@ -105,16 +100,17 @@ class Writer:
         made = folder.create()
         stack.enter_context(folder.lock())
         if overwrite:
-            if not may_overwrite(folder.names()):
+            if not may_overwrite(set(folder.names()) - {LOCK}):
                 raise StoreExistsError("something else has come here", folder)
             self._overwriting = Overwriting(folder)
             return self._overwriting.manifest, made
         if not append:
-            if folder.names() not in ([], ["writer.lock"]):
+            if set(folder.names()) - {LOCK}:
                 raise StoreExistsError("another writer has begun a store here", folder)
             return None, made
         manifest = read_manifest(folder)
-        if self.schema is not None and self.schema != manifest.schema:
+        others = self.schema is not None and dict(self.schema) != dict(manifest.schema)  # in any order
+        if others or self._wanted_main not in (None, manifest.schema.main):
             raise SchemaError(f"{folder}: records of the store have fields {manifest.schema}; received {self.schema}")
         check_no_leftovers(folder, manifest)
         self.schema = manifest.schema
@@ -123,7 +119,7 @@ class Writer:
     @property
     def records(self):
         """Records of the store, those included that are not committed yet."""
-        return self._written
+        return self._before if self._filling is None else self._filling.columns.number
 
     def write(self, record) -> int:
         """Write one record, a dict of its fields, and return its number in the store.
@@ -136,23 +132,16 @@ class Writer:
                 written.
             StoreWriteError: the operating system refuses.
         """
-        if self._chunk_left <= 0:
-            self._turn_over(record)
-        if type(record) is not dict:
-            record = as_dict(self.schema, record, self._written)
         try:
-            state = self._append(record)
-        except (TypeError, UnicodeEncodeError):  # a dict of another kind, a text that UTF-8 does not hold
-            state = 0
-        if state != -1:
-            if state >= 0:
-                state = self._write_converted(record)
-            if state == -2:
-                self._chunk_left = 1
-        self._chunk_left -= 1
-        index = self._written
-        self._written = index + 1
-        return index
+            number = self._append(record)
+        except (TypeError, UnicodeEncodeError):  # there are no columns yet, or any more; a text that UTF-8 has not
+            number = -1
+        if number >= 0:
+            return number
+        if not self._room:
+            self._make_room(record)
+            return self.write(record)
+        return self._write_converted(record)
 
     def write_batch(self, columns) -> range:
         """Write many records, given by column, and return their numbers.
@@ -171,29 +160,59 @@ class Writer:
         rows = next(iter(counts.values()))
         if set(counts.values()) != {rows}:
             raise RecordError(f"columns must have the same number of rows; received {counts}")
-        first = self._written
+        first = self.records
         if rows == 0:
             return range(first, first)
-        if self._chunk_left <= 0:
-            self._turn_over({name: column[0] for name, column in columns.items()})
+        if not self._room:
+            self._make_room({name: column[0] for name, column in columns.items()})
         parts = self._converted(columns)
         if parts is None:
             columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
             for values in zip(*columns.values(), strict=True):
                 self.write(dict(zip(columns, values, strict=True)))
-            return range(first, self._written)
-        sizes = sum(part.ends[1:] - part.ends[0] for part in parts)
-        start = 0
-        while start < rows:
-            done = int(sizes[start - 1]) if start else 0
-            aside = sizes[-1] - done <= CHUNK_BYTES // 16  # what is small is copied, to be written with what follows
-            if not aside or self._chunk_left <= 0:
-                self._turn_over(None)
-            end = min(max(int(np.searchsorted(sizes, done + CHUNK_BYTES, "right")), start + 1), rows)
-            end = min(end, start + self._shard_left, start + self._chunk_left)
-            self._extend(parts, start, end, aside)
-            start = end
-        return range(first, self._written)
+            return range(first, self.records)
+        self._filling.write(parts)
+        return range(first, self.records)
+
+    def write_store(self, store) -> range:
+        """Write all records of a store, a view, or stores that were joined, by column, and return their numbers.
+
+        Fields that are stored alike on both sides are copied as they are. The writer's schema, if it has none yet, is
+        that of the store; metadata and splits are not copied.
+
+        Raises:
+            RecordError: fields that are missing, unknown, or of another dtype or shape, as `write` refuses them.
+                Records before the bad one may have been written.
+            ShardError: the store is damaged.
+            StoreWriteError: the operating system refuses.
+
+        Example:
+            >>> with Writer("short", store.schema) as writer:  # doctest: +SKIP
+            ...     writer.write_store(store[store.lengths < 100])
+        """
+        self._check_open()
+        first = self.records
+        if self.schema is None:
+            self.schema = as_schema(store.schema, self._wanted_main)
+            self._begin()
+        for start, end in stretches(store, CHUNK_BYTES):
+            parts = [self._stored(store, name, start, end) for name in self.schema]
+            if None not in parts and store.schema.keys() <= self.schema.keys():
+                self._filling.write(parts)
+            else:
+                for row in range(start, end):
+                    self.write(store[row])
+        return range(first, self.records)
+
+    def _stored(self, store, name, start, end):
+        """The `Rows` of a field of a store's records, or None where they are to be written one by one."""
+        source, field = store.schema.get(name), self.schema[name]
+        if source is None:
+            return None
+        rows = stored_rows(store, name, start, end)
+        if (source.store, source.shape) == (field.store, field.shape):
+            return rows if rows.valid is None or field.optional else None
+        return convert_column(field, seen(name, source, rows), self._cast) if rows.valid is None else None
 
     def _converted(self, columns):
         """For each field its `Rows`, or None where rows are to be written one by one."""
@@ -206,24 +225,6 @@ class Writer:
                 return None
         return parts
 
-    def _extend(self, parts, start, end, aside):
-        """Write some rows, or set them aside in memory."""
-        chunk = []
-        for name, part in zip(self.schema, parts, strict=True):
-            try:
-                chunk.append(part.part(start, end))
-            except OverflowError as error:
-                raise RecordError(str(error), self._written, name) from None
-        if aside:
-            full = self._columns.extend(chunk, end - start)
-            self._chunk_left = 0 if full else self._chunk_left - (end - start)
-        else:
-            self._shard.write(chunk, end - start)
-            self._shard_left -= end - start
-            self._shard_size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
-            self._chunk_left = 0
-        self._written += end - start
-
     def commit(self):
         """Make what was written part of the store now, whatever comes after; the next record begins a new shard.
 
@@ -232,7 +233,7 @@ class Writer:
         self._seal()
         if self.schema is None:
             return  # nothing was written
-        if self._entries or self._manifest is None or self._manifest.metadata != self.metadata:
+        if self._filling.entries or self._manifest is None or self._manifest.metadata != self.metadata:
             self._replace_manifest(complete=False)
 
     def close(self):
@@ -261,15 +262,16 @@ class Writer:
         if self._exit is None:
             return
         try:
-            if self._shard is not None:
-                self._shard.abort()
+            entries = [] if self._filling is None else self._filling.entries
+            if self._filling is not None:
+                self._filling.abort()
             if self._overwriting is not None:
                 self._overwriting.end()
-            if not self._entries and self._manifest is not None:
+            if not entries and self._manifest is not None:
                 return
             # A commit that failed may have replaced the manifest: what that names is part of the store.
             there = read_manifest(self._folder).shards if NAME in self._folder.names() else None
-            for entry in self._entries:
+            for entry in entries:
                 if entry not in (there or ()):
                     self._folder.remove(entry.file)
                     self._folder.remove(entry.lengths_file)
@@ -300,91 +302,71 @@ class Writer:
             raise ValueError(f"the writer of {self._folder} is closed")
 
     def _release(self):
-        self._shard = self._columns = self._append = None
-        self._chunk_left = 0
+        self._before = self.records
+        self._filling = self._append = None
         exit_, self._exit = self._exit, None
         exit_.close()
 
-    def _begin_columns(self):
-        self._columns = _ext.Columns(
-            [
-                (name, field.store, field.inner_shape, field.ragged, field.optional)
-                for name, field in self.schema.items()
-            ],
+    def _begin(self):
+        before = self._overwriting or self._manifest
+        number = before.next_number if before else 0
+        self._filling = Filling(
+            self._folder,
+            self.schema,
+            number,
+            self._before,
             CHUNK_BYTES,
+            self._shard_rows,
+            self._shard_bytes,
+            lambda: self._replace_manifest(complete=False),
         )
-        self._append = self._columns.append
+        self._append = self._filling.columns.append
 
-    def _turn_over(self, record):
-        """Make room for records: flush the chunk, and begin a new shard if this one is full."""
+    @property
+    def _room(self):
+        return 0 if self._filling is None else self._filling.room
+
+    def _make_room(self, record):
+        """Make room for records, of which one says the schema if nothing else has."""
         self._check_open()
         if self.schema is None:
             self.schema = Schema.infer(record, self._wanted_main)
-            self._begin_columns()
-        self._flush()
-        if self._shard is not None and (self._shard_left <= 0 or self._shard_size >= self._shard_bytes):
-            self._seal()
-            self._replace_manifest(complete=False)
-        if self._shard is None:
-            self._shard_left = self._shard_rows or 1 << 62
-            self._shard_size = 0
-            self._open_shard()
-        self._chunk_left = self._shard_left
-
-    def _open_shard(self):
-        if self._shard is None:
-            source = self._overwriting or self._manifest
-            number = (source.next_number if source else 0) + len(self._entries)
-            self._shard = ShardWriter(self._folder, number, self.schema)
-
-    def _flush(self):
-        """Write the records in memory as a chunk."""
-        rows, nbytes = self._columns.rows, self._columns.nbytes
-        if rows == 0:
-            return
-        self._open_shard()
-        self._shard.write(self._columns.take(), rows)
-        self._shard_left -= rows
-        self._shard_size += nbytes
-        self._chunk_left = 0
+            self._begin()
+        self._filling.make_room()
 
     def _seal(self):
         self._check_open()
-        if self._columns is not None:
-            self._flush()
-        if self._shard is None:
-            return
-        if self._shard.rows:
-            self._entries.append(self._shard.seal())
-        else:
-            self._shard.abort()
-        self._shard, self._chunk_left = None, 0
+        if self._filling is not None:
+            self._filling.seal()
 
     def _replace_manifest(self, complete):
         check_json("metadata", self.metadata)
         if self._overwriting is not None and not complete:
             return
+        entries = self._filling.entries
         lines, self._lines = self._lines, None  # should this fail, the next commit replaces the manifest
         if lines is None or complete or self.metadata != self._manifest.metadata:
             self._manifest = commit_shards(
-                self._folder, self.schema, self._entries, self._manifest, self.metadata, complete=complete
+                self._folder, self.schema, entries, self._manifest, self.metadata, complete=complete
             )
             self._lines = None if complete else CommitLines.of(self._folder)
         else:
-            self._manifest = lines.commit(self._manifest, self._entries)
+            self._manifest = lines.commit(self._manifest, entries)
             self._lines = lines
-        self._entries = []
+        self._filling.entries = []
         if self._overwriting is not None:
             self._overwriting.end()
 
     def _write_converted(self, record):
-        """Append a record whose values are not yet as they are stored."""
-        converted = convert_record(self.schema, record, self._written, self._cast)
-        bad = self._append(converted)
+        """Write a record whose values are not yet as they are stored."""
+        named = as_dict(self.schema, record, self.records)
+        if named is not record:
+            return self.write(named)  # perhaps they are, once they have names
+        bad = -1 - self._append(convert_record(self.schema, record, self.records, self._cast))
         if bad >= 0:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
-            raise RecordError("the value is too large for a chunk of 2**31 steps", self._written, name)
-        return bad
+            raise RecordError("the value is too large for a chunk of 2**31 steps", self.records, name)
+        return self.records - 1
 
 
 def as_schema(schema, main=None) -> Schema:

@@ -1,20 +1,11 @@
-"""What the kernels of records do, in NumPy: the oracle of the tests, and the fallback where nothing was compiled."""
+"""What the kernels of tables do, in NumPy: the oracle of the tests, and the fallback where nothing was compiled."""
 
 import itertools
-import math
 
 import numpy as np
 
 from kseq._ext.reference import pad_rows
-
-_MAX_STEPS = 2**31 - 1
-_WIDENED = set("?bBhHiIlLqQfd")
-
-
-def widens(source, dtype):
-    """Whether `Job` takes a stored dtype for another output dtype: numbers that no conversion changes."""
-    known = all(kind.isbuiltin == 1 and kind.char in _WIDENED for kind in (source, dtype))
-    return known and np.can_cast(source, dtype, "safe")
+from kseq._ext.reference_widen import widens
 
 
 class Job:
@@ -220,124 +211,38 @@ class Table:
                 used += steps
         return out, segments, positions
 
+    def gather(self, column, ids, start, rows):
+        """The values of rows as they are stored, one after the other; or the first bad position.
+
+        Args:
+            column: number of the column.
+            ids: rows of the table, or None for `rows` of them from `start`.
+            start: first row where `ids` is None.
+            rows: their number.
+
+        Returns:
+            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
+            of the first row that is not in the table or whose offsets lie.
+        """
+        self._check_column(column)
+        if ids is not None and len(ids) != rows:
+            raise ValueError(f"ids must have {rows} elements; received {len(ids)}")
+        if ids is None and rows and not 0 <= start <= self.rows - rows:
+            return 0
+        size, parts, valid = self._sizes[column], [], np.ones(rows, np.uint8)
+        for i, row in enumerate(range(start, start + rows) if ids is None else ids.tolist()):
+            place = self.locate(column, row) if 0 <= row < self.rows else None
+            if place is None:
+                return i
+            c, at, steps = place
+            data, offsets, _ = self._parts[column][c]
+            valid[i] = steps >= 0
+            missing = np.zeros(size if offsets is None else 0, np.uint8)
+            parts.append(data[at * size : (at + steps) * size] if steps >= 0 else missing)
+        ends = np.cumsum([0, *map(len, parts)])
+        return np.concatenate([np.empty(0, np.uint8), *parts]), ends, None if valid.all() else valid
+
     def _check_column(self, column):
         if not 0 <= column < self.columns:
             raise IndexError(f"a column must be in [0, {self.columns}); received {column}")
-
-
-class Columns:
-    """Columns in memory that records are appended to.
-
-    Args:
-        fields: a tuple (name, stored dtype or "string" or "bytes", inner shape, ragged, optional) for each column.
-        limit: bytes at which the columns count as full; 0 for never.
-    """
-
-    def __init__(self, fields, limit=0):
-        self._fields, self._limit = fields, limit
-        self.take()
-
-    def append(self, record):
-        """Append a record whose values can be copied as they are, and return -1, or -2 if the columns are full now.
-
-        If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
-        that holds them, or NumPy's of its dtype, else C-contiguous arrays of the column's dtype and shape; None, or no
-        value, where the column is optional.
-        """
-        datas = []
-        for k, (name, dtype, inner, ragged, optional) in enumerate(self._fields):
-            value = record.get(name)
-            if value is None:
-                accepted, data = optional, None
-            elif isinstance(dtype, str):
-                accepted = isinstance(value, str if dtype == "string" else bytes)
-                data = (value.encode() if dtype == "string" else bytes(value)) if accepted else None
-            elif not ragged and not inner and type(value) in (int, float) and dtype.char in _WIDENED:
-                accepted = _holds(dtype, value)
-                data = np.array(value).astype(dtype).tobytes() if accepted else None
-            else:
-                if not ragged and not inner and isinstance(value, np.generic):
-                    value = np.asarray(value)
-                accepted = (
-                    isinstance(value, np.ndarray)
-                    and value.flags.c_contiguous
-                    and value.dtype == dtype
-                    and value.ndim == ragged + len(inner)
-                    and value.shape[ragged:] == inner
-                )
-                data = value.tobytes() if accepted else None
-            size = _size(dtype, inner)
-            if not accepted or self._used[k] // size + len(data or b"") // size > _MAX_STEPS:
-                return k
-            if data is None and not ragged and not isinstance(dtype, str):
-                datas.append((bytes(size), False))
-            else:
-                datas.append((data or b"", value is not None))
-        if not record.keys() <= {name for name, *_ in self._fields}:
-            return len(self._fields)
-        for k, (data, present) in enumerate(datas):
-            self._datas[k].append(data)
-            self._valid[k].append(present)
-            self._used[k] += len(data)
-        self.rows += 1
-        self.nbytes = sum(self._used) + 4 * self.rows * len(self._fields)
-        return -2 if 0 < self._limit <= self.nbytes else -1
-
-    def extend(self, columns, rows):
-        """Append many rows, given as `take` gives them with offsets from 0, and return whether the columns are full.
-
-        Raises:
-            ValueError: columns that are not so; nothing is appended.
-        """
-        if len(columns) != len(self._fields) or rows < 0:
-            raise ValueError(f"there must be {len(self._fields)} columns; received {len(columns)}")
-        parts = []
-        for k, ((name, dtype, inner, ragged, _), (data, offsets, valid)) in enumerate(
-            zip(self._fields, columns, strict=True)
-        ):
-            size, listed = _size(dtype, inner), ragged or isinstance(dtype, str)
-            ends = np.arange(rows + 1) if offsets is None else offsets
-            good = (offsets is not None) == listed and len(ends) == rows + 1 and (valid is None or len(valid) == rows)
-            good = good and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] * size == len(data)
-            if not good:
-                raise ValueError(f"column {name!r} must have data, offsets and validity of {rows} rows")
-            if self._used[k] // size + int(ends[-1]) > _MAX_STEPS:
-                raise ValueError(f"column {name!r} would have more than 2**31 - 1 steps")
-            cuts = (ends * size).tolist()
-            parts.append([data[start:end].tobytes() for start, end in itertools.pairwise(cuts)])
-        for k, (part, (data, _, valid)) in enumerate(zip(parts, columns, strict=True)):
-            self._datas[k] += part
-            self._valid[k] += [True] * rows if valid is None else [bool(there) for there in valid]
-            self._used[k] += len(data)
-        self.rows += rows
-        self.nbytes = sum(self._used) + 4 * self.rows * len(self._fields)
-        return 0 < self._limit <= self.nbytes
-
-    def take(self):
-        """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""
-        taken = []
-        for k, (_, dtype, inner, ragged, _) in enumerate(self._fields if hasattr(self, "_datas") else ()):
-            data, valid = self._datas[k], np.array(self._valid[k], np.uint8)
-            offsets = None
-            if ragged or isinstance(dtype, str):
-                ends = np.cumsum([0, *map(len, data)]) // _size(dtype, inner)
-                offsets = ends.astype(np.int32)
-            taken.append((np.frombuffer(b"".join(data), np.uint8), offsets, None if valid.all() else valid))
-        self._datas, self._valid = [[] for _ in self._fields], [[] for _ in self._fields]
-        self._used, self.rows, self.nbytes = [0] * len(self._fields), 0, 0
-        return taken
-
-
-def _holds(dtype, value):
-    """Whether a dtype holds one of Python's numbers; integers are not taken from floats, nor floats from integers."""
-    if type(value) is float:
-        with np.errstate(over="ignore"):
-            return dtype.kind == "f" and (not math.isfinite(value) or bool(np.isfinite(np.array(value).astype(dtype))))
-    if dtype.kind not in "iu" or not -(2**63) <= value < 2**63:
-        return False
-    return np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-
-
-def _size(dtype, inner):
-    return 1 if isinstance(dtype, str) else dtype.itemsize * int(np.prod(inner, dtype=np.int64))

@@ -1,31 +1,25 @@
-"""Kernels of the record store: columns that records are appended to, and a table over the columns on disk.
+"""The table over a store's columns on disk, from which batches are made.
 
-A store's columns lie in chunks (the record batches of its shards); a `Table` holds where each begins, so that one call
-makes a whole batch from any rows. Every row is checked against its chunk before it is read: files can lie.
-`reference_records.py` says in NumPy what each does.
+The columns lie in chunks (the record batches of shards); a `Table` holds where each begins, so that one call makes a
+whole batch from any rows. Every row is checked against its chunk before it is read: files can lie.
+`reference_table.py` says in NumPy what each does.
 """
 
 cimport numpy as cnp
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItemWithError
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport Py_INCREF, PyObject
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_Check
-from libc.math cimport isfinite
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from kseq._ext._ragged cimport Filler, Plan, write_rows
+from kseq._ext._widen cimport convert, number_code
 
-import numpy as np
+from kseq._ext._widen import widens
 
 cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_Empty(int rank, cnp.npy_intp* dims, cnp.PyArray_Descr* dtype, int fortran)
-    object PyArray_FromScalar(object scalar, cnp.PyArray_Descr* dtype)
 
 cdef extern from *:
     """
@@ -392,7 +386,7 @@ cdef class Table:
             steps = max(plan.spans[i].steps, 0)
             plan.spans[i].steps = steps
             if job.widen:
-                widen(plan.spans[i].data, job.source_code, out, job.code, steps * numbers)
+                convert(plan.spans[i].data, job.source_code, out, job.code, steps * numbers)
             elif steps:
                 memcpy(out, plan.spans[i].data, job.out_bytes)
             for k in range(steps * numbers, target * numbers):
@@ -469,383 +463,71 @@ cdef class Table:
             return bad
         return out, segments, positions
 
+    def gather(self, Py_ssize_t column, const int64_t[::1] ids, int64_t start, Py_ssize_t rows):
+        """The values of rows as they are stored, one after the other; or the first bad position.
+
+        Args:
+            column: number of the column.
+            ids: rows of the table, or None for `rows` of them from `start`.
+            start: first row where `ids` is None.
+            rows: their number.
+
+        Returns:
+            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
+            of the first row that is not in the table or whose offsets lie.
+        """
+        cdef Py_ssize_t i, nbytes, missing = 0, bad = -1
+        cdef int64_t row, at, found, total = 0, size
+        cdef const Part* part
+        cdef const char* data
+        cdef cnp.ndarray out, ends, valid
+        cdef char* values
+        cdef int64_t* places
+        cdef unsigned char* there
+        cdef Plan plan
+        self.check_column(column)
+        if ids is not None and ids.shape[0] != rows:
+            raise ValueError(f"ids must have {rows} elements; received {ids.shape[0]}")
+        if ids is None and rows and not 0 <= start <= self.rows - rows:
+            return 0
+        plan, nbytes = Plan(rows), self.nbytes[column]
+        ends, valid = cnp.PyArray_EMPTY(1, [rows + 1], cnp.NPY_INT64, 0), cnp.PyArray_EMPTY(1, [rows], cnp.NPY_UINT8, 0)
+        places, there = <int64_t*>cnp.PyArray_DATA(ends), <unsigned char*>cnp.PyArray_DATA(valid)
+        places[0] = 0
+        with nogil:
+            for i in range(rows):
+                row = start + i if ids is None else ids[i]
+                if not 0 <= row < self.rows or not self.find(column, row, &part, &at, &found):
+                    bad = i
+                    break
+                there[i] = found >= 0
+                missing += found < 0
+                plan.spans[i].data = part.data + at * nbytes if found > 0 else NULL
+                if part.offsets == NULL:
+                    found = 1
+                total += max(found, 0) * nbytes
+                places[i + 1] = total
+        if bad >= 0:
+            return bad
+        out = cnp.PyArray_EMPTY(1, [total], cnp.NPY_UINT8, 0)
+        values = cnp.PyArray_BYTES(out)
+        with nogil:
+            i = 0
+            while i < rows:
+                data, at, size = plan.spans[i].data, places[i], places[i + 1] - places[i]
+                i += 1
+                if data == NULL:
+                    memset(values + at, 0, size)
+                    continue
+                while i < rows and plan.spans[i].data == data + size:  # rows that lie together are copied together
+                    size = places[i + 1] - at
+                    i += 1
+                if i + AHEAD < rows:
+                    KSEQ_PREFETCH(plan.spans[i + AHEAD].data)
+                memcpy(values + at, data, size)
+        return out, ends, valid if missing else None
+
     cdef check_column(self, Py_ssize_t column):
         if not 0 <= column < self.columns:
             raise IndexError(f"a column must be in [0, {self.columns}); received {column}")
-
-
-cdef enum Number:
-    NONE, I1, U1, I2, U2, I4, U4, I8, U8, F4, F8
-
-_CODES = {
-    "?": U1, "i1": I1, "u1": U1, "i2": I2, "u2": U2, "i4": I4, "u4": U4, "i8": I8, "u8": U8, "f4": F4, "f8": F8
-}
-
-
-cdef int number_code(dtype):
-    return _CODES.get("?" if dtype == bool else f"{dtype.kind}{dtype.itemsize}", NONE) if dtype.isbuiltin == 1 else NONE
-
-
-def widens(source, dtype):
-    """Whether `Job` takes a stored dtype for another output dtype: numbers that no conversion changes."""
-    return number_code(source) != NONE and number_code(dtype) != NONE and np.can_cast(source, dtype, "safe")
-
-
-ctypedef fused Stored:
-    int8_t
-    uint8_t
-    int16_t
-    uint16_t
-    int32_t
-    uint32_t
-    int64_t
-    uint64_t
-    float
-
-ctypedef fused Shown:
-    int8_t
-    uint8_t
-    int16_t
-    uint16_t
-    int32_t
-    uint32_t
-    int64_t
-    uint64_t
-    float
-    double
-
-
-cdef void convert(const Stored* source, Shown* out, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(count):
-        out[i] = <Shown>source[i]
-
-
-cdef void convert_from(const Stored* source, char* out, int code, Py_ssize_t count) noexcept nogil:
-    if code == I1:  # of bool
-        convert(source, <int8_t*>out, count)
-    elif code == U1:
-        convert(source, <uint8_t*>out, count)
-    elif code == I2:
-        convert(source, <int16_t*>out, count)
-    elif code == U2:
-        convert(source, <uint16_t*>out, count)
-    elif code == I4:
-        convert(source, <int32_t*>out, count)
-    elif code == U4:
-        convert(source, <uint32_t*>out, count)
-    elif code == I8:
-        convert(source, <int64_t*>out, count)
-    elif code == U8:
-        convert(source, <uint64_t*>out, count)
-    elif code == F4:
-        convert(source, <float*>out, count)
-    elif code == F8:
-        convert(source, <double*>out, count)
-
-
-cdef void widen(const char* source, int source_code, char* out, int code, Py_ssize_t count) noexcept nogil:
-    if source_code == I1:
-        convert_from(<const int8_t*>source, out, code, count)
-    elif source_code == U1:
-        convert_from(<const uint8_t*>source, out, code, count)
-    elif source_code == I2:
-        convert_from(<const int16_t*>source, out, code, count)
-    elif source_code == U2:
-        convert_from(<const uint16_t*>source, out, code, count)
-    elif source_code == I4:
-        convert_from(<const int32_t*>source, out, code, count)
-    elif source_code == U4:
-        convert_from(<const uint32_t*>source, out, code, count)
-    elif source_code == I8:
-        convert_from(<const int64_t*>source, out, code, count)
-    elif source_code == U8:
-        convert_from(<const uint64_t*>source, out, code, count)
-    elif source_code == F4:
-        convert_from(<const float*>source, out, code, count)
-
-
-cdef class Column:
-    """One column that is being written: its bytes, the end of each row, and which rows are there."""
-
-    cdef str name
-    cdef object dtype  # None for text
-    cdef tuple inner
-    cdef bint ragged, text, binary, optional, boolean
-    cdef int number  # the kind of a single number, else NONE
-    cdef Py_ssize_t nbytes, used, size, rows, room, missing
-    cdef char* data
-    cdef int32_t* offsets
-    cdef unsigned char* valid
-    # The value that is to be appended, between its check and its copy.
-    cdef object value
-    cdef const char* next_data
-    cdef Py_ssize_t next_bytes
-    cdef char[8] next_number
-
-    def __cinit__(self, str name not None, dtype, tuple inner not None, bint ragged, bint optional):
-        self.name, self.inner, self.ragged, self.optional = name, inner, ragged, optional
-        self.text, self.binary = dtype == "string", dtype == "bytes"
-        self.dtype = None if self.text or self.binary else dtype
-        self.boolean = self.dtype is not None and dtype == np.bool_
-        self.number = number_code(dtype) if self.dtype is not None and not ragged and not inner else NONE
-        self.nbytes = 1 if self.dtype is None else dtype.itemsize
-        for n in inner:
-            self.nbytes *= n
-        self.size, self.room = 1 << 12, 1 << 8
-        self.data = <char*>PyMem_Malloc(self.size)
-        self.offsets = <int32_t*>PyMem_Malloc((self.room + 1) * sizeof(int32_t))
-        self.valid = <unsigned char*>PyMem_Malloc(self.room)
-        if self.data == NULL or self.offsets == NULL or self.valid == NULL:
-            raise MemoryError()
-        self.offsets[0] = 0
-
-    def __dealloc__(self):
-        PyMem_Free(self.data)
-        PyMem_Free(self.offsets)
-        PyMem_Free(self.valid)
-
-    cdef bint accept(self, object value) except -1:
-        """Whether the value can be copied as it is."""
-        cdef cnp.ndarray array
-        cdef Py_ssize_t length
-        cdef int axis, first = self.ragged
-        self.value = value
-        if value is None:
-            self.next_data, self.next_bytes = NULL, -1
-            return self.optional
-        if self.text:
-            if not PyUnicode_Check(value):
-                return False
-            self.next_data = PyUnicode_AsUTF8AndSize(value, &length)
-            self.next_bytes = length
-        elif self.binary:
-            if not PyBytes_Check(value):
-                return False
-            self.next_data, self.next_bytes = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
-        elif self.number and (PyLong_CheckExact(value) or PyFloat_CheckExact(value)):
-            return self.accept_number(value)
-        else:
-            if not first and not self.inner and not cnp.PyArray_Check(value) and cnp.PyArray_CheckScalar(value):
-                self.value = value = PyArray_FromScalar(value, NULL)
-            if not cnp.PyArray_Check(value):
-                return False
-            array = <cnp.ndarray>value
-            if (
-                cnp.PyArray_NDIM(array) != first + len(self.inner)
-                or not cnp.PyArray_IS_C_CONTIGUOUS(array)
-                or not (<object>cnp.PyArray_DESCR(array) is self.dtype or array.dtype == self.dtype)
-            ):
-                return False
-            for axis in range(len(self.inner)):
-                if cnp.PyArray_DIM(array, first + axis) != <Py_ssize_t>self.inner[axis]:
-                    return False
-            self.next_data, self.next_bytes = cnp.PyArray_BYTES(array), cnp.PyArray_NBYTES(array)
-        return self.used // self.nbytes + self.next_bytes // self.nbytes <= MAX_STEPS
-
-    cdef bint accept_number(self, object value) except -1:
-        """Whether one of Python's numbers is one that the column holds; integers are not taken from floats."""
-        cdef int overflow = 0
-        cdef int64_t integer
-        cdef double real
-        self.next_data, self.next_bytes = self.next_number, self.nbytes
-        if self.number == F4 or self.number == F8:
-            if not PyFloat_CheckExact(value):
-                return False
-            real = PyFloat_AS_DOUBLE(value)
-            if self.number == F8:
-                (<double*>self.next_number)[0] = real
-                return True
-            (<float*>self.next_number)[0] = <float>real
-            return isfinite(<float>real) or not isfinite(real)
-        if not PyLong_CheckExact(value):
-            return False
-        integer = PyLong_AsLongLongAndOverflow(value, &overflow)
-        if overflow:
-            return False
-        if self.number == I8:
-            (<int64_t*>self.next_number)[0] = integer
-        elif self.number == U8:
-            (<uint64_t*>self.next_number)[0] = integer
-            return integer >= 0
-        elif self.number == I4:
-            (<int32_t*>self.next_number)[0] = <int32_t>integer
-            return (<int32_t*>self.next_number)[0] == integer
-        elif self.number == U4:
-            (<uint32_t*>self.next_number)[0] = <uint32_t>integer
-            return (<uint32_t*>self.next_number)[0] == integer
-        elif self.number == I2:
-            (<int16_t*>self.next_number)[0] = <int16_t>integer
-            return (<int16_t*>self.next_number)[0] == integer
-        elif self.number == U2:
-            (<uint16_t*>self.next_number)[0] = <uint16_t>integer
-            return (<uint16_t*>self.next_number)[0] == integer
-        elif self.number == I1:
-            (<int8_t*>self.next_number)[0] = <int8_t>integer
-            return (<int8_t*>self.next_number)[0] == integer
-        else:
-            (<uint8_t*>self.next_number)[0] = <uint8_t>integer
-            return (<uint8_t*>self.next_number)[0] == integer and not self.boolean
-        return True
-
-    cdef int append(self) except -1:
-        """Copy the value that was accepted."""
-        cdef Py_ssize_t nbytes = max(self.next_bytes, 0)
-        if not self.ragged and self.dtype is not None:
-            nbytes = self.nbytes
-        if self.used + nbytes > self.size:
-            self.data = <char*>grown(self.data, &self.size, self.used + nbytes, 1)
-        if self.rows + 1 > self.room:
-            self.valid = <unsigned char*>grown(self.valid, &self.room, self.rows + 1, 1)
-            self.offsets = <int32_t*>resized(self.offsets, (self.room + 1) * sizeof(int32_t))
-        if self.next_bytes > 0:
-            memcpy(self.data + self.used, self.next_data, nbytes)
-        elif self.next_bytes < 0:
-            memset(self.data + self.used, 0, nbytes)
-            self.missing += 1
-        self.valid[self.rows] = self.next_bytes >= 0
-        self.used += nbytes
-        self.rows += 1
-        self.offsets[self.rows] = <int32_t>(self.used // self.nbytes)
-        self.value = None
-        return 0
-
-    cdef int extend(
-        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
-    ) except -1:
-        """Copy many values, once `check` has found them good."""
-        cdef Py_ssize_t i
-        cdef int32_t base = <int32_t>(self.used // self.nbytes)
-        if self.used + data.shape[0] > self.size:
-            self.data = <char*>grown(self.data, &self.size, self.used + data.shape[0], 1)
-        if self.rows + rows > self.room:
-            self.valid = <unsigned char*>grown(self.valid, &self.room, self.rows + rows, 1)
-            self.offsets = <int32_t*>resized(self.offsets, (self.room + 1) * sizeof(int32_t))
-        if data.shape[0]:
-            memcpy(self.data + self.used, &data[0], data.shape[0])
-        for i in range(rows):
-            self.offsets[self.rows + i + 1] = base + (<int32_t>(i + 1) if offsets is None else offsets[i + 1])
-            self.valid[self.rows + i] = valid is None or valid[i] != 0
-            self.missing += not self.valid[self.rows + i]
-        self.used += data.shape[0]
-        self.rows += rows
-        return 0
-
-    cdef int check(
-        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
-    ) except -1:
-        cdef Py_ssize_t i, steps = rows
-        cdef bint good = (offsets is not None) == (self.ragged or self.dtype is None)
-        if offsets is not None:
-            good &= offsets.shape[0] == rows + 1
-            if good:
-                steps = offsets[rows]
-                good &= offsets[0] == 0
-                for i in range(rows):
-                    good &= offsets[i] <= offsets[i + 1]
-        good &= data.shape[0] % self.nbytes == 0 and data.shape[0] // self.nbytes == steps
-        good &= valid is None or valid.shape[0] == rows
-        if not good:
-            raise ValueError(f"column {self.name!r} must have data, offsets and validity of {rows} rows")
-        if self.used // self.nbytes + steps > MAX_STEPS:
-            raise ValueError(f"column {self.name!r} would have more than 2**31 - 1 steps")
-        return 0
-
-    cdef tuple take(self):
-        """The column's data as bytes, its offsets if it has any, its validity if a row is missing; and begin anew."""
-        data = np.empty(self.used, np.uint8)
-        if self.used:
-            memcpy(cnp.PyArray_DATA(data), self.data, self.used)
-        offsets = valid = None
-        if self.ragged or self.dtype is None:
-            offsets = np.empty(self.rows + 1, np.int32)
-            memcpy(cnp.PyArray_DATA(offsets), self.offsets, (self.rows + 1) * sizeof(int32_t))
-        if self.missing:
-            valid = np.empty(self.rows, np.uint8)
-            memcpy(cnp.PyArray_DATA(valid), self.valid, self.rows)
-        self.used = self.rows = self.missing = 0
-        return data, offsets, valid
-
-
-cdef void* resized(void* at, Py_ssize_t nbytes) except NULL:
-    cdef void* moved = PyMem_Realloc(at, nbytes)
-    if moved == NULL:
-        raise MemoryError()
-    return moved
-
-
-cdef void* grown(void* at, Py_ssize_t* size, Py_ssize_t least, Py_ssize_t item) except NULL:
-    cdef Py_ssize_t wanted = max(least, 2 * size[0])
-    cdef void* moved = resized(at, wanted * item)
-    size[0] = wanted
-    return moved
-
-
-cdef class Columns:
-    """Columns in memory that records are appended to.
-
-    Args:
-        fields: a tuple (name, stored dtype or "string" or "bytes", inner shape, ragged, optional) for each column.
-        limit: bytes at which the columns count as full; 0 for never.
-    """
-
-    cdef list columns
-    cdef Py_ssize_t limit
-    cdef readonly Py_ssize_t rows, nbytes
-
-    def __init__(self, list fields not None, Py_ssize_t limit=0):
-        self.columns, self.limit = [Column(*field) for field in fields], limit
-
-    def append(self, dict record not None):
-        """Append a record whose values can be copied as they are, and return -1, or -2 if the columns are full now.
-
-        If one cannot, nothing is appended, and its column's number is returned, or the number of columns if the
-        record has other fields. Strings are taken for "string", bytes for "bytes", Python's numbers for a single number
-        that holds them, or NumPy's of its dtype, else C-contiguous arrays of the column's dtype and shape; None, or no
-        value, where the column is optional.
-        """
-        cdef Py_ssize_t k, known = 0, nbytes = 0
-        cdef Column column
-        cdef PyObject* value
-        for k in range(len(self.columns)):
-            column = <Column>self.columns[k]
-            value = PyDict_GetItemWithError(record, column.name)
-            known += value != NULL
-            if not column.accept(None if value == NULL else <object>value):
-                return k
-        if known != len(record):
-            return len(self.columns)
-        for k in range(len(self.columns)):
-            column = <Column>self.columns[k]
-            column.append()
-            nbytes += column.used + 4 * column.rows
-        self.rows += 1
-        self.nbytes = nbytes
-        return -2 if 0 < self.limit <= nbytes else -1
-
-    def extend(self, list columns not None, Py_ssize_t rows):
-        """Append many rows, given as `take` gives them with offsets from 0, and return whether the columns are full.
-
-        Raises:
-            ValueError: columns that are not so; nothing is appended.
-        """
-        cdef Py_ssize_t k
-        cdef Column column
-        if len(columns) != len(self.columns) or rows < 0:
-            raise ValueError(f"there must be {len(self.columns)} columns; received {len(columns)}")
-        for k in range(len(self.columns)):
-            data, offsets, valid = columns[k]
-            (<Column>self.columns[k]).check(rows, data, offsets, valid)
-        self.nbytes = 0
-        for k in range(len(self.columns)):
-            column = <Column>self.columns[k]
-            data, offsets, valid = columns[k]
-            column.extend(rows, data, offsets, valid)
-            self.nbytes += column.used + 4 * column.rows
-        self.rows += rows
-        return 0 < self.limit <= self.nbytes
-
-    def take(self):
-        """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew."""
-        self.rows = self.nbytes = 0
-        return [(<Column>column).take() for column in self.columns]

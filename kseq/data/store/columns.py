@@ -1,0 +1,90 @@
+"""Many records at once, by column: as they are stored, to be copied, or as users see them."""
+
+import numpy as np
+import pyarrow as pa
+
+from kseq.ragged import Ragged
+
+from ..errors import RecordError
+from .conversion import Rows
+from .shard import step_bytes
+
+_LOOKED_AT = 1 << 20  # records whose sizes are known at a time
+
+
+def stretches(store, most):
+    """Stretches of records of up to `most` bytes, but one record at least: pairs (start, end).
+
+    Args:
+        store: `Records`.
+        most: bytes.
+    """
+    listed = [name for name, field in store.schema.items() if field.ragged or field.text]
+    fixed = sum(step_bytes(field) for name, field in store.schema.items() if name not in listed)
+    for first in range(0, len(store), _LOOKED_AT):
+        ids = np.arange(first, min(first + _LOOKED_AT, len(store)))
+        sizes = np.full(len(ids), fixed)
+        for name in listed:
+            sizes += store.field_lengths(name, ids) * step_bytes(store.schema[name])
+        ends, start = np.cumsum(sizes), 0
+        while start < len(ids):
+            done = int(ends[start - 1]) if start else 0
+            end = max(int(np.searchsorted(ends, done + most, "right")), start + 1)
+            yield first + start, first + end
+            start = end
+
+
+def stored_rows(store, name, start, end) -> Rows:
+    """A field of the records from `start` to `end`, as it is stored.
+
+    Raises:
+        ShardError: what is on the disk was damaged since it was opened, or a text is none.
+    """
+    core, column, rows = store.place(name)
+    chunks, field = core.chunks, store.schema[name]
+    ids = None if rows is None else rows[start:end]
+    found = chunks.table.gather(column, ids, start, end - start)
+    if type(found) is int:
+        raise chunks.lying(column, start + found if ids is None else int(ids[found]))
+    data, ends, valid = found
+    found = Rows(data, ends, step_bytes(field), field.ragged or field.text, valid)
+    if field.dtype == "string":
+        try:
+            _arrow_texts(found, pa.large_string()).validate(full=True)
+        except pa.ArrowInvalid:
+            for row in range(start, end) if ids is None else ids.tolist():
+                chunks.value(column, row)  # raises for the one that is none
+            raise
+    return found
+
+
+def seen(name, field, rows):
+    """Rows as users see them: a `Ragged` of a sequence, a list of texts, else an array [N, ...].
+
+    A sequence that is missing is one without steps, a text is None. Sequences of what are no numbers (dates, parts) are
+    a list of arrays, since a `Ragged` holds numbers.
+
+    Raises:
+        RecordError: a value is missing that is no sequence; its number is that among these.
+    """
+    count = len(rows.ends) - 1
+    if field.text:
+        kind = pa.large_string() if field.dtype == "string" else pa.large_binary()
+        return _arrow_texts(rows, kind).to_pylist()
+    if rows.valid is not None and not field.ragged:
+        raise RecordError("the value is missing", int(np.flatnonzero(rows.valid == 0)[0]), name)
+    values = rows.data.view(field.store).reshape(-1, *field.inner_shape).astype(field.dtype, copy=False)
+    if not field.ragged:
+        return values
+    offsets = rows.ends // rows.step
+    if field.dtype.kind in "biufc" or (field.dtype.kind == "V" and field.dtype.isbuiltin == 2):
+        return Ragged(values, offsets)
+    ends = offsets.tolist()
+    return [values[ends[row] : ends[row + 1]] for row in range(count)]
+
+
+def _arrow_texts(rows, kind):
+    valid, count = rows.valid, len(rows.ends) - 1
+    if valid is not None:
+        valid = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, count, [valid, pa.py_buffer(rows.ends), pa.py_buffer(rows.data)])
