@@ -37,12 +37,15 @@ def _add_verify(actions):
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
         if action is _repair:
             parser.add_argument("--discard", action="store_true", help="remove what was left instead")
+        else:
+            parser.add_argument("--deep", action="store_true", help="also read every record, one by one")
+            parser.add_argument("--against", metavar="OTHER", help="also compare every record with those of a store")
 
 
 def _verify(args) -> int:
     from .. import data
 
-    report = data.verify(args.path)
+    report = data.verify(args.path, deep=args.deep, against=args.against)
     print(json.dumps(report.to_json()) if args.json else report)
     return 0 if report.ok else 1
 

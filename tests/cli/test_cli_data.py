@@ -112,6 +112,22 @@ def test_letters_built_in_folds_and_read_back(capsys):
     assert sorted(letters) == sorted(line for line in LINES if line)
 
 
+def test_a_build_in_another_s_place_and_what_reads_back(capsys):
+    options = ["--record", "corpus_records:Line", "--source", "lines.csv", "--split", "all=1"]
+    run("build", "out", *options, "--shard-bytes", 500, "--cast")
+    run("build", "out", *options, status=1)
+    assert "already" in capsys.readouterr().err
+    run("build", "out", *options, "--overwrite")
+    run("build", "other", *options, "--no-header", "--on-error", "skip")
+    capsys.readouterr()
+    run("verify", "out/all", "--deep", "--against", "out/all")
+    run("verify", "out/all", "--against", "other/all", status=1)
+    assert "were to be written" in capsys.readouterr().out
+    (pathlib.Path("out") / "mine.txt").write_text("")
+    run("build", "out", *options, "--overwrite", status=1)
+    assert "mine.txt: only a build is overwritten" in capsys.readouterr().err
+
+
 def test_given_splits_and_tfrecords(capsys):
     options = ["--record", "corpus_records:Line", "--source", "a=lines.csv", "--source", "b=lines.csv"]
     run("build", "out", *options, "--format", "tfrecord", "--metadata", "language=en")

@@ -13,21 +13,61 @@ from ..errors import RecordError
 from .schema import TEXT, Field
 
 
-def convert_record(schema, record, number=None):
+def as_dict(schema, record, number=None) -> dict:
+    """A record by the names of its fields.
+
+    Args:
+        schema: the `Schema`.
+        record: a dict; a dataclass, such as a `kseq.data.record`, of which the fields of the schema are taken; or,
+            where the schema has one field, the value of that.
+        number: of the record, for the error.
+
+    Raises:
+        RecordError: none of these.
+    """
+    if isinstance(record, dict):
+        return record
+    if hasattr(type(record), "__dataclass_fields__"):
+        return {name: getattr(record, name, None) for name in schema}
+    if len(schema) == 1:
+        return dict.fromkeys(schema, record)
+    raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+
+
+def as_columns(schema, columns) -> dict:
+    """Columns by the names of their fields: a dict of them, or the one there is; without a schema an array of `values`.
+
+    Raises:
+        RecordError: none of these.
+    """
+    alone = isinstance(columns, (np.ndarray, Ragged)) or (schema is not None and isinstance(columns, (list, tuple)))
+    if alone and (schema is None or len(schema) == 1):
+        columns = dict.fromkeys(schema or ["values"], columns)
+    if not isinstance(columns, dict) or not columns:
+        raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+    return columns
+
+
+def convert_record(schema, record, number=None, cast=False):
     """A record as it is stored: every value in its field's stored dtype, C-contiguous.
+
+    Args:
+        schema: the `Schema`.
+        record: as `as_dict` takes it.
+        number: of the record, for the error.
+        cast: whether arrays of wider floats are rounded to those of their field.
 
     Raises:
         RecordError: a field that is missing, unknown, or of another dtype or shape.
     """
-    if not isinstance(record, dict):
-        raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+    record = as_dict(schema, record, number)
     unknown = set(record) - set(schema)
     if unknown:
         raise RecordError(f"a record must have the fields {list(schema)}; received {sorted(map(str, unknown))}", number)
-    return {name: _convert(field, record.get(name), number, name) for name, field in schema.items()}
+    return {name: _convert(field, record.get(name), number, name, cast) for name, field in schema.items()}
 
 
-def _convert(field, value, number, name):
+def _convert(field, value, number, name, cast):
     if value is None:
         if not field.optional:
             raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
@@ -40,10 +80,10 @@ def _convert(field, value, number, name):
             return str(value).encode().decode() if field.dtype == "string" else bytes(value)
         except UnicodeEncodeError as error:
             raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
-    return _convert_array(field, value, number, name)
+    return _convert_array(field, value, number, name, cast)
 
 
-def _convert_array(field, value, number, name):
+def _convert_array(field, value, number, name, cast):
     try:
         given = np.asarray(value)
     except ValueError as error:
@@ -63,8 +103,8 @@ def _convert_array(field, value, number, name):
     if source != field.dtype and not exact:
         raise RecordError(f"{text} {source.name}", number, name)
     wider = source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize
-    if wider and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
-        raise RecordError(f"{text} {source.name}, which is wider", number, name)
+    if wider and not cast and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
+        raise RecordError(f"{text} {source.name}, which is wider (cast=True rounds it)", number, name)
     with np.errstate(all="ignore"):
         stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
         held = _held(given, stored)
@@ -125,7 +165,7 @@ class Rows:
         return self.data[first:last], offsets, None if self.valid is None else self.valid[start:end]
 
 
-def convert_column(field, column) -> Rows | None:
+def convert_column(field, column, cast=False) -> Rows | None:
     """Many values as they are stored, at once; None where each has to be looked at to say what is right or wrong."""
     if field.text:
         return _texts(field, column)
@@ -145,7 +185,8 @@ def convert_column(field, column) -> Rows | None:
     else:
         store = None if field.store == field.dtype else field.store
         try:
-            stored = _convert_array(Field(field.dtype, (None, *field.inner_shape), store=store), values, None, None)
+            rows = Field(field.dtype, (None, *field.inner_shape), store=store)
+            stored = _convert_array(rows, values, None, None, cast)
         except RecordError:
             return None
     step = field.store.itemsize * math.prod(field.inner_shape)
