@@ -530,7 +530,7 @@ cdef class Table:
             rows: their number.
 
         Returns:
-            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            The bytes, offsets of the rows in steps, int64 [rows + 1], and a byte a row that says whether it is there,
             or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
             of the first row that is not in the table or whose offsets lie.
         """
@@ -563,22 +563,22 @@ cdef class Table:
                 plan.spans[i].data = part.data + at * nbytes if found > 0 else NULL
                 if part.offsets == NULL:
                     found = 1
-                total += max(found, 0) * nbytes
+                total += max(found, 0)
                 places[i + 1] = total
         if bad >= 0:
             return bad
-        out = cnp.PyArray_EMPTY(1, [total], cnp.NPY_UINT8, 0)
+        out = cnp.PyArray_EMPTY(1, [total * nbytes], cnp.NPY_UINT8, 0)
         values = cnp.PyArray_BYTES(out)
         with nogil:
             i = 0
             while i < rows:
-                data, at, size = plan.spans[i].data, places[i], places[i + 1] - places[i]
+                data, at, size = plan.spans[i].data, places[i] * nbytes, (places[i + 1] - places[i]) * nbytes
                 i += 1
                 if data == NULL:
                     memset(values + at, 0, size)
                     continue
                 while i < rows and plan.spans[i].data == data + size:  # rows that lie together are copied together
-                    size = places[i + 1] - at
+                    size = places[i + 1] * nbytes - at
                     i += 1
                 if i + AHEAD < rows:
                     KSEQ_PREFETCH(plan.spans[i + AHEAD].data)

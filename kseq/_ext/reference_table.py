@@ -232,7 +232,7 @@ class Table:
             rows: their number.
 
         Returns:
-            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            The bytes, offsets of the rows in steps, int64 [rows + 1], and a byte a row that says whether it is there,
             or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
             of the first row that is not in the table or whose offsets lie.
         """
@@ -251,7 +251,7 @@ class Table:
             valid[i] = steps >= 0
             missing = np.zeros(size if offsets is None else 0, np.uint8)
             parts.append(data[at * size : (at + steps) * size] if steps >= 0 else missing)
-        ends = np.cumsum([0, *map(len, parts)])
+        ends = np.cumsum([0, *map(len, parts)]) // size
         return np.concatenate([np.empty(0, np.uint8), *parts]), ends, None if valid.all() else valid
 
     def _check_column(self, column):

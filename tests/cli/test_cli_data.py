@@ -255,6 +255,36 @@ def test_verify_and_repair(vowels, capsys):
     assert len(kd.open("killed")) == 270
 
 
+def test_compact(capsys):
+    with kd.Writer("store", {"n": "int64"}) as out:
+        for n in range(5):
+            out.write({"n": n})
+            out.commit()
+    size = os.path.getsize("store/shard-00000.arrow")
+    run("compact", "store", "--shard-bytes", 3 * size)
+    assert capsys.readouterr().out == "store: 5 shards, 2 now\n"
+    run("compact", "store", "--json")
+    assert json.loads(capsys.readouterr().out) == {"path": "store", "shards_before": 2, "shards": 1}
+    run("compact", "store")
+    assert capsys.readouterr().out == "store: 1 shards, 1 now\n"
+    assert kd.open("store").column("n").tolist() == list(range(5))
+    run("compact", "none", status=1)
+    assert "none" in capsys.readouterr().err
+    with kd.Writer("store", append=True):
+        run("compact", "store", status=1)
+    assert "another writer has the store open" in capsys.readouterr().err
+
+
+def test_a_store_is_converted_to_a_store(vowels, capsys):
+    run("convert", "vowels.jsonl", "store")
+    kd.set_metadata("store", {"about": "vowels"}, {"few": [[0, 7]]})
+    run("convert", "store", "copy", "--to-option", "shard_rows=100")
+    found, wanted = kd.open("copy"), kd.open("store")
+    assert [len(part) for part in found.splits.values()] == [7] and found.metadata == wanted.metadata
+    assert len(list(pathlib.Path("copy").glob("*.arrow"))) == 3 and found.schema == wanted.schema
+    assert all(np.array_equal(a[name], b[name]) for a, b in zip(found, wanted, strict=True) for name in a)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

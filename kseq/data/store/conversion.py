@@ -1,8 +1,9 @@
 """Values as they are stored: converted where nothing is lost, else refused."""
 
-import dataclasses
+import functools
 import itertools
 import math
+import typing
 
 import numpy as np
 import pyarrow as pa
@@ -131,38 +132,51 @@ def _shape_text(shape):
     return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
+class Rows(typing.NamedTuple):
     """The values of a field in many records, as they are stored.
 
     Attributes:
         data: bytes, uint8.
-        ends: bytes up to the end of each row from `data`'s begin, int64 [N + 1], the first of which is its begin.
+        offsets: steps up to the end of each row from `data`'s begin, int64 [N + 1], the first of which is its begin;
+            None where every row is one step.
         step: bytes of a step.
-        listed: whether rows differ in length.
         valid: a byte a row, or None where all are there.
     """
 
     data: np.ndarray
-    ends: np.ndarray
+    offsets: np.ndarray | None
     step: int
-    listed: bool
     valid: np.ndarray | None = None
 
+    @property
+    def count(self):
+        """Their number."""
+        return len(self.data) // self.step if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def nbytes(self):
+        """Bytes of all."""
+        return len(self.data) if self.offsets is None else int(self.offsets[-1] - self.offsets[0]) * self.step
+
+    @property
+    def sizes(self):
+        """Bytes up to the end of each row, from the begin of the first."""
+        if self.offsets is None:
+            return np.arange(1, self.count + 1) * self.step
+        return (self.offsets[1:] - self.offsets[0]) * self.step
+
     def part(self, start, end):
-        """Rows as `_ext.Columns.extend` and `ShardWriter.write` take them.
+        """Rows as `ShardWriter.write` takes them.
 
         Raises:
             OverflowError: they have more than 2**31 - 1 steps.
         """
-        first, last = int(self.ends[start]), int(self.ends[end])
-        steps = (last - first) // self.step
-        if steps > np.iinfo(np.int32).max:
-            raise OverflowError(f"the value is too large for a chunk of 2**31 steps; received {steps}")
-        offsets = None
-        if self.listed:
-            offsets = ((self.ends[start : end + 1] - first) // self.step).astype(np.int32)
-        return self.data[first:last], offsets, None if self.valid is None else self.valid[start:end]
+        first, last = (start, end) if self.offsets is None else map(int, (self.offsets[start], self.offsets[end]))
+        if last - first > np.iinfo(np.int32).max:
+            raise OverflowError(f"the value is too large for a chunk of 2**31 steps; received {last - first}")
+        offsets = None if self.offsets is None else (self.offsets[start : end + 1] - first).astype(np.int32)
+        data = self.data[first * self.step : last * self.step]
+        return data, offsets, None if self.valid is None else self.valid[start:end]
 
 
 def convert_column(field, column, cast=False) -> Rows | None:
@@ -171,7 +185,9 @@ def convert_column(field, column, cast=False) -> Rows | None:
         return _texts(field, column)
     offsets = None
     if isinstance(column, Ragged):
-        values, offsets = column.values[: column.offsets[-1]], column.offsets
+        values, offsets = column.values, column.offsets
+        if len(values) > offsets[-1]:
+            values = values[: offsets[-1]]
     elif field.ragged and isinstance(column, (list, tuple)):
         offsets = np.zeros(len(column) + 1, np.int64)
         values = _joined(column, offsets)
@@ -183,15 +199,19 @@ def convert_column(field, column, cast=False) -> Rows | None:
     if as_stored and values.ndim == 1 + len(field.inner_shape) and values.shape[1:] == field.inner_shape:
         stored = values
     else:
-        store = None if field.store == field.dtype else field.store
         try:
-            rows = Field(field.dtype, (None, *field.inner_shape), store=store)
-            stored = _convert_array(rows, values, None, None, cast)
+            stored = _convert_array(_many(field), values, None, None, cast)
         except RecordError:
             return None
     step = field.store.itemsize * math.prod(field.inner_shape)
-    ends = (np.arange(len(stored) + 1) if offsets is None else offsets) * step
-    return Rows(stored.reshape(-1).view(np.uint8), ends, step, field.ragged)
+    return Rows(stored.reshape(-1).view(np.uint8), offsets, step)
+
+
+@functools.cache
+def _many(field):
+    """Many values of a field as one sequence."""
+    store = None if field.store == field.dtype else field.store
+    return Field(field.dtype, (None, *field.inner_shape), store=store)
 
 
 def _plain(values):
@@ -228,4 +248,4 @@ def _texts(field, column):
     if valid is not None:
         valid = np.unpackbits(np.frombuffer(valid, np.uint8), count=len(array), bitorder="little")
     data = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return Rows(data, np.frombuffer(ends, np.int64)[: len(array) + 1], 1, True, valid)
+    return Rows(data, np.frombuffer(ends, np.int64)[: len(array) + 1], 1, valid)

@@ -17,6 +17,7 @@ from .schema import Schema
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
 SHARD_BYTES = 256 << 20
+_FEW = 6  # rows that are sooner written one by one than by column
 
 
 class Writer:
@@ -165,6 +166,11 @@ class Writer:
             return range(first, first)
         if not self._room:
             self._make_room({name: column[0] for name, column in columns.items()})
+        if rows <= _FEW:
+            done = self._write_plainly(columns)
+            if done == rows:
+                return range(first, self.records)
+            columns = {name: column[done:] for name, column in columns.items()}
         parts = self._converted(columns)
         if parts is None:
             columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
@@ -213,6 +219,16 @@ class Writer:
         if (source.store, source.shape) == (field.store, field.shape):
             return rows if rows.valid is None or field.optional else None
         return convert_column(field, seen(name, source, rows), self._cast) if rows.valid is None else None
+
+    def _write_plainly(self, columns):
+        """Write rows one by one as long as they need no conversion, and return how many those were."""
+        values, done = [getattr(column, "rows", column) for column in columns.values()], 0
+        with contextlib.suppress(UnicodeEncodeError):
+            for row in zip(*values, strict=True):
+                if self._append(dict(zip(columns, row, strict=True))) < 0:
+                    break
+                done += 1
+        return done
 
     def _converted(self, columns):
         """For each field its `Rows`, or None where rows are to be written one by one."""
