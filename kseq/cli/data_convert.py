@@ -65,6 +65,7 @@ def convert(source, target, source_format=None, format=None, schema=None, option
         CommandError: options that a format does not have, a schema where there is one.
     """
     from ..data import Schema, Store, Writer
+    from ..data.formats import RecordSource
 
     given = None if schema is None else _read_schema(schema)
     records, found, about, splits = _open(source, source_format or _source_format(source), given, options or {})
@@ -80,6 +81,8 @@ def convert(source, target, source_format=None, format=None, schema=None, option
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
         if isinstance(records, Store) and isinstance(sink, Writer):
             count = len(sink.write_store(records))
+        elif isinstance(sink, Writer) and isinstance(records, RecordSource) and (columns := records.columns()):
+            count = sum(len(sink.write_batch(part)) for part in columns)
         else:
             for record in records:
                 sink.write(record)

@@ -141,7 +141,7 @@ def _head(args) -> int:
 
 
 def _as_json(record, schema):
-    from ..data.formats.csv_files import to_json
+    from ..data.formats.cells import to_json
 
     try:
         return json.dumps({name: to_json(value, schema[name]) for name, value in record.items()})

@@ -27,7 +27,9 @@ def add_parser(commands):
     parser.add_argument("--out", required=True, metavar=f"FILE{_SUFFIX}", help="where the trained model is saved")
     parser.add_argument("--epochs", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--batch-size", type=positive_int, default=32, metavar="N", help="default: %(default)s")
-    parser.add_argument("--max-shapes", type=positive_int, default=16, metavar="N", help="padded lengths; default: 16")
+    parser.add_argument(
+        "--max-shapes", type=positive_int, metavar="N", help="padded lengths; default: as many as are worth compiling"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order; default: %(default)s")
     parser.add_argument(
         "--backup", metavar="FOLDER", help="save training here after every epoch, and go on from there if it is there"

@@ -7,7 +7,17 @@ import keras
 from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
-from .structures import as_sequence, as_sequences, each, first, holds_sequences, of_arrays, parts, to_tensors
+from .structures import (
+    as_sequence,
+    as_sequences,
+    check_returned,
+    each,
+    first,
+    holds_sequences,
+    of_arrays,
+    parts,
+    to_tensors,
+)
 
 # Layers that Keras is calling at present.
 _CALLED = contextvars.ContextVar("called", default=())
@@ -60,7 +70,9 @@ class KerasDoor(keras.layers.Layer):
         """`call_layer`, rematerialised where a `keras.RematScope` says so."""
 
         def run(x, context):
-            return self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
+            y = self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
+            check_returned(self, "call_layer", "a Sequence", y, y)
+            return y
 
         def run_with_losses(x, context):
             found = _LOSSES.set([])
