@@ -8,10 +8,11 @@ import keras
 import kseq
 
 from ..spec import SpecError, load_spec, shipped
+from ..spec.reader import SUFFIXES as _SPECS
 from ..spec.reader import read_value
 from .arguments import CommandError
 
-_SAVED, _SPECS = ".keras", (".yaml", ".yml", ".json")
+_SAVED = ".keras"
 
 
 class ModelError(CommandError):
