@@ -10,7 +10,6 @@ from .node import RAISE, Limits, Node, SourceText, from_python
 from .read_json import read_json
 from .read_yaml import read_yaml
 
-
 SUFFIXES = (".yaml", ".yml", ".json")
 
 

@@ -238,7 +238,9 @@ def test_a_spec_of_another_kind_is_a_type_error():
         kseq.load_spec(3)
 
 
-@pytest.mark.parametrize("given", ["nowhere.yaml", "no\0where.yaml", pathlib.Path("nowhere.yaml"), pathlib.Path("no\0where"), "no\0where"])
+@pytest.mark.parametrize(
+    "given", ["nowhere.yaml", "no\0where.yaml", "no\0where", pathlib.Path("nowhere.yaml"), pathlib.Path("no\0where")]
+)
 def test_a_file_that_cannot_be_read(given):
     with pytest.raises(kseq.SpecError, match="cannot be read"):
         kseq.load_spec(given)
@@ -261,7 +263,7 @@ def test_text_is_no_path(secret, tmp_path, monkeypatch):
         (kseq.load_spec_text, f"{tmp_path}/m.yaml"),
         (kseq.load_spec_text, f"{tmp_path}/m.yaml".encode()),
     ]:
-        with pytest.raises(kseq.SpecError, match="a spec is a mapping .* received '/") as error:
+        with pytest.raises(kseq.SpecError, match=r"a spec is a mapping .* received '/") as error:
             load(text)
         assert "a path ends in .yaml, .yml or .json" in str(error.value)
     assert kseq.load_spec_text(CHAIN).get_config() == kseq.load_spec(CHAIN).get_config()
