@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..layers import Network, SequenceLayer
-from ..layers.leaves import leaves
 from ..layers.structures import first, parts
 from ..model_graph import is_graph
 from ..obstacles import NotStreamable
@@ -181,7 +180,7 @@ def _steps(steps):
 
 
 def _state_bytes(layer, spec):
-    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in leaves(layer.initial_state(1, spec)))
+    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in layer.state_specs(spec))
 
 
 def _item_size(dtype):

@@ -1,16 +1,15 @@
 """A plan to a Keras model."""
 
 import contextlib
-import math
 import re
 
 import keras
 
 from ..sequence import Sequence
+from .budget import Budget, metrics_among
 from .errors import SpecError, shorten
 from .masking import join, takes_sequences
 from .names import Names
-from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
 
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
@@ -23,19 +22,24 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     Raises:
         SpecError: what constructors, `build` and `compile` refuse, each with its place.
     """
-    names = Names(_explicit_names(plan))
+    names, budget = Names(_explicit_names(plan)), Budget(limits)
+    for metric in metrics_among(plan.compile):
+        with _reporting(problems, metric.node, metric.path):
+            budget.take_metric(metric)
     layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
     problems.check()  # of everything so far
     inputs, values = {}, {}
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
         values[given.id] = _value(given, inputs)
-    budget = _Budget(limits.parameters)
     made = {}
     for call, layer in zip(plan.calls, layers, strict=True):
         layer = made[call.id] = made[call.share] if layer is None else layer
-        with _reporting(problems, call.node, call.path), budget.counting(layer):
-            values[call.id] = _call(layer, [values[name] for name in call.inputs])
+        with _reporting(problems, call.node, call.path):
+            given = [values[name] for name in call.inputs]
+            budget.take_state(layer, _spec(given[0]))
+            with budget.building(layer):
+                values[call.id] = _call(layer, given)
         problems.check()
     with _reporting(problems, plan.node, ""):
         model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
@@ -133,6 +137,10 @@ def _call(layer, given):
     return y if mask is None else Sequence(y, mask)
 
 
+def _spec(x):
+    return x.spec if isinstance(x, Sequence) else Sequence(x).spec
+
+
 def _values(x):
     return x.values if isinstance(x, Sequence) else x
 
@@ -155,36 +163,3 @@ def _reporting(problems, node, path, places=None):
                 node, path = places[name], f"{path}.{name}"
                 break
         problems.add(message, node, path)
-
-
-class _Budget:
-    """Counts weights before they are allocated."""
-
-    def __init__(self, limit):
-        self.limit, self.left = limit, limit
-
-    @contextlib.contextmanager
-    def counting(self, layer):
-        layers = list(_with_sublayers(layer))
-        for part in layers:
-            part.add_weight = self._counted(part.add_weight)
-        try:
-            yield
-        finally:
-            for part in layers:
-                del part.add_weight
-
-    def _counted(self, add_weight):
-        def counted(shape=None, *args, **kwargs):
-            self.left -= math.prod(shape or ())
-            if self.left < 0:
-                raise ValueError(f"more than {self.limit} parameters; {RAISE} `parameters`")
-            return add_weight(shape, *args, **kwargs)
-
-        return counted
-
-
-def _with_sublayers(layer):
-    yield layer
-    for child in getattr(layer, "sublayers", ()):
-        yield from _with_sublayers(child)
