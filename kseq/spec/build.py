@@ -23,11 +23,11 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
         SpecError: what constructors, `build` and `compile` refuse, each with its place.
     """
     names, budget = Names(_explicit_names(plan)), Budget(limits)
+    layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
+    problems.check()  # of everything so far
     for metric in metrics_among(plan.compile):
         with _reporting(problems, metric.node, metric.path):
             budget.take_metric(metric)
-    layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
-    problems.check()  # of everything so far
     inputs, values = {}, {}
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)

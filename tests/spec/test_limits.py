@@ -1,5 +1,10 @@
 """What a model allocates is counted before it is: weights, the state of streams, and that of metrics."""
 
+import difflib
+import os
+import subprocess
+import sys
+
 import keras
 import pytest
 
@@ -26,7 +31,7 @@ def as_pairs(items):
 
 def test_state_specs_are_those_of_the_state():
     for cls in kseq.registered_layers().values():
-        for example in cls.examples():
+        for example in cls.examples() if cls.__module__.startswith("kseq.") else ():
             layer, spec = cls(**example.config), kseq.SequenceSpec(example.input_shape[2:], example.dtype)
             if layer.supports_step and not layer.context_names:
                 assert as_pairs(layer.state_specs(spec)) == as_pairs(leaves(layer.initial_state(1, spec)))
@@ -89,3 +94,34 @@ def test_every_metric_can_be_counted():
         budget.take_metric(Plan(cls, arguments, None, ""))
         numbers = sum(int(keras.ops.size(variable)) for variable in cls(**arguments).variables)
         assert limits.state - budget.left["state"] == numbers, cls
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_hints_are_bounded_in_total(monkeypatch, in_blocks):
+    compared = []
+
+    def get_close_matches(word, possibilities, **options):
+        compared.extend(len(word) * len(other) for other in possibilities)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", get_close_matches)
+    names = "".join(f"  x{i:0118}: 1\n" for i in range(500))
+    used = ", ".join(f"$y{i:0117}" for i in range(99))
+    layers = "".join("  - b: {}\n" for _ in range(100)) if in_blocks else f"  - Dense: {{units: [{used}]}}\n"
+    text = f"kseq: 1\nvars:\n{names}blocks: {{b: [{{Dense: {{units: [{used}]}}}}]}}\ninput: {{shape: [null, 4]}}\n"
+    assert len(problems(f"{text}layers:\n{layers}")) >= 99
+    assert 1_000_000 < sum(compared) < 3_000_000
+
+
+def test_some_hints_are_given_whatever_the_rest():
+    known = [f"name_{i:0100}" for i in range(10_000)]
+    assert kseq.spec.errors.did_you_mean(known[3][:-1] + "x", known)
+    assert kseq.spec.errors.did_you_mean("Dens", ["Dense", *known]) == "did you mean `Dense`?"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="other backends have threads, which a fork has not")
+def test_changed_specs_take_bounded_time_and_memory(tmp_path):
+    fuzz = os.path.join(os.path.dirname(__file__), "fuzz.py")
+    done = subprocess.run([sys.executable, fuzz, "bounded", "200"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "0 wrong of 200\n"), done.stderr
