@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from ..printable import printable
+
 _SHOWN_ERRORS = 50
 _MOST_PROBLEMS = 100  # after which reading stops
 _MOST_COMPARISONS = 2_000_000  # of letters, for all the hints of one spec
@@ -38,11 +40,12 @@ class Problem:
     def __str__(self):
         place = self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
         head = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        head, hint = printable(head, keep=""), printable(self.hint or "", keep="")
         if self.text is None:
-            return f"{head}; {self.hint}" if self.hint else head
+            return f"{head}; {hint}" if hint else head
         number, (text, caret) = str(self.line), _excerpt(self.text, self.column - 1)
         line = f" {number} | {text}".rstrip()
-        mark = f" {' ' * len(number)} | {' ' * caret}^ {self.hint or ''}".rstrip()
+        mark = f" {' ' * len(number)} | {' ' * caret}^ {hint}".rstrip()
         return f"{head}\n{line}\n{mark}"
 
 
@@ -173,7 +176,7 @@ def shown(value) -> str:
 
 def shorten(text) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    text = printable(text, keep="")
     return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
 
 
