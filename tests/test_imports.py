@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "streaming": LAYERS,
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming"},
-    "spec": {"arguments", "model_graph", "printable", "registry", "sequence", "signature", "version"},
+    "spec": {"arguments", "model_graph", "printable", "registry", "sequence", "signature", "timing", "version"},
     "data": GROUND | {"lazy", "version"},
     "datasets": {"ragged", "data"},
     "cli": ANYTHING,

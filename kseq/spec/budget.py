@@ -50,10 +50,11 @@ class Budget:
         Raises:
             ValueError: it does not fit.
         """
-        self.left[what] -= math.prod(shape)
-        if self.left[what] < 0:
+        size = math.prod(shape)
+        if size > self.left[what]:
             limit, of = getattr(self.limits, what), {"parameters": "parameters", "state": "numbers of state"}[what]
             raise ValueError(f"more than {limit} {of}; {RAISE} `{what}`")
+        self.left[what] -= size
 
     def _counted(self, add_weight):
         def counted(shape=None, *args, **kwargs):

@@ -6,6 +6,7 @@ import re
 import keras
 
 from ..sequence import Sequence
+from .branches import Branches
 from .budget import Budget, metrics_among
 from .errors import SpecError, shorten
 from .masking import join, takes_sequences
@@ -28,19 +29,24 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     for metric in metrics_among(plan.compile):
         with _reporting(problems, metric.node, metric.path):
             budget.take_metric(metric)
-    inputs, values = {}, {}
+    inputs, values, branches = {}, {}, Branches(budget)
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
         values[given.id] = _value(given, inputs)
+        branches.start(given.id)
     made = {}
     for call, layer in zip(plan.calls, layers, strict=True):
         layer = made[call.id] = made[call.share] if layer is None else layer
+        if not all(name in values for name in call.inputs):
+            continue  # what is wrong with them is said there
         with _reporting(problems, call.node, call.path):
             given = [values[name] for name in call.inputs]
-            budget.take_state(layer, _spec(given[0]))
+            specs = [_spec(x) for x in given]
+            branches.pass_on(call, layer, specs)
             with budget.building(layer):
                 values[call.id] = _call(layer, given)
-        problems.check()
+            budget.take_state(layer, specs[0])
+    problems.check()
     with _reporting(problems, plan.node, ""):
         model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
     problems.check()
@@ -157,9 +163,22 @@ def _reporting(problems, node, path, places=None):
             "more layers in a row, or in one another, than Python can follow; put them into kseq.Serial", node, path
         )
     except Exception as error:  # layers of third parties may raise anything
-        message = shorten(str(error).strip().partition("\n")[0]) or type(error).__name__
+        message = shorten(_cause(error), 500) or type(error).__name__
         for name in re.findall(r"`(\w+)`", message):
             if places and name in places:
                 node, path = places[name], f"{path}.{name}"
                 break
         problems.add(message, node, path)
+
+
+def _cause(error) -> str:
+    """What an error says, less what Keras puts around it: where it was, and what the layer was called with."""
+    text = _AROUND.split(_STYLE.sub("", str(error)))[-1].partition("\n\nArguments received by")[0]
+    paragraph = text.strip().partition("\n\n")[0]
+    return _TENSOR.sub(r"\2 of shape \1", " ".join(paragraph.split()))
+
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_AROUND = re.compile(r"Exception encountered when calling [^\n]*\n\n|(?:Error|Exception) encountered:\s+(?:'')?")
+# Its name says how many tensors this process has made before.
+_TENSOR = re.compile(r"<KerasTensor shape=(\([^)]*\)), dtype=(\w+)[^>]*>")

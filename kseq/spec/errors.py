@@ -174,10 +174,10 @@ def shown(value) -> str:
     return str(value)
 
 
-def shorten(text) -> str:
+def shorten(text, most=_SHOWN_TEXT) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
     text = printable(text, keep="")
-    return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def listed(names) -> str:
