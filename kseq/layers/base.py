@@ -13,9 +13,9 @@ from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .door import KerasDoor, listed, spec_of
-from .leaves import map_leaves
+from .leaves import leaves, map_leaves
 from .parameters import Parameters
-from .structures import as_sequence, as_sequences, check_returned, each, first, parts, to_tensors
+from .structures import as_sequence, as_sequences, check_returned, each, first, parts, specs_of, to_tensors
 
 
 class Example(NamedTuple):
@@ -174,6 +174,10 @@ class SequenceLayer(Parameters, KerasDoor):
     def supports_step(self) -> bool:
         """Whether `step` works."""
         return not self.obstacles()
+
+    def state_specs(self, input_spec: SequenceSpec) -> list[keras.KerasTensor]:
+        """Shape and dtype of each leaf of one stream's state, of which nothing is made."""
+        return specs_of(lambda: leaves(self.initial_state(1, input_spec)))
 
     def obstacles(self) -> list[Obstacle]:
         """A row for every layer, this one or one within it, because of which this one cannot step."""

@@ -112,5 +112,29 @@ def of_arrays(fn, given: tuple):
     return on_arrays, arrays, restore
 
 
+def filled(shape, value, dtype):
+    """An array of one value, as `keras.ops.full` makes it, which on torch cannot tell a spec alone (`specs_of`)."""
+    if dtype == "bool":
+        return (ops.ones if value else ops.zeros)(shape, dtype=dtype)
+    zeros = ops.zeros(shape, dtype=dtype)
+    return ops.cast(zeros + value, dtype) if value else zeros
+
+
+def specs_of(fn) -> list[keras.KerasTensor]:
+    """Shapes and dtypes of the arrays in the list that `fn()` gives, none of which is made."""
+    return _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+
+
+class _Traced(keras.layers.Layer):
+    """A layer that calls a function: what Keras finds out about it without running it."""
+
+    def __init__(self, fn):
+        super().__init__()
+        self.fn = fn
+
+    def call(self, x):
+        return self.fn()
+
+
 def _is_float(leaf) -> bool:
     return leaf is not None and keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
