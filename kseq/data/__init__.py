@@ -11,6 +11,7 @@ _PUBLIC = {
     "formats": "formats",
     "BackupAndRestore": "batches.backup",
     "Batches": "batches.batches",
+    "shift": "batches.structure",
     "build": "builds.build",
     "rebuild": "builds.build",
     "BuildError": "errors",
@@ -43,6 +44,7 @@ if typing.TYPE_CHECKING:
     from . import formats as formats
     from .batches.backup import BackupAndRestore as BackupAndRestore
     from .batches.batches import Batches as Batches
+    from .batches.structure import shift as shift
     from .builds.build import build as build
     from .builds.build import rebuild as rebuild
     from .builds.executors import RayExecutor as RayExecutor

@@ -6,7 +6,9 @@ Any bytes must give records or an error of `kseq.data`, whatever their checksums
 
 - `manifest`: the manifest of a store. Those that are JSON are read a second time with checksums made right.
 - `tfrecord`: a TFRecord file, with and without a schema and checksums. The first byte chooses.
-- `hdf5`: an HDF5 file of seqp.
+- `example`: a message, which the kernel reads as protobuf does, or leaves to it.
+- `hdf5`: an HDF5 file of seqp. Another process reads it, so that coverage shows little.
+- `array_record`, `csv`, `jsonl`, `hsq`, `npz`, `parquet`: files of these formats.
 - `shard`: a shard, opened as `open` does and every record read; scanned and salvaged as `repair` does.
 
 The corpus begins with files that kseq writes.
@@ -26,13 +28,20 @@ with atheris.instrument_imports(include=["kseq.data", "json"]):
     import xxhash
 
     import kseq.data
+    from kseq import _ext
+    from kseq._ext import reference_example
     from kseq.data import errors, formats
+    from kseq.data.formats import child
+    from kseq.data.formats.tf import columns, writing
     from kseq.data.store import core, manifest, shard, store
+    from kseq.data.store.conversion import convert_record
     from kseq.data.store.folder import Folder
-    from kseq.data.store.recovery import _columns, _salvaged
+    from kseq.data.store.recovery import _salvaged, batch_columns
     from kseq.data.store.verification import scan
 
     formats.formats()  # imports them all
+
+child.SECONDS = 5  # less than the fuzzer waits
 
 # Where files are written again and again: in memory, if there is such a place.
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
@@ -155,20 +164,58 @@ def tfrecord_seeds():
         yield bytes([place]) + written(".tfrecord", schema, rows, kind=options["kind"], compression=compression)
 
 
-# HDF5
+# Messages
 
 
-def fuzz_hdf5(data):
-    with file_of(data, ".hdf5") as path, contextlib.suppress(errors.DataError):
-        source = formats.read(path)
-        repr((source.schema, source.metadata, source.lengths))
-        for record in source:
-            repr(record)
+def columns_of(data, name):
+    """The columns of two messages, as text, or what is wrong."""
+    try:
+        found = columns.column_decoder(kseq.data.Schema(SCHEMAS[name]), "example")([data, data])
+    except columns.Malformed as error:
+        return str(error)
+    return repr({name: list(rows) for name, rows in found.items()})
 
 
-def hdf5_seeds():
+def fuzz_example(data):
+    for name in SCHEMAS:
+        with_kernel, kernel = columns_of(data, name), _ext.example_columns
+        _ext.example_columns = reference_example.example_columns
+        try:
+            assert columns_of(data, name) == with_kernel
+        finally:
+            _ext.example_columns = kernel
+
+
+def example_seeds():
     for name, schema in SCHEMAS.items():
-        yield written(".hdf5", schema, records(name, 3), {"about": "a"}, fields=len(schema) > 1)
+        encode = writing.encoder(kseq.data.Schema(schema), "example")
+        yield from (encode(convert_record(kseq.data.Schema(schema), record)) for record in records(name))
+
+
+# Other files
+
+
+def fuzz_files(suffix):
+    def fuzz(data):
+        with file_of(data, suffix) as path, contextlib.suppress(errors.DataError):
+            source = formats.read(path)
+            repr((source.schema, source.metadata))
+            for record in source:
+                repr(record)
+
+    return fuzz
+
+
+def file_seeds(suffix, metadata=None, **options):
+    def seeds():
+        for name, schema in SCHEMAS.items():
+            if suffix == ".hsq":
+                schema = {"vector": ("float64", (3,)), "output": "int32"}
+                yield written(suffix, schema, [{"vector": np.zeros(3), "output": n} for n in range(4)], batch_size=2)
+            else:
+                yield written(suffix, schema, records(name, 3), metadata, **options)
+
+    return seeds
 
 
 # Shards
@@ -200,7 +247,7 @@ def fuzz_shard(data):
             for batch, left in _salvaged(pathlib.Path(path), schema, path):
                 assert 0 <= left < len(data)
                 if batch is not None:
-                    _columns(batch, schema)
+                    batch_columns(batch, schema)
 
 
 class OneFile(Folder):
@@ -220,7 +267,14 @@ def shard_seeds():
 TARGETS = {
     "manifest": (fuzz_manifest, manifest_seeds),
     "tfrecord": (fuzz_tfrecord, tfrecord_seeds),
-    "hdf5": (fuzz_hdf5, hdf5_seeds),
+    "example": (fuzz_example, example_seeds),
+    "hdf5": (fuzz_files(".hdf5"), file_seeds(".hdf5", {"about": "a"})),
+    "array_record": (fuzz_files(".array_record"), file_seeds(".array_record")),
+    "csv": (fuzz_files(".csv"), file_seeds(".csv")),
+    "jsonl": (fuzz_files(".jsonl"), file_seeds(".jsonl")),
+    "hsq": (fuzz_files(".hsq"), file_seeds(".hsq")),
+    "npz": (fuzz_files(".npz"), file_seeds(".npz", {"about": "a"})),
+    "parquet": (fuzz_files(".parquet"), file_seeds(".parquet", {"about": "a"})),
     "shard": (fuzz_shard, shard_seeds),
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kseq.data import errors, formats
-from kseq.data.formats.tfrecord_frames import frame
+from kseq.data.formats.tf.frames import frame
 
 MUCH = 100 << 20  # takes 100 kB where it is compressed
 
@@ -46,7 +46,24 @@ def seqp_of_large_chunks(path):
     seqp(path, (1, 8), (1, MUCH))
 
 
+def parquet(path, array=None, **options):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    array = pa.array([np.zeros(MUCH // 8, "int64")]) if array is None else array
+    pq.write_table(pa.table({"a": array}), path, compression="zstd", **options)
+
+
+def array_record(path):
+    writer = pytest.importorskip("array_record.python.array_record_module").ArrayRecordWriter(str(path), "group_size:1")
+    writer.write(bytes(MUCH))
+    writer.close()
+
+
 WRITERS = {
+    "a.parquet": (parquet, {}),
+    "b.parquet": (lambda path: parquet(path, use_dictionary=False), {}),
+    "a.array_record": (array_record, {}),
     "a.npz": (npz, {}),
     "a.tfrecord": (tfrecord, {"kind": "bytes"}),
     "z.tfrecord": (lambda path: tfrecord(path, 15), {"kind": "bytes"}),
@@ -66,6 +83,33 @@ def test_what_takes_far_more_memory_than_disk_is_refused(tmp_path, name):
     assert tracemalloc.get_traced_memory()[1] < MUCH / 2
     tracemalloc.stop()
     (record, *_) = formats.read(tmp_path / name, **options, max_bytes=2 * MUCH)
+    assert record
+
+
+def test_an_array_record_whose_group_takes_gigabytes(tmp_path):
+    module = pytest.importorskip("array_record.python.array_record_module")
+    writer = module.ArrayRecordWriter(str(tmp_path / "a.array_record"), "group_size:12")
+    for _ in range(12):
+        writer.write(bytes(MUCH))
+    writer.close()
+    with pytest.raises(errors.FormatError, match=r"array_record: it would take more than \d+ .* give max_bytes"):
+        list(formats.read(tmp_path / "a.array_record"))
+
+
+@pytest.mark.parametrize("encoding", ["RLE_DICTIONARY", "DELTA_BYTE_ARRAY"])
+def test_texts_that_rows_share_take_memory_once(tmp_path, encoding):
+    import pyarrow as pa
+
+    text, count = "x" * (1 << 20), 5000
+    array = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, "int32")), pa.array([text]))
+    how = {"use_dictionary": False, "column_encoding": {"a": encoding}} if encoding[0] == "D" else {}
+    if encoding[0] == "D":
+        array = array[:300].dictionary_decode()
+    parquet(tmp_path / "a.parquet", array, **how)
+    before = pa.total_allocated_bytes()
+    for record in formats.read(tmp_path / "a.parquet"):
+        assert record["a"] == text
+        assert pa.total_allocated_bytes() - before < MUCH
     assert record
 
 

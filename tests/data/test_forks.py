@@ -87,8 +87,12 @@ def test_an_inherited_writer_does_not_hold_the_lock(tmp_path):
     run(tmp_path / "store", script)
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tfrecord", "npz"])
+SINKS = {"hdf5": "h5py", "array_record": "array_record"}  # and the packages that they need
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tfrecord", "npz", "parquet", *SINKS])
 def test_a_child_that_leaves_a_sink_leaves_its_file(tmp_path, suffix):
+    pytest.importorskip(SINKS.get(suffix, "numpy"))
     script = """
     with kd.formats.write(path, schema) as sink:
         sink.write({"x": [1]})
@@ -97,9 +101,30 @@ def test_a_child_that_leaves_a_sink_leaves_its_file(tmp_path, suffix):
             sys.exit(0)
         os.waitpid(process, 0)
         sink.write({"x": [2]})
-    print(len(list(kd.formats.read(path))))
+    print(*(record["x"][0] for record in kd.formats.read(path)))
     """
-    assert run(tmp_path / f"a.{suffix}", script) == ["2"]
+    assert run(tmp_path / f"a.{suffix}", script) == ["1", "2"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "tfrecord", "parquet", *SINKS])
+@pytest.mark.parametrize(
+    "verb", ["write({'x': [9]})", "close()", "abort()", "__del__() if hasattr(sink, '__del__') else 0"]
+)
+def test_an_inherited_sink_changes_nothing(tmp_path, suffix, verb):
+    pytest.importorskip(SINKS.get(suffix, "numpy"))
+    script = f"""
+    sink = kd.formats.write(path, schema)
+    for n in range(300):
+        sink.write({{"x": [n] * 5}})
+    print(child(lambda: sink.{verb}))
+    for n in range(300, 600):
+        sink.write({{"x": [n] * 5}})
+    sink.close()
+    print(sum(record["x"].tolist() == [n] * 5 for n, record in enumerate(kd.formats.read(path))))
+    """
+    refused, right = run(tmp_path / f"a.{suffix}", script)
+    assert right == "600"
+    assert refused == ("4" if "write" in verb else "0")
 
 
 def test_a_child_that_leaves_a_build_leaves_it(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq.data import Field, Schema, formats
-from kseq.data.errors import FormatError, SchemaError, StoreNotFoundError
+from kseq.data.errors import FormatError, SchemaError, StoreError, StoreNotFoundError
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MANY = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
@@ -274,6 +274,80 @@ def test_hypersequence_reads_what_the_package_writes(tmp_path):
                 a, b, c = record.values()
                 writer.append(inputs=(a, b), outputs=c)
     check(formats.read(tmp_path), records)
+
+
+FIXED = {
+    "x": Field("float32", (3, 2)),
+    "y": Field("int64"),
+    "b": Field("bfloat16", (2,)),
+    "w": Field("int32", (2,), store="int8"),
+    "s": Field("S3"),
+    "t": Field(np.dtype([("a", "<i4"), ("b", "<f8", (2,))]), (2,)),
+}
+
+
+def fixed_records(count):
+    for n in range(count):
+        yield {
+            name: np.frombuffer(bytes(range(n, n + 99)), field.store, np.prod(field.shape, dtype=int))
+            .reshape(field.shape)
+            .astype(field.dtype)
+            for name, field in FIXED.items()
+        }
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 4), (4, 4), (6, 2), (3, 1)])
+@pytest.mark.parametrize("outputs", [["y"], ["t", "x"]])
+def test_hypersequence_is_written(tmp_path, count, size, outputs):
+    records = list(fixed_records(count))
+    with formats.write(tmp_path / "a.hsq", FIXED, {"k": [1]}, batch_size=size, outputs=outputs) as sink:
+        for record in records:
+            sink.write(record)
+    source = formats.read(tmp_path / "a.hsq")
+    assert source.schema == Schema(FIXED)
+    assert source.metadata == {"k": [1]}
+    found = list(source)
+    assert len(found) == count
+    for a, b in zip(found, records, strict=True):
+        assert list(a) == list(b)
+        for name, value in b.items():
+            assert a[name].dtype == value.dtype and a[name].tobytes() == value.tobytes()
+
+
+def test_what_hypersequence_does_not_hold(tmp_path):
+    for field in (Field("int8", (None,)), Field("string"), Field("int8", optional=True)):
+        with pytest.raises(SchemaError, match="arrays of one shape in every record; received 'a'"):
+            formats.write(tmp_path / "a.hsq", {"a": field, "output_0": "int8"})
+    for outputs in (None, [], ["z"], ["a", "a"]):
+        with pytest.raises(SchemaError, match="outputs must name some of the fields"):
+            formats.write(tmp_path / "a.hsq", {"a": "int8"}, outputs=outputs)
+    with pytest.raises(ValueError, match="batch_size must be an integer from 1; received 0"):
+        formats.write(tmp_path / "a.hsq", {"output": "int8"}, batch_size=0)
+    sink = formats.write(tmp_path / "a.hsq", {"output": "int8"}, batch_size=2)
+    for n in range(3):
+        sink.write({"output": n})
+    with pytest.raises(StoreError, match="3 records do not fill batches of 2: 1 are left"):
+        sink.close()
+    assert not list(tmp_path.iterdir())
+    with formats.write(tmp_path / "a.hsq", {"output": "int8"}, batch_size=2, drop_remainder=True) as sink:
+        for n in range(3):
+            sink.write({"output": n})
+    assert list(formats.read(tmp_path / "a.hsq")) == [{"output": 0}, {"output": 1}]
+
+
+def test_the_hypersequence_package_reads_what_kseq_writes(tmp_path):
+    package = pytest.importorskip("hypersequence")
+    schema = {"x": ("float32", (3,)), "z": "int64", "output_0": ("int16", (2,))}
+    rows = [{"x": values(n, (3,), "f4"), "z": np.int64(n), "output_0": values(n, (2,), "i2")} for n in range(6)]
+    with formats.write(tmp_path / "a.hsq", schema, {"name": "a"}, batch_size=3) as sink:
+        for row in rows:
+            sink.write(row)
+    file = package.HyperSequenceFile(tmp_path / "a.hsq", copy_buffer=True)
+    assert (len(file), file.batch_size(), file.user_meta()["name"]) == (2, 3, "a")
+    for n in range(2):
+        (x, z), y = file[n]
+        for name, batch in (("x", x), ("z", z), ("output_0", y)):
+            np.testing.assert_array_equal(batch, [row[name] for row in rows[3 * n :][:3]])
 
 
 def hsq(meta, data=b"", unzipped=False):

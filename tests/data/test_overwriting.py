@@ -17,6 +17,8 @@ from kseq import Ragged
 from kseq.data import Writer
 from kseq.data.errors import RecordError, StoreExistsError, StoreLockedError, UnsealedShardError
 from kseq.data.store import writer
+from kseq.data.store.folder import open_folder
+from kseq.data.store.manifest import read_manifest
 
 NEW = {"x": ("float32", (None,))}
 
@@ -88,6 +90,8 @@ def test_a_writer_that_is_killed_leaves_the_store_as_it_was(path, last):
 import os, signal
 import kseq.data as kd
 from kseq.data.store import writer
+from kseq.data.store.folder import open_folder
+from kseq.data.store.manifest import read_manifest
 out = kd.Writer({str(path)!r}, {NEW!r}, overwrite=True, shard_rows=1)
 for n in range(3):
     out.write({{"x": [float(n)] * 5}})
@@ -206,6 +210,18 @@ def test_columns_that_are_bare(tmp_path):
         assert kd.verify(tmp_path / name, against=[*rows, [1] * 4, [1] * 4, *rows]).ok
     with pytest.raises(RecordError, match="columns must"):
         Writer(tmp_path / "c").write_batch(rows)
+
+
+def test_shards_that_are_smaller_than_a_chunk(tmp_path):
+    row = np.zeros(100, "int32")  # and 4 bytes of its offset
+    with Writer(tmp_path / "a", {"x": ("int32", (None,))}, shard_bytes=1000) as out:
+        for _ in range(10):
+            out.write({"x": row})
+    with Writer(tmp_path / "b", {"x": ("int32", (None,))}, shard_bytes=1000) as out:
+        out.write_batch([row] * 10)
+    for name in "ab":
+        shards = [entry.records for entry in read_manifest(open_folder(tmp_path / name)).shards]
+        assert len(shards) >= 3 and sum(shards) == 10
 
 
 def test_records_that_are_dataclasses(tmp_path):

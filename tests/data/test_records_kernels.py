@@ -80,8 +80,10 @@ def jobs(draw, kinds):
         rng = np.random.default_rng(draw(st.integers(0, 9)))
         fill = bytes_of(rng, shown, 1) if draw(st.booleans()) else np.zeros(shown.itemsize, np.uint8)
         end = bytes_of(rng, shown, numbers) if ragged and draw(st.booleans()) else NO_BYTES
-        cut = draw(st.integers(0, 2))
-        arguments.append((number, dtype.itemsize * numbers, dtype, shown, inner, ragged, fill, end, cut))
+        begin = bytes_of(rng, shown, numbers) if ragged and draw(st.booleans()) else NO_BYTES
+        cut, skip, left = draw(st.integers(0, 2)), draw(st.integers(0, 4)), draw(st.booleans())
+        marks = (begin, skip * ragged, left and ragged)
+        arguments.append((number, dtype.itemsize * numbers, dtype, shown, inner, ragged, fill, end, cut, *marks))
         targets.append(draw(st.sampled_from([-1, -1, 0, 1, 2, 4, 9])))
     return arguments, tuple(targets)
 
@@ -152,7 +154,7 @@ def test_packed_rows_are_the_same(data):
     if data.draw(st.booleans()) and len(ids):
         ids[-1] = data.draw(st.sampled_from([-1, rows, 2**62]))
     ends = np.array(sorted(data.draw(st.lists(st.integers(0, len(ids)), max_size=4))), np.int64)
-    arguments = data.draw(jobs(kinds))[0][0]
+    arguments = (*data.draw(jobs(kinds))[0][0][:10], 0, False)  # neither skips nor pads on the left
     if arguments[2] != arguments[3]:
         arguments = (
             *arguments[:3],

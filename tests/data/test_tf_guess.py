@@ -7,8 +7,8 @@ import pytest
 
 from kseq.data import Writer, errors, formats
 from kseq.data import open as open_store
-from kseq.data.formats.tf_features import Malformed
-from kseq.data.formats.tf_guess import Guess
+from kseq.data.formats.tf.guess import Guess
+from kseq.data.formats.tf.messages import Malformed
 from kseq.data.store.schema import Schema
 
 
@@ -36,6 +36,20 @@ def test_what_cannot_be_told():
     assert guess([{"a": 1}]).scalars == set()  # one record does not tell
     with pytest.raises(Malformed, match="'a' has 2 values"):
         guess([{"a": 1}, {"a": 1}])({"a": np.zeros(2)})
+
+
+@pytest.mark.parametrize("order", [("few", "frames", "once"), ("once", "few", "frames"), ("frames", "once", "few")])
+def test_feature_lists_are_sequences_in_an_order_of_their_own(tmp_path, order):
+    fields = {"few": ("int64", (None,)), "frames": ("float32", (None, 2)), "once": ("int64", (None,))}
+    with formats.write(
+        tmp_path / "a.tfrecord", {name: fields[name] for name in order}, kind="sequence_example"
+    ) as sink:
+        for i in range(5):
+            sink.write({"few": [1] * (i + 2), "frames": [[0.5, 1.5]] * (3 + 2 * i), "once": [i]})
+    (tmp_path / "a.tfrecord.schema.json").unlink()
+    for record in formats.read(tmp_path / "a.tfrecord", kind="sequence_example"):
+        assert list(record) == ["frames", "few", "once"]
+        assert record["once"].shape == (1,)
 
 
 def test_a_store_of_a_file_has_the_sequence_as_its_main_one(tmp_path):

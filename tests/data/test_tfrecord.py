@@ -26,11 +26,14 @@ from kseq.data.errors import (
     StoreNotFoundError,
     StoreWriteError,
 )
-from kseq.data.formats import tfexample
-from kseq.data.formats.tf_features import varint
-from kseq.data.formats.tfexample_writing import encoder
-from kseq.data.formats.tfrecord import FORMAT, read_tfrecord, write_tfrecord
-from kseq.data.formats.tfrecord_frames import frame, masked
+from kseq.data.formats.tf.columns import column_decoder
+from kseq.data.formats.tf.exact import exact
+from kseq.data.formats.tf.frames import frame, masked
+from kseq.data.formats.tf.messages import Malformed
+from kseq.data.formats.tf.records import record_decoder
+from kseq.data.formats.tf.tfrecord import FORMAT, read_tfrecord, write_tfrecord
+from kseq.data.formats.tf.writing import _varint as varint
+from kseq.data.formats.tf.writing import encoder
 from kseq.data.store.schema import Field, Schema
 from kseq.data.store.writer import convert_record
 
@@ -242,35 +245,42 @@ def test_the_rules_of_protobuf(tmp_path):
 
 
 MALFORMED = {
-    "a varint is longer than 10 bytes": b"\xff" * 11,
-    "a varint holds more than 64 bits": b"\x50" + b"\xff" * 9 + b"\x02",
-    "a varint is cut off": b"\x50\xff",
-    "field 1 needs 5 bytes, but its message has 1 left": b"\x0a\x05x",
-    "field 9 needs 8 bytes, but its message has 2 left": b"\x49ab",
-    "wire type 6 does not exist": b"\x56",
-    "field 1 must be of wire type 2; received wire type 0": b"\x08\x01",
-    "must be of wire type 0 or 2; received wire type 5": example(b"x", span(3, b"\x0d1234")),
-    "must be of wire type 2 or 5; received wire type 0": example(b"x", span(2, b"\x08\x01")),
-    "field numbers are 1 to 536870911; received 0": b"\x02\x00",
-    "the group 9 ends, but did not begin": b"\x4c",
-    "the group 10 ends, but did not begin": b"\x4b\x54",
-    "the group 9 does not end": b"\x4b" * 5000,
-    "floats must fill a multiple of 4 bytes; received 3": example(b"x", span(2, span(1, b"abc"))),
-    "the last varint of a list is cut off": example(b"x", span(3, span(1, b"\x01\x80"))),
-    "feature 'x': a varint is longer than 10 bytes": example(b"x", span(3, span(1, b"\xff" * 10 + b"\x01"))),
-    "the name of a feature is not UTF-8": example(b"\xff", b""),
+    "a varint of more than 10 bytes": b"\xff" * 11,
+    "a varint that is cut off": b"\x50\xff",
+    "a field of 5 bytes in a message that has 1 left": b"\x0a\x05x",
+    "a field of 8 bytes in a message that has 2 left": b"\x49ab",
+    "a wire type that does not exist": b"\x56",
+    "a field number 0": b"\x02\x00",
+    "the end of a group that did not begin": b"\x4c",
+    "the end of another group": b"\x4b\x54",
+    "groups that do not end": b"\x4b" * 5000,
+    "floats of 3 bytes": example(b"x", span(2, span(1, b"abc"))),
+    "a list whose last varint is cut off": example(b"x", span(3, span(1, b"\x01\x80"))),
+    "a list with a varint of more than 10 bytes": example(b"x", span(3, span(1, b"\xff" * 10 + b"\x01"))),
+    "a name that is not UTF-8": example(b"\xff", b""),
 }
 
 
-@pytest.mark.parametrize("message", MALFORMED)
-def test_malformed_messages(tmp_path, message):
-    good = example(b"x", b"")
-    path = written(tmp_path / "a", good, MALFORMED[message])
+@pytest.mark.parametrize("schema", [None, {"x": Field("int64", (None,), optional=True)}])
+@pytest.mark.parametrize("what", MALFORMED)
+def test_malformed_messages(tmp_path, what, schema):
+    good = example(b"x", span(3, span(1, b"\x01")))
+    path = written(tmp_path / "a", good, MALFORMED[what])
+    source = iter(read_tfrecord(path, schema=schema))
+    if schema:  # without one several records are looked at first
+        assert next(source)["x"].tolist() == [1]
     with pytest.raises(FormatError) as error:
-        records(path)
-    assert str(error.value).startswith(f"{path}: record 1 at byte {len(frame(good))}: ")
-    assert message in str(error.value)
+        next(source)
+    start = f"{path}: record 1 at byte {len(frame(good))}: it is no tf.train.Example: "
+    assert str(error.value).startswith(start) and len(str(error.value)) > len(start)
     assert error.value.path == path
+
+
+@pytest.mark.parametrize("message", [b"\x08\x01", example(b"x", span(3, b"\x0d1234")), example(b"x", b"\x18\x01")])
+def test_known_fields_of_another_wire_type_are_unknown_ones(tmp_path, message):
+    path = written(tmp_path / "a", message)
+    with pytest.raises(FormatError, match=r"feature 'x': (it is missing|0 values do not fill)"):
+        records(path, schema={"x": "int64"})
 
 
 def test_steps_that_no_array_can_hold(tmp_path):
@@ -347,7 +357,7 @@ def test_what_does_not_fit_the_schema_is_refused(tmp_path):
 )
 def test_exact_casts(value, dtype, fits):
     array = np.asarray(value)
-    cast = tfexample.exact(array, np.dtype(dtype))
+    cast = exact(array, np.dtype(dtype))
     assert (cast is not None) == fits
     if fits:
         assert cast.dtype == dtype
@@ -612,14 +622,13 @@ def test_messages_with_changed_bytes(messages, kind, changes):
     for at, byte, how in changes:
         at %= len(data)
         data[at : at + (how != "insert")] = b"" if how == "delete" else bytes([byte])
-    plain = tfexample.example_record if kind == "example" else tfexample.sequence_example_record
-    for decode in (plain, tfexample.decoder(schema, kind)):
-        try:
-            record = decode(bytes(data))
-        except tfexample.Malformed:
-            continue
-        if decode is not plain:
-            assert all(record[name].dtype == field.dtype for name, field in schema.items() if not field.text)
+    with contextlib.suppress(Malformed):
+        record_decoder(kind)(bytes(data))
+    with contextlib.suppress(Malformed):
+        columns = column_decoder(schema, kind)([bytes(data), good[kind]])
+        for name, field in schema.items():
+            assert len(columns[name]) == 2
+            assert field.text or columns[name][0].dtype == field.dtype
 
 
 # ---- TensorFlow

@@ -13,16 +13,16 @@ from .base import RecordSource as RecordSource
 # Names to modules: each module ends in `FORMAT`, and imports the package that it needs only when it is used.
 _MODULES = {
     "array_record": "array_record",
+    "audio": "audio",
     "csv": "csv_files",
     "huggingface": "huggingface",
     "hypersequence": "hypersequence",
     "jsonl": "jsonl",
     "numpy": "numpy_files",
     "parquet": "parquet",
-    "seqp": "seqp_hdf5",
+    "seqp": "seqp.writing",
     "text": "text_lines",
-    "tfrecord": "tfrecord",
-    "wav": "wav",
+    "tfrecord": "tf.tfrecord",
 }
 
 
@@ -36,7 +36,7 @@ def formats() -> dict[str, Format]:
 
     Example:
         >>> sorted(name for name, format in formats().items() if format.write is None)
-        ['huggingface', 'hypersequence', 'text', 'wav']
+        ['audio', 'huggingface', 'text']
     """
     return {name: _format(name) for name in _MODULES}
 

@@ -1,19 +1,22 @@
 """ArrayRecord files: read and written."""
 
+import contextlib
 import os
 
 from ..errors import FormatError, SchemaError
 from ..store.schema import BINARY, Field, Schema
 from ..store.writer import as_schema
-from . import tfexample
-from .base import Format, RecordSource, require
-from .files import files_of, no_metadata
+from .base import Format, RecordSource, require, rows_of
+from .child import limited
+from .files import check_expansion, files_of, no_metadata
 from .sidecar import SidecarSink, agreed, check_count, read_sidecar
-from .tf_features import Malformed
-from .tfexample_writing import encoder
+from .tf.columns import column_decoder
+from .tf.messages import Malformed
+from .tf.records import record_decoder
+from .tf.writing import encoder
 
 _BLOCK = 1 << 16  # files are whole blocks
-_READ_AT_ONCE = 256
+_AT_ONCE, _BYTES_AT_ONCE = 1024, 4 << 20  # records and bytes that are read together
 _KINDS = ("bytes", "example")
 _SAYS = "kseq-array_record-1"  # the file beside
 
@@ -27,14 +30,14 @@ class ArrayRecordSource(RecordSource):
             what `<path>.schema.json` says, else "bytes".
         field: name of the field of bytes; by default what `<path>.schema.json` says, else "record".
         schema: of the examples, by which their features become arrays; by default what `<path>.schema.json` says.
+        max_bytes: what a compressed record may take in memory; by default 64 MB, or 64 times the file.
 
     Raises:
-        FormatError: a damaged or truncated file.
+        FormatError: a damaged or truncated file, or one compressed beyond that.
     """
 
-    def __init__(self, path, kind=None, field=None, schema=None):
-        self._module = require("array_record.python.array_record_module")
-        self._files = files_of(path, FORMAT.suffixes)
+    def __init__(self, path, kind=None, field=None, schema=None, max_bytes=None):
+        self._files, self._max_bytes = files_of(path, FORMAT.suffixes), max_bytes
         sidecars = [read_sidecar(file, _SAYS, _KINDS) for file in self._files]
         kind = kind or agreed(self._files, sidecars, "kind") or "bytes"
         if kind not in _KINDS:
@@ -48,55 +51,99 @@ class ArrayRecordSource(RecordSource):
         self._kind = kind
         self._counts = []
         for file, sidecar in zip(self._files, sidecars, strict=True):
-            reader = self._reader(file)
-            self._counts.append(reader.num_records())
-            reader.close()
+            self._counts.append(self._ask(count_records, file))
             check_count(file, self._counts[-1], sidecar)
 
     def __len__(self):
         return sum(self._counts)
 
-    def _reader(self, path):
-        size = os.path.getsize(path)
-        if size == 0 or size % _BLOCK:
-            raise FormatError(
-                f"truncated, or no ArrayRecord file: it must have blocks of {_BLOCK} bytes; received {size}", path
-            )
-        reader = self._module.ArrayRecordReader(os.fspath(path))
+    def _ask(self, function, path, *arguments):
+        return limited(function, os.fspath(path), *arguments, max_bytes=self._max_bytes)
+
+    def __iter__(self):
+        if self._kind == "bytes" or self.schema is not None:
+            for columns in self.columns():
+                yield from rows_of(columns)
+            return
+        decode = record_decoder("example")
+        for part, path, first in self._parts():
+            for number, data in enumerate(part, first):
+                yield self._named(decode, data, number, path)
+
+    def columns(self):
+        if self._kind == "bytes":
+            return ({self._field: part} for part, _, _ in self._parts())
+        return None if self.schema is None else self._columns()
+
+    def _columns(self):
+        decode = column_decoder(self.schema, "example")
+        for part, path, first in self._parts():
+            try:
+                found = [decode(part)]
+            except Malformed:  # one of them is it, or they differ in what they hold
+                found = (self._named(decode, [data], number, path) for number, data in enumerate(part, first))
+            yield from found
+
+    @staticmethod
+    def _named(decode, data, number, path):
+        try:
+            return decode(data)
+        except Malformed as error:
+            raise FormatError(f"record {number} is no tf.train.Example: {error}", path) from None
+
+    def _parts(self):
+        """Yield some records, their file, and the number of the first."""
+        for path, count in zip(self._files, self._counts, strict=True):
+            start, size = 0, 1
+            while start < count:
+                part = self._ask(read_records, path, start, min(start + size, count), self._max_bytes)
+                yield part, path, start
+                start += len(part)
+                # As many as are some megabytes: how large they are shows only now.
+                mean = sum(map(len, part)) / len(part)
+                size = min(max(int(_BYTES_AT_ONCE / (mean + 1)), 1), 4 * size, _AT_ONCE)
+
+
+# ---- in another process: the library ends it where records are damaged, and unpacks them whatever they take
+
+
+def count_records(path):
+    """How many records a file has."""
+    with _opened(path) as reader:
+        return reader.num_records()
+
+
+def read_records(path, start, stop, max_bytes):
+    """Records of a file, bytes."""
+    with _opened(path) as reader:
+        try:
+            found = reader.read(start, stop)
+        except Exception as error:
+            raise FormatError(f"records {start} to {stop} are damaged: {error}", path) from None
+        if len(found) != stop - start or not reader.ok():
+            raise FormatError(f"records {start} to {stop} are damaged: {_reason(reader)}", path)
+        for number, data in enumerate(found, start):
+            check_expansion(len(data), os.path.getsize(path), f"record {number}", path, max_bytes)
+        return found
+
+
+@contextlib.contextmanager
+def _opened(path):
+    module = require("array_record.python.array_record_module")
+    size = os.path.getsize(path)
+    if size == 0 or size % _BLOCK:
+        raise FormatError(
+            f"truncated, or no ArrayRecord file: it must have blocks of {_BLOCK} bytes; received {size}", path
+        )
+    reader = module.ArrayRecordReader(path)
+    try:
         # The reader of a damaged file says only here that it is, and counts 0 records.
         if not reader.ok():
             raise FormatError(f"damaged, or no ArrayRecord file: {_reason(reader)}", path)
-        return reader
-
-    def __iter__(self):
-        if self._kind == "bytes":
-            for data, _, _ in self._data():
-                yield {self._field: data}
-            return
-        decode = tfexample.example_record if self.schema is None else tfexample.decoder(self.schema, "example")
-        for data, path, number in self._data():
-            try:
-                record = decode(data)
-            except Malformed as error:
-                raise FormatError(f"record {number} is no tf.train.Example: {error}", path) from None
-            yield record
-
-    def _data(self):
-        for path, count in zip(self._files, self._counts, strict=True):
-            reader = self._reader(path)
-            try:
-                for start in range(0, count, _READ_AT_ONCE):
-                    stop = min(start + _READ_AT_ONCE, count)
-                    try:
-                        part = reader.read(start, stop)
-                    except Exception as error:
-                        raise FormatError(f"records {start} to {stop} are damaged: {error}", path) from None
-                    if len(part) != stop - start or not reader.ok():
-                        raise FormatError(f"records {start} to {stop} are damaged: {_reason(reader)}", path)
-                    for number, data in enumerate(part, start):
-                        yield data, path, number
-            finally:
-                reader.close()
+        yield reader
+    finally:
+        with contextlib.suppress(RuntimeError):  # of a damaged file
+            reader.close()
 
 
 def _reason(reader):

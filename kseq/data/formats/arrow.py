@@ -103,7 +103,8 @@ def _values(column, name, field, path):
 
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if types.is_dictionary(column.type):
+    shared = types.is_dictionary(column.type)
+    if shared and not field.text:
         column = column.dictionary_decode()
     there = None
     if column.null_count:
@@ -112,7 +113,12 @@ def _values(column, name, field, path):
         there = column.is_valid().to_numpy(zero_copy_only=False)
     if field.text:
         try:
-            yield from column.to_pylist()
+            if not shared:
+                yield from column.to_pylist()
+                return
+            texts = column.dictionary.to_pylist()
+            for place in column.indices.to_pylist():
+                yield None if place is None else texts[place]
         except UnicodeDecodeError as error:
             raise FormatError(f"column {name!r} must be UTF-8: {error}", path) from None
         return

@@ -1,11 +1,14 @@
-"""Values of fields as the text of table cells (CSV), and back."""
+"""Values of fields as JSON and as the text of table cells (CSV), and back."""
 
 import base64
 import json
 
 import numpy as np
 
-from ..store.schema import BINARY
+from ..errors import SchemaError
+from ..store.conversion import convert_record
+from ..store.schema import BINARY, TEXT
+from .schemas import json_array
 
 _BOOLS = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
 
@@ -24,10 +27,8 @@ def parse_cell(cell, field):
         >>> parse_cell("7", Field("int64")), parse_cell("[1, 2]", Field("int32", (None,)))
         (7, array([1, 2], dtype=int32))
     """
-    from ..store.conversion import convert_record
-
     if isinstance(cell, str):
-        if not cell and (field.optional or field.dtype != "string"):
+        if not cell and (field.optional or not (field.text or field.dtype.kind == "U")):
             return None
         if field.dtype == "string":
             return cell
@@ -36,10 +37,9 @@ def parse_cell(cell, field):
         return cell  # its dtype and shape are checked when it is written
     if _is_python(cell, field):
         return cell
-    value = convert_record({"value": field}, {"value": cell})["value"]
     if field.text:
-        return value
-    value = value.astype(field.dtype, copy=False)
+        return convert_record({"value": field}, {"value": cell})["value"]
+    value = from_json(cell, field)
     return value if field.shape else value[()]
 
 
@@ -60,6 +60,8 @@ def _read(cell, field):
         if not isinstance(value, list):
             raise ValueError("a JSON list must be there")
         return value
+    if field.dtype.kind == "U":
+        return cell
     if field.dtype.kind == "b":
         if cell not in _BOOLS:
             raise ValueError(f"one of {list(_BOOLS)} must be there")
@@ -87,9 +89,51 @@ def format_cell(value, field) -> str:
         return ""
     if field.text:
         return base64.b64encode(value).decode() if field.dtype == BINARY else value
-    if field.dtype.kind not in "biuf" and field.dtype.isbuiltin != 2:
+    if field.dtype.kind not in "biufU" and field.dtype.isbuiltin != 2:
         raise ValueError(f"a value of {field.dtype} has no text")
     value = np.asarray(value)
     value = value.astype("float64") if value.dtype.isbuiltin == 2 else value
     value = value.tolist()
     return json.dumps(value) if isinstance(value, (list, bool)) else str(value)
+
+
+def check(schema, name):
+    """The schema, if text can hold its fields.
+
+    Raises:
+        SchemaError: a dtype that it cannot.
+    """
+    for key, field in schema.items():
+        if not field.text and not (field.dtype.kind in "biufU" or field.dtype.isbuiltin == 2):
+            raise SchemaError(f"{name} holds bool, integers, floats, strings and bytes; received {key!r}: {field}")
+        if not field.text and field.dtype.kind == "f" and field.dtype.itemsize > 8:
+            raise SchemaError(f"{name} holds floats of up to 64 bits; received {key!r}: {field}")
+    return schema
+
+
+def from_json(value, field):
+    """A JSON value as a field's value.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is none (`RecordError` is a ValueError).
+    """
+    if value is None:
+        if not field.optional:
+            raise ValueError("a value must be there")
+        return None
+    if field.text:
+        if not isinstance(value, str):
+            raise TypeError(f"a string must be there; received {type(value).__name__}")
+        return value if field.dtype == TEXT else base64.b64decode(value, validate=True)
+    if isinstance(value, list) and value and (field.dtype == "uint64" or field.dtype.kind == "U"):
+        value = json_array(value)
+    return convert_record({"value": field}, {"value": value})["value"].astype(field.dtype, copy=False)
+
+
+def to_json(value, field):
+    """A field's value as a JSON value."""
+    if value is None or field.dtype == TEXT:
+        return value
+    if field.text:
+        return base64.b64encode(value).decode()
+    return (value.astype("float64") if field.dtype.isbuiltin == 2 else value).tolist()

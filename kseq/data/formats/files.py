@@ -9,11 +9,13 @@ import numpy as np
 from ..errors import FormatError, StoreError, StoreNotFoundError, StoreWriteError
 from ..store.aside import Aside
 from ..store.conversion import convert_record
-from ..store.forks import held_from_forks, muted
+from ..store.forks import held_from_forks
+from ..store.schema import BINARY, TEXT, Field
 from .base import RecordSink
 
 _SMALL = 64 << 20  # bytes that anything may take
 _MOST_RATIO = 64  # of what is common
+_INT64 = Field("int64")
 
 
 def files_of(path, suffixes=()) -> list[str]:
@@ -63,10 +65,15 @@ def check_expansion(wanted, stored, what, path, max_bytes=None):
     Raises:
         FormatError: it takes more.
     """
-    most = max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
+    most = most_bytes(stored, max_bytes)
     if wanted > most:
         message = f"{what} is {stored} compressed bytes that take {wanted} of memory, more than {most}"
         raise FormatError(f"{message}: give max_bytes if that is meant", path)
+
+
+def most_bytes(stored, max_bytes=None):
+    """What so many bytes of compressed data may take in memory."""
+    return max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
 
 
 def no_metadata(metadata, name, path):
@@ -128,7 +135,11 @@ class FileSink(RecordSink):
         """In a process that was forked: the file is its parent's."""
         if self._open:
             self._open = False
-            muted(self._aside.opened)
+            mute(self._written())
+
+    def _written(self):
+        """The file that is being written."""
+        return self._aside.temporary
 
     def _commit(self):
         self._aside.commit()
@@ -149,6 +160,20 @@ class FileSink(RecordSink):
         raise NotImplementedError
 
 
+def mute(path):
+    """Have what this process still writes to a file go nowhere, whichever library has it open, and buffers of it."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the folder's own
+            if os.path.samestat(os.fstat(int(name)), there):
+                os.dup2(nowhere, int(name))
+    os.close(nowhere)
+
+
 def _converted(schema, record, number):
     """As `convert_record`; what needs no conversion is copied."""
     if not isinstance(record, dict) or not record.keys() <= schema.keys():
@@ -156,8 +181,21 @@ def _converted(schema, record, number):
     found = {}
     for name, field in schema.items():
         value = record.get(name)
-        shape, fits = field.shape, False
-        if type(value) is np.ndarray and value.dtype == field.dtype == field.store:
-            fits = value.shape == shape or (shape[:1] == (None,) and value.ndim and value.shape[1:] == shape[1:])
-        found[name] = value.copy() if fits else convert_record({name: field}, {name: value}, number)[name]
+        if isinstance(value, (np.ndarray, np.generic)) and _fits(field, value):
+            found[name] = np.array(value)
+        elif type(value) is int and field == _INT64 and -(1 << 63) <= value < 1 << 63:
+            found[name] = np.array(value, np.int64)
+        elif (type(value) is bytes and field.dtype == BINARY) or (
+            type(value) is str and field.dtype == TEXT and value.isascii()
+        ):
+            found[name] = value
+        else:
+            found[name] = convert_record({name: field}, {name: value}, number)[name]
     return found
+
+
+def _fits(field, value):
+    shape, wanted = value.shape, field.shape
+    if value.dtype != field.store or field.store != field.dtype:
+        return False
+    return shape == wanted or (field.ragged and len(shape) > 0 and shape[1:] == wanted[1:])

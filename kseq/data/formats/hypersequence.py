@@ -1,9 +1,11 @@
-"""HyperSequence `.hsq` files: read as records `input_0..`, `output_0..`.
+"""HyperSequence `.hsq` files, read and written.
 
 A file is an array of structs, each a whole batch, and then JSON: since version 2 compressed by gzip and followed by
-its size and "HSQ2", before that after `@@FSEQ@@` in the last 1024 bytes.
+its size and "HSQ2", before that after `@@FSEQ@@` in the last 1024 bytes. Names are not kept: fields are `input_0..` and
+`output_0..`. What kseq writes keeps its schema in the user's metadata, under "kseq".
 """
 
+import gzip
 import json
 import os
 import struct
@@ -11,12 +13,13 @@ import zlib
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, SchemaError, StoreError
 from .base import Format, RecordSource
-from .files import files_of
-from .schemas import make_schema
+from .files import FileSink, files_of
+from .schemas import kept_schema, make_schema
 
 _MAGIC, _LEGACY_MAGIC = b"HSQ2", b"@@FSEQ@@"
+_KSEQ = "kseq"
 _LEGACY_BYTES = 1024
 _MAX_META_BYTES = 1 << 26
 _INTEGERS = ("records", "batch_size", "no_inputs", "no_outputs")
@@ -42,8 +45,12 @@ class HyperSequenceSource(RecordSource):
     def __iter__(self):
         for batches, _, _ in self._files:
             for batch in batches if batches.size else ():
-                columns = [batch[name] for name in batches.dtype.names]
-                columns = [column.astype(column.dtype.newbyteorder("="), copy=False) for column in columns]
+                names = self.schema if self.schema.keys() == set(batches.dtype.names) else batches.dtype.names
+                columns = [batch[name] for name in names]
+                columns = [
+                    column.astype(field.dtype, copy=False)
+                    for column, field in zip(columns, self.schema.values(), strict=True)
+                ]
                 for row in zip(*columns, strict=True):
                     # A 0-d value of a struct's column is a scalar already; arrays stay views of the file.
                     yield dict(zip(self.schema, map(np.asarray, row), strict=True))
@@ -81,9 +88,30 @@ def _open(path):
     user = meta.get("usermeta", {})
     if not isinstance(user, dict):
         raise FormatError(f"its user metadata must be an object; received {user!r:.100}", path)
+    if _KSEQ in user:
+        user = dict(user)
+        schema, dtype = _kept(user.pop(_KSEQ), dtype, path)
     if not records * dtype.itemsize:
         return np.zeros(0, dtype), schema, user
     return np.memmap(path, dtype, "r", 0, (records,)), schema, user
+
+
+def _kept(kept, dtype, path):
+    """The schema that kseq wrote, and the struct of its dtypes and names.
+
+    Raises:
+        FormatError: they are not those of the file.
+    """
+    if not isinstance(kept, dict) or set(kept) != {"schema", "parts"} or not isinstance(kept["parts"], list):
+        raise FormatError(f"what kseq keeps in it must be a schema and parts; received {kept!r:.100}", path)
+    schema, parts = kept_schema(kept["schema"], path), kept["parts"]
+    made = [(dtype[part].base.itemsize, dtype[part].shape[1:]) for part in dtype.names]
+    if sorted(map(str, parts)) != sorted(schema) or made != [
+        (0 if schema[name].text else schema[name].store.itemsize, schema[name].shape) for name in parts
+    ]:
+        raise FormatError(f"its schema must be of its parts {dtype}; received {schema}", path)
+    batch = dtype[dtype.names[0]].shape[0]
+    return schema, np.dtype([(name, schema[name].store, (batch, *schema[name].shape)) for name in parts])
 
 
 def _meta(file, size, path):
@@ -121,4 +149,81 @@ def _part(part):
     return name, dtype, tuple(shape)
 
 
-FORMAT = Format("hypersequence", (".hsq",), HyperSequenceSource)
+class HyperSequenceSink(FileSink):
+    """Records to an `.hsq` file, which has batches of inputs and outputs of fixed shapes.
+
+    Args:
+        path: the file.
+        schema: `Schema` without sequences, texts and optional fields; it is kept in the file's metadata.
+        metadata: JSON values.
+        batch_size: records of a batch. A file has whole batches only.
+        outputs: names of the fields that are outputs; by default those that begin with "output".
+        drop_remainder: leave out what fills no batch at the end; else such records are refused.
+
+    Raises:
+        SchemaError: fields that such files do not hold, or no outputs.
+    """
+
+    def __init__(self, path, schema, metadata=None, batch_size=16, outputs=None, drop_remainder=False):
+        self._metadata, self._drop_remainder = dict(metadata or {}), drop_remainder
+        if _KSEQ in self._metadata:
+            raise FormatError(f"metadata must not be named {_KSEQ!r}, which kseq keeps its own in", path)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer from 1; received {batch_size!r}")
+        for name, field in schema.items():
+            if field.text or field.ragged or field.optional:
+                raise SchemaError(f"hsq files hold arrays of one shape in every record; received {name!r}: {field}")
+        outputs = [name for name in schema if name.startswith("output")] if outputs is None else list(outputs)
+        if not outputs or not schema.keys() >= set(outputs) or len(set(outputs)) < len(outputs):
+            raise SchemaError(f"outputs must name some of the fields {list(schema)}; received {outputs}")
+        self._inputs, self._outputs = [name for name in schema if name not in outputs], outputs
+        sides = [f"i{n}" for n in range(len(self._inputs))] + [f"o{n}" for n in range(len(outputs))]
+        self._names = dict(zip(sides, [*self._inputs, *outputs], strict=True))
+        parts = [
+            (side, _plain(schema[name].store), (batch_size, *schema[name].shape)) for side, name in self._names.items()
+        ]
+        self._batch, self._batches = np.zeros((), parts), 0
+        json.dumps(self._metadata)  # which says what is no JSON
+        super().__init__(path, schema)
+        self._file = self._aside.open("xb", buffering=1 << 18)
+
+    def _put(self, record):
+        place = self._count % self._batch["i0" if self._inputs else "o0"].shape[0]
+        for side, name in self._names.items():
+            self._batch[side][place] = record[name].view(self._batch[side].dtype)
+        if place + 1 == len(self._batch[side]):
+            self._file.write(self._batch.tobytes())
+            self._batches += 1
+
+    def _finish(self):
+        size = len(self._batch[next(iter(self._names))])
+        if self._count % size and not self._drop_remainder:
+            raise StoreError(
+                f"{self._count} records do not fill batches of {size}: {self._count % size} are left; choose another "
+                "batch_size, or leave them out (drop_remainder=True)",
+                self.path,
+            )
+        kept = {"schema": self.schema.to_json(), "parts": list(self._names.values())}
+        meta = {
+            "version": "0.10.0",
+            "records": self._batches,
+            "batch_size": size,
+            "no_inputs": len(self._inputs),
+            "usermeta": self._metadata | {_KSEQ: kept},
+            "no_outputs": len(self._outputs),
+            "dtype": self._batch.dtype.descr,
+        }
+        text = gzip.compress(json.dumps(meta).encode(), mtime=0)
+        self._file.write(text + struct.pack(">I", len(text)) + _MAGIC)
+        self._file.close()
+
+    def _drop(self):
+        self._file.close()
+
+
+def _plain(dtype):
+    """A dtype that NumPy alone knows."""
+    return np.dtype(f"V{dtype.itemsize}") if dtype.isbuiltin == 2 else dtype
+
+
+FORMAT = Format("hypersequence", (".hsq",), HyperSequenceSource, HyperSequenceSink)

@@ -5,7 +5,7 @@ import json
 from ..errors import FormatError
 from ..store.writer import as_schema
 from .base import Format, RecordSource
-from .csv_files import check, from_json, to_json
+from .cells import check, from_json, to_json
 from .files import files_of, no_metadata
 from .schemas import Inferred
 from .sidecar import SidecarSink, check_names, kept_beside

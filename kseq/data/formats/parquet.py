@@ -12,12 +12,13 @@ from ..errors import FormatError
 from ..store.schema import Schema
 from .arrow import arrow_type, column_of, records, schema_of
 from .base import Format, RecordSource
-from .files import FileSink, files_of
+from .files import FileSink, check_expansion, files_of
 from .schemas import kept_parts, kept_schema
 
 _KSEQ = b"kseq"
 _ARROW_MAGIC, _STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 16 << 20
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 
 
 class ParquetSource(RecordSource):
@@ -26,12 +27,14 @@ class ParquetSource(RecordSource):
     Args:
         path: a file, a pattern, a folder, or a list of files of equal columns.
         columns: names of the columns to read; by default all.
+        max_bytes: what a row group of Parquet may take in memory; by default 64 MB, or 64 times what is stored.
 
     Raises:
-        FormatError: a damaged file, columns that no field can hold, files of different columns.
+        FormatError: a damaged file, or one compressed beyond that; columns that no field can hold, files of different
+            columns.
     """
 
-    def __init__(self, path, columns=None):
+    def __init__(self, path, columns=None, max_bytes=None):
         self._files = files_of(path, FORMAT.suffixes)
         arrow, self._columns = None, columns
         nullable = set()
@@ -46,6 +49,7 @@ class ParquetSource(RecordSource):
             arrow = own if arrow is None else arrow
             if _types(own) != _types(arrow):
                 raise FormatError(f"files must have equal columns: {_types(arrow)}; received {_types(own)}", file)
+            found.check(own.names, max_bytes)
             found.close()
         kept = _kept(arrow, self._files[0])
         if kept:
@@ -118,15 +122,9 @@ class _Parquet:
 
     def nullable(self, names):
         """The columns in which some record has no value: by the statistics, or by reading them."""
-        import pyarrow.parquet as pq
-
         maybe, meta = set(), self._file.metadata
         groups = [group for group in range(meta.num_row_groups) if meta.row_group(group).num_rows]
         try:
-            with pq.ParquetFile(self.path, buffer_size=1 << 16) as file:  # a first page costs little so
-                for group in groups:
-                    # Where statistics are damaged pyarrow raises here, but `column` ends the process.
-                    next(file.iter_batches(1, [group]), None)
             for group in groups:
                 for place in range(meta.num_columns):
                     column = meta.row_group(group).column(place)
@@ -146,16 +144,60 @@ class _Parquet:
                 found.add(name)
         return found
 
-    def batches(self, names):
+    def check(self, names, max_bytes):
+        """Refuse a row group of which some columns take far more memory than data of its size does."""
+        import pyarrow.parquet as pq
+
         try:
-            for number in range(self._file.metadata.num_row_groups):
-                group = self._file.metadata.row_group(number)
-                rows = _BYTES_AT_ONCE * group.num_rows // max(group.total_byte_size, 1)
-                rows = min(max(rows, 1), _ROWS_AT_ONCE)
-                for batch in self._file.iter_batches(rows, [number], names):
-                    yield batch.select(names)
+            with pq.ParquetFile(self.path, buffer_size=1 << 16) as file:  # a first page costs little so
+                for group in range(self._file.metadata.num_row_groups):
+                    # Where statistics are damaged pyarrow raises here, but `column` ends the process.
+                    next(file.iter_batches(1, [group]), None)
         except self._errors as error:
             raise FormatError(f"it is damaged: {error}", self.path) from None
+        for number, (bytes_at_once, stored, _, _) in enumerate(self._groups(names)):
+            check_expansion(bytes_at_once, stored, f"row group {number}", self.path, max_bytes)
+
+    def batches(self, names):
+        import pyarrow.parquet as pq
+
+        groups = list(self._groups(names))
+        # Texts that many rows share stay that: one of a megabyte can be that of a million rows.
+        shared = sorted(set().union(*(shared for *_, shared in groups)))
+        try:
+            with pq.ParquetFile(self.path, read_dictionary=shared) as file:
+                for number, (_, _, rows, _) in enumerate(groups):
+                    for batch in file.iter_batches(rows, [number], names):
+                        yield batch.select(names)
+        except self._errors as error:
+            raise FormatError(f"it is damaged: {error}", self.path) from None
+
+    def _groups(self, names):
+        """Of each row group: bytes that its parts take at once, bytes that are stored, how many of its rows are read
+        together, and the columns of shared texts."""
+        for number in range(self._file.metadata.num_row_groups):
+            group = self._file.metadata.row_group(number)
+            unpacked = stored = values = largest = 0
+            shared = []
+            for place in range(group.num_columns):
+                chunk, column = group.column(place), self._file.schema.column(place)
+                if column.path.partition(".")[0] not in names and column.path not in names:
+                    continue
+                width = (
+                    column.length
+                    if chunk.physical_type == "FIXED_LEN_BYTE_ARRAY"
+                    else _WIDTHS.get(chunk.physical_type, 0)
+                )
+                size = max(chunk.num_values * width, chunk.total_uncompressed_size)
+                # Values of a list may all be those of one row; others are read a few at a time.
+                unpacked += size if column.max_repetition_level else chunk.total_uncompressed_size
+                values, stored = values + size, stored + chunk.total_compressed_size
+                if chunk.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in how for how in chunk.encodings):
+                    shared.append(column.path)
+                if "DELTA_BYTE_ARRAY" in chunk.encodings:  # texts may be the beginning of the one before, and some more
+                    largest = max(largest, chunk.total_uncompressed_size)
+            rows = min(_BYTES_AT_ONCE * group.num_rows // max(values, 1), _BYTES_AT_ONCE // max(largest, 1))
+            yield unpacked, stored, min(max(rows, 1), _ROWS_AT_ONCE), shared
 
     def close(self):
         self._file.close()
@@ -174,6 +216,9 @@ class _Ipc:
             self.schema = _checked(self._reader.schema)
         except self._errors as error:
             raise FormatError(f"it is no Arrow file, or damaged: {error}", path) from None
+
+    def check(self, names, max_bytes):
+        """Nothing says what its parts take before they are read."""
 
     def nullable(self, names):
         """The columns in which some record has no value."""

@@ -9,8 +9,8 @@ from ..store.schema import TEXT, Field, Schema
 class Inferred:
     """The schema of records that a format does not state: a pass over all of them, without keeping any.
 
-    Ints become int64 (uint64 where they must), a field of ints and floats float64; a field that some records leave
-    out is optional.
+    Ints become int64 (uint64 where they must), a field of ints and floats float64, lists of strings those of
+    the longest of them; a field that some records leave out is optional.
 
     Attributes:
         count: records that were looked at.
@@ -28,7 +28,9 @@ class Inferred:
         """
         self.count += 1
         for name, value in record.items():
-            seen = self.seen.setdefault(name, {"count": 0, "kinds": set(), "shape": None, "negative": False})
+            seen = self.seen.setdefault(
+                name, {"count": 0, "kinds": set(), "shape": None, "negative": False, "longest": 1}
+            )
             if value is None:
                 continue
             seen["count"] += 1
@@ -37,16 +39,18 @@ class Inferred:
             else:
                 try:
                     array = json_array(value)
-                    if array.dtype.kind not in "biuf":
+                    if array.dtype.kind not in "biufU":
                         raise ValueError
                 except (ValueError, OverflowError):
                     raise FormatError(
-                        f"field {name!r} must be a number, a string or lists of equal lengths of numbers; "
+                        f"field {name!r} must be a number, a string or lists of equal lengths of either; "
                         f"received {value!r:.100}",
                         where,
                     ) from None
                 kind = array.dtype.kind if array.size or not array.ndim else None
                 seen["negative"] |= kind == "i" and bool(array.min() < 0)
+                if kind == "U":
+                    seen["longest"] = max(seen["longest"], array.dtype.itemsize // 4)
                 shape = (None, *array.shape[1:]) if array.ndim else ()
             if kind is None and shape == (None,):
                 shape = seen["shape"] if seen["shape"] not in (None, ()) else (None,)
@@ -70,7 +74,7 @@ class Inferred:
                 dtype = "uint64" if "u" in kinds else "int64"
                 wrong = "u" in kinds and seen["negative"]
             else:
-                dtype = {"b": "bool", TEXT: TEXT}.get(next(iter(kinds)), "float64")
+                dtype = {"b": "bool", "U": f"U{seen['longest']}", TEXT: TEXT}.get(next(iter(kinds)), "float64")
                 wrong = len(kinds) > 1 and not kinds <= {"i", "u", "f"}
             if wrong:
                 raise FormatError(f"field {name!r} must be of one kind; received {sorted(kinds)}: give a schema", path)
@@ -81,12 +85,14 @@ class Inferred:
 
 
 def json_array(value) -> np.ndarray:
-    """Numbers of JSON as an array: ints of which some need 64 bits without a sign do not become floats.
+    """Numbers or strings of JSON as an array: ints of which some need 64 bits without a sign do not become floats.
 
     Raises:
-        ValueError, OverflowError: lists of different lengths, ints of more than 64 bits.
+        ValueError, OverflowError: lists of different lengths, ints of more than 64 bits, strings beside others.
     """
     array = np.asarray(value)
+    if array.dtype.kind == "U" and not all(type(one) is str for one in np.asarray(value, object).flat):
+        raise ValueError("strings must not lie beside others")
     if array.dtype.kind in "fO" and isinstance(value, list):
         objects = np.asarray(value, object)
         if all(type(number) is int for number in objects.flat):

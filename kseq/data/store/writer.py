@@ -331,7 +331,7 @@ class Writer:
             self.schema,
             number,
             self._before,
-            CHUNK_BYTES,
+            min(CHUNK_BYTES, self._shard_bytes),
             self._shard_rows,
             self._shard_bytes,
             lambda: self._replace_manifest(complete=False),

@@ -1,12 +1,12 @@
-"""What the features of Examples without a schema are: scalars or sequences, and which is the main sequence.
+"""What the features of messages without a schema are: scalars or sequences, and which is the main sequence.
 
 An Example has its features in any order, and a number is a list of one: only several records together tell.
 """
 
 import numpy as np
 
-from ..errors import SchemaError
-from .tf_features import Malformed
+from ...errors import SchemaError
+from .messages import Malformed
 
 LOOKED_AT = 1000  # records
 
@@ -18,19 +18,20 @@ class Guess:
     with the most steps of those whose length varies; other features follow by name.
 
     Args:
-        records: dicts of arrays [T], bytes, or lists of bytes.
+        records: dicts of arrays [T, ...], numbers, bytes, or lists of bytes.
+        scalars: whether a feature may be a scalar; else only numbers are.
 
     Raises:
         SchemaError: two sequences could be the main one.
     """
 
-    def __init__(self, records):
+    def __init__(self, records, scalars=True):
         lengths = {}  # those of numbers, by name
         for record in records:
             for name, value in record.items():
-                if isinstance(value, np.ndarray) and value.ndim == 1:
+                if isinstance(value, np.ndarray) and value.ndim:
                     lengths.setdefault(name, []).append(len(value))
-        self.scalars = {name for name, found in lengths.items() if len(found) > 1 and set(found) == {1}}
+        self.scalars = {name for name, found in lengths.items() if scalars and len(found) > 1 and set(found) == {1}}
         sequences = {name: found for name, found in lengths.items() if name not in self.scalars}
         varying = {name: found for name, found in sequences.items() if len(set(found)) > 1} or sequences
         most = max(map(sum, varying.values()), default=0)

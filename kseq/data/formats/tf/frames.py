@@ -6,12 +6,13 @@ import zlib
 
 from google_crc32c import value as crc32c
 
-from ..errors import FormatError, StoreError, StoreNotFoundError
-from .files import check_expansion
+from ...errors import FormatError, StoreError, StoreNotFoundError
+from ..files import check_expansion
 
 WBITS = {"GZIP": 31, "ZLIB": 15}  # compressions, and what zlib calls them
 _HEADER = struct.Struct("<QI")
 _CHUNK = 1 << 18
+_BATCH_BYTES, _BATCH_RECORDS = 1 << 20, 1024
 _MOST_INFLATED = 1040  # bytes that a compressed byte can stand for: zlib's bound, and some
 
 
@@ -24,8 +25,16 @@ class _Plain:
     """The bytes of a file."""
 
     def __init__(self, file):
-        self._file, self.read = file, file.read
+        self._file = file
         self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, size):
+        """So many bytes, or those up to the end."""
+        parts = []
+        while size > 0 and (part := self._file.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def left(self):
         """How many bytes there may be yet."""
@@ -39,16 +48,21 @@ class _Inflated:
         self._file, self._wbits = file, wbits
         self._size = os.fstat(file.fileno()).st_size
         self._inflate = zlib.decompressobj(wbits)
-        self._packed, self._ready = b"", bytearray()
+        self._packed, self._ready, self._damage = b"", bytearray(), None
 
     def read(self, size):
-        """So many bytes, or those up to the end.
+        """So many bytes, or those up to the end or to damage.
 
         Raises:
-            zlib.error: the compressed data is damaged.
+            zlib.error: the compressed data is damaged here.
         """
-        while len(self._ready) < size and self._more():
-            pass
+        try:
+            while self._damage is None and len(self._ready) < size and self._more():
+                pass
+        except zlib.error as error:
+            self._damage = error
+        if self._damage is not None and not self._ready:
+            raise self._damage
         data = bytes(self._ready[:size])
         del self._ready[:size]
         return data
@@ -101,35 +115,65 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
     """
     number = offset = 0
     try:
-        with open(path, "rb", buffering=_CHUNK) as file:
+        with open(path, "rb", buffering=0) as file:
             data, compression = _opened(file, compression)
-            header = data.read(_HEADER.size)
-            while header:
-                if len(header) < _HEADER.size:
-                    raise _Damage(f"its header is cut off: {len(header)} of {_HEADER.size} bytes")
-                size, crc = _HEADER.unpack(header)
-                if verify and masked(crc32c(header[:8])) != crc:
+            stored = os.fstat(file.fileno()).st_size
+            block, at = b"", 0  # what is read ahead, and where in it the record begins
+            while True:
+                if len(block) - at < _HEADER.size:
+                    block, at = block[at:] + data.read(_CHUNK), 0
+                    if not block:
+                        return
+                    if len(block) < _HEADER.size:
+                        data.read(1)  # which says if the end is that of what is whole
+                        raise _Damage(f"its header is cut off: {len(block)} of {_HEADER.size} bytes")
+                size, crc = _HEADER.unpack_from(block, at)
+                if verify and masked(crc32c(block[at : at + 8])) != crc:
                     raise _Damage("the checksum of its length is wrong" + _hint(number, compression))
-                if size > _CHUNK and size + 4 > data.left():  # small ones are read to see
-                    raise _Damage(f"it is cut off: its length is {size}, and at most {data.left()} bytes are left")
+                start, end = at + _HEADER.size, at + _HEADER.size + size
+                if size > _CHUNK and size + 4 > (left := len(block) - start + data.left()):  # small ones are read
+                    raise _Damage(f"it is cut off: its length is {size}, and at most {left} bytes are left")
                 if compression is not None:
-                    stored = os.fstat(file.fileno()).st_size
                     check_expansion(size, stored, f"record {number}", path, max_bytes)
-                record = data.read(size)
-                # The checksum of this record and the header of the next, in one read.
-                tail = data.read(4 + _HEADER.size)
-                if len(tail) < 4:
-                    raise _Damage(f"it is cut off: {len(record) + len(tail)} of {size + 4} bytes")
-                if verify and masked(crc32c(record)) != int.from_bytes(tail[:4], "little"):
+                if end + 4 > len(block):
+                    block = block[start:] + data.read(max(end + 4 - len(block), _CHUNK))
+                    start, end = 0, size
+                    if end + 4 > len(block):
+                        data.read(1)
+                        raise _Damage(f"it is cut off: {len(block)} of {size + 4} bytes")
+                record = block[start:end]
+                at = end + 4
+                if verify and masked(crc32c(record)) != int.from_bytes(block[end:at], "little"):
                     raise _Damage("the checksum of its data is wrong")
                 yield offset, record
-                number, offset, header = number + 1, offset + size + _HEADER.size + 4, tail[4:]
+                number, offset = number + 1, offset + size + _HEADER.size + 4
     except (_Damage, zlib.error) as error:
         raise FormatError(f"{_where(number, offset, compression)}: {error}", path) from None
     except FileNotFoundError:
         raise StoreNotFoundError("no such file", path) from None
     except OSError as error:
         raise StoreError(f"{_where(number, offset, compression)}: {error.strerror}", path) from error
+
+
+def batches(path, *how):
+    """Yield lists of what `frames` yields, about a megabyte each; those before damage come before its error."""
+    batch, size, damage = [], 0, None
+    records = frames(path, *how)
+    while True:
+        try:
+            found = next(records, None)
+        except StoreError as error:
+            found, damage = None, error
+        if found is not None:
+            batch.append(found)
+            size += len(found[1])
+        if batch and (found is None or size >= _BATCH_BYTES or len(batch) == _BATCH_RECORDS):
+            yield batch
+            batch, size = [], 0
+        if damage is not None:
+            raise damage
+        if found is None:
+            return
 
 
 class _Damage(Exception):

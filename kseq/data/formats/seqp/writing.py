@@ -1,21 +1,17 @@
-"""The HDF5 files of seqp: read and written.
-
-Each record is a dataset named by its number ("17"), or one for each field ("17:tokens"). Texts beside them: `lengths`
-(JSON), `initial_index`, `final_index`, of files with fields also `fields` (JSON) and `sequence_field`, and the user's
-metadata. kseq adds one text "kseq" of JSON: the schema, and metadata that is no text; seqp takes it for metadata.
-"""
+"""Records to the HDF5 files of seqp; `layout.py` says what is in them."""
 
 import json
 import re
 
 import numpy as np
 
-from ..errors import FormatError, SchemaError
-from ..store.aside import Aside
-from ..store.schema import TEXT
-from .base import Format, require
-from .files import FileSink
-from .seqp_reading import KSEQ, RECORD, RESERVED, SUFFIXES, SeqpSource, is_plain
+from ...errors import FormatError, SchemaError
+from ...store.aside import Aside
+from ...store.schema import TEXT
+from ..base import Format, require
+from ..files import FileSink
+from .layout import KSEQ, RECORD, RESERVED, SUFFIXES, is_plain
+from .reading import SeqpSource
 
 _SHARD = re.compile(r"\{(:\d*d)?\}")  # where its number comes in the path of a shard
 
@@ -118,6 +114,9 @@ class SeqpSink(FileSink):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _written(self):
+        return self._shards[-1].temporary
 
     def _discard(self):
         for shard in self._shards:

@@ -3,17 +3,18 @@
 import itertools
 import zlib
 
-from ..errors import FormatError, SchemaError, StoreNotFoundError
-from ..store.schema import Field, Schema
-from ..store.writer import as_schema
-from . import tfexample
-from .base import Format, RecordSource
-from .files import files_of
-from .sidecar import SIDECAR, SidecarSink, agreed, check_count, read_sidecar
-from .tf_features import Malformed
-from .tf_guess import LOOKED_AT, Guess
-from .tfexample_writing import encoder
-from .tfrecord_frames import WBITS, frame, frames
+from ...errors import FormatError, SchemaError, StoreNotFoundError
+from ...store.schema import Field, Schema
+from ...store.writer import as_schema
+from ..base import Format, RecordSource, rows_of
+from ..files import files_of
+from ..sidecar import SIDECAR, SidecarSink, agreed, check_count, read_sidecar
+from .columns import column_decoder
+from .frames import WBITS, batches, frame, frames
+from .guess import LOOKED_AT, Guess
+from .messages import Malformed
+from .records import record_decoder
+from .writing import encoder
 
 KINDS = ("example", "sequence_example", "bytes")
 _FORMAT = "kseq-tfrecord-1"  # of the file beside
@@ -119,14 +120,43 @@ class _TFRecordSource(RecordSource):
         if schema is None and kind == "bytes":
             schema = Schema({"data": Field("bytes")})
         self.schema, self.metadata = schema, known[0]["metadata"] if known else {}
-        self._decode, self._kind = _decoder(schema, kind), kind
+        self._kind = kind
+        if kind == "bytes":
+            name = _bytes_field(schema)
+            self._decode = lambda batch: {name: batch}
+        else:
+            self._decode = record_decoder(kind) if schema is None else column_decoder(schema, kind)
 
     def __iter__(self):
-        if self.schema is not None or self._kind != "example":
-            yield from self._records(lambda record: record)
+        if self.schema is not None:
+            for columns in self.columns():
+                yield from rows_of(columns)
             return
-        first = list(itertools.islice(self._records(lambda record: record), LOOKED_AT))
-        yield from self._records(Guess(first))
+        first = itertools.islice(self._records(lambda record: record), LOOKED_AT)
+        yield from self._records(Guess(first, self._kind == "example"))
+
+    def columns(self):
+        if self.schema is None:
+            return None
+        return self._columns()
+
+    def _columns(self):
+        for path, sidecar in zip(self._files, self._sidecars, strict=True):
+            count = 0
+            for batch in batches(path, *self._how):
+                try:
+                    found = [self._decode([data for _, data in batch])]
+                except Malformed:  # one of them is it, or they differ in what they hold
+                    found = (self._one(path, number, *record) for number, record in enumerate(batch, count))
+                yield from found
+                count += len(batch)
+            check_count(path, count, sidecar)
+
+    def _one(self, path, number, offset, data):
+        try:
+            return self._decode([data])
+        except Malformed as error:
+            raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
 
     def _records(self, finish):
         for path, sidecar in zip(self._files, self._sidecars, strict=True):
@@ -138,15 +168,6 @@ class _TFRecordSource(RecordSource):
                     raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
                 yield record
             check_count(path, number + 1, sidecar)
-
-
-def _decoder(schema, kind):
-    if kind == "bytes":
-        name = _bytes_field(schema)
-        return lambda data: {name: data}
-    if schema is None:
-        return tfexample.example_record if kind == "example" else tfexample.sequence_example_record
-    return tfexample.decoder(schema, kind)
 
 
 def _bytes_field(schema):

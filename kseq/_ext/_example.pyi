@@ -1,0 +1,9 @@
+"""Type of the kernel that reads Examples; `reference_example.py` says what it does."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+def example_columns(
+    batch: Sequence[bytes], names: Sequence[bytes]
+) -> list[tuple[str | None, np.ndarray | list[bytes], np.ndarray, np.ndarray]] | None: ...

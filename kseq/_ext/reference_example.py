@@ -1,0 +1,19 @@
+"""What the kernel that reads `tf.train.Example`s does: nothing that protobuf would not do."""
+
+
+def example_columns(batch, names):
+    """What the features of some names hold in a batch of messages, or None: then protobuf has to read them.
+
+    None is given wherever a message is not as most programs write it (an unknown field, numbers that are not packed,
+    several texts, a name twice), is malformed, or holds another kind than those before it.
+
+    Args:
+        batch: N messages, bytes.
+        names: of features, bytes.
+
+    Returns:
+        For each name: the kind ("bytes_list", "float_list", "int64_list", or None where no message has it), its
+        values one message after the other (int64 or float32 numbers, or a list of bytes), how many each message has of
+        those that have it (int64), and which have it (bool [N]).
+    """
+    return None

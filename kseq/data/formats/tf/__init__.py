@@ -1,0 +1,1 @@
+"""TFRecord files, and the `tf.train.Example` and `tf.train.SequenceExample` messages in them."""
