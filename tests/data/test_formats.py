@@ -670,6 +670,26 @@ def test_text_formats_refuse_what_they_cannot_hold(tmp_path):
             sink.write({"a": None, "b": "\0"})
 
 
+def test_lines_without_fields(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n\n")
+    assert list(formats.read(tmp_path / "a.jsonl")) == []
+    (tmp_path / "a.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(FormatError, match=r"a\.jsonl: its lines have no fields"):
+        formats.read(tmp_path / "a.jsonl")
+
+
+def test_places_beyond_a_dictionary_are_named():
+    import pyarrow as pa
+
+    from kseq.data.formats import arrow
+
+    indices = pa.array([0, 7, -1], pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array(["a", "b"]), safe=False)
+    batch = pa.RecordBatch.from_arrays([column], names=["t"])
+    with pytest.raises(FormatError, match=r"column 't' is damaged"):
+        list(arrow.records(batch, Schema({"t": "string"}), None))
+
+
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
 def test_lists_of_strings(tmp_path, name):
     lists = [["a", "née"], [], ["longer", "", "b"]]
