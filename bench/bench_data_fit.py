@@ -1,11 +1,17 @@
-"""Microseconds per step of `model.fit` on jax: batches from a kseq store beside the same batches already in memory.
+"""Microseconds per step of `model.fit`: batches from a kseq store beside the same batches already in memory.
 
-    python bench/bench_data_fit.py [--quick] [--json]
+    python bench/bench_data_fit.py [--quick] [--json] [--only CASE]
 
-600 batches of 64 int32 sequences padded to a few lengths, so that a few programs are compiled, all of them before the
-timing. The model is tiny (embedding, mean over the valid steps, one dense unit): the step's time is mostly what Keras
-and jax need for any step. `ram` is a `PyDataset` over a list of the batches of kseq's first epoch, the least that
-feeding Keras can cost; what `kseq` takes more is the price of reading, shuffling and padding. --quick takes 150.
+`embedding[BACKEND]`: 600 batches of 64 int32 sequences padded to a few lengths, so that a few programs are compiled,
+all of them before the timing. The model is tiny (embedding, mean over the valid steps, one dense unit): the step's time
+is mostly what Keras and its backend need for any step. `ram` is a `PyDataset` over a list of the batches of kseq's
+first epoch, the least that feeding Keras can cost; what `kseq` takes more is the price of reading, shuffling and
+padding.
+
+`small[jax]`: 15 epochs of 270 sequences of 7 to 26 steps of 12 numbers in batches of 16, through a GRU of 32, compiling
+and all: what the number of shapes costs that `kseq` chooses by itself, beside one shape (`max_shapes=1`).
+
+--quick takes 150 batches.
 """
 
 import functools
@@ -19,6 +25,7 @@ from harness import Bench, System
 
 BATCH, VOCABULARY = 64, 1000
 SHAPES = 16  # at most
+SMALL, EPOCHS = 270, 15
 
 
 @functools.cache
@@ -87,6 +94,8 @@ def prepare(system, case, quick):
     import data_common
 
     data_common.pin()
+    if case.startswith("small"):
+        return prepare_small(system)
     steps = 150 if quick else 600
     batches, total = make_batches(steps)
     # one epoch, by number as Keras asks for them: the check, and the batches of `ram`
@@ -95,7 +104,7 @@ def prepare(system, case, quick):
     shapes = {batch[0][0].shape for batch in epoch}
     if found != total or len(shapes) > SHAPES:
         raise ValueError(f"the batches have {len(shapes)} shapes and a sum of {found}, written was {total}")
-    data = in_memory(epoch) if system == "ram" else batches
+    data = in_memory(epoch) if system.startswith("ram") else batches
     model = make_model()
 
     def fit():
@@ -108,15 +117,52 @@ def prepare(system, case, quick):
     return lambda: {"us_per_step": statistics.median(fit() for _ in range(1 if quick else 3))}
 
 
+def prepare_small(system):
+    """Whole trainings of a small store: each with a model of its own, which compiles anew."""
+    import keras
+    import numpy as np
+
+    import kseq.data as kd
+
+    rng, path = np.random.default_rng(0), os.path.join(folder().name, "small")
+    with kd.Writer(path, {"x": ("float32", (None, 12)), "y": "int64"}) as writer:
+        for _ in range(SMALL):
+            length = rng.integers(7, 27)
+            writer.write({"x": rng.standard_normal((length, 12), np.float32), "y": int(rng.integers(9))})
+    options = {"max_shapes": 1} if system.startswith("one shape") else {}
+
+    def fit():
+        layers = [keras.Input((None, 12)), keras.layers.GRU(32), keras.layers.Dense(9)]
+        model = keras.Sequential(layers)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        batches = kd.open(path).batches(batch_size=16, inputs="x", targets="y", shuffle=True, seed=0, **options)
+        start = time.perf_counter()
+        history = model.fit(batches, epochs=EPOCHS, verbose=0)
+        if len(history.history["loss"]) != EPOCHS:
+            raise ValueError("the training ended early")
+        return (time.perf_counter() - start) / (EPOCHS * len(batches)) * 1e6
+
+    return lambda: {"us_per_step": fit()}
+
+
+def has(system, case):
+    kind, backend = system[:-1].split("[")
+    return case.endswith(f"[{backend}]") and kind != ("ram" if case.startswith("small") else "one shape")
+
+
+PACKAGES = {"jax": ("keras", "jax", "jaxlib"), "tensorflow": ("keras", "tensorflow"), "torch": ("keras", "torch")}
+
 if __name__ == "__main__":
     Bench(
         "data_fit",
         prepare,
-        cases=["embedding[jax]"],
+        cases=[*(f"embedding[{backend}]" for backend in PACKAGES), "small[jax]"],
         systems=[
-            System("ram", threads.KSEQ["jax"], ("keras", "jax", "jaxlib")),
-            System("kseq", threads.KSEQ["jax"], ("kseq", "keras", "jax", "jaxlib", "pyarrow")),
+            System(f"{kind}[{backend}]", threads.KSEQ[backend], (*packages, "kseq", "pyarrow"))
+            for backend, packages in PACKAGES.items()
+            for kind in ("ram", "one shape", "kseq")
+            if backend == "jax" or kind != "one shape"
         ],
         metrics={"us_per_step": "lower"},
-        baseline="ram",
+        has=has,
     ).main()

@@ -61,6 +61,7 @@ _PUBLIC = {
     "SpecError": "spec",
     "dump_spec": "spec",
     "load_spec": "spec",
+    "load_spec_text": "spec",
     "StepFunction": "streaming",
     "Stream": "streaming",
     "pointwise": "streaming",
@@ -119,6 +120,7 @@ if typing.TYPE_CHECKING:
     from .spec import SpecError as SpecError
     from .spec import dump_spec as dump_spec
     from .spec import load_spec as load_spec
+    from .spec import load_spec_text as load_spec_text
     from .streaming import StepFunction as StepFunction
     from .streaming import Stream as Stream
     from .streaming import pointwise as pointwise

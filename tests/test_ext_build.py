@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from kseq import _ext
 from kseq._ext import reference
+from kseq._ext.elsewhere import find_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = os.environ.get("CC", "cc").split()[0]
@@ -87,8 +89,27 @@ def test_stubs_kernels_and_their_definitions_name_the_same(kernels):
             } | {"__init__"}
 
 
+def test_a_source_tree_takes_the_kernels_of_the_same_sources(tmp_path):
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    tree, installed, old = (tmp_path / name / "kseq" / "_ext" for name in ("tree", "installed", "old"))
+    for folder, source in ((tree, "1"), (installed, "1"), (old, "0")):
+        folder.mkdir(parents=True)
+        (folder / "_masks.pyx").write_text(source)
+    (installed / f"_masks{suffix}").touch()
+    (old / f"_masks{suffix}").touch()
+    places = [str(tmp_path / name) for name in ("nowhere", "tree", "old", "installed")]
+    assert find_kernels(tree, places) == (installed, None)
+    found, advice = find_kernels(tree, places[:-1])
+    assert found is None
+    assert str(old.parent) in advice and str(tree.parent) in advice and "pip install -e ." in advice
+    assert find_kernels(tree, places[:2]) == (None, None)
+    assert find_kernels(installed, places) == (None, None)
+
+
 @pytest.mark.slow
 def test_without_a_compiler_the_build_passes_and_the_fallback_serves(source):
+    with (source / "kseq/_ext/_masks.pyx").open("a") as file:
+        file.write("# other sources than those of any kernels that are installed\n")
     output = run(source, "setup.py", "build_ext", "--inplace", CC="false", LDSHARED="false")
     assert "_ragged" in output
     assert not [*source.glob("kseq/_ext/*.so"), *source.glob("kseq/_ext/*.pyd")]

@@ -34,6 +34,36 @@ class Identity(SequenceLayer):
         return x, state
 
 
+@broken("1", r"must return \(Sequence, state\); received \(\w+, tuple\)")
+class GivesTensors(Identity):
+    def call_step(self, x, state, *, training=False):
+        return x.values, state
+
+
+@broken("1", r"must return \(Sequence, state\); received one Sequence")
+class GivesNoState(Identity):
+    def call_step(self, x, state, *, training=False):
+        return x
+
+
+@broken("1", r"call_layer must return a Sequence; received one")
+class GivesTensorsAtOnce(Identity):
+    def call_layer(self, x, *, training=False):
+        return x.values
+
+
+@broken("1", "received NumPy arrays, .* use keras.ops")
+class UsesNumPy(Identity):
+    def call_step(self, x, state, *, training=False):
+        return Sequence(np.cumsum(np.asarray(ops.convert_to_numpy(x.values)), axis=-1), x.mask), state
+
+
+@broken("S11", "runs eagerly; compiled it raised .* use keras.ops", skip=keras.backend.backend() == "torch")
+class ComputesWithNumPy(Identity):
+    def call_step(self, x, state, *, training=False):
+        return x.apply(lambda v: ops.convert_to_tensor(np.cumsum(np.asarray(v), axis=-1))), state
+
+
 class Scaled(Identity):
     """A weight, so that there are gradients of weights."""
 

@@ -2,6 +2,12 @@
 
 import warnings
 
+from kseq._ext.elsewhere import find_kernels
+
+_elsewhere, _advice = find_kernels(__path__[0])
+if _elsewhere is not None:
+    __path__.append(str(_elsewhere))
+
 try:
     from kseq._ext._columns import Columns
     from kseq._ext._example import example_columns
@@ -33,8 +39,11 @@ except ImportError as error:
     COMPILED = False
     warnings.warn(
         f"kseq uses its NumPy kernels, which are slower, because the compiled ones are missing ({error}). "
-        "Install a C compiler (gcc, clang or MSVC) and build kseq again, in its source folder: "
-        "pip install --force-reinstall --no-deps .",
+        + (
+            _advice
+            or "Install a C compiler (gcc, clang or MSVC) and build kseq again, in its source folder: "
+            "pip install --force-reinstall --no-deps ."
+        ),
         RuntimeWarning,
         stacklevel=2,
     )

@@ -192,39 +192,45 @@ cdef class Column:
         return 0
 
     cdef int extend(
-        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
+        self, Py_ssize_t start, Py_ssize_t end, const unsigned char[::1] data, const int64_t[::1] offsets,
+        const unsigned char[::1] valid,
     ) except -1:
-        """Copy many values, once `check` has found them good."""
-        cdef Py_ssize_t i
-        cdef int32_t base = <int32_t>(self.used // self.nbytes)
-        self.reserve(rows, data.shape[0])
-        if data.shape[0]:
-            memcpy(self.data + self.used, &data[0], data.shape[0])
+        """Copy the values of some rows, once `check` has found them good."""
+        cdef Py_ssize_t i, rows = end - start
+        cdef int64_t first = start if offsets is None else offsets[start]
+        cdef int64_t last = end if offsets is None else offsets[end]
+        cdef int64_t base = self.used // self.nbytes - first, step
+        cdef Py_ssize_t nbytes = (last - first) * self.nbytes
+        self.reserve(rows, nbytes)
+        if nbytes:
+            memcpy(self.data + self.used, &data[first * self.nbytes], nbytes)
         for i in range(rows):
-            self.offsets[self.rows + i + 1] = base + (<int32_t>(i + 1) if offsets is None else offsets[i + 1])
-            self.valid[self.rows + i] = valid is None or valid[i] != 0
+            step = start + i + 1 if offsets is None else offsets[start + i + 1]
+            self.offsets[self.rows + i + 1] = <int32_t>(base + step)
+            self.valid[self.rows + i] = valid is None or valid[start + i] != 0
             self.missing += not self.valid[self.rows + i]
-        self.used += data.shape[0]
+        self.used += nbytes
         self.rows += rows
         return 0
 
     cdef int check(
-        self, Py_ssize_t rows, const unsigned char[::1] data, const int32_t[::1] offsets, const unsigned char[::1] valid
+        self, Py_ssize_t start, Py_ssize_t end, const unsigned char[::1] data, const int64_t[::1] offsets,
+        const unsigned char[::1] valid,
     ) except -1:
-        cdef Py_ssize_t i, steps = rows
-        cdef bint good = (offsets is not None) == self.listed
+        cdef Py_ssize_t i
+        cdef int64_t first = start, last = end
+        cdef bint good = (offsets is not None) == self.listed and (valid is None or valid.shape[0] >= end)
         if offsets is not None:
-            good &= offsets.shape[0] == rows + 1
+            good &= offsets.shape[0] > end
             if good:
-                steps = offsets[rows]
-                good &= offsets[0] == 0
-                for i in range(rows):
+                first, last = offsets[start], offsets[end]
+                good &= first >= 0
+                for i in range(start, end):
                     good &= offsets[i] <= offsets[i + 1]
-        good &= data.shape[0] % self.nbytes == 0 and data.shape[0] // self.nbytes == steps
-        good &= valid is None or valid.shape[0] == rows
+        good &= last <= data.shape[0] // self.nbytes
         if not good:
-            raise ValueError(f"column {self.name!r} must have data, offsets and validity of {rows} rows")
-        if self.used // self.nbytes + steps > MAX_STEPS:
+            raise ValueError(f"column {self.name!r} must have data, offsets and validity of rows {start} to {end}")
+        if self.used // self.nbytes + last - first > MAX_STEPS:
             raise ValueError(f"column {self.name!r} would have more than 2**31 - 1 steps")
         return 0
 
@@ -298,25 +304,31 @@ cdef class Columns:
         self.number += rows
         return self.number - rows
 
-    def extend(self, list columns not None, Py_ssize_t rows):
-        """Append many rows, given as `take` gives them with offsets from 0, and return the number of the first.
+    def extend(self, list columns not None, Py_ssize_t start, Py_ssize_t end):
+        """Append the rows from `start` to `end` of many, and return the number of the first.
+
+        Args:
+            columns: for each column the bytes of all rows; offsets in steps, int64, where rows differ in size, else
+                None; and a byte a row that says whether it is there, or None.
+            start: number of the first row.
+            end: number after the last.
 
         Raises:
             ValueError: columns that are not so; nothing is appended.
         """
         cdef Py_ssize_t k, nbytes = 0
         cdef Column column
-        if len(columns) != len(self.columns) or rows < 0:
-            raise ValueError(f"there must be {len(self.columns)} columns; received {len(columns)}")
+        if len(columns) != len(self.columns) or not 0 <= start <= end:
+            raise ValueError(f"there must be {len(self.columns)} columns, of rows from 0; received {len(columns)}")
         for k in range(len(self.columns)):
             data, offsets, valid = columns[k]
-            (<Column>self.columns[k]).check(rows, data, offsets, valid)
+            (<Column>self.columns[k]).check(start, end, data, offsets, valid)
         for k in range(len(self.columns)):
             column = <Column>self.columns[k]
             data, offsets, valid = columns[k]
-            column.extend(rows, data, offsets, valid)
+            column.extend(start, end, data, offsets, valid)
             nbytes += column.used + 4 * column.rows
-        return self.count(rows, nbytes)
+        return self.count(end - start, nbytes)
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew.

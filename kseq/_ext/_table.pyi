@@ -20,6 +20,9 @@ class Job:
         fill: Bytes,
         end: Bytes,
         cut: int,
+        begin: Bytes | bytes = b"",
+        skip: int = 0,
+        left: bool = False,
     ) -> None: ...
 
 class Table:

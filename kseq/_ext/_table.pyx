@@ -58,17 +58,21 @@ cdef class Job:
         fill: bytes of the padding value, as in the output.
         end: bytes of a step to append to every row, as in the output; none if empty.
         cut: what to do with rows that are too long: 0 refuse them, 1 drop their beginning, 2 their end.
+        begin: bytes of a step to put before every row; none if empty.
+        skip: steps of a row, begin and end among them, that are left out at its beginning.
+        left: whether the padding comes before the row.
     """
 
-    cdef Py_ssize_t column, nbytes, out_bytes
+    cdef Py_ssize_t column, nbytes, out_bytes, skip, added
     cdef int rank, cut, source_code, code
-    cdef bint ragged, widen
+    cdef bint ragged, widen, left
     cdef cnp.npy_intp[MAX_AXES] dims
     cdef object dtype
-    cdef const unsigned char[::1] fill, end
+    cdef const unsigned char[::1] fill, end, begin
 
     def __init__(
-        self, Py_ssize_t column, Py_ssize_t nbytes, source, dtype, tuple inner, bint ragged, fill, end, int cut
+        self, Py_ssize_t column, Py_ssize_t nbytes, source, dtype, tuple inner, bint ragged, fill, end, int cut,
+        begin=b"", Py_ssize_t skip=0, bint left=False,
     ):
         cdef int axis
         if len(inner) + 2 > MAX_AXES:
@@ -83,11 +87,16 @@ cdef class Job:
         for axis in range(len(inner)):
             self.dims[1 + ragged + axis] = inner[axis]
             self.out_bytes *= inner[axis]
-        self.fill, self.end = fill, end
-        if self.end.shape[0] and not ragged:
-            raise ValueError("only a sequence can have an end")
-        if self.fill.shape[0] != dtype.itemsize or self.end.shape[0] not in (0, self.out_bytes):
-            raise ValueError(f"fill and end must be bytes of {dtype}; received {len(fill)} and {len(end)}")
+        self.fill, self.end, self.begin, self.skip, self.left = fill, end, begin, skip, left
+        self.added = (self.end.shape[0] != 0) + (self.begin.shape[0] != 0)
+        if (self.added or skip or left) and not ragged:
+            raise ValueError("only a sequence can have a begin, an end, steps to skip, or padding before it")
+        if skip < 0:
+            raise ValueError(f"skip must be at least 0; received {skip}")
+        if self.fill.shape[0] != dtype.itemsize or not (fits(self.begin, self) and fits(self.end, self)):
+            raise ValueError(
+                f"fill, begin and end must be bytes of {dtype}; received {len(fill)}, {len(begin)} and {len(end)}"
+            )
         if self.out_bytes != nbytes // source.itemsize * dtype.itemsize or nbytes % source.itemsize:
             raise ValueError(f"a step of shape {inner} must have {self.out_bytes} bytes; received {nbytes}")
 
@@ -97,6 +106,10 @@ cdef class Job:
             self.dims[1] = steps
         Py_INCREF(self.dtype)  # PyArray_Empty takes a reference
         return PyArray_Empty(self.rank, self.dims, <cnp.PyArray_Descr*>self.dtype, 0)
+
+
+cdef inline bint fits(const unsigned char[::1] mark, Job job):
+    return mark.shape[0] == 0 or mark.shape[0] == job.out_bytes
 
 
 cdef class Table:
@@ -299,6 +312,7 @@ cdef class Table:
         self, Plan plan, Job job, const int64_t[::1] ids, int64_t start, Py_ssize_t rows, Py_ssize_t target, list arrays,
     ) except -2:
         cdef Py_ssize_t i, longest = 0, extra = job.end.shape[0] != 0, limit = -1, steps, bad = -1
+        cdef bint marked = job.begin.shape[0] or job.skip or job.left
         cdef int64_t row, at, found
         cdef const Part* part
         cdef cnp.ndarray out, mask
@@ -307,7 +321,7 @@ cdef class Table:
         cdef unsigned char ignored = 0
         cdef Filler filler
         if target >= 0 and job.ragged:
-            limit = target - extra
+            limit = target - job.added
             if limit < 0:
                 return 0
         with nogil:
@@ -347,7 +361,7 @@ cdef class Table:
         if not job.ragged:
             target = 1
         elif target < 0:
-            target = longest + extra
+            target = longest + job.added
         out = job.empty(rows, target)
         arrays.append(out)
         values, flags = cnp.PyArray_BYTES(out), &ignored
@@ -356,6 +370,10 @@ cdef class Table:
             arrays.append(mask)
             flags = <unsigned char*>cnp.PyArray_BYTES(mask)
         if rows == 0 or target == 0:
+            return -1
+        if marked:
+            with nogil:
+                self.write_marked(plan, job, rows, target, values, flags)
             return -1
         if job.ragged and not job.widen:
             for i in range(rows):  # rows that are not there
@@ -373,6 +391,41 @@ cdef class Table:
                     memcpy(values + (i * target + steps) * job.out_bytes, &job.end[0], job.out_bytes)
                     flags[i * target + steps] = 1
         return -1
+
+    cdef void write_marked(
+        self, Plan plan, Job job, Py_ssize_t rows, Py_ssize_t target, char* out, unsigned char* mask
+    ) noexcept nogil:
+        """Rows one by one, with what comes before and after them, without what is skipped, on their side."""
+        cdef Py_ssize_t i, k, at, steps, skip, shown, step = job.out_bytes, size = job.fill.shape[0]
+        cdef Py_ssize_t numbers = step // size
+        cdef bint begins = job.begin.shape[0] != 0 and not job.skip, ends
+        for i in range(rows):
+            steps = max(plan.spans[i].steps, 0)
+            skip = max(job.skip - (job.begin.shape[0] != 0), 0)
+            ends = job.end.shape[0] != 0 and skip <= steps
+            skip = min(skip, steps)
+            steps -= skip
+            shown = begins + steps + ends  # at most `target`: what is added to a row is within the limit
+            at = target - shown if job.left else 0
+            for k in range(at * numbers):
+                memcpy(out + k * size, &job.fill[0], size)
+            memset(mask, 0, target)
+            memset(mask + at, 1, shown)
+            if begins:
+                memcpy(out + at * step, &job.begin[0], step)
+                at += 1
+            if job.widen:
+                convert(plan.spans[i].data + skip * job.nbytes, job.source_code, out + at * step, job.code, steps * numbers)
+            elif steps:
+                memcpy(out + at * step, plan.spans[i].data + skip * job.nbytes, steps * step)
+            at += steps
+            if ends:
+                memcpy(out + at * step, &job.end[0], step)
+                at += 1
+            for k in range(at * numbers, target * numbers):
+                memcpy(out + k * size, &job.fill[0], size)
+            mask += target
+            out += target * step
 
     cdef void write_plainly(
         self, Plan plan, Job job, Py_ssize_t rows, Py_ssize_t target, char* out, unsigned char* mask
@@ -412,7 +465,7 @@ cdef class Table:
             that does not fit its row.
         """
         cdef Py_ssize_t row, i = 0, k, steps, used, rows = ends.shape[0], bad = -1, nbytes = job.out_bytes
-        cdef Py_ssize_t extra = job.end.shape[0] != 0, item = job.fill.shape[0]
+        cdef Py_ssize_t ahead = job.begin.shape[0] != 0, item = job.fill.shape[0]
         cdef int32_t segment
         cdef int64_t at, found
         cdef const Part* part
@@ -421,8 +474,10 @@ cdef class Table:
         cdef int32_t* numbers
         cdef int32_t* places
         self.check_column(job.column)
-        if job.nbytes != self.nbytes[job.column] or not job.ragged or job.widen or not 0 < size <= MAX_STEPS:
-            raise ValueError("packing needs a sequence that is not widened, and rows of 1 to 2**31 - 1 steps")
+        if job.nbytes != self.nbytes[job.column] or not job.ragged or not 0 < size <= MAX_STEPS:
+            raise ValueError("packing needs a sequence, and rows of 1 to 2**31 - 1 steps")
+        if job.widen or job.skip or job.left:
+            raise ValueError("packing neither widens nor skips nor pads before a row")
         for row in range(rows):
             if not (ends[row - 1] if row else 0) <= ends[row] <= ids.shape[0]:
                 raise ValueError(f"ends must not decrease, up to {ids.shape[0]}; received {ends[row]}")
@@ -439,18 +494,20 @@ cdef class Table:
                         bad = i
                         break
                     steps = max(found, 0)
-                    if steps + extra > size - used:
+                    if steps + job.added > size - used:
                         bad = i
                         break
+                    if ahead:
+                        memcpy(values + used * nbytes, &job.begin[0], nbytes)
                     if steps:
-                        memcpy(values + used * nbytes, part.data + at * nbytes, steps * nbytes)
-                    if extra:
-                        memcpy(values + (used + steps) * nbytes, &job.end[0], nbytes)
+                        memcpy(values + (used + ahead) * nbytes, part.data + at * nbytes, steps * nbytes)
+                    if job.end.shape[0]:
+                        memcpy(values + (used + ahead + steps) * nbytes, &job.end[0], nbytes)
                     segment += 1
-                    for k in range(steps + extra):
+                    for k in range(steps + job.added):
                         numbers[used + k] = segment
                         places[used + k] = <int32_t>k
-                    used += steps + extra
+                    used += steps + job.added
                     i += 1
                 if bad >= 0:
                     break
@@ -473,7 +530,7 @@ cdef class Table:
             rows: their number.
 
         Returns:
-            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            The bytes, offsets of the rows in steps, int64 [rows + 1], and a byte a row that says whether it is there,
             or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
             of the first row that is not in the table or whose offsets lie.
         """
@@ -506,22 +563,22 @@ cdef class Table:
                 plan.spans[i].data = part.data + at * nbytes if found > 0 else NULL
                 if part.offsets == NULL:
                     found = 1
-                total += max(found, 0) * nbytes
+                total += max(found, 0)
                 places[i + 1] = total
         if bad >= 0:
             return bad
-        out = cnp.PyArray_EMPTY(1, [total], cnp.NPY_UINT8, 0)
+        out = cnp.PyArray_EMPTY(1, [total * nbytes], cnp.NPY_UINT8, 0)
         values = cnp.PyArray_BYTES(out)
         with nogil:
             i = 0
             while i < rows:
-                data, at, size = plan.spans[i].data, places[i], places[i + 1] - places[i]
+                data, at, size = plan.spans[i].data, places[i] * nbytes, (places[i + 1] - places[i]) * nbytes
                 i += 1
                 if data == NULL:
                     memset(values + at, 0, size)
                     continue
                 while i < rows and plan.spans[i].data == data + size:  # rows that lie together are copied together
-                    size = places[i + 1] - at
+                    size = places[i + 1] * nbytes - at
                     i += 1
                 if i + AHEAD < rows:
                     KSEQ_PREFETCH(plan.spans[i + AHEAD].data)

@@ -84,33 +84,41 @@ class Columns:
         self.number += rows
         return self.number - rows
 
-    def extend(self, columns, rows):
-        """Append many rows, given as `take` gives them with offsets from 0, and return the number of the first.
+    def extend(self, columns, start, end):
+        """Append the rows from `start` to `end` of many, and return the number of the first.
+
+        Args:
+            columns: for each column the bytes of all rows; offsets in steps, int64, where rows differ in size, else
+                None; and a byte a row that says whether it is there, or None.
+            start: number of the first row.
+            end: number after the last.
 
         Raises:
             ValueError: columns that are not so; nothing is appended.
         """
-        if len(columns) != len(self._fields) or rows < 0:
-            raise ValueError(f"there must be {len(self._fields)} columns; received {len(columns)}")
+        if len(columns) != len(self._fields) or not 0 <= start <= end:
+            raise ValueError(
+                f"there must be {len(self._fields)} columns of rows {start} to {end}; received {len(columns)}"
+            )
         parts = []
         for k, ((name, dtype, inner, ragged, _), (data, offsets, valid)) in enumerate(
             zip(self._fields, columns, strict=True)
         ):
             size, listed = _size(dtype, inner), ragged or isinstance(dtype, str)
-            ends = np.arange(rows + 1) if offsets is None else offsets
-            good = (offsets is not None) == listed and len(ends) == rows + 1 and (valid is None or len(valid) == rows)
-            good = good and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] * size == len(data)
-            if not good:
-                raise ValueError(f"column {name!r} must have data, offsets and validity of {rows} rows")
-            if self._used[k] // size + int(ends[-1]) > _MAX_STEPS:
+            ends = np.arange(end + 1) if offsets is None else offsets
+            good = (offsets is not None) == listed and len(ends) > end and (valid is None or len(valid) >= end)
+            ends = ends[start : end + 1]
+            if not (good and ends[0] >= 0 and (np.diff(ends) >= 0).all() and ends[-1] <= len(data) // size):
+                raise ValueError(f"column {name!r} must have data, offsets and validity of rows {start} to {end}")
+            if self._used[k] // size + int(ends[-1] - ends[0]) > _MAX_STEPS:
                 raise ValueError(f"column {name!r} would have more than 2**31 - 1 steps")
             cuts = (ends * size).tolist()
-            parts.append([data[start:end].tobytes() for start, end in itertools.pairwise(cuts)])
-        for k, (part, (data, _, valid)) in enumerate(zip(parts, columns, strict=True)):
+            parts.append([data[first:last].tobytes() for first, last in itertools.pairwise(cuts)])
+        for k, (part, (_, _, valid)) in enumerate(zip(parts, columns, strict=True)):
             self._datas[k] += part
-            self._valid[k] += [True] * rows if valid is None else [bool(there) for there in valid]
-            self._used[k] += len(data)
-        return self._count(rows)
+            self._valid[k] += [True] * len(part) if valid is None else [bool(there) for there in valid[start:end]]
+            self._used[k] += sum(map(len, part))
+        return self._count(end - start)
 
     def take(self):
         """For each column its data as bytes, int32 offsets or None, and a byte a row or None; and begin anew.

@@ -21,18 +21,26 @@ class Job:
         fill: bytes of the padding value, as in the output.
         end: bytes of a step to append to every row, as in the output; none if empty.
         cut: what to do with rows that are too long: 0 refuse them, 1 drop their beginning, 2 their end.
+        begin: bytes of a step to put before every row; none if empty.
+        skip: steps of a row, begin and end among them, that are left out at its beginning.
+        left: whether the padding comes before the row.
     """
 
-    def __init__(self, column, nbytes, source, dtype, inner, ragged, fill, end, cut):
+    def __init__(self, column, nbytes, source, dtype, inner, ragged, fill, end, cut, begin=b"", skip=0, left=False):
         self.column, self.nbytes, self.source, self.dtype, self.inner = column, nbytes, source, dtype, inner
         self.ragged, self.fill, self.end, self.cut = ragged, np.asarray(fill), np.asarray(end), cut
+        self.begin, self.skip, self.left = np.frombuffer(begin, np.uint8), skip, left
         step = int(np.prod(inner, dtype=np.int64))
         if source != dtype and not widens(source, dtype):
             raise ValueError(f"the kernel does not widen {source} to {dtype}")
-        if len(self.end) and not ragged:
-            raise ValueError("only a sequence can have an end")
-        if len(self.fill) != dtype.itemsize or len(self.end) not in (0, step * dtype.itemsize):
-            raise ValueError(f"fill and end must be bytes of {dtype}; received {len(fill)} and {len(end)}")
+        if (len(self.end) or len(self.begin) or skip or left) and not ragged:
+            raise ValueError("only a sequence can have a begin, an end, steps to skip, or padding before it")
+        if skip < 0:
+            raise ValueError(f"skip must be at least 0; received {skip}")
+        if len(self.fill) != dtype.itemsize or not {len(self.begin), len(self.end)} <= {0, step * dtype.itemsize}:
+            raise ValueError(
+                f"fill, begin and end must be bytes of {dtype}; received {len(fill)}, {len(begin)} and {len(end)}"
+            )
         if step * source.itemsize != nbytes:
             raise ValueError(f"a step of shape {inner} must have {step * source.itemsize} bytes; received {nbytes}")
 
@@ -142,8 +150,8 @@ class Table:
         return arrays
 
     def _add_output(self, job, ids, target, arrays):
-        extra = int(len(job.end) > 0)
-        limit = target - extra if job.ragged and target >= 0 else None
+        marks = [mark.view(job.dtype).reshape(-1, *job.inner) for mark in (job.begin, job.end)]
+        limit = target - sum(map(len, marks)) if job.ragged and target >= 0 else None
         if limit is not None and limit < 0:
             return 0
         rows = []
@@ -163,14 +171,15 @@ class Table:
                 start, steps = start + (steps - limit if job.cut == 1 else 0), limit
             data = self._parts[job.column][c][0][start * job.nbytes : (start + max(steps, 0)) * job.nbytes]
             steps = data.view(job.source).reshape(-1, *job.inner).astype(job.dtype)
-            rows.append(np.concatenate([steps, job.end.view(job.dtype).reshape(-1, *job.inner)]) if extra else steps)
+            rows.append(np.concatenate([marks[0], steps, marks[1]]))
         if not job.ragged:
             target = 1
         elif target < 0:
-            target = max(map(len, rows), default=extra)
+            target = max(map(len, rows), default=sum(map(len, marks)))
+        rows = [row[job.skip :] for row in rows]
         out = np.empty((len(rows), target, *job.inner), job.dtype)
         mask = np.empty((len(rows), target), bool)
-        pad_rows(tuple(rows), out, mask.view(np.uint8), job.fill, False, False)
+        pad_rows(tuple(rows), out, mask.view(np.uint8), job.fill, job.left, False)
         arrays.extend([out, mask] if job.ragged else [out[:, 0]])
         return -1
 
@@ -189,8 +198,10 @@ class Table:
             that does not fit its row.
         """
         self._check_column(job.column)
-        if job.nbytes != self._sizes[job.column] or not job.ragged or job.source != job.dtype or not 0 < size < 2**31:
-            raise ValueError("packing needs a sequence that is not widened, and rows of 1 to 2**31 - 1 steps")
+        if job.nbytes != self._sizes[job.column] or not job.ragged or not 0 < size < 2**31:
+            raise ValueError("packing needs a sequence, and rows of 1 to 2**31 - 1 steps")
+        if job.source != job.dtype or job.skip or job.left:
+            raise ValueError("packing neither widens nor skips nor pads before a row")
         bounds = [0, *ends.tolist()]
         if bounds != sorted(bounds) or bounds[-1] > len(ids):
             raise ValueError(f"ends must not decrease, up to {len(ids)}; received {bounds}")
@@ -221,7 +232,7 @@ class Table:
             rows: their number.
 
         Returns:
-            The bytes, where each row's begin and end, int64 [rows + 1], and a byte a row that says whether it is there,
+            The bytes, offsets of the rows in steps, int64 [rows + 1], and a byte a row that says whether it is there,
             or None if all are; where rows are of one size, one that is not there is zeros. Or an integer: the position
             of the first row that is not in the table or whose offsets lie.
         """
@@ -240,7 +251,7 @@ class Table:
             valid[i] = steps >= 0
             missing = np.zeros(size if offsets is None else 0, np.uint8)
             parts.append(data[at * size : (at + steps) * size] if steps >= 0 else missing)
-        ends = np.cumsum([0, *map(len, parts)])
+        ends = np.cumsum([0, *map(len, parts)]) // size
         return np.concatenate([np.empty(0, np.uint8), *parts]), ends, None if valid.all() else valid
 
     def _check_column(self, column):

@@ -7,7 +7,7 @@ import kseq
 
 from ..spec import SpecError
 from . import bench, check, data, demo, draw, layers, schema, show, stream, train
-from .arguments import CommandError
+from .arguments import CommandError, say
 
 _INTERRUPTED = 130  # as a shell tells SIGINT
 _COMMANDS = (check, show, draw, schema, layers, data, train, stream, bench, demo)
@@ -40,17 +40,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except SpecError as error:
-        print(error, file=sys.stderr)  # each problem begins with its place, as editors want it
+        say(error, file=sys.stderr)  # each problem begins with its place, as editors want it
         return 1
     except (OSError, CommandError) as error:
-        print(f"{args.prog}: {error}", file=sys.stderr)
+        say(f"{args.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:
         if not _is_of_data(error):
             raise
-        print(f"{args.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"{args.prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
 

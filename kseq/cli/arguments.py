@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..printable import printable
+
 
 class CommandError(ValueError):
     """Why a command cannot do what it was asked; it prints this and exits with 1."""
@@ -13,3 +15,8 @@ def positive_int(text) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; received {text}")
     return number
+
+
+def say(text, file=None):
+    """Print text with names from files in it, which must not command the terminal."""
+    print(printable(text), file=file)

@@ -5,6 +5,7 @@ import json
 import math
 import time
 
+from ..printable import printable
 from .arguments import positive_int
 from .models import ModelError, add_arguments, load, open_stream
 
@@ -123,6 +124,7 @@ def _show(results):
     from rich.box import HORIZONTALS
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     latency, factor = results["latency"], results["real_time_factor"]
     difference = results["max_abs_diff"]
@@ -141,10 +143,10 @@ def _show(results):
         table.add_row(name, value)
     console = Console()
     console.print(
-        f"{results['model']}: {results['steps']} steps of {results['block']} frames, {results['batch']} streams, "
-        f"backend {results['backend']}",
-        markup=False,
-        highlight=False,
+        Text(
+            f"{printable(results['model'])}: {results['steps']} steps of {results['block']} frames, "
+            f"{results['batch']} streams, backend {results['backend']}"
+        ),
         soft_wrap=True,
     )
     console.print(table)

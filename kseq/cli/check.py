@@ -5,6 +5,7 @@ import json
 import sys
 
 from ..spec import SpecError
+from .arguments import say
 from .models import add_arguments, load
 
 
@@ -25,13 +26,13 @@ def run(args) -> int:
     except SpecError as error:
         model, problems = None, error.problems
         if not args.json:
-            print(error, file=sys.stderr)
-            print(f"{len(problems)} error{'s' * (len(problems) > 1)}", file=sys.stderr)
+            say(error, file=sys.stderr)
+            say(f"{len(problems)} error{'s' * (len(problems) > 1)}", file=sys.stderr)
     if args.json:
         found = {"ok": model is not None, "problems": [dataclasses.asdict(problem) for problem in problems]}
         if model is not None:
             found |= {"name": model.name, "parameters": model.count_params()}
         print(json.dumps(found))
     elif model is not None:
-        print(f"{args.model}: {model.name}, {model.count_params():,} parameters, no errors")
+        say(f"{args.model}: {model.name}, {model.count_params():,} parameters, no errors")
     return 0 if model is not None else 1

@@ -42,6 +42,10 @@ def add_parsers(actions):
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the splits; default: %(default)s")
     parser.add_argument("--workers", type=positive_int, metavar="N", help="processes; default: 1")
     parser.add_argument("--shard-rows", type=positive_int, metavar="N", help="rows of the source in a shard")
+    parser.add_argument("--shard-bytes", type=positive_int, metavar="N", help="bytes after which a shard ends")
+    parser.add_argument("--no-header", action="store_true", help="the first line of CSV is a row, not names of columns")
+    parser.add_argument("--cast", action="store_true", help="round arrays of wider floats to those of their field")
+    parser.add_argument("--overwrite", action="store_true", help="take the place of the build that is there")
     parser.add_argument("--format", choices=("store", "tfrecord"), default="store", help="default: %(default)s")
     parser.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="default: %(default)s")
     for name, what in (("--arg", "for `load` and `split` of the records"), ("--metadata", "that describes the data")):
@@ -68,7 +72,11 @@ def _build(args) -> int:
             workers=args.workers,
             format=args.format,
             on_error=args.on_error,
+            overwrite=args.overwrite,
+            cast=args.cast,
+            header=not args.no_header,
             shard_rows=args.shard_rows,
+            shard_bytes=args.shard_bytes,
             metadata=dict(args.metadata) or None,
             progress=not args.json,
             **given,

@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from .arguments import CommandError
+from .arguments import CommandError, say
 from .models import variable
 
 _STORE = "store"
@@ -53,7 +53,7 @@ def _convert(args) -> int:
     if args.json:
         print(json.dumps({"source": args.source, "destination": args.destination, "records": records}))
     else:
-        print(f"{args.destination}: {records:,} records")
+        say(f"{args.destination}: {records:,} records")
     return 0
 
 
@@ -76,7 +76,7 @@ def convert(source, target, source_format=None, format=None, schema=None, option
             raise CommandError(f"{source}: there are no records, and no schema is known; give --schema")
         found, records = Schema.infer(first), _chain(first, records)
         if found.main is not None:
-            print(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
+            say(f"{source}: the main sequence is {found.main!r}; give --schema for another", file=sys.stderr)
     format, count = format or _target_format(target), 0
     with _create(target, format, found, about if metadata else {}, to_options or {}) as sink:
         if isinstance(records, Store) and isinstance(sink, Writer):

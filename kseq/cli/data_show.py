@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from .arguments import CommandError, positive_int
+from .arguments import CommandError, positive_int, say
 
 _BINS, _WIDTH, _TEXT = 12, 40, 60
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -90,18 +90,18 @@ def _print_info(found):
     from ..data import Schema
 
     state = "complete" if found["complete"] else "incomplete: its writer did not finish"
-    print(f"{found['path']}: {state}, commit {found['generation']}")
-    print(f"  {found['records']:,} records, {found['bytes']:,} bytes in {found['shards']:,} shards")
-    print("fields")
+    say(f"{found['path']}: {state}, commit {found['generation']}")
+    say(f"  {found['records']:,} records, {found['bytes']:,} bytes in {found['shards']:,} shards")
+    say("fields")
     schema = Schema.from_json(found["schema"])
     for name, field in schema.items():
-        print(f"  {name}: {field}{'  (main sequence)' if name == schema.main else ''}")
-    print(f"metadata: {', '.join(found['metadata']) or 'none'}")
-    print(f"splits: {', '.join(f'{name} {count:,}' for name, count in found['splits'].items()) or 'none'}")
+        say(f"  {name}: {field}{'  (main sequence)' if name == schema.main else ''}")
+    say(f"metadata: {', '.join(found['metadata']) or 'none'}")
+    say(f"splits: {', '.join(f'{name} {count:,}' for name, count in found['splits'].items()) or 'none'}")
     lengths = found["lengths"]
     if lengths is None:
         return
-    print(
+    say(
         f"lengths: {lengths['shortest']:,} to {lengths['longest']:,}, mean {lengths['mean']:,.1f}, "
         f"median {lengths['median']:,.1f}, {lengths['steps']:,} steps in all"
     )
@@ -111,7 +111,7 @@ def _print_info(found):
     ]
     wide = max(map(len, labels), default=0)
     for label, bin in zip(labels, lengths["histogram"], strict=True):
-        print(f"  {label:>{wide}} {bar(bin['records'] / most, _WIDTH)} {bin['records']:,}")
+        say(f"  {label:>{wide}} {bar(bin['records'] / most, _WIDTH)} {bin['records']:,}")
 
 
 def bar(share, width) -> str:
@@ -134,9 +134,9 @@ def _head(args) -> int:
         if args.json:
             print(_as_json(record, store.schema))
             continue
-        print(f"record {number}")
+        say(f"record {number}")
         for name, value in record.items():
-            print(f"  {name}: {_short(value)}")
+            say(f"  {name}: {_short(value)}")
     return 0
 
 

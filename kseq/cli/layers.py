@@ -4,10 +4,11 @@ import json
 
 from rich.box import HORIZONTALS
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..layers import SequenceLayer
+from ..printable import printable
 from ..spec import catalog
 from ..spec.errors import did_you_mean
 from .models import ModelError
@@ -91,15 +92,15 @@ def _timing(layer):
 def _print_table(rows):
     table = Table("layer", "what", box=HORIZONTALS, pad_edge=False)
     for row in rows:
-        table.add_row(escape(row["name"]), escape(row["summary"]))
+        table.add_row(Text(row["name"]), Text(row["summary"]))
     Console().print(table)
 
 
 def _print_one(found):
     console = Console(highlight=False)
     signature = ", ".join(a["name"] if a["required"] else f"{a['name']}={a['default']!r}" for a in found["arguments"])
-    console.print(f"{found['name']}({signature})", markup=False, style="bold")
-    console.print(f"\n{found['doc']}\n", markup=False, soft_wrap=True)
+    console.print(Text(printable(f"{found['name']}({signature})")), style="bold")
+    console.print(Text(printable(f"\n{found['doc']}\n")), soft_wrap=True)
     for example in found["examples"]:
         if example["streams"]:
             facts = (
@@ -109,4 +110,4 @@ def _print_one(found):
         else:
             facts = f"does not stream: {example['obstacle']}"
         arguments = ", ".join(f"{k}={v!r}" for k, v in example["arguments"].items())
-        console.print(f"{arguments}: {facts}", markup=False)
+        console.print(Text(printable(f"{arguments}: {facts}")))

@@ -8,10 +8,11 @@ import keras
 import kseq
 
 from ..spec import SpecError, load_spec, shipped
+from ..spec.reader import SUFFIXES as _SPECS
 from ..spec.reader import read_value
 from .arguments import CommandError
 
-_SAVED, _SPECS = ".keras", (".yaml", ".yml", ".json")
+_SAVED = ".keras"
 
 
 class ModelError(CommandError):
@@ -21,7 +22,10 @@ class ModelError(CommandError):
 def add_arguments(parser):
     """The arguments of commands that take a saved model or a spec."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a saved model (.keras), a spec (.yaml, .yml, .json), or a shipped spec's name"
+        "model",
+        metavar="MODEL",
+        help="a saved model (.keras; loaded in safe mode, so that nothing in it is run as code), a spec (.yaml, .yml, "
+        ".json), or a shipped spec's name",
     )
     parser.add_argument(
         "--vars", type=variable, nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="of a spec"
@@ -31,7 +35,8 @@ def add_arguments(parser):
 def load(path, variables=None, compile=False):
     """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
 
-    Most commands have no use for the optimizer and the losses of a `.keras` file: `compile` loads them.
+    Saved models are loaded in Keras's safe mode: a file must not bring code with it. Most commands have no use for the
+    optimizer and the losses of a `.keras` file: `compile` loads them.
 
     Raises:
         OSError: a file that cannot be opened.
@@ -51,9 +56,10 @@ def load(path, variables=None, compile=False):
     if start != b"PK\3\4":
         raise ModelError(f"{path}: not a Keras file, which is a zip archive; it starts with {start!r}")
     try:
-        return keras.models.load_model(path, compile=compile)
+        return keras.models.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # Keras, zipfile, json and h5py each raise their own on what they cannot read
-        raise ModelError(f"{path}: cannot be loaded: {type(error).__name__}: {_line(error)}") from error
+        reason = f"{type(error).__name__}: {_line(error)}"
+        raise ModelError(f"{path}: cannot be loaded in safe mode, as kseq loads models: {reason}") from error
 
 
 def load_trained(path):
@@ -99,5 +105,6 @@ def variable(text) -> tuple:
 
 def _line(error):
     """One line of an error: Keras words its own over many, some with the whole configuration."""
-    text = " ".join(str(error).split())
+    # Keras puts the cause last, behind a configuration that may be long.
+    text = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
     return text if len(text) <= 500 else f"{text[:500]}..."

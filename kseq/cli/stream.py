@@ -24,7 +24,9 @@ def add_parser(commands):
         help="stream a saved model over frames from a file or a pipe, as they arrive",
         description="Streams a saved model over frames and writes each output as soon as it is ready.",
     )
-    parser.add_argument("model", metavar="MODEL.keras", help="a trained model, as `model.save` writes it")
+    parser.add_argument(
+        "model", metavar="MODEL.keras", help="a trained model, as `model.save` writes it; loaded in safe mode"
+    )
     parser.add_argument(
         "--input",
         required=True,

@@ -4,7 +4,7 @@ import json
 import pathlib
 import time
 
-from .arguments import CommandError, positive_int
+from .arguments import CommandError, positive_int, say
 from .models import add_arguments, load
 
 _SUFFIX = ".keras"
@@ -27,7 +27,9 @@ def add_parser(commands):
     parser.add_argument("--out", required=True, metavar=f"FILE{_SUFFIX}", help="where the trained model is saved")
     parser.add_argument("--epochs", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--batch-size", type=positive_int, default=32, metavar="N", help="default: %(default)s")
-    parser.add_argument("--max-shapes", type=positive_int, default=16, metavar="N", help="padded lengths; default: 16")
+    parser.add_argument(
+        "--max-shapes", type=positive_int, metavar="N", help="padded lengths; default: as many as are worth compiling"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order; default: %(default)s")
     parser.add_argument(
         "--backup", metavar="FOLDER", help="save training here after every epoch, and go on from there if it is there"
@@ -43,8 +45,8 @@ def run(args) -> int:
         print(json.dumps(results, allow_nan=False))
     else:
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in results["history"].items() if values)
-        print(f"{results['epochs']} epochs of {results['steps_per_epoch']} steps in {results['seconds']:.1f} s; {last}")
-        print(f"useful cells {results['efficiency']:.3f} in {results['shapes']} shapes; saved as {results['path']}")
+        say(f"{results['epochs']} epochs of {results['steps_per_epoch']} steps in {results['seconds']:.1f} s; {last}")
+        say(f"useful cells {results['efficiency']:.3f} in {results['shapes']} shapes; saved as {results['path']}")
     return 0
 
 
@@ -62,6 +64,7 @@ def _train(args) -> dict:
     model = load(args.model, dict(args.vars), compile=True)
     if not model.compiled:
         raise CommandError(f"{args.model}: the model must say how it is trained: give the spec a `compile`")
+    _check_names(model, args.model)
     # Before training: a folder that cannot be made should not cost hours.
     out.parent.mkdir(parents=True, exist_ok=True)
 
@@ -92,6 +95,22 @@ def _train(args) -> dict:
         "backend": keras.backend.backend(),
         "history": {name: [_finite(value) for value in values] for name, values in history.history.items()},
     }
+
+
+def _check_names(model, path):
+    """Refuses names that Keras would write to the terminal as they are: of outputs, and in what was compiled."""
+    names = [*model.output_names, *_texts(model.output), *_texts(model.get_compile_config())]
+    wrong = [name for name in names if not name.isprintable()]
+    if wrong:
+        raise CommandError(f"{path}: names that are shown while training must be printable; received {wrong[0]!a}")
+
+
+def _texts(value):
+    if isinstance(value, (dict, list, tuple)):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif isinstance(value, str):
+        yield value
 
 
 def _batches(args, model, path, shuffle):

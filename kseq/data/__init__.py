@@ -11,6 +11,7 @@ _PUBLIC = {
     "formats": "formats",
     "BackupAndRestore": "batches.backup",
     "Batches": "batches.batches",
+    "shift": "batches.structure",
     "build": "builds.build",
     "rebuild": "builds.build",
     "BuildError": "errors",
@@ -18,7 +19,7 @@ _PUBLIC = {
     "DataError": "errors",
     "open_fold": "builds.folds",
     "parallel": "store.joining",
-    "RayExecutor": "builds.ray_executor",
+    "RayExecutor": "builds.executors",
     "SkipRecord": "builds.records",
     "record": "builds.records",
     "schema_of": "builds.records",
@@ -28,6 +29,7 @@ _PUBLIC = {
     "Store": "store.store",
     "concatenate": "store.joining",
     "open": "store.store",
+    "TextCodec": "text",
     "Vocabulary": "text",
     "clear_cache": "store.cache",
     "compact": "store.compaction",
@@ -42,10 +44,11 @@ if typing.TYPE_CHECKING:
     from . import formats as formats
     from .batches.backup import BackupAndRestore as BackupAndRestore
     from .batches.batches import Batches as Batches
+    from .batches.structure import shift as shift
     from .builds.build import build as build
     from .builds.build import rebuild as rebuild
+    from .builds.executors import RayExecutor as RayExecutor
     from .builds.folds import open_fold as open_fold
-    from .builds.ray_executor import RayExecutor as RayExecutor
     from .builds.records import SkipRecord as SkipRecord
     from .builds.records import record as record
     from .builds.records import schema_of as schema_of
@@ -65,6 +68,7 @@ if typing.TYPE_CHECKING:
     from .store.store import open as open
     from .store.verification import verify as verify
     from .store.writer import Writer as Writer
+    from .text import TextCodec as TextCodec
     from .text import Vocabulary as Vocabulary
 else:
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

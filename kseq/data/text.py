@@ -1,6 +1,7 @@
-"""Vocabularies: tokens to ids and back."""
+"""Vocabularies and codecs: tokens and texts to ids and back."""
 
 import collections
+import functools
 import json
 import os
 
@@ -30,6 +31,64 @@ def tokenize(text, level="word") -> list[str]:
     if level not in LEVELS:
         raise VocabularyError(f"level must be one of {LEVELS}; received {level!r}")
     return text.split() if level == "word" else list(text)
+
+
+class TextCodec:
+    """Texts to ids and back: a text's tokens, their ids, and a begin and end where they are wanted.
+
+    Special tokens come from here alone: where a text holds one, it is unknown. For other tokens than words and
+    characters, such as parts of words, use the library `tokenizers`, whose ids a record can `load` as well.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+        level: "word" or "char"; or a pair of functions, from a text to its tokens, and from tokens to their text.
+        begin, end: whether ids have the vocabulary's `bos` in front, its `eos` behind.
+        unknown: what becomes of tokens that are not known, as in `Vocabulary.encode`.
+
+    Raises:
+        VocabularyError: another level, a begin or end that the vocabulary does not have.
+
+    Example:
+        >>> codec = TextCodec(Vocabulary.from_text(["to be or not to be"]), end=True)
+        >>> codec.encode("to be here")
+        array([5, 4, 1, 3], dtype=int32)
+        >>> codec.decode([5, 4, 1, 3, 0, 0])
+        'to be <unk>'
+    """
+
+    def __init__(self, vocabulary, level="word", begin=False, end=False, unknown="unk"):
+        if isinstance(level, (tuple, list)):
+            self._tokens, self._text = level
+        else:
+            tokenize("", level)
+            self._tokens = functools.partial(tokenize, level=level)
+            self._text = (" " if level == "word" else "").join
+        self.vocabulary = vocabulary
+        self._how = {"unknown": unknown, "add_bos": begin, "add_eos": end, "special": False}
+        vocabulary.encode([], **self._how)
+
+    def encode(self, text) -> np.ndarray:
+        """The ids of a text, int32 [T].
+
+        Raises:
+            VocabularyError: a token that is not known, where `unknown="error"` or there is no unknown token.
+        """
+        return self.vocabulary.encode(self._tokens(text), **self._how)
+
+    def decode(self, ids) -> str:
+        """The text of ids up to their end, without begin and padding; between words is one space.
+
+        Raises:
+            VocabularyError: an id that there is not, an array that is not [T].
+        """
+        vocabulary, tokens = self.vocabulary, []
+        for id in _as_list(ids):
+            token = vocabulary.token(id)
+            if token == vocabulary.eos:
+                break
+            if token not in (vocabulary.pad, vocabulary.bos):
+                tokens.append(token)
+        return self._text(tokens)
 
 
 class Vocabulary:
@@ -62,13 +121,12 @@ class Vocabulary:
             twice = next(t for t, n in collections.Counter(self._tokens).items() if n > 1)
             raise VocabularyError(f"tokens must differ; received {twice!r} more than once")
         self.pad, self.unk, self.bos, self.eos = pad, unk, bos, eos
-        special = [token for token in (pad, unk, bos, eos) if token is not None]
+        self._special = special = [token for token in (pad, unk, bos, eos) if token is not None]
         for token in special:
             if token not in self._ids:
                 raise VocabularyError(f"special tokens must be among the tokens; received {token!r}")
         if len(set(special)) < len(special):
             raise VocabularyError(f"special tokens must differ; received {special}")
-        self._special = {self._ids[token] for token in special}
         self.counts = dict(counts or {})
         if not self.counts.keys() <= self._ids.keys() or not all(_is_count(n) for n in self.counts.values()):
             raise VocabularyError("counts must be integers from 0 of the tokens")
@@ -158,7 +216,7 @@ class Vocabulary:
             raise VocabularyError(f"ids must be from 0 to {len(self._tokens) - 1}; received {id}")
         return self._tokens[id]
 
-    def encode(self, tokens, unknown="unk", add_bos=False, add_eos=False) -> np.ndarray:
+    def encode(self, tokens, unknown="unk", add_bos=False, add_eos=False, special=True) -> np.ndarray:
         """The ids of tokens, int32 [T].
 
         Args:
@@ -166,6 +224,7 @@ class Vocabulary:
             unknown: what becomes of tokens that are not known: "unk" the id of the unknown token, "drop" nothing,
                 "error" an error.
             add_bos, add_eos: whether to put the begin in front and the end behind.
+            special: whether special tokens among the tokens are those; else they are not known.
 
         Raises:
             VocabularyError: a token that is not known, a special token that there is not, a text instead of tokens.
@@ -174,20 +233,18 @@ class Vocabulary:
             raise VocabularyError(f"tokens must be a list; received the text {tokens!r:.100}")
         if unknown not in ("unk", "error", "drop"):
             raise VocabularyError(f"unknown must be 'unk', 'error' or 'drop'; received {unknown!r}")
-        ids = [self._special_id("bos")] if add_bos else []
-        if unknown == "error":
-            ids += [self[token] for token in tokens]
-        elif unknown == "drop":
-            ids += [self._ids[token] for token in tokens if token in self._ids]
-        elif self.unk is None:
-            for token in tokens:
-                if token not in self._ids:
-                    raise VocabularyError(f"there is no token {token!r}, and no unknown token")
-                ids.append(self._ids[token])
-        else:
-            unk = self._ids[self.unk]
-            ids += [self._ids.get(token, unk) for token in tokens]
-        return np.array(ids + ([self._special_id("eos")] if add_eos else []), np.int32)
+        tokens = list(tokens)
+        first, last = ([self._special_id("bos")] if add_bos else []), ([self._special_id("eos")] if add_eos else [])
+        ids = [None if not special and token in self._special else self._ids.get(token) for token in tokens]
+        if None in ids:
+            if unknown == "drop":
+                ids = [n for n in ids if n is not None]
+            elif unknown == "error" or self.unk is None:
+                token = tokens[ids.index(None)]
+                raise VocabularyError(f"there is no token {token!r}" + ", and no unknown token" * (unknown == "unk"))
+            else:
+                ids = [self._ids[self.unk] if n is None else n for n in ids]
+        return np.array([*first, *ids, *last], np.int32)
 
     def decode(self, ids, skip_special=True) -> list[str]:
         """The tokens of ids.
@@ -199,8 +256,8 @@ class Vocabulary:
         Raises:
             VocabularyError: an id that there is not.
         """
-        ids = np.asarray(ids).tolist() if not isinstance(ids, list) else ids
-        return [self.token(n) for n in ids if not skip_special or n not in self._special]
+        tokens = map(self.token, _as_list(ids))
+        return [token for token in tokens if not skip_special or token not in self._special]
 
     def _special_id(self, name):
         token = getattr(self, name)
@@ -276,3 +333,10 @@ class Vocabulary:
 
 def _is_count(n):
     return isinstance(n, int) and not isinstance(n, bool) and n >= 0
+
+
+def _as_list(ids):
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise VocabularyError(f"ids must be integers [T]; received {ids.dtype} {list(ids.shape)}")
+    return ids.tolist()

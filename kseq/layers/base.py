@@ -13,9 +13,9 @@ from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .door import KerasDoor, listed, spec_of
-from .leaves import map_leaves
+from .leaves import leaves, map_leaves
 from .parameters import Parameters
-from .structures import as_sequence, as_sequences, each, first, parts, to_tensors
+from .structures import as_sequence, as_sequences, check_returned, each, first, parts, specs_of, to_tensors
 
 
 class Example(NamedTuple):
@@ -66,6 +66,8 @@ class SequenceLayer(Parameters, KerasDoor):
     input_rank: int | None = None
     #: Sequences that the layer reads.
     num_inputs: int = 1
+    #: Whether the last of these is no data: its mask says which steps are there, where a model loses masks.
+    reads_presence: bool = False
     #: Names of what the layer reads from the context.
     context_names: tuple[str, ...] = ()
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
@@ -150,7 +152,7 @@ class SequenceLayer(Parameters, KerasDoor):
         flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
         given = {"context": context} if self.context_names else {}
         state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
-        y, _ = self.call_step(each(lambda part: part.pad_time(0, flush), x), state, training=training)
+        y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
         return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
 
     def hold_step(self, x: Sequence, state, active, *, training=False) -> tuple[Sequence, Any]:
@@ -158,7 +160,7 @@ class SequenceLayer(Parameters, KerasDoor):
 
         Override it where a step writes into a large state in place: this one makes a copy of the state to choose from.
         """
-        y, new_state = self.call_step(x, state, training=training)
+        y, new_state = self._call_step(x, state, training)
         return y, hold_rows(active, new_state, state)
 
     @classmethod
@@ -172,6 +174,10 @@ class SequenceLayer(Parameters, KerasDoor):
     def supports_step(self) -> bool:
         """Whether `step` works."""
         return not self.obstacles()
+
+    def state_specs(self, input_spec: SequenceSpec) -> list[keras.KerasTensor]:
+        """Shape and dtype of each leaf of one stream's state, of which nothing is made."""
+        return specs_of(lambda: leaves(self.initial_state(1, input_spec)))
 
     def obstacles(self) -> list[Obstacle]:
         """A row for every layer, this one or one within it, because of which this one cannot step."""
@@ -249,8 +255,14 @@ class SequenceLayer(Parameters, KerasDoor):
         """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
         x = each(self.standardize, x)
         if active is None:
-            return self.call_step(x, state, training=training)
+            return self._call_step(x, state, training)
         return self.hold_step(x, state, active, training=training)
+
+    def _call_step(self, x, state, training):
+        returned = self.call_step(x, state, training=training)
+        pair = type(returned) is tuple and len(returned) == 2
+        check_returned(self, "call_step", "(Sequence, state)", returned[0] if pair else None, returned)
+        return returned
 
     def standardize(self, x: Sequence) -> Sequence:
         """What `call_step` is given of an input: cast to the compute dtype, `invalid_value` at invalid steps."""

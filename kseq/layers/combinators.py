@@ -213,16 +213,23 @@ class Combine(SequenceLayer):
 
     invalid_value = None
 
-    def __init__(self, combination: Combination, num_inputs: int, **kwargs):
+    def __init__(self, combination: Combination, branches: list[str], **kwargs):
         super().__init__(**kwargs)
-        self.combination, self.num_inputs = combination, num_inputs
+        self.combination, self.branches, self.num_inputs = combination, branches, len(branches)
 
     def output_spec(self, input_spec):
         specs = input_spec if self.num_inputs > 1 else (input_spec,)
         dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
         if self.combination == "mean" and not keras.backend.is_float_dtype(dtype):
             dtype = "float32"
-        return SequenceSpec(_COMBINED_SHAPE[self.combination]([spec.shape for spec in specs]), dtype)
+        shapes = [tuple(spec.shape) for spec in specs]
+        for shape, branch in zip(shapes, self.branches, strict=True):
+            if not _FIT[self.combination](shapes[0], shape):
+                raise ValueError(
+                    f"branches must have channel shapes that {self.combination!r} combines; received {shapes[0]} for "
+                    f"branch {self.branches[0]!r} and {shape} for branch {branch!r}"
+                )
+        return SequenceSpec(_COMBINED_SHAPE[self.combination](shapes), dtype)
 
     def call_layer(self, x, *, training=False):
         return self.call_step(x, ())[0]
@@ -256,7 +263,7 @@ def _seed_at(seed, place):
 
 def _combining(nodes, combination) -> LayerNode:
     # It takes what the layers give, whatever the dtype.
-    layer = Combine(combination, len(nodes), name=combination, autocast=False)
+    layer = Combine(combination, [node.name for node in nodes], name=combination, autocast=False)
     return node_of(layer, [Read(node.outputs[0]) for node in nodes], hidden=True)
 
 
@@ -290,4 +297,12 @@ _COMBINATIONS = {
     "mean": lambda values: functools.reduce(ops.add, _aligned(values)) / len(values),
     "product": lambda values: functools.reduce(ops.multiply, _aligned(values)),
 }
+
+
+def _broadcast(a, b):
+    return all(1 in pair or pair[0] == pair[1] for pair in zip(reversed(a), reversed(b), strict=False))
+
+
+_FIT = dict.fromkeys(_COMBINATIONS, _broadcast)
+_FIT |= {"stack": lambda a, b: a == b, "concat": lambda a, b: len(a) == len(b) and a[:-1] == b[:-1]}
 _COMBINED_SHAPE = dict.fromkeys(_COMBINATIONS, _broadcast_shape) | {"stack": _stack_shape, "concat": _concat_shape}

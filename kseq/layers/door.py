@@ -7,7 +7,17 @@ import keras
 from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
-from .structures import as_sequence, as_sequences, each, first, holds_sequences, of_arrays, parts, to_tensors
+from .structures import (
+    as_sequence,
+    as_sequences,
+    check_returned,
+    each,
+    first,
+    holds_sequences,
+    of_arrays,
+    parts,
+    to_tensors,
+)
 
 # Layers that Keras is calling at present.
 _CALLED = contextvars.ContextVar("called", default=())
@@ -60,7 +70,9 @@ class KerasDoor(keras.layers.Layer):
         """`call_layer`, rematerialised where a `keras.RematScope` says so."""
 
         def run(x, context):
-            return self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
+            y = self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
+            check_returned(self, "call_layer", "a Sequence", y, y)
+            return y
 
         def run_with_losses(x, context):
             found = _LOSSES.set([])
@@ -141,6 +153,8 @@ class KerasDoor(keras.layers.Layer):
 
     def build_for(self, x, context=None):
         shapes = [tuple(part.values.shape) for part in parts(x)]
+        for shape in shapes:
+            self.check_rank(shape)
         given = {}
         if context is not None:
             given["context_shape"] = {name: tuple(as_sequence(value).values.shape) for name, value in context.items()}
@@ -179,13 +193,16 @@ class KerasDoor(keras.layers.Layer):
         self.check_shapes(x)
         return x
 
+    def check_rank(self, shape):
+        if self.input_rank is not None and len(shape) != self.input_rank:
+            raise ValueError(f"{self._named} takes values of rank {self.input_rank}; received shape {tuple(shape)}")
+
     def check_shapes(self, x):
         x = parts(x)
         fixed = (self._fixed_channels if self.built else None) or (None,) * len(x)
         for part, channels in zip(x, fixed, strict=True):
             shape = tuple(part.values.shape)
-            if self.input_rank is not None and len(shape) != self.input_rank:
-                raise ValueError(f"{self._named} takes values of rank {self.input_rank}; received shape {shape}")
+            self.check_rank(shape)
             if channels is not None and shape[2:] != channels:
                 raise ValueError(
                     f"{self._named} was built for channel shape {channels}; "

@@ -160,6 +160,8 @@ class Network(SequenceLayer):
         shapes = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
         for node in self.nodes:
             given = [tuple(shapes[read.value])[: 2 if read.part == "mask" else None] for read in node.reads]
+            for shape in given:
+                node.layer.check_rank(shape)
             given = given[0] if node.layer.num_inputs == 1 else given
             if not node.layer.built:
                 named = {name: context_shape[key] for name, key in node.context.items()} if context_shape else {}

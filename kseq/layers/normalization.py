@@ -1,9 +1,12 @@
 """Normalisation of each step over its channels."""
 
+from typing import ClassVar
+
 from keras import ops
 
 from ..registry import register
 from .base import Example
+from .parameters import Only
 from .stepwise import StepwiseLayer
 
 
@@ -52,6 +55,8 @@ class LayerNormalization(_Normalization):
         >>> np.asarray(kseq.LayerNormalization()(np.array([[[1.0, 3.0]]], "float32"))).round(2).tolist()
         [[[-1.0, 1.0]]]
     """
+
+    fixed_arguments: ClassVar = {"rms_scaling": Only((False,), "use `RMSNormalization`")}
 
     def __init__(
         self,

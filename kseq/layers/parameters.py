@@ -1,5 +1,6 @@
 """Constructor arguments and weights by convention: a layer names them in its signature, and nowhere else."""
 
+import functools
 import inspect
 import reprlib
 from typing import ClassVar, NamedTuple
@@ -82,9 +83,34 @@ class Parameters:
 
     @classmethod
     def from_config(cls, config):
+        """The layer of a configuration; that of Keras's layer of the same name is one, where it means the same.
+
+        Raises:
+            ValueError: an argument of Keras's that the layer does not have, or not with this value.
+        """
         names, renamed = _constructor_arguments(cls), former_arguments(cls)
         config = {renamed.get(k, k): v for k, v in config.items()}
-        return super().from_config({k: _deserialize(v) if k in names else v for k, v in config.items()})
+        for name, default in _defaults_of_keras(cls.__name__).items():
+            if name in config and name not in names and name not in cls.fixed_arguments:
+                value = config.pop(name)
+                if value != default:
+                    raise ValueError(
+                        f"kseq's {cls.__name__} has no `{name}`: the configuration must have {default!r}, which is the "
+                        f"default of keras.layers.{cls.__name__}; received {reprlib.repr(value)}"
+                    )
+        try:
+            return super().from_config({k: _deserialize(v) if k in names else v for k, v in config.items()})
+        except TypeError as error:  # around what the constructor said Keras puts all of the configuration
+            raise (error.__context__ or error) from None
+
+
+@functools.cache
+def _defaults_of_keras(name):
+    """Arguments with defaults of the Keras layer of a name, but for those of every layer; none if there is none."""
+    layer = getattr(keras.layers, name, None)
+    found = inspect.signature(layer.__init__).parameters.values() if layer else ()
+    common = inspect.signature(keras.layers.Layer.__init__).parameters
+    return {each.name: each.default for each in found if each.default is not each.empty and each.name not in common}
 
 
 def _as_it_is(value):

@@ -4,6 +4,7 @@ A plain tuple holds several; a `Sequence` or a `SequenceSpec`, though a named tu
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
@@ -22,6 +23,34 @@ def first(x):
 def parts(x) -> tuple:
     """A tuple of the one, or of the several."""
     return x if type(x) is tuple else (x,)
+
+
+def check_returned(layer, method: str, wanted: str, y, returned):
+    """Check what an author's method gave.
+
+    Args:
+        layer: whose method it is.
+        method: its name.
+        wanted: what it must return, in words.
+        y: what should be the sequence, or the sequences.
+        returned: all that it returned.
+
+    Raises:
+        TypeError: `y` is something else, or holds arrays of NumPy.
+    """
+    if not all(isinstance(part, Sequence) for part in parts(y)):
+        raise TypeError(f"{type(layer).__name__}.{method} must return {wanted}; received {_described(returned)}")
+    if any(isinstance(array, np.ndarray) for part in parts(y) for array in part):
+        raise TypeError(
+            f"{type(layer).__name__}.{method} must return tensors; received NumPy arrays, which a compiled call would "
+            "have computed once: use keras.ops in the place of NumPy"
+        )
+
+
+def _described(returned):
+    if type(returned) is tuple:
+        return f"({', '.join(type(part).__name__ for part in returned)})"
+    return f"one {type(returned).__name__}"
 
 
 def as_sequence(x) -> Sequence:
@@ -81,6 +110,30 @@ def of_arrays(fn, given: tuple):
         return keras.tree.map_structure(lambda there: next(found) if there else None, made[0])
 
     return on_arrays, arrays, restore
+
+
+def filled(shape, value, dtype):
+    """An array of one value, as `keras.ops.full` makes it, which on torch cannot tell a spec alone (`specs_of`)."""
+    if dtype == "bool":
+        return (ops.ones if value else ops.zeros)(shape, dtype=dtype)
+    zeros = ops.zeros(shape, dtype=dtype)
+    return ops.cast(zeros + value, dtype) if value else zeros
+
+
+def specs_of(fn) -> list[keras.KerasTensor]:
+    """Shapes and dtypes of the arrays in the list that `fn()` gives, none of which is made."""
+    return _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+
+
+class _Traced(keras.layers.Layer):
+    """A layer that calls a function: what Keras finds out about it without running it."""
+
+    def __init__(self, fn):
+        super().__init__()
+        self.fn = fn
+
+    def call(self, x):
+        return self.fn()
 
 
 def _is_float(leaf) -> bool:

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from rich.box import HORIZONTALS
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..layers import Network, SequenceLayer
-from ..layers.leaves import leaves
 from ..layers.structures import first, parts
 from ..model_graph import is_graph
 from ..obstacles import NotStreamable
+from ..printable import printable
 from ..sequence import SequenceSpec
 from ..streaming.graph import as_layer
 from ..streaming.reading import read_nodes
@@ -51,7 +51,7 @@ def summary(model, print_fn=None):
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for i, row in enumerate(rows, 1):
-        table.add_row(*map(escape, _cells(row)), end_section=i == len(rows) - 1)
+        table.add_row(*map(Text, _cells(row)), end_section=i == len(rows) - 1)
 
     console = Console() if print_fn is None else Console(file=io.StringIO())
     if not console.is_terminal:
@@ -59,7 +59,7 @@ def summary(model, print_fn=None):
         console = Console(file=console.file, color_system=None, width=_TEXT_WIDTH)
     console.print(table)
     for note in _notes(rows):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text(note), soft_wrap=True)
     if print_fn is not None:
         print_fn(console.file.getvalue().rstrip("\n"))
 
@@ -181,7 +181,7 @@ def _steps(steps):
 
 
 def _state_bytes(layer, spec):
-    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in leaves(layer.initial_state(1, spec)))
+    return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in layer.state_specs(spec))
 
 
 def _item_size(dtype):
@@ -203,6 +203,7 @@ def _cells(row):
     latency = None if row["input_latency"] is None else f"{row['input_latency']} / {row['output_latency']}"
     values = [row["parameters"], row["block"], row["ratio"], latency, row["past"], row["future"], row["state_bytes"]]
     name = f"{'  ' * row['depth']}{row['layer']} ({row['type']})"
+    name = printable(name, keep="")
     batch, time, *channels = row["output_shape"]
     shape = ", ".join(map(str, (batch or "B", time or "T", *channels)))
     return [name, shape, *map(_text, values)]
@@ -216,4 +217,4 @@ def _notes(rows):
     """Why layers do not stream: said of the innermost ones, or of the whole where it is not a layer's fault."""
     innermost = [row for row, after in itertools.pairwise(rows) if after["depth"] <= row["depth"]]
     found = [row for row in innermost if row["obstacle"]] or [row for row in rows[-1:] if row["obstacle"]]
-    return [f"{row['layer']} ({row['type']}) does not stream: {row['obstacle']}" for row in found]
+    return [printable(f"{row['layer']} ({row['type']}) does not stream: {row['obstacle']}", keep="") for row in found]

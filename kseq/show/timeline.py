@@ -5,6 +5,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
+from ..printable import printable
 from ..streaming import as_layer
 from ..timing import Timing
 
@@ -64,7 +65,7 @@ def timing_svg(timing: Timing, title: str) -> str:
         >>> timing_svg(Timing(), "identity").startswith("<svg ")
         True
     """
-    title, notes = _NOT_XML.sub("\ufffd", title), _notes(timing)
+    title, notes = printable(_NOT_XML.sub("\ufffd", title), keep=""), _notes(timing)
     height = _LEGEND + 20 + 18 * len(notes)
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "kseq-timeline", "role": "img"})
     svg.attrib |= {"viewBox": f"0 0 {_WIDTH} {height}", "width": str(_WIDTH), "height": str(height), "color": _GREY}

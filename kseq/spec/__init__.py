@@ -6,6 +6,7 @@ from .dump import dump_spec as dump_spec
 from .errors import Problem as Problem
 from .errors import SpecError as SpecError
 from .load import load_spec as load_spec
+from .load import load_spec_text as load_spec_text
 from .node import Limits as Limits
 from .schema import json_schema as json_schema
 

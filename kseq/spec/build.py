@@ -1,16 +1,16 @@
 """A plan to a Keras model."""
 
 import contextlib
-import math
 import re
 
 import keras
 
 from ..sequence import Sequence
+from .branches import Branches
+from .budget import Budget, metrics_among
 from .errors import SpecError, shorten
 from .masking import join, takes_sequences
 from .names import Names
-from .node import RAISE
 from .plan import LayerPlan, Plan, SpecPlan
 
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
@@ -23,20 +23,30 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     Raises:
         SpecError: what constructors, `build` and `compile` refuse, each with its place.
     """
-    names = Names(_explicit_names(plan))
+    names, budget = Names(_explicit_names(plan)), Budget(limits)
     layers = [None if call.layer is None else _make(call.layer, names, problems) for call in plan.calls]
     problems.check()  # of everything so far
-    inputs, values = {}, {}
+    for metric in metrics_among(plan.compile):
+        with _reporting(problems, metric.node, metric.path):
+            budget.take_metric(metric)
+    inputs, values, branches = {}, {}, Branches(budget)
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
         values[given.id] = _value(given, inputs)
-    budget = _Budget(limits.parameters)
+        branches.start(given.id)
     made = {}
     for call, layer in zip(plan.calls, layers, strict=True):
         layer = made[call.id] = made[call.share] if layer is None else layer
-        with _reporting(problems, call.node, call.path), budget.counting(layer):
-            values[call.id] = _call(layer, [values[name] for name in call.inputs])
-        problems.check()
+        if not all(name in values for name in call.inputs):
+            continue  # what is wrong with them is said there
+        with _reporting(problems, call.node, call.path):
+            given = [values[name] for name in call.inputs]
+            specs = [_spec(x) for x in given]
+            branches.pass_on(call, layer, specs)
+            with budget.building(layer):
+                values[call.id] = _call(layer, given)
+            budget.take_state(layer, specs[0])
+    problems.check()
     with _reporting(problems, plan.node, ""):
         model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
     problems.check()
@@ -133,6 +143,10 @@ def _call(layer, given):
     return y if mask is None else Sequence(y, mask)
 
 
+def _spec(x):
+    return x.spec if isinstance(x, Sequence) else Sequence(x).spec
+
+
 def _values(x):
     return x.values if isinstance(x, Sequence) else x
 
@@ -149,7 +163,7 @@ def _reporting(problems, node, path, places=None):
             "more layers in a row, or in one another, than Python can follow; put them into kseq.Serial", node, path
         )
     except Exception as error:  # layers of third parties may raise anything
-        message = shorten(str(error).strip().partition("\n")[0]) or type(error).__name__
+        message = shorten(_cause(error), 500) or type(error).__name__
         for name in re.findall(r"`(\w+)`", message):
             if places and name in places:
                 node, path = places[name], f"{path}.{name}"
@@ -157,34 +171,14 @@ def _reporting(problems, node, path, places=None):
         problems.add(message, node, path)
 
 
-class _Budget:
-    """Counts weights before they are allocated."""
-
-    def __init__(self, limit):
-        self.limit, self.left = limit, limit
-
-    @contextlib.contextmanager
-    def counting(self, layer):
-        layers = list(_with_sublayers(layer))
-        for part in layers:
-            part.add_weight = self._counted(part.add_weight)
-        try:
-            yield
-        finally:
-            for part in layers:
-                del part.add_weight
-
-    def _counted(self, add_weight):
-        def counted(shape=None, *args, **kwargs):
-            self.left -= math.prod(shape or ())
-            if self.left < 0:
-                raise ValueError(f"more than {self.limit} parameters; {RAISE} `parameters`")
-            return add_weight(shape, *args, **kwargs)
-
-        return counted
+def _cause(error) -> str:
+    """What an error says, less what Keras puts around it: where it was, and what the layer was called with."""
+    text = _AROUND.split(_STYLE.sub("", str(error)))[-1].partition("\n\nArguments received by")[0]
+    paragraph = text.strip().partition("\n\n")[0]
+    return _TENSOR.sub(r"\2 of shape \1", " ".join(paragraph.split()))
 
 
-def _with_sublayers(layer):
-    yield layer
-    for child in getattr(layer, "sublayers", ()):
-        yield from _with_sublayers(child)
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_AROUND = re.compile(r"Exception encountered when calling [^\n]*\n\n|(?:Error|Exception) encountered:\s+(?:'')?")
+# Its name says how many tensors this process has made before.
+_TENSOR = re.compile(r"<KerasTensor shape=(\([^)]*\)), dtype=(\w+)[^>]*>")

@@ -1,6 +1,6 @@
 """The layers of a model's own list to calls, which say what they read, and the model's outputs."""
 
-from .errors import did_you_mean, listed, shorten, shown
+from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, pair
 from .kinds import NAME, TEXT, Either, ListOf, MappingOf
 from .node import UNKNOWN, Node
@@ -136,7 +136,7 @@ class CallPlanner:
     def _unknown_id(self, name, node, path, known):
         self.connected = False
         ids = [key for key in known if not key.startswith("#")]
-        hint = did_you_mean(name, ids)
+        hint = self.problems.near(name, ids)
         self.problems.add(f"unknown id `{shorten(name)}`; known here are {listed(ids)}", node, path, hint)
 
 

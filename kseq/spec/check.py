@@ -68,7 +68,9 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
 def _current(tree, problems):
     """The tree in the format's version of today."""
     if not isinstance(tree.value, dict):
-        problems.stop(f"a spec is a mapping with the keys kseq, input and layers; received {shown(tree.value)}", tree)
+        message = f"a spec is a mapping with the keys kseq, input and layers; received {shown(tree.value)}"
+        hint = "a path ends in .yaml, .yml or .json, or is a pathlib.Path" if isinstance(tree.value, str) else None
+        problems.stop(message, tree, hint=hint)
     node = tree.value.get("kseq")
     if node is None:
         problems.stop("the key `kseq` is missing", tree, hint=f"begin with `kseq: {VERSION}`")

@@ -3,12 +3,16 @@
 import dataclasses
 import difflib
 import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from ..printable import printable
+
 _SHOWN_ERRORS = 50
 _MOST_PROBLEMS = 100  # after which reading stops
-_MOST_NAMES = 500  # that are compared for a hint
+_MOST_COMPARISONS = 2_000_000  # of letters, for all the hints of one spec
 _SHOWN_TEXT = 120
 
 
@@ -36,11 +40,12 @@ class Problem:
     def __str__(self):
         place = self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
         head = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        head, hint = printable(head, keep=""), printable(self.hint or "", keep="")
         if self.text is None:
-            return f"{head}; {self.hint}" if self.hint else head
+            return f"{head}; {hint}" if hint else head
         number, (text, caret) = str(self.line), _excerpt(self.text, self.column - 1)
         line = f" {number} | {text}".rstrip()
-        mark = f" {' ' * len(number)} | {' ' * caret}^ {self.hint or ''}".rstrip()
+        mark = f" {' ' * len(number)} | {' ' * caret}^ {hint}".rstrip()
         return f"{head}\n{line}\n{mark}"
 
 
@@ -80,14 +85,20 @@ class Collector:
 
     def __init__(self, source):
         self.source, self.wrong = source, 0
-        self._found = {}
+        self._found, self._comparisons = {}, Comparisons()
 
     def again(self):
         """Note that a value is wrong that has been reported already."""
         self.wrong += 1
 
+    def near(self, name, known) -> str | None:
+        """A hint with the known name nearest to `name`, or `None` if none is near, or too much was compared already."""
+        return did_you_mean(name, known, self._comparisons)
+
     def add(self, message, node=None, path="", hint=None):
         self.wrong += 1
+        if isinstance(hint, Near):
+            hint = self.near(hint.name, hint.known)
         line = getattr(node, "line", None)
         text = None if line is None else self.source.line(line)
         column = None if line is None else node.column
@@ -113,15 +124,37 @@ class Collector:
             raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.column or 0)))
 
 
-def did_you_mean(name, known) -> str | None:
+class Near(NamedTuple):
+    """A hint that is the name nearest to another, if one is near."""
+
+    name: str
+    known: Iterable[str]
+
+
+class Comparisons:
+    """How much may still be compared for hints."""
+
+    def __init__(self):
+        self.left = _MOST_COMPARISONS
+
+    def take(self, count) -> bool:
+        """Whether there is as much left."""
+        self.left -= count
+        return self.left >= 0
+
+
+def did_you_mean(name, known, comparisons=None) -> str | None:
     """A hint with the known name nearest to `name`, or `None` if none is near."""
-    known = list(itertools.islice(known, _MOST_NAMES))
-    tail = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
-    if len(name) > _SHOWN_TEXT:
+    known, comparisons = list(known), comparisons or Comparisons()
+    if len(name) > _SHOWN_TEXT or not comparisons.take(len(known)):
         return None
+    tail = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
     if name.lower() in tail:
         return f"did you mean `{tail[name.lower()]}`?"
-    near = difflib.get_close_matches(name, known, n=1)
+    # Names of other lengths are not near by the ratio that difflib asks for; it takes a time of the product of two.
+    alike = (other for other in known if 3 * len(name) <= 7 * len(other) and 3 * len(other) <= 7 * len(name))
+    compared = itertools.takewhile(lambda other: comparisons.take(len(name) * len(other)), alike)
+    near = difflib.get_close_matches(name, compared, n=1)
     return f"did you mean `{near[0]}`?" if near else None
 
 
@@ -141,10 +174,10 @@ def shown(value) -> str:
     return str(value)
 
 
-def shorten(text) -> str:
+def shorten(text, most=_SHOWN_TEXT) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
+    text = printable(text, keep="")
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def listed(names) -> str:

@@ -1,6 +1,6 @@
 """The two forms that mappings have in a spec: sections with known keys, and `Type: {arguments}` pairs."""
 
-from .errors import did_you_mean, listed, shorten, shown
+from .errors import listed, shorten, shown
 from .node import UNKNOWN, Node
 
 CALL_KEYS = ("id", "inputs", "share")
@@ -21,7 +21,7 @@ def check_keys(node, known, path, problems) -> set[str]:
     meant = set()
     for key in node.value if isinstance(node.value, dict) else ():
         if key not in known:
-            hint = did_you_mean(key, known)
+            hint = problems.near(key, known)
             meant |= {name for name in known if hint and f"`{name}`" in hint}
             hint = hint or f"known here are {listed(known)}"
             problems.add(f"unknown key `{shorten(key)}`", node.keys[key], path, hint)

@@ -5,7 +5,7 @@ A kind says in words what it wants, whether a node looks like it (`accepts`), wh
 know (`schema`).
 """
 
-from .errors import did_you_mean, shown
+from .errors import Near, shown
 from .objects import role
 
 
@@ -100,7 +100,7 @@ class Choice(Kind):
 
     def faults(self, node):
         if node.value not in self.options:
-            hint = did_you_mean(node.value, self.options)
+            hint = Near(node.value, self.options)
             yield f"must be {self.wanted}; received {shown(node.value)}", node, hint
 
     def schema(self):

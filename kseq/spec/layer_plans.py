@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from . import catalog
-from .errors import did_you_mean, listed, shorten, shown
+from .errors import listed, shorten, shown
 from .forms import mapping, pair
 from .kinds import NAME
 from .names import snake_case
@@ -104,7 +104,7 @@ class LayerPlanner:
         message = f"unknown layer type `{shorten(name)}`"
         if name in vars(keras.layers):
             message = f"Keras's `{name}` has no streaming form"
-        self.problems.add(message, node, path, did_you_mean(name, known) or "`kseq layers` lists all")
+        self.problems.add(message, node, path, self.problems.near(name, known) or "`kseq layers` lists all")
 
     def _block(self, name, place, given, path):
         self.used.add(name)
@@ -115,7 +115,7 @@ class LayerPlanner:
         variables = self.variables.known
         for key in own:
             if key not in variables:
-                hint = did_you_mean(key, [*variables, "name"])
+                hint = self.problems.near(key, [*variables, "name"])
                 hint = hint or f"a block's arguments replace `vars`, which are {listed(variables)}"
                 self.problems.add(f"unknown argument `{shorten(key)}`", given.keys.get(key), path, hint)
         children = []

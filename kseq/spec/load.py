@@ -8,7 +8,7 @@ from .build import build
 from .check import check
 from .errors import Collector
 from .node import DEFAULT_LIMITS, Limits, SourceText, from_python
-from .reader import read
+from .reader import read, read_text
 
 
 def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
@@ -23,7 +23,8 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
     installed plugins of exactly the name in the spec.
 
     Args:
-        spec: a path, YAML or JSON text (str or bytes), or a mapping. A str is text where it has a line break or a `: `.
+        spec: a path, YAML or JSON text (str or bytes), or a mapping. A str is a path where it is one line that ends in
+            `.yaml`, `.yml` or `.json`, and text otherwise; text from elsewhere is for `load_spec_text`.
         vars: values that replace those of the spec's `vars`, by name.
         limits: how large the text and the model may be.
 
@@ -47,7 +48,31 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
         >>> model.count_params()
         242
     """
-    tree, problems = read(spec, limits)
+    return _load(*read(spec, limits), vars, limits)
+
+
+def load_spec_text(text: str | bytes, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+    """`load_spec` of what is known to be text, as a user may have sent it: it never opens a file.
+
+    Args:
+        text: YAML or JSON.
+        vars, limits: as for `load_spec`.
+
+    Raises:
+        SpecError: all that is wrong with the spec.
+        TypeError: neither str nor bytes.
+
+    Example:
+        >>> import kseq
+        >>> kseq.load_spec_text("/etc/hosts.yaml")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        kseq.spec.errors.SpecError: <text>:1:1: a spec is a mapping ...
+    """
+    return _load(*read_text(text, limits), vars, limits)
+
+
+def _load(tree, problems, vars, limits):
     variables = None
     if vars is not None:
         if not isinstance(vars, Mapping):

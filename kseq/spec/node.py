@@ -20,6 +20,7 @@ class Limits:
         repeats: of one `num_repeats`.
         layers: in the model, repeats counted.
         parameters: weights of the model, counted before they are allocated.
+        state: numbers that one stream of the model, and its metrics, hold.
 
     Example:
         >>> import kseq
@@ -32,6 +33,7 @@ class Limits:
     repeats: int = 1_000
     layers: int = 2_000
     parameters: int = 100_000_000
+    state: int = 100_000_000
 
 
 DEFAULT_LIMITS = Limits()

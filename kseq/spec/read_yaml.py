@@ -26,7 +26,7 @@ def read_yaml(source, problems, limits) -> Node:
         raise
     except yaml.reader.ReaderError as error:
         place = Node(None, *source.place(max(error.position, 0)))
-        problems.stop(f"the character U+{_code(error.character):04X} is not allowed in YAML", place)
+        problems.stop(f"cannot be read: the character U+{_code(error.character):04X} is not allowed in YAML", place)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Node(None, mark.line + 1, mark.column + 1)

@@ -1,6 +1,6 @@
 """How a spec says to train: the options of Keras's `compile`."""
 
-from .errors import did_you_mean, listed, shorten
+from .errors import Near, listed, shorten
 from .forms import check_keys, mapping
 from .kinds import BOOLEAN, INTEGER, NUMBER, Choice, Either, ListOf, MappingOf, Object
 
@@ -69,4 +69,4 @@ class ByOutput(MappingOf):
         for key in node.value:
             if self.names is not None and key not in self.names:
                 message = f"unknown output `{shorten(key)}`; the outputs are {listed(self.names)}"
-                yield message, node.keys[key], did_you_mean(key, self.names)
+                yield message, node.keys[key], Near(key, self.names)

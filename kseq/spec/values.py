@@ -1,7 +1,7 @@
 """Nodes to values by the kinds of what they are for: arguments, and objects that take arguments again."""
 
 from . import catalog
-from .errors import did_you_mean, listed, shorten, shown
+from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, pair
 from .kinds import Either, LayerKind, Object, Record
 from .names import snake_case
@@ -60,7 +60,7 @@ class Values:
         for key, node in given.value.items():
             argument = type_.arguments.get(type_.former.get(key, key))
             if argument is None:
-                hint = did_you_mean(key, type_.arguments)
+                hint = self.problems.near(key, type_.arguments)
                 meant |= {name for name in type_.arguments if hint and f"`{name}`" in hint}
                 hint = hint or f"it takes {listed(type_.arguments)}"
                 if key in CALL_KEYS:
@@ -100,7 +100,7 @@ class Values:
         return plan
 
     def _unknown(self, role, name, known, node, path):
-        hint = did_you_mean(name, sorted(known))
+        hint = self.problems.near(name, sorted(known))
         self.problems.add(f"unknown name of {role.wanted}: {shown(name)}", node, path, hint)
 
     def _check_metric(self, plan):

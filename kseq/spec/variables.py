@@ -1,6 +1,6 @@
 """Variables of a spec: `$x` anywhere is the value of `x`."""
 
-from .errors import did_you_mean, listed, shorten, shown
+from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, mapping
 from .node import RAISE, UNKNOWN, Node
 
@@ -33,7 +33,7 @@ class Variables:
                 self.problems.add(message, given.keys[key], "vars")
             self.known[key] = self.put_in(replaced.pop(key, node), f"vars.{shorten(key)}")
         for key in replaced:
-            hint = did_you_mean(key, self.known)
+            hint = self.problems.near(key, self.known)
             message = f"unknown variable `{shorten(key)}`; the spec has {listed(self.known)}"
             self.problems.add(message, None, "vars", hint)
 
@@ -62,7 +62,7 @@ class Variables:
             return Node(value[1:], node.line, node.column)
         found = scope.get(value[1:])
         if found is None:
-            hint = did_you_mean(value[1:], scope)
+            hint = self.problems.near(value[1:], scope)
             message = f"unknown variable `{shorten(value)}`; known here are {listed(scope)}"
             self.problems.add(message, node, path, hint)
             return Node(UNKNOWN, node.line, node.column)

@@ -39,7 +39,7 @@ class Ends:
         if shapes is None:
             raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
-        self._presence = (presence.SPEC,) if getattr(layer, "reads_presence", False) else ()
+        self._presence = (presence.SPEC,) if layer.reads_presence else ()
         shapes = shapes[: len(shapes) - len(self._presence)]
         known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))

@@ -262,7 +262,7 @@ class _Reader:
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
         layer = adapt(call, specs, _output_specs(call))
-        if getattr(layer, "reads_presence", False):
+        if layer.reads_presence:
             reads.append(self.presence.of(reads[0].value))
         return layer, reads
 

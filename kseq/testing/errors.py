@@ -1,6 +1,7 @@
 """What the contract says, property by property, and the error that names the one that does not hold."""
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -48,7 +49,13 @@ def attempt(key: str, what: str = ""):
         raise
     except Exception as error:
         what = f"{what} raised" if what else "raised"
-        raise ContractError(f"{key} ({PROPERTIES[key]}): {what} {type(error).__name__}: {error}") from error
+        raise ContractError(f"{key} ({PROPERTIES[key]}): {what} {said(error)}") from error
+
+
+def said(error) -> str:
+    """What an error says, without what Keras puts around it: which call it was, with what arguments."""
+    inner = re.search(r"\x1b\[1m(.*)\x1b\[0m", str(error), re.DOTALL)
+    return f"{type(error).__name__}: {inner[1] if inner else error}"
 
 
 def numpy(x):

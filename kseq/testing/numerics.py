@@ -235,7 +235,11 @@ def check_precision(s: Subject):
             y = s.compile(run, policy)(ops.convert_to_tensor(s.values), ops.convert_to_tensor(s.mask))
         dtype, declared = keras.backend.standardize_dtype(y.values.dtype), layer.output_spec(s.spec).dtype
         if dtype != declared:
-            fail("S13", f"{what}: outputs of dtype {dtype} (received) against {declared} (declared)")
+            fail(
+                "S13",
+                f"{what}: outputs of dtype {dtype} (received) against {declared} (declared); `self.weight(variable)` "
+                "is a weight in the compute dtype",
+            )
         y = to_numpy(y)
         expect_same("S13", y.mask, s.expected().mask, f"mask of {what}", names=(policy, own))
         _expect_rounding(s, y, layer.compute_dtype, reference, what)

@@ -12,7 +12,7 @@ from keras import ops, tree
 from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
 from . import transforms
-from .errors import attempt, expect_same, fail, numpy
+from .errors import attempt, expect_same, fail, numpy, said
 
 # Relative to the largest output. Layer and step may sum in different orders.
 _TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
@@ -138,7 +138,16 @@ class Subject:
         """Layer mode of the masked input, in NumPy, with a mask that is an array."""
         if self._expected is None:
             with attempt("1", "layer mode"):
-                y = self.layer_mode(self.values, self.mask)[0]
+                try:
+                    y = self.layer_mode(self.values, self.mask)[0]
+                except Exception as error:
+                    # An eager call says better what is wrong, if it is wrong there too.
+                    self.call(Sequence(ops.convert_to_tensor(self.values), ops.convert_to_tensor(self.mask)))
+                    fail(
+                        "S11",
+                        f"layer mode runs eagerly; compiled it raised {said(error)}. NumPy, and Python's `if` or `for` "
+                        "over values, see no numbers while a call is compiled: use keras.ops",
+                    )
             self._expected = to_numpy(y)
         return self._expected
 

@@ -112,6 +112,22 @@ def test_letters_built_in_folds_and_read_back(capsys):
     assert sorted(letters) == sorted(line for line in LINES if line)
 
 
+def test_a_build_in_another_s_place_and_what_reads_back(capsys):
+    options = ["--record", "corpus_records:Line", "--source", "lines.csv", "--split", "all=1"]
+    run("build", "out", *options, "--shard-bytes", 500, "--cast")
+    run("build", "out", *options, status=1)
+    assert "already" in capsys.readouterr().err
+    run("build", "out", *options, "--overwrite")
+    run("build", "other", *options, "--no-header", "--on-error", "skip")
+    capsys.readouterr()
+    run("verify", "out/all", "--deep", "--against", "out/all")
+    run("verify", "out/all", "--against", "other/all", status=1)
+    assert "were to be written" in capsys.readouterr().out
+    (pathlib.Path("out") / "mine.txt").write_text("")
+    run("build", "out", *options, "--overwrite", status=1)
+    assert "mine.txt: only a build is overwritten" in capsys.readouterr().err
+
+
 def test_given_splits_and_tfrecords(capsys):
     options = ["--record", "corpus_records:Line", "--source", "a=lines.csv", "--source", "b=lines.csv"]
     run("build", "out", *options, "--format", "tfrecord", "--metadata", "language=en")
@@ -237,6 +253,36 @@ def test_verify_and_repair(vowels, capsys):
     run("repair", "killed", "--discard", "--json")
     assert json.loads(capsys.readouterr().out)["records"] == 270
     assert len(kd.open("killed")) == 270
+
+
+def test_compact(capsys):
+    with kd.Writer("store", {"n": "int64"}) as out:
+        for n in range(5):
+            out.write({"n": n})
+            out.commit()
+    size = os.path.getsize("store/shard-00000.arrow")
+    run("compact", "store", "--shard-bytes", 3 * size)
+    assert capsys.readouterr().out == "store: 5 shards, 2 now\n"
+    run("compact", "store", "--json")
+    assert json.loads(capsys.readouterr().out) == {"path": "store", "shards_before": 2, "shards": 1}
+    run("compact", "store")
+    assert capsys.readouterr().out == "store: 1 shards, 1 now\n"
+    assert kd.open("store").column("n").tolist() == list(range(5))
+    run("compact", "none", status=1)
+    assert "none" in capsys.readouterr().err
+    with kd.Writer("store", append=True):
+        run("compact", "store", status=1)
+    assert "another writer has the store open" in capsys.readouterr().err
+
+
+def test_a_store_is_converted_to_a_store(vowels, capsys):
+    run("convert", "vowels.jsonl", "store")
+    kd.set_metadata("store", {"about": "vowels"}, {"few": [[0, 7]]})
+    run("convert", "store", "copy", "--to-option", "shard_rows=100")
+    found, wanted = kd.open("copy"), kd.open("store")
+    assert [len(part) for part in found.splits.values()] == [7] and found.metadata == wanted.metadata
+    assert len(list(pathlib.Path("copy").glob("*.arrow"))) == 3 and found.schema == wanted.schema
+    assert all(np.array_equal(a[name], b[name]) for a, b in zip(found, wanted, strict=True) for name in a)
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,77 @@ def test_layers(capsys):
 def test_every_layer_is_described(capsys):
     for name in kseq.spec.catalog.type_names():
         assert run(capsys, "layers", name)[0] == 0
+
+
+NASTY = "x\x1b]0;owned\x07\x1b[31m[bold]:warning:\u202e\u9b5a"
+SHOWN = r"x\x1b]0;owned\x07\x1b[31m[bold]:warning:\u202e" + "\u9b5a"
+
+
+@pytest.fixture(params=[".yaml", ".keras"])
+def nasty(request, tmp_path):
+    """A file of a model whose names command the terminal."""
+    spec = {"kseq": 1, "name": NASTY, "input": {"shape": [None, 3]}}
+    spec |= {"layers": [{"Serial": {"name": NASTY + "2", "layers": [{"Dense": {"units": 2, "name": NASTY + "3"}}]}}]}
+    if request.param == ".yaml":
+        path = tmp_path / (NASTY.replace("\u9b5a", "") + ".yaml")
+        path.write_text(json.dumps(spec))
+    else:
+        path = tmp_path / "m.keras"
+        kseq.load_spec(spec).save(path)
+    return path
+
+
+def is_safe(*texts):
+    return all(c.isprintable() or c == "\n" for text in texts for c in text)
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["draw", "-o", "-"]], ids=lambda c: c[0])
+def test_names_do_not_command_the_terminal(command, nasty, capsys):
+    status, out, err = run(capsys, command[0], nasty, *command[1:])
+    assert status == 0 and is_safe(out, err)
+    assert (SHOWN if command[0] != "draw" else SHOWN[-25:]) in out
+
+
+def test_errors_do_not_command_the_terminal(nasty, tmp_path, capsys):
+    wrong = tmp_path / f"{NASTY}.yaml"
+    layer = {"Dense": {"unit": 2, "name": NASTY, NASTY: {NASTY: NASTY}, "activation": NASTY, "dtype": {NASTY: 1}}}
+    spec = {"kseq": 1, NASTY: 1, "input": {"shape": [None, 3]}, "layers": [layer], "outputs": {NASTY: NASTY}}
+    wrong.write_text(json.dumps(spec))
+    for command in (["check", wrong], ["show", wrong], ["show", f"{tmp_path}/{NASTY}.txt"]):
+        status, out, err = run(capsys, *command)
+        assert status == 1 and is_safe(out, err) and SHOWN in err
+    with pytest.raises(kseq.SpecError) as error:
+        kseq.load_spec(spec)
+    assert is_safe(str(error.value))
+
+
+def test_a_layer_that_does_not_stream_does_not_command_the_terminal(path, capsys):
+    path.write_text(
+        json.dumps(
+            {
+                "kseq": 1,
+                "input": {"shape": [None, 3]},
+                "layers": [{"Conv1D": {"filters": 2, "kernel_size": 3, "padding": "same", "name": NASTY}}],
+            }
+        )
+    )
+    for command in (["show", path], ["draw", path, "-o", "-"], ["bench", path]):
+        _, out, err = run(capsys, *command)
+        assert is_safe(out, err) and SHOWN in out + err
+
+
+def test_training_shows_no_names_that_command_the_terminal(path, tmp_path, capsys):
+    for outputs, metric in (({"y": "a"}, NASTY), ({NASTY: "a"}, "mae")):
+        path.write_text(
+            json.dumps(
+                {
+                    "kseq": 1,
+                    "input": {"shape": [None, 3]},
+                    "layers": [{"Dense": {"units": 2, "id": "a"}}],
+                    "outputs": outputs,
+                    "compile": {"loss": "mse", "metrics": [{"MeanAbsoluteError": {"name": metric}}]},
+                }
+            )
+        )
+        status, out, err = run(capsys, "train", path, "--data", "x", "--targets", "y", "--out", tmp_path / "m.keras")
+        assert status == 1 and is_safe(out, err) and "must be printable" in err

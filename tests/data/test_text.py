@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kseq.data.errors import StoreExistsError
-from kseq.data.text import Vocabulary, VocabularyError, tokenize
+from kseq.data.text import TextCodec, Vocabulary, VocabularyError, tokenize
 
 TOKENS = st.text("abcdé ", min_size=1, max_size=3)
 SEQUENCES = st.lists(st.lists(TOKENS, max_size=8), max_size=8)
@@ -105,3 +105,45 @@ def test_what_is_no_vocabulary_is_named(tmp_path, change):
     (tmp_path / "v.json").write_text("{")
     with pytest.raises(VocabularyError, match="no JSON"):
         Vocabulary.load(tmp_path / "v.json")
+
+
+TEXT = st.text("ab é<>", max_size=12)
+
+
+@given(st.lists(TEXT, max_size=5), TEXT, st.booleans(), st.booleans(), st.sampled_from(["word", "char"]))
+def test_a_codec_gives_texts_back(known, text, begin, end, level):
+    vocabulary = Vocabulary.from_text(known, level=level)
+    codec = TextCodec(vocabulary, level, begin, end)
+    for each in known:
+        ids = codec.encode(each)
+        assert ids.dtype == np.int32 and len(ids) == len(tokenize(each, level)) + begin + end
+        assert ids[:1].tolist() == [2] or not begin
+        assert ids[-1:].tolist() == [3] or not end
+        same = " ".join(each.split()) if level == "word" else each
+        assert codec.decode(ids) == codec.decode([*ids, 3, 0, 9]) == codec.decode(np.append(ids, [0, 0])) == same
+    wanted = [token if token in vocabulary else "<unk>" for token in tokenize(text, level)]
+    assert codec.decode(codec.encode(text)) == (" " if level == "word" else "").join(wanted)
+
+
+@pytest.mark.parametrize("word", ["<pad>", "<unk>", "<bos>", "<eos>"])
+def test_special_tokens_in_a_text_are_text(word):
+    vocabulary = Vocabulary.from_text(["a b"])
+    assert TextCodec(vocabulary).encode(f"a {word} b").tolist() == [4, 1, 5]
+    assert TextCodec(vocabulary, unknown="drop").encode(f"a {word} b").tolist() == [4, 5]
+    with pytest.raises(VocabularyError, match=f"no token '{word}'"):
+        TextCodec(vocabulary, unknown="error").encode(f"a {word} b")
+    assert vocabulary.encode(["a", word]).tolist() == [4, vocabulary[word]]
+
+
+def test_codecs_of_other_tokens_and_wrong_ones():
+    vocabulary = Vocabulary.collect([["a", "b"]], eos=None)
+    codec = TextCodec(vocabulary, (lambda text: text.split("-"), "-".join), begin=True)
+    assert codec.encode("b-a").tolist() == [2, 4, 3] and codec.decode([2, 4, 3]) == "b-a"
+    for options, words in (({"end": True}, "no eos token"), ({"level": "line"}, "'line'"), ({"unknown": "x"}, "'x'")):
+        with pytest.raises(VocabularyError, match=words):
+            TextCodec(vocabulary, **options)
+    with pytest.raises(VocabularyError, match="from 0 to 4; received 5"):
+        codec.decode([5])
+    for ids in ([[4]], 4, [0.5]):
+        with pytest.raises(VocabularyError, match=r"must be integers \[T\]"):
+            codec.decode(ids)

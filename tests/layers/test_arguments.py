@@ -74,7 +74,7 @@ def test_an_initial_state_is_for_steps():
 
 
 def test_bidirectional_says_what_to_use():
-    with pytest.raises(TypeError, match=r"`go_backwards` as False; received True: .*`keras.layers.Bidirectional`"):
+    with pytest.raises(ValueError, match=r"`go_backwards` as False; received True: .*`keras.layers.Bidirectional`"):
         keras.layers.Bidirectional(kseq.GRU(2))
 
 
@@ -145,3 +145,42 @@ def test_mask_zero_joins_what_was_valid(inside):
 def test_mask_zero_takes_one_index_a_step():
     with pytest.raises(ValueError, match=r"`mask_zero` takes values \[B, T\]; received shape \(1, 2, 3\)"):
         kseq.Embedding(5, 3, mask_zero=True)(np.ones((1, 2, 3), "int32"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Activation", {"activation": "relu"}),
+        ("AveragePooling1D", {"pool_size": 2}),
+        ("Conv1D", {"filters": 3, "kernel_size": 2, "padding": "causal"}),
+        ("Dense", {"units": 3, "activation": "relu"}),
+        ("DepthwiseConv1D", {"kernel_size": 2}),
+        ("Dropout", {"rate": 0.5}),
+        ("Embedding", {"input_dim": 5, "output_dim": 3}),
+        ("GRU", {"units": 3, "return_sequences": True}),
+        ("LSTM", {"units": 3, "return_sequences": True, "unit_forget_bias": False}),
+        ("LayerNormalization", {"epsilon": 0.1}),
+        ("MaxPooling1D", {"pool_size": 2}),
+    ],
+)
+def test_the_configuration_of_the_keras_layer_makes_ours(name, arguments):
+    theirs = getattr(keras.layers, name)(**arguments)
+    ours = getattr(kseq, name).from_config(theirs.get_config())
+    x = np.array([[1, 2, 3, 4]], "int32") if name == "Embedding" else np.ones((1, 4, 3), "float32")
+    wanted = theirs(x)
+    ours.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_allclose(*map(ops.convert_to_numpy, (ours(x), wanted)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("LSTM", {"units": 3}, "`return_sequences` as True; received False"),
+        ("GRU", {"units": 3, "return_sequences": True, "recurrent_dropout": 0.5}, "received 0.5"),
+        ("Dropout", {"rate": 0.5, "noise_shape": (1, 2)}, r"no `noise_shape`: .* None, .*received \(1, 2\)"),
+    ],
+)
+def test_a_configuration_that_means_something_else_is_refused(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(kseq, name).from_config(getattr(keras.layers, name)(**arguments).get_config())

@@ -1,6 +1,7 @@
 """What a spec builds, and that it is what Python builds."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -237,10 +238,48 @@ def test_a_spec_of_another_kind_is_a_type_error():
         kseq.load_spec(3)
 
 
-@pytest.mark.parametrize("given", ["nowhere.yaml", "no\0where", __import__("pathlib").Path("nowhere.yaml")])
+@pytest.mark.parametrize(
+    "given", ["nowhere.yaml", "no\0where.yaml", "no\0where", pathlib.Path("nowhere.yaml"), pathlib.Path("no\0where")]
+)
 def test_a_file_that_cannot_be_read(given):
     with pytest.raises(kseq.SpecError, match="cannot be read"):
         kseq.load_spec(given)
+
+
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("root:x:0:0\n  hunter2: [\n")
+    return path
+
+
+def test_text_is_no_path(secret, tmp_path, monkeypatch):
+    (tmp_path / "m.yaml").write_text(CHAIN)
+    monkeypatch.setattr(pathlib.Path, "open", None)  # nothing may be opened
+    for load, text in [
+        (kseq.load_spec, str(secret)),
+        (kseq.load_spec, f"{secret}\n.yaml"),
+        (kseq.load_spec, str(secret).encode()),
+        (kseq.load_spec_text, f"{tmp_path}/m.yaml"),
+        (kseq.load_spec_text, f"{tmp_path}/m.yaml".encode()),
+    ]:
+        with pytest.raises(kseq.SpecError, match=r"a spec is a mapping .* received '/") as error:
+            load(text)
+        assert "a path ends in .yaml, .yml or .json" in str(error.value)
+    assert kseq.load_spec_text(CHAIN).get_config() == kseq.load_spec(CHAIN).get_config()
+    assert kseq.load_spec_text(CHAIN, {}, limits=kseq.spec.Limits()).count_params() == 50
+    for given in (pathlib.Path("m.yaml"), {"kseq": 1}):
+        with pytest.raises(TypeError, match="a spec is a path, text, bytes or a mapping"):
+            kseq.load_spec_text(given)
+
+
+@pytest.mark.parametrize("suffix", ["", ".yaml", ".json"])
+def test_what_is_no_spec_is_not_shown(secret, suffix):
+    path = secret.rename(f"{secret}{suffix}")
+    for given in [path, str(path)] if suffix else [path]:
+        with pytest.raises(kseq.SpecError) as error:
+            kseq.load_spec(given)
+        assert str(error.value) == f"{path}: no spec: the key `kseq` is missing; begin with `kseq: 1`"
 
 
 def test_older_versions_are_migrated(monkeypatch):

@@ -1,8 +1,15 @@
 """The place in the plan up to which batches were given."""
 
+import collections
+
+_STRETCH = 4096  # batches whose numbers lie ready
+
 
 class Cursor:
     """A place (epoch, batch) that only moves on, whoever takes batches: a loop, threads, or Keras.
+
+    The numbers of the batches that come next lie in a deque, from which any thread takes one in a single operation of
+    Python's, without a lock.
 
     Args:
         steps: gives the number of batches, at least 1, of an epoch.
@@ -11,20 +18,47 @@ class Cursor:
     """
 
     def __init__(self, steps, guard, place=(0, 0)):
-        self._steps, self._guard, self.place = steps, guard, place
-        self._last = None, 0  # the epoch that was read last, and its number of batches
+        self._steps, self._guard, self._next = steps, guard, collections.deque()
+        self.place = place
 
-    def take(self, epoch=None):
-        """The place of the next batch, which nobody else gets; None if `epoch` is given and over."""
+    @property
+    def place(self) -> tuple:
+        """The epoch and batch that come next. An epoch that is not entered is not looked at."""
         with self._guard:
-            place = self.place
-            if epoch is not None and place[0] != epoch:
+            batch = self._end - len(self._next)
+            return (self._epoch + 1, 0) if batch == self._count else (self._epoch, batch)
+
+    @place.setter
+    def place(self, place):
+        with self._guard:
+            self._next.clear()  # for those that still take from it
+            self._next = collections.deque()
+            (self._epoch, self._end), self._count = place, None
+
+    def stretch(self, epoch=None):
+        """A deque of the batches that come next, whose `popleft` takes one; None if `epoch` is given and over."""
+        with self._guard:
+            here, first = self.place
+            if epoch is not None and here != epoch:
                 return None
-            if self._last[0] != place[0]:
-                self._last = place[0], self._steps(place[0])
-            following = place[1] + 1
-            self.place = (place[0], following) if following < self._last[1] else (place[0] + 1, 0)
-            return place
+            if not self._next:
+                count = self._steps(here)
+                if first >= count:
+                    raise IndexError(f"a batch must be in [0, {count}); received {first}")
+                end = min(first + _STRETCH, count)
+                self._epoch, self._count, self._end = here, count, end
+                self._next = collections.deque(range(first, end))
+            return self._next
+
+    def take(self) -> tuple:
+        """The place of the next batch, which nobody else gets."""
+        while True:
+            with self._guard:
+                stretch, epoch = self.stretch(), self._epoch
+            try:
+                return epoch, stretch.popleft()
+            except IndexError:  # others were faster
+                continue
 
     def give_back(self, place):
         """Undo `take` for a batch that could not be made, unless others have gone on."""
@@ -38,7 +72,7 @@ class Cursor:
         return self._steps(epoch) - batch
 
     def after(self, place, count):
-        """The place `count` batches after a place. An epoch that is not entered is not looked at."""
+        """The place `count` batches after a place."""
         epoch, batch = place[0], place[1] + count
         while batch and batch >= (steps := self._steps(epoch)):
             epoch, batch = epoch + 1, batch - steps

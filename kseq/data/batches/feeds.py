@@ -1,10 +1,12 @@
-"""Batches as data sets of other libraries, one element a batch."""
+"""Batches as data sets of other libraries, one element a batch; and the records of a store, one element a record."""
 
 import itertools
 import weakref
 
 import keras
 import numpy as np
+
+from ..errors import RecordError, SchemaError
 
 _numbers = itertools.count()
 _feeds = weakref.WeakValueDictionary()  # of torch, by number
@@ -152,3 +154,41 @@ class _Places:
     def __getitem__(self, index):
         epoch = int(np.searchsorted(self._ends, index, "right"))
         return self._batches.batch(int(index - (self._ends[epoch - 1] if epoch else 0)), self._first + epoch)
+
+
+def records_to_tf(store, fields=None):
+    """A `tf.data.Dataset` of the records of a store, in their order: of each a tuple of its fields.
+
+    Args:
+        store: the `Store`.
+        fields: names of fields; by default all, as the schema has them.
+
+    Raises:
+        ImportError: tensorflow is not installed.
+        SchemaError: a name that is no field, a field whose dtype tensorflow does not have.
+        RecordError: when it is read, a value that is missing.
+    """
+    import tensorflow as tf
+
+    if isinstance(fields, str) or (fields is not None and not fields):
+        raise SchemaError(f"fields must be a list of names; received {fields!r}")
+    fields = list(store.schema if fields is None else fields)
+
+    def spec(name):
+        if name not in store.schema:
+            raise SchemaError(f"fields must be among {list(store.schema)}; received {name!r}")
+        field = store.schema[name]
+        try:
+            return tf.TensorSpec(field.shape, tf.string if field.text else tf.as_dtype(field.dtype))
+        except TypeError:
+            raise SchemaError(f"tensorflow has no dtype for field {name!r}, which is {field}") from None
+
+    def tuples():
+        for number, record in enumerate(store):
+            for name in fields:
+                if record[name] is None:
+                    raise RecordError("the value is missing", number, name)
+            yield tuple(record[name] for name in fields)
+
+    dataset = tf.data.Dataset.from_generator(tuples, output_signature=tuple(map(spec, fields)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(store))).prefetch(tf.data.AUTOTUNE)

@@ -8,8 +8,8 @@ of the plan, however many batches it has, and the first one the rest of an epoch
 
 The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B` and `E`: begins and ends an epoch):
 
-- `n n B n n 0 n E` builds a model, `n n B n n 0 1 2 E` predicts: a pass that begins after `n` without an `E` between.
-  It gives back what it took.
+- `n n B n n 0 n E` builds a model, `n n B n n 0 1 2 E` predicts (on tensorflow `n n n 0 1 B n n 0 1 2 E`): a pass that
+  begins after `n` without an `E` between. It gives back what it took.
 - `n n n E B n n 0 1 2 E B n n 0 1 2 E` fits or evaluates.
 - `B n n 0 1 E B 2 E` fits with `steps_per_epoch`: a pass goes over several epochs of Keras's.
 - `B n n 0` and then `n` or `E` after `n`: the pass was left. What it took stays taken.
@@ -17,8 +17,14 @@ The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B`
 
 import contextlib
 import operator
+import threading
 
 import keras
+
+from kseq.arguments import as_integer
+
+from .cursor import Cursor
+from .losses import KnownModel
 
 
 class StepCount:
@@ -78,22 +84,23 @@ class KerasPass:
         self._given = None  # the place that each index got
         self._begun_at, self._length, self._looks_only = cursor.place, None, False
         self._aside = False
-        self._reads = 0  # of the number of batches, since the last other event
+        # Whether the number of batches was read since the last other event, and since the last end of an epoch.
+        self._reads = self._asked = False
         self._steps = StepCount(lambda: cursor.left() if self._length is None else self._length)
 
     def steps(self):
         """The number of batches, for Keras."""
         with self._guard:
-            self._reads += 1
+            self._reads = self._asked = True
             return self._steps
 
     def begin(self):
         """Keras begins an epoch."""
         with self._guard:
             if self._given is None or self._reads:
-                self._given, self._looks_only = {}, self._reads > 0
+                self._given, self._looks_only = {}, self._asked
                 self._begun_at, self._length = self._cursor.place, self._cursor.left()
-            self._reads = 0
+            self._reads = False
 
     def end(self):
         """Keras ends an epoch, or what it was doing before."""
@@ -102,7 +109,7 @@ class KerasPass:
                 self._cursor.place, self._given = self._begun_at, None
             elif self._given is not None and (len(self._given) == self._length or self._reads):
                 self._given = None
-            self._reads = 0
+            self._reads = self._asked = False
 
     def leave(self):
         """Somebody goes to another place."""
@@ -125,7 +132,7 @@ class KerasPass:
                 return None
             if self._given and self._reads:
                 self._given = None  # another pass, or a look at the data, has begun
-            self._reads = 0
+            self._reads = False
             if self._given is None:
                 return None
             if index not in self._given:
@@ -133,6 +140,103 @@ class KerasPass:
             return self._given[index]
 
 
-def shows_shapes(index):
-    """Whether a batch that is asked for outside of a pass tells Keras which axes are of fixed length."""
-    return index == 1 and keras.backend.backend() == "tensorflow"
+class KerasDataset(keras.utils.PyDataset):
+    """A data set that follows a plan though Keras asks as it does.
+
+    Who inherits it has the `BatchLayout` and `Options` (`_layout`, `_options`), `steps(epoch)`, and makes batches in
+    `_get(epoch, index, reader)` and `_other_length(reader)`.
+
+    Attributes:
+        cursor: the place up to which batches were given.
+    """
+
+    def _begin(self, place):
+        self._guard = threading.RLock()
+        self.cursor = Cursor(self.steps, self._guard, place)
+        self._keras, self._model = KerasPass(self.cursor, self._guard), KnownModel(self._layout, self._options)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is read; may be set, to its beginning."""
+        return self.cursor.place[0]
+
+    @epoch.setter
+    def epoch(self, epoch):
+        self.place = epoch, 0
+
+    @property
+    def place(self) -> tuple:
+        """The epoch and the number of the batch that comes next; may be set."""
+        return self.cursor.place
+
+    @place.setter
+    def place(self, place):
+        epoch, batch = place
+        place = as_integer("epoch", epoch, 0), as_integer("batch", batch, 0)
+        with self._guard:
+            self.cursor.place = place
+            self._keras.leave()
+
+    def take(self) -> tuple:
+        """Go on by one batch: its place, for `batch`, which no other thread gets."""
+        return self.cursor.take()
+
+    def __len__(self):
+        """Batches of the epoch."""
+        return self.steps(self.epoch)
+
+    def __getitem__(self, index):
+        """The batch at `index` of the epoch; within `fit`, `evaluate` and `predict` the next one (see `batch`)."""
+        index = as_integer("a batch", index)
+        place = self._keras.place(index)
+        if place is None:
+            count = len(self)
+            if not -count <= index < count:
+                raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
+            if index == 1 and keras.backend.backend() == "tensorflow":  # with batch 0 it tells which axes are fixed
+                return self._other_length(self._model.reader)
+            place = self.epoch, index % count
+        return self._get(*place, self._model.reader)
+
+    @property
+    def num_batches(self):
+        """Batches of the epoch, as a number that goes with the epoch. For Keras; use `len` or `steps`."""
+        return self._keras.steps()
+
+    def on_epoch_begin(self):
+        """Called by Keras."""
+        self._model.asks(self._look)
+        self._keras.begin()
+
+    def on_epoch_end(self):
+        """Called by Keras."""
+        self._keras.end()
+
+    def _look(self):
+        with self._keras.aside():
+            return self[0][0]
+
+    # Keras's own workers: processes would each follow a plan of their own, and what threads have made ahead in the pass
+    # in which Keras only looks it gives out in the next one.
+
+    @property
+    def workers(self):
+        """For Keras, always 1: `prefetch` of `Batches` lets a thread of ours make batches ahead."""
+        return 1
+
+    @workers.setter
+    def workers(self, workers):
+        as_integer("workers", workers, 0)
+
+    @property
+    def use_multiprocessing(self):
+        """False: batches are made in this process."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value):
+        if value:
+            raise ValueError(
+                "use_multiprocessing must be False: a process of its own would not know which batches others were "
+                "given, and records would come twice or not at all; pass prefetch to batches() instead"
+            )

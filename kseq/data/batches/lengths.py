@@ -1,44 +1,49 @@
-"""The length that a record has in a batch: what the leading sequence must be padded to so that all its fields fit."""
+"""How long records are, and how long the sequences of a batch become."""
 
 import numpy as np
 
-from .bounds import choose_ratio, leader_length
+from .bounds import choose_ratio, follower_length, given_bounds, leader_length
 
 _BLOCK = 1 << 20  # records that are looked at together: no more memory than that for any store
 _SAMPLE = 100_000
 
 
 class RowLengths:
-    """Lengths by record number.
+    """The length that a record has in a batch: what the leader must be padded to so that all its fields fit.
 
     Args:
-        store: the `Store`.
-        assembly: the `Assembly`, which says what leads, what follows and what is appended.
+        layout: the `BatchLayout`.
+        options: the `Options`.
     """
 
-    def __init__(self, store, assembly):
-        self._store, self._leader, self._limit = store, assembly.leader, None
-        self._extra = {name: int(name in assembly.eos) for name in assembly.sequences}
-        for name in assembly.followers:
-            if assembly.ratios.get(name) is None:
-                sample = np.unique(np.linspace(0, len(store) - 1, min(len(store), _SAMPLE)).astype(np.int64))
-                assembly.ratios[name] = choose_ratio(self.of_leader(sample), self._of(name, sample))
-        self._ratios = {name: assembly.ratios[name] for name in assembly.followers}
+    def __init__(self, layout, options):
+        self._layout, self._multiple = layout, options.multiple_of
+        given = given_bounds(options, layout.leader)
+        # Records that are truncated count as long as what is left of them.
+        self._limit = given[-1] if given and options.truncate else None
+        self._ratios = {}
+        for name in layout.followers:
+            ratio = options.length_ratios.get(name)
+            if ratio is None:
+                count = len(layout.store)
+                sample = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))
+                ratio = choose_ratio(self.of_leader(sample), self.steps(name, sample))
+            self._ratios[name] = ratio
 
-    def limit(self, most):
-        """Count longer records as this long, because they are truncated."""
-        self._limit = most
+    def steps(self, name, ids):
+        """Steps of a sequence of some records or, for None, of all, with what is put before and after them: int64."""
+        return self._layout.store.field_lengths(name, ids) + self._layout.added[name]
 
     def of_leader(self, ids):
-        """Lengths of the leading sequence, int64, of some records or, for None, of all."""
-        lengths = self._of(self._leader, ids)
+        """Lengths of the leading sequence, int64."""
+        lengths = self.steps(self._layout.leader, ids)
         return lengths if self._limit is None else np.minimum(lengths, self._limit)
 
     def of(self, ids):
-        """The length that the leader must be padded to for a record, int64."""
+        """The length that the leader must be padded to for each record, int64."""
         lengths = self.of_leader(ids)
         for name, ratio in self._ratios.items():
-            lengths = np.maximum(lengths, leader_length(self._of(name, ids), ratio))
+            lengths = np.maximum(lengths, leader_length(self.steps(name, ids), ratio))
         return lengths
 
     def counts(self):
@@ -58,13 +63,43 @@ class RowLengths:
                 return int(ids[longer[0]])
         return None
 
+    def padded(self, bound, ids=None):
+        """The padded length of each sequence in a batch, by name; -1 for that of the longest row.
+
+        Args:
+            bound: that of the leader, or -1.
+            ids: records: all of the batch, to have numbers in the place of -1.
+        """
+        layout = self._layout
+        if bound < 0 and ids is not None and layout.leader is not None:
+            bound = self._up(int(self.of_leader(ids).max(initial=0)))
+        lengths = {}
+        for name in layout.sequences:
+            if name == layout.leader:
+                lengths[name] = bound
+            elif name in layout.framed:
+                lengths[name] = -1 if bound < 0 else self.framed(bound)
+            elif name in self._ratios:
+                lengths[name] = -1 if bound < 0 else self._up(follower_length(bound, self._ratios[name]))
+            else:
+                lengths[name] = layout.fixed.get(name, -1)
+        if ids is not None:
+            for name, length in lengths.items():
+                lengths[name] = self._up(int(self.steps(name, ids).max(initial=0))) if length < 0 else length
+        return lengths
+
+    def framed(self, length):
+        """Steps of the model's output for a padded length."""
+        return np.asarray(self._layout.rule(np.ones((1, length), bool))).shape[1]
+
     def describe(self):
         """What the lengths depend on beside the store, as JSON values."""
-        return [self._leader, self._extra, {name: list(ratio) for name, ratio in self._ratios.items()}, self._limit]
+        ratios = {name: list(ratio) for name, ratio in self._ratios.items()}
+        return [self._layout.leader, self._layout.added, ratios, self._limit, self._multiple]
+
+    def _up(self, length):
+        return -(-length // self._multiple) * self._multiple
 
     def _blocks(self):
-        count = len(self._store)
+        count = len(self._layout.store)
         return (np.arange(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
-
-    def _of(self, name, ids):
-        return self._store.field_lengths(name, ids) + self._extra[name]

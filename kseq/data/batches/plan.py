@@ -28,6 +28,7 @@ class Settings:
     Attributes:
         batch_size: rows of a batch, or None.
         max_tokens: cells of a batch, or None.
+        rows_at: rows of a batch for each of `bounds`, or None.
         shuffle: True, "block" or False.
         bucket: whether records of similar length share batches.
         seed: integer.
@@ -35,12 +36,14 @@ class Settings:
         block_size: records of a block.
         blocks_in_flight: blocks whose records are mixed.
         bounds: padded lengths, ascending, or None for the longest of each batch.
+        multiple_of: what padded lengths that are not among `bounds` are rounded up to.
         drop_remainder: whether the last, smaller batch is dropped.
         pack: whether several records share a row.
     """
 
     batch_size: int | None
     max_tokens: int | None
+    rows_at: tuple | None
     shuffle: bool | str
     bucket: bool
     seed: int
@@ -48,8 +51,31 @@ class Settings:
     block_size: int
     blocks_in_flight: int
     bounds: tuple | None
+    multiple_of: int
     drop_remainder: bool
     pack: bool
+
+    @classmethod
+    def of(cls, options, layout, bounds) -> "Settings":
+        """The settings of `Options`, with the padded lengths."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        found = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        sorts = options.shuffle is not False if options.bucket is None else bool(options.bucket)
+        found["bucket"] = layout.leader is not None and not options.pack and sorts
+        found["rows_at"] = options.rows_at and tuple(options.rows_at.values())
+        return cls(**(found | {"bounds": bounds}))
+
+    @property
+    def by_length(self) -> bool:
+        """Whether rows depend on the length, so that only the lengths tell how many batches there are."""
+        return self.batch_size is None
+
+    def rows_of(self, bound, longest) -> int:
+        """Rows of a batch, by its padded length or, for -1, its longest record."""
+        if self.rows_at is not None:
+            return self.rows_at[self.bounds.index(bound)]
+        rows = self.max_tokens // max(bound, longest, 1)
+        return rows // _ROWS_MULTIPLE * _ROWS_MULTIPLE if rows > _ROWS_MULTIPLE else rows
 
 
 class BatchRows(typing.NamedTuple):
@@ -91,6 +117,8 @@ class EpochPlan:
         self.count = records if isinstance(records, int) else len(records)
         self._lengths_of = lengths_of
         self._kept = None
+        # No padded length is known before a batch is made.
+        self._unbound = settings.bounds is None and settings.multiple_of == 1
         self._held = 0, []  # the first batch of the window that was used last, and its rows
         if settings.pack:
             self._pack()
@@ -128,13 +156,13 @@ class EpochPlan:
         s = self.settings
         size = s.batch_size or 1
         total = self._packed_rows if s.pack else self.count
-        whole = total if s.max_tokens else total // size * size
+        whole = total if s.by_length else total // size * size
         width = self._window_width()
         self._edges = [*range(0, whole, width), whole] if whole else [0]
         if whole < total and not s.drop_remainder:
             self._edges.append(total)  # the last batch is a window of its own
         windows = len(self._edges) - 1
-        if s.max_tokens:  # only the lengths tell how many batches there are
+        if s.by_length:
             keep = self.count <= _KEPT
             made = [rows if keep else len(rows) for rows in map(self._window, range(windows))]
             counts = list(map(len, made)) if keep else made
@@ -150,11 +178,13 @@ class EpochPlan:
             return s.block_size * s.blocks_in_flight
         if s.shuffle == "block" and not s.pack:  # nothing is mixed: a window of whole blocks is for speed alone
             return s.block_size * max(s.window * (s.batch_size or 1) // s.block_size, 1)
-        if not s.max_tokens:
+        if not s.by_length:
             return s.batch_size * s.window
         sample = np.linspace(0, self.count - 1, min(self.count, 1024)).astype(np.int64)
-        mean = max(float(self._lengths_of(self._take(sample)).mean()), 1.0)
-        return max(int(s.window * s.max_tokens / mean), 1)
+        lengths = self._lengths_of(self._take(sample))
+        if s.rows_at:
+            return max(int(s.window / (1 / np.asarray(s.rows_at))[np.searchsorted(s.bounds, lengths)].mean()), 1)
+        return max(int(s.window * s.max_tokens / max(float(lengths.mean()), 1.0)), 1)
 
     def _window(self, number):
         if self._kept is not None:
@@ -163,19 +193,19 @@ class EpochPlan:
         start, end = self._edges[number], self._edges[number + 1]
         if s.pack:
             return self._packed_window(start, end)
-        if s.max_tokens is None and not s.bucket:
+        if not (s.by_length or s.bucket):
             run = self._run(start, end)
             if run is not None:
                 return run
         ids = self._ids(start, end, number)
-        if s.bounds is None and not s.bucket and not s.max_tokens:
+        if self._unbound and not (s.bucket or s.by_length):
             return [BatchRows(part, 0, len(part), s.batch_size, -1) for part in _parts(ids, s.batch_size)]
         lengths = self._lengths_of(ids)
-        if s.bucket or s.max_tokens:
+        if s.bucket or s.by_length:
             order = _order(lengths)
             ids, lengths = ids[order], lengths[order]
-        if s.max_tokens:
-            rows = self._cut_by_tokens(ids, lengths)
+        if s.by_length:
+            rows = self._cut_by_length(ids, lengths)
             if s.drop_remainder and end == self._edges[-1]:
                 rows = [each for each in rows if each.used == each.size]
         else:
@@ -185,7 +215,7 @@ class EpochPlan:
             rows = [_row((part, 0, size, size, bound, None)) for part, bound in pairs]
             if rest:
                 rows[-1] = rows[-1]._replace(used=rest)
-        if s.shuffle and (s.bucket or s.max_tokens):
+        if s.shuffle and (s.bucket or s.by_length):
             order = permute(0, len(rows), len(rows), (s.seed, self.epoch, number, 2))
             rows = [rows[i] for i in order.tolist()]
         return rows
@@ -198,7 +228,7 @@ class EpochPlan:
         positions = np.arange(start, end, s.batch_size)
         firsts = positions if s.shuffle is False else self._blocks(positions)
         used = np.minimum(s.batch_size, end - positions)
-        if s.bounds is None:
+        if self._unbound:
             bounds = [-1] * len(firsts)
         else:
             ids = (firsts[:, None] + np.arange(s.batch_size)).reshape(-1)[: int(used.sum())]
@@ -234,16 +264,21 @@ class EpochPlan:
     def _bounds_of(self, longest):
         bounds = self.settings.bounds
         if bounds is None:
-            return [-1] * len(longest)
+            return [self._longest(each) for each in longest.tolist()]
         return np.asarray(bounds)[np.searchsorted(bounds, longest)].tolist()
 
-    def _cut_by_tokens(self, ids, lengths):
-        """Batches of at most `max_tokens` cells, the longest records first; only the last is smaller."""
+    def _longest(self, longest):
+        """The padded length of a batch by its longest record, where none is chosen; -1 if it is that record's."""
+        multiple = self.settings.multiple_of
+        return -1 if multiple == 1 else -(-longest // multiple) * multiple
+
+    def _cut_by_length(self, ids, lengths):
+        """Batches of as many rows as their length allows, the longest records first; only the last is smaller."""
         rows, end, lengths, bounds = [], len(ids), lengths.tolist(), self.settings.bounds
         while end:
             longest = lengths[end - 1]
-            bound = -1 if bounds is None else bounds[bisect.bisect_left(bounds, longest)]
-            size = rows_by_tokens(self.settings.max_tokens, max(bound, longest, 1))
+            bound = bounds[bisect.bisect_left(bounds, longest)] if bounds else self._longest(longest)
+            size = self.settings.rows_of(bound, longest)
             start = max(end - size, 0)
             rows.append(BatchRows(ids[start:end], 0, end - start, size, bound))
             end = start
@@ -275,12 +310,6 @@ class EpochPlan:
 def record_ids(rows) -> np.ndarray:
     """The records of `BatchRows`, int64 [used]."""
     return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids
-
-
-def rows_by_tokens(max_tokens, bound) -> int:
-    """Rows of a batch of at most `max_tokens` cells at a padded length."""
-    rows = max_tokens // bound
-    return rows // _ROWS_MULTIPLE * _ROWS_MULTIPLE if rows > _ROWS_MULTIPLE else rows
 
 
 def _order(lengths):

@@ -1,33 +1,51 @@
 """How one field gets from stores into batches: by the kernel, or by NumPy where its dtype or its text needs it."""
 
+import typing
+
 import numpy as np
 
 from kseq import _ext
 
 from ..store.shard import step_bytes
+from .structure import Shift, field_of
+
+_CUTS = {None: 0, "left": 1, "right": 2}
 
 
 class Slot:
-    """How one field is read for batches."""
+    """How one field is read for batches.
 
-    def __init__(self, store, name, fill, end, cut, pack):
-        kind, self.name = store.schema[name], name
-        self.place = store.place(name)
-        self.chunks, self.number = self.place.core.chunks, self.place.column
-        self.ragged, self.text, self.kind = kind.ragged, kind.text, kind
+    Args:
+        store: the store of the batches.
+        shown: the field, or a `Shift` of it.
+        at: the place of its values among the arrays of a batch; its mask comes after them.
+        fill: the padding value.
+        begin, end: values to put before and after every sequence, or None.
+        options: the `Options`.
+    """
+
+    def __init__(self, store, shown, at, fill, begin, end, options):
+        self.name, self.at, self.mask_at = field_of(shown), at, at + 1
+        self.shift = shown.steps if isinstance(shown, Shift) else 0
+        kind = store.schema[self.name]
+        core, self.number, _ = store.place(self.name)
+        self.chunks, self.ragged, self.text, self.kind = core.chunks, kind.ragged, kind.text, kind
+        self.plain = not (kind.text or kind.ragged or kind.optional) and kind.store == kind.dtype
         self.cast = self.job = None
         if kind.text:
             return
-        shown = (
-            kind.dtype if not pack and (kind.store == kind.dtype or _ext.widens(kind.store, kind.dtype)) else kind.store
-        )
+        widens = kind.store == kind.dtype or _ext.widens(kind.store, kind.dtype)
+        shown = kind.dtype if widens and not options.pack else kind.store
         self.cast = None if shown == kind.dtype else kind.dtype
-        self._fill = _scalar(f"pad_value of {name!r}", fill, kind.dtype)
-        first = np.zeros(1, shown) if self.cast is not None else self._fill
-        ends = np.empty(0, np.uint8)
-        if end is not None:
-            step = np.broadcast_to(_scalar(f"eos of {name!r}", end, shown).reshape(()), kind.inner_shape)
-            ends = np.ascontiguousarray(step).reshape(-1).view(np.uint8)
+        self.fill = _scalar(f"pad_value of {self.name!r}", fill, kind.dtype)
+        first = np.zeros(1, shown) if self.cast is not None else self.fill
+
+        def step(what, value):
+            if value is None:
+                return np.empty(0, np.uint8)
+            one = np.broadcast_to(_scalar(f"{what} of {self.name!r}", value, shown).reshape(()), kind.inner_shape)
+            return np.ascontiguousarray(one).reshape(-1).view(np.uint8)
+
         self.job = _ext.Job(
             self.number,
             step_bytes(kind),
@@ -36,18 +54,22 @@ class Slot:
             kind.inner_shape,
             kind.ragged,
             first.view(np.uint8),
-            ends,
-            cut,
+            step("eos", end),
+            _CUTS[options.truncate],
+            begin=step("bos", begin),
+            skip=0 if options.pack else self.shift,
+            left=kind.ragged and options.side == "left",
         )
-        self.plain = not kind.ragged and not kind.optional and kind.store == kind.dtype
 
-    plain = False
+    def shown_steps(self, steps, padded):
+        """How many steps are shown of sequences of so many, with what is put before and after them: int64."""
+        return np.maximum(np.minimum(steps, padded) - self.shift, 0)
 
     def widened(self, array, mask):
         """The array in the field's dtype, with the padding value where it holds nothing."""
         array = array.astype(self.cast)
         if mask is not None:
-            array[~mask] = self._fill[0]
+            array[~mask] = self.fill[0]
         return array
 
     def texts(self, rows):
@@ -62,20 +84,46 @@ class Slot:
         return "" if self.kind.dtype == "string" else b""
 
 
-def group_slots(slots):
-    """Fields by where they lie: (chunks, rows, slots, jobs), the rows as in `Place`."""
-    groups = {}
-    for slot in slots.values():
-        groups.setdefault(slot.place.group, (slot.place, []))[1].append(slot)
-    place = 0
-    for _, own in groups.values():
-        for slot in own:
-            slot.at, slot.mask_at = place, place + 1
-            place += 1 + slot.ragged
-    return [
-        (place.core.chunks, place.rows, own, tuple(slot.job for slot in own if not slot.text))
-        for place, own in groups.values()
-    ]
+class Group(typing.NamedTuple):
+    """Fields that lie together.
+
+    Attributes:
+        chunks: where they lie.
+        places: for each record its row there, as in `Place`, or None.
+        slots: their slots.
+        jobs: those of the fields that are no texts.
+    """
+
+    chunks: typing.Any
+    places: np.ndarray | None
+    slots: list
+    jobs: tuple
+
+
+def group_slots(store, shown, marks, options):
+    """The slots of what is shown, by where each field lies.
+
+    Args:
+        store: the store of the batches.
+        shown: fields and `Shift`s.
+        marks: gives for a field its padding value, its begin and its end.
+        options: the `Options`.
+
+    Returns:
+        `Group`s, in the order of their arrays; and the slots by what they show.
+    """
+    together = {}
+    for each in shown:
+        place = store.place(field_of(each))
+        together.setdefault(place.group, (place, []))[1].append(each)
+    at, groups, slots = 0, [], {}
+    for place, members in together.values():
+        for each in members:
+            slots[each] = Slot(store, each, at, *marks(field_of(each)), options)
+            at += 1 + slots[each].ragged
+        own = [slots[each] for each in members]
+        groups.append(Group(place.core.chunks, place.rows, own, tuple(slot.job for slot in own if not slot.text)))
+    return groups, slots
 
 
 def _scalar(what, value, dtype):

@@ -2,7 +2,9 @@
 
 import functools
 import operator
+import typing
 
+from kseq.arguments import as_integer
 from kseq.sequence import Sequence
 
 from ..errors import SchemaError
@@ -10,75 +12,122 @@ from ..errors import SchemaError
 _sequence = functools.partial(tuple.__new__, Sequence)  # without the names of arguments, in half the time
 
 
-class Structure:
-    """Fields as one value, a list or a dict.
+class Shift(typing.NamedTuple):
+    """A sequence from its step `steps` on; see `shift`."""
+
+    field: str
+    steps: int
+
+
+def shift(field, steps=1) -> Shift:
+    """A sequence as the model should foretell it: at every step what comes `steps` steps later.
+
+    As an input or target of `store.batches(...)`. It is padded like the field itself; the last `steps` steps of a
+    record have nothing to show and are padding. With `bos` and `eos` of the field those are steps like others.
+
+    Args:
+        field: name of a sequence.
+        steps: how much later, at least 1.
+
+    Raises:
+        ValueError: `steps` below 1.
+
+    Example:
+        >>> batches = store.batches(batch_size=8, inputs="tokens", targets=shift("tokens", 1))  # doctest: +SKIP
+    """
+    return Shift(field, as_integer("steps", steps, 1))
+
+
+def field_of(shown):
+    """The field that is shown, which may be shifted."""
+    return shown.field if isinstance(shown, Shift) else shown
+
+
+class FieldNames:
+    """What a user gave as inputs or targets.
 
     Attributes:
-        fields: their names.
+        shown: fields, or `Shift`s of them.
         keys: of the dict, or None.
         single: whether there is one value and no structure.
-        slots: the slot of each field, set when they are known.
-        masks: "sequence", "inputs" or None, as in `Batches`.
+
+    Raises:
+        SchemaError: fields that do not exist, or something that names none.
+    """
+
+    def __init__(self, given, schema):
+        self.keys, self.single = list(given) if isinstance(given, dict) else None, isinstance(given, (str, Shift))
+        if self.single:
+            self.shown = [given]
+        elif isinstance(given, (dict, list, tuple)):
+            self.shown = list(given.values() if isinstance(given, dict) else given)
+        else:
+            raise SchemaError(f"inputs and targets must be a field, a list or a dict of fields; received {given!r}")
+        if not self.shown:
+            raise SchemaError("inputs and targets must name a field; received none")
+        for each in self.shown:
+            if field_of(each) not in schema:
+                raise SchemaError(f"a field must be one of {list(schema)}; received {field_of(each)!r}")
+            if isinstance(each, Shift) and not schema[each.field].ragged:
+                raise SchemaError(f"only a sequence can be shifted; {each.field!r} is {schema[each.field]}")
+
+    @property
+    def fields(self):
+        """The names of the fields."""
+        return [field_of(each) for each in self.shown]
+
+
+class Structure:
+    """From the arrays of a batch to one value, a list or a dict.
+
+    Args:
+        names: the `FieldNames`.
+        slots: the slot of each of them.
+        masks: "sequence", "inputs", "lengths" or None, as in `Batches`.
         packed: whether segment numbers and positions, the last two arrays, are added.
     """
 
-    def __init__(self, fields, keys, single):
-        self.fields, self.keys, self.single = fields, keys, single
-        self.slots, self.masks, self.packed = (), None, False
+    def __init__(self, names, slots, masks, packed=False):
+        self.slots, self._keys, self._single = slots, names.keys, names.single
+        self._masks, self._packed, self._fields = masks, packed, names.fields
+        self.ragged = any(slot.ragged for slot in slots)
 
     def build(self, arrays):
         """The structure of a batch's arrays."""
         values = [self._value(slot, arrays) for slot in self.slots]
-        if self.packed:
-            keys = self.keys or self.fields
+        if self._packed:
+            keys = self._keys or self._fields
             return dict(zip(keys, values, strict=True)) | {"segment_ids": arrays[-2], "positions": arrays[-1]}
-        if self.masks == "inputs":
-            masks = [arrays[slot.mask_at] if slot.ragged else None for slot in self.slots]
-            if self.keys is None:
-                pairs = zip(values, masks, strict=True)
-                return tuple(array for pair in pairs for array in pair if array is not None)
-            named = zip(self.keys, masks, strict=True)
-            return self.of(values) | {f"{key}_mask": mask for key, mask in named if mask is not None}
-        return self.of(values)
+        if self._masks not in _BESIDE:
+            return self.of(values)
+        suffix, beside = _BESIDE[self._masks]
+        more = [beside(arrays[slot.mask_at]) if slot.ragged else None for slot in self.slots]
+        if self._keys is None:
+            pairs = zip(values, more, strict=True)
+            return tuple(array for pair in pairs for array in pair if array is not None)
+        named = zip(self._keys, more, strict=True)
+        return self.of(values) | {f"{key}_{suffix}": array for key, array in named if array is not None}
 
     def builder(self):
         """A function that does what `build` does, for one field in a few nanoseconds."""
-        if not self.single or self.packed or self.masks == "inputs":
+        if not self._single or self._packed or self._masks in _BESIDE:
             return self.build
         at, mask_at = self.slots[0].at, self.slots[0].mask_at
-        if self.masks == "sequence" and self.slots[0].ragged:
+        if self._masks == "sequence" and self.slots[0].ragged:
             return lambda arrays: _sequence((arrays[at], arrays[mask_at]))
         return operator.itemgetter(at)
 
     def of(self, values):
         """The structure of one value a field."""
-        if self.single:
+        if self._single:
             return values[0]
-        return tuple(values) if self.keys is None else dict(zip(self.keys, values, strict=True))
+        return tuple(values) if self._keys is None else dict(zip(self._keys, values, strict=True))
 
     def _value(self, slot, arrays):
-        if self.masks == "sequence" and slot.ragged and not self.packed:
+        if self._masks == "sequence" and slot.ragged and not self._packed:
             return Sequence(arrays[slot.at], arrays[slot.mask_at])
         return arrays[slot.at]
 
 
-def structure_of(fields, schema) -> Structure:
-    """The structure of what a user gave as inputs or targets.
-
-    Raises:
-        SchemaError: fields that do not exist, or something that names none.
-    """
-    if isinstance(fields, str):
-        structure = Structure([fields], None, True)
-    elif isinstance(fields, dict):
-        structure = Structure(list(fields.values()), list(fields), False)
-    elif isinstance(fields, (list, tuple)):
-        structure = Structure(list(fields), None, False)
-    else:
-        raise SchemaError(f"inputs and targets must be a field, a list or a dict of fields; received {fields!r}")
-    if not structure.fields:
-        raise SchemaError("inputs and targets must name a field; received none")
-    for name in structure.fields:
-        if name not in schema:
-            raise SchemaError(f"a field must be one of {list(schema)}; received {name!r}")
-    return structure
+# What stands beside the values of a sequence: its mask [B, T], or its lengths, int32 [B].
+_BESIDE = {"inputs": ("mask", lambda mask: mask), "lengths": ("lengths", lambda mask: mask.sum(1, dtype="int32"))}

@@ -70,14 +70,16 @@ def record(cls=None, *, main=None):
 
     The class may define
 
-    - `load(self, **kw)`: set the fields that are costly to load. It works on a copy, which is dropped once it is
-      written; fields that it sets need the default None only if records are made without them by hand.
-    - `split(self, **kw)`: yield the records that this one becomes; called after `load`.
-    - `from_csv_row(cls, row)`, a classmethod, and `to_csv_row(self)`: dicts of text by column. By default columns are
-      named as the fields; sequences are JSON, bytes base64, and an empty cell is a value that is not there.
+    - `load(self, **kw)`: set the fields that are costly to load, or return them, as a dict or, where one field is
+      stored, as its bare value. It works on a copy, which is dropped once it is written; fields that it sets need the
+      default None only if records are made without them by hand.
+    - `split(self, **kw)`: yield the records that this one becomes, or dicts or bare values; called after `load`.
+    - `from_csv_row(cls, row, **kw)`, a classmethod, and `to_csv_row(self)`: dicts of text by column. By default columns
+      are named as the fields; sequences are JSON, bytes base64, and an empty cell is a value that is not there. A row
+      without names is a list, by default of the fields in their order; where there is one field, an array is that.
 
-    `load` and `split` get those keyword arguments of `kseq.data.build` that they name and that are not its own. Where
-    a field has the name of one of these methods, it is a field, and the records have the method that does nothing.
+    They get those keyword arguments of `kseq.data.build` that they name and that are not its own. Where a field has the
+    name of one of these methods, it is a field, and the records have the method that does nothing.
 
     Args:
         cls: the class.
@@ -163,7 +165,9 @@ def fills_in(cls) -> bool:
 
 def method(cls, name):
     """A method as a class of records has it; the default where the name is that of a field."""
-    return _METHODS[name] if name in record_info(cls).fields else getattr(cls, name)
+    if name not in record_info(cls).fields:
+        return getattr(cls, name)
+    return functools.partial(from_csv_row, cls) if name == "from_csv_row" else _METHODS[name]
 
 
 def bound(owner, name, info):
@@ -184,13 +188,22 @@ def split(self):
 
 
 def from_csv_row(cls, row):
-    """A record from a dict of text, or of values, by column; columns that are no fields are left out.
+    """A record from text, or values: a dict by column, or a list in the order of the fields.
+
+    Columns that are no fields are left out; where there is one field, an array is that.
 
     Raises:
-        RecordError: a column that is missing, or holds no value of its field.
+        RecordError: a column that is missing, or holds no value of its field; more cells than fields.
     """
-    values = {}
-    for member in dataclasses.fields(cls):
+    values, members = {}, dataclasses.fields(cls)
+    if isinstance(row, np.ndarray) and len(members) == 1:
+        row = [row]
+    if not isinstance(row, dict):
+        if len(row) > len(members):
+            names = [member.name for member in members]
+            raise RecordError(f"a row must have cells for the fields {names}; received {len(row)} cells")
+        row = {member.name: cell for member, cell in zip(members, row, strict=False)}
+    for member in members:
         field = record_info(cls).fields[member.name]
         try:
             value = parse_cell(row.get(member.name), field)
@@ -211,6 +224,15 @@ def to_csv_row(self):
     """Text for every field, by name."""
     fields = record_info(type(self)).fields
     return {name: format_cell(getattr(self, name), field) for name, field in fields.items()}
+
+
+def csv_cells(record, info, names) -> tuple:
+    """The text of some fields of a record, as it gives them itself or by default."""
+    own = bound(record, "to_csv_row", info)
+    if isinstance(own, functools.partial) or getattr(own, "__func__", own) is to_csv_row:
+        return tuple([format_cell(getattr(record, name), info.fields[name]) for name in names])
+    texts = own()
+    return tuple([str(texts.get(name, "")) for name in names])
 
 
 _METHODS = {"load": load, "split": split, "from_csv_row": from_csv_row, "to_csv_row": to_csv_row}

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 
 from ..errors import BuildError
@@ -75,28 +76,28 @@ def count(results) -> SplitCounts:
         records=sum(outcome.records for outcome in outcomes),
         skipped=sum(outcome.status == SKIPPED for outcome in outcomes),
         errors=sum(outcome.status == FAILED for outcome in outcomes),
-        shards=sum(result.entry.records > 0 for result in results),
-        bytes=sum(result.entry.bytes for result in results),
+        shards=sum(entry.records > 0 for result in results for entry in result.entries),
+        bytes=sum(entry.bytes for result in results for entry in result.entries),
     )
 
 
 def table(results, source_fields, format) -> bytes:
     """The CSV of a split: of each row its shard, first record in the store (or file), and what became of it."""
-    text, base = io.StringIO(), 0
+    text, base, before = io.StringIO(), 0, {}
+    for entry in itertools.chain.from_iterable(result.entries for result in results):
+        before[entry.number], base = base, base + (entry.records if format == "store" else 0)
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([*_COLUMNS, *(f"source_{name}" for name in source_fields)])
     name = tfrecord_file if format == "tfrecord" else shard_file
-    for result in results:
-        for outcome in result.outcomes:
-            place = ["", "", 0]
-            if outcome.status == WRITTEN:
-                place = [name(result.number), base + outcome.first, outcome.records]
-            cells = outcome.cells or [""] * len(source_fields)
-            line = "" if outcome.line is None else outcome.line
-            # Errors may quote what no file holds, such as lone surrogates.
-            detail = outcome.detail.encode(errors="replace").decode()
-            lines.writerow([outcome.number, line, *place, outcome.status, detail, *cells])
-        base += result.entry.records if format == "store" else 0
+    for outcome in itertools.chain.from_iterable(result.outcomes for result in results):
+        place = ["", "", 0]
+        if outcome.status == WRITTEN:
+            place = [name(outcome.shard), before[outcome.shard] + outcome.first, outcome.records]
+        cells = outcome.cells or [""] * len(source_fields)
+        line = "" if outcome.line is None else outcome.line
+        # Errors may quote what no file holds, such as lone surrogates.
+        detail = outcome.detail.encode(errors="replace").decode()
+        lines.writerow([outcome.number, line, *place, outcome.status, detail, *cells])
     return text.getvalue().encode(errors="replace")
 
 

@@ -2,55 +2,76 @@
 
 import concurrent.futures
 import contextlib
-import multiprocessing
-import os
+import functools
+import logging
 import pickle
 import sys
-import threading
 
 from ..errors import BuildError, BuildWorkerError
-from .task import build_shard
+from .executors import processes
+from .task import FAILED, WRITTEN, build_shard
 
 # Rounds in which no shard at all was finished before a build gives up.
 _TRIES = 3
+_log = logging.getLogger("kseq.data")
 
 
-def run_here(tasks):
-    """Run tasks one after the other, and yield each with its result."""
-    for task in tasks:
-        yield task, build_shard(task)
+def run(tasks, executor=None, workers=1, progress=False) -> dict:
+    """The `ShardResult` of every `ShardTask`, by the task's place in the list.
 
-
-def run_processes(tasks, workers):
-    """Run tasks in processes of their own, and yield each with its result as they come.
+    Args:
+        tasks: the list.
+        executor: what runs them, or None; it is not shut down.
+        workers: how many processes run them where there is no executor; 1 is this one.
+        progress: whether to show a bar on a terminal.
 
     Raises:
-        BuildError: a class of records that other processes cannot import.
-        BuildWorkerError: the processes died, again and again.
+        BuildError: a row failed; or the class of the records is one that other processes cannot import.
+        BuildWorkerError: the workers died, again and again.
     """
+    if executor is not None:
+        running = _submitted(tasks, lambda: contextlib.nullcontext(executor))
+    elif workers > 1:
+        _check_importable(tasks)
+        running = _submitted(tasks, functools.partial(processes, workers))
+    else:
+        running = ((place, build_shard(task)) for place, task in enumerate(tasks))
+    results = {}
+    with contextlib.closing(running), _bar(len(tasks), progress) as advance:
+        for place, result in running:
+            _raise_or_log(tasks[place], result)
+            results[place] = result
+            advance()
+    return results
+
+
+def _raise_or_log(task, result):
+    """Raise the error of a result, if it has one; log the rows that are not written."""
+    error, path = result.error, task.source.path
+    if error is not None:
+        if error.__traceback__ is None:
+            error.add_note(f"in a worker:\n{result.trace}")
+        if not result.of_row:
+            raise error
+        outcome = result.outcomes[-1]
+        raise BuildError(outcome.detail, path, outcome.number, outcome.line) from error
+    for outcome in result.outcomes:
+        if outcome.status != WRITTEN:
+            level = logging.WARNING if outcome.status == FAILED else logging.INFO
+            _log.log(level, "%s: %s", outcome.status, BuildError(outcome.detail, path, outcome.number, outcome.line))
+
+
+def _check_importable(tasks):
     try:
-        pickle.dumps(tasks[0].record if tasks else None)
+        pickle.dumps(tasks[0].recipe.record if tasks else None)
     except Exception as error:
         raise BuildError(
             f"with workers, the class of the records must be one that a module has at its top: {error}"
         ) from error
 
-    @contextlib.contextmanager
-    def pool():
-        # Not fork: it would copy the locks of threads, of which Keras's backends have many.
-        executor = concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _end_with_parent
-        )
-        try:
-            yield executor
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
 
-    return run_executor(tasks, pool)
-
-
-def run_executor(tasks, open_executor):
-    """Run tasks by an executor, and yield each with its result as they come.
+def _submitted(tasks, open_executor):
+    """Run tasks by an executor, and yield the place of each with its result as they come.
 
     What died with its worker is submitted again.
 
@@ -61,17 +82,17 @@ def run_executor(tasks, open_executor):
     Raises:
         BuildWorkerError: in several rounds not one task was finished.
     """
-    missing, tries = list(tasks), 0
+    missing, tries = range(len(tasks)), 0
     while missing:
         left, cause = [], None
         with open_executor() as executor:
             futures = {}
             try:
-                for task in missing:
+                for place in missing:
                     try:
-                        futures[executor.submit(build_shard, task)] = task
+                        futures[executor.submit(build_shard, tasks[place])] = place
                     except Exception as error:  # an executor that is broken or shut down already
-                        left.append(task)
+                        left.append(place)
                         cause = error
                 for future in concurrent.futures.as_completed(futures):
                     try:
@@ -87,7 +108,7 @@ def run_executor(tasks, open_executor):
                     future.cancel()
         tries = tries + 1 if len(left) == len(missing) else 0
         if tries == _TRIES:
-            first = min(left, key=lambda task: (task.folder, task.number))
+            first = tasks[min(left)].source
             rows = f"rows {first.rows[0].number} to {first.rows[-1].number}" if first.rows else "no rows"
             raise BuildWorkerError(
                 f"{len(left)} shards were not built in {_TRIES} tries, the first with {rows}: the workers failed with "
@@ -97,14 +118,8 @@ def run_executor(tasks, open_executor):
         missing = left
 
 
-def _end_with_parent():
-    """Have a worker end when the process that started it is killed; else it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
 @contextlib.contextmanager
-def progress_bar(total, show):
+def _bar(total, show):
     """A function to call for every shard that is done; it shows how many on a terminal."""
     if not show or not sys.stderr.isatty():
         yield lambda: None

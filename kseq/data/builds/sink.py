@@ -1,4 +1,4 @@
-"""The file that a task of a build writes: a shard of a store, or TFRecords."""
+"""The files that a task of a build writes: shards of a store, or TFRecords."""
 
 import os
 import pathlib
@@ -23,41 +23,71 @@ class SinkError(Exception):
     """Something else than a record is wrong: the file cannot be written."""
 
 
-_NUMBERS = {np.dtype("int64"): int, np.dtype("float64"): float, np.dtype("bool"): bool}
-
-
 def open_sink(task):
-    """The file that a `ShardTask` writes; what is not closed leaves nothing behind."""
-    schema = record_info(task.record).schema
-    if task.format == "tfrecord":
-        return _TFRecordShard(task, schema)
-    return _StoreShard(task, schema)
+    """The files that a `ShardTask` writes; what is not closed leaves nothing behind."""
+    return (_TFRecords if task.recipe.format == "tfrecord" else _Shards)(task)
 
 
-class _StoreShard:
-    """A shard of a store."""
+class _Sink:
+    """Files one after the other: the next begins with a row, of which it has the number."""
 
-    def __init__(self, task, schema):
+    def __init__(self, task):
         folder = open_folder(task.folder)
         self._folder = (
             _RemoteStagedFolder(folder.url) if isinstance(folder, RemoteFolder) else _StagedFolder(folder.path)
         )
-        self._schema, self.records = schema, 0
-        self._columns = _ext.Columns(
-            [(name, field.store, field.inner_shape, field.ragged, field.optional) for name, field in schema.items()]
-        )
-        # Python's numbers as arrays, which need no conversion.
-        self._numbers = [
-            (name, _NUMBERS[field.store], field.store)
-            for name, field in schema.items()
-            if not field.shape and field.store in _NUMBERS
-        ]
-        self._shard = ShardWriter(self._folder, task.number, schema)
+        self._task, self._schema, self._entries = task, record_info(task.recipe.record).schema, []
+        self._open(task.number)
+
+    def _open(self, number):
+        self._number, self._records, self._bytes = number, 0, 0
+        self._begin(number)
+
+    def begin_row(self, place):
+        """Begin the next file if this one is full; `place` is that of a row in the task."""
+        limit = self._task.recipe.shard_bytes
+        if limit is not None and self._bytes >= limit:
+            self._entries.append(self._end())
+            self._open(self._task.number + place)
 
     def write(self, records):
+        """Write the records of a row, all or none, and return the number of the file and the first's place in it."""
+        first = self._records
+        self._append(records)
+        self._records += len(records)
+        return self._number, first
+
+    def close(self):
+        """End the last file, and return the entries of all."""
+        self._entries.append(self._end())
+        self._number = None
+        return self._entries
+
+    def _converted(self, records):
+        return [convert_record(self._schema, record, cast=self._task.recipe.cast) for record in records]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._number is not None:
+            self._abort()
+        self._folder.clear()
+
+
+class _Shards(_Sink):
+    """Shards of a store."""
+
+    def _begin(self, number):
+        fields = self._schema.items()
+        self._columns = _ext.Columns(
+            [(name, field.store, field.inner_shape, field.ragged, field.optional) for name, field in fields]
+        )
+        self._shard, self._flushed = ShardWriter(self._folder, number, self._schema), 0
+
+    def _append(self, records):
         if len(records) != 1 or not self._take(records[0]):
-            converted = [convert_record(self._schema, record) for record in records]
-            for place, record in enumerate(converted):
+            for place, record in enumerate(self._converted(records)):
                 bad = -1 - self._columns.append(record)
                 if bad >= 0:
                     name = list(self._schema)[bad]
@@ -65,56 +95,44 @@ class _StoreShard:
                     if place:
                         raise SinkError from error
                     raise error
-        self.records += len(records)
+        self._bytes = self._flushed + self._columns.nbytes
         if self._columns.nbytes >= CHUNK_BYTES:
             self._flush()
 
     def _take(self, record):
+        """Append a record that needs no conversion, and return whether it was one."""
         try:
-            for name, kind, dtype in self._numbers:
-                if type(record[name]) is kind:
-                    record[name] = np.array(record[name], dtype)
             return self._columns.append(record) >= 0
-        except (UnicodeEncodeError, OverflowError):
+        except (TypeError, UnicodeEncodeError, OverflowError):
             return False
 
     def _flush(self):
-        rows = self._columns.rows
+        rows, self._flushed = self._columns.rows, self._flushed + self._columns.nbytes
         if rows:
             try:
                 self._shard.write(self._columns.take(), rows)
             except Exception as error:
                 raise SinkError from error
 
-    def close(self):
+    def _end(self):
         self._flush()
         return self._shard.seal()
 
-    def abort(self):
+    def _abort(self):
         self._shard.abort()
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            self.abort()
-        self._folder.clear()
+class _TFRecords(_Sink):
+    """TFRecord files, each with its schema beside it."""
 
-
-class _TFRecordShard:
-    """A TFRecord file, with its schema beside it."""
-
-    def __init__(self, task, schema):
+    def _begin(self, number):
         from .. import formats
 
-        self._folder, self._name = _StagedFolder(task.folder), tfrecord_file(task.number)
-        self._number, self._schema, self.records = task.number, schema, 0
-        self._sink = formats.write(self._folder.staging() / self._name, schema, task.metadata, format="tfrecord")
+        path, metadata = self._folder.staging() / tfrecord_file(number), self._task.recipe.metadata
+        self._sink = formats.write(path, self._schema, metadata, format="tfrecord")
 
-    def write(self, records):
-        converted = [convert_record(self._schema, record) for record in records]
-        for place, record in enumerate(converted):
+    def _append(self, records):
+        for place, record in enumerate(self._converted(records)):
             try:
                 self._sink.write(record)
             except Exception as error:
@@ -122,26 +140,22 @@ class _TFRecordShard:
                     raise
                 # The disk, or a row of which something is written: that cannot be taken back.
                 raise SinkError from error
-        self.records += len(records)
+            self._bytes += sum(map(_size, record.values()))
 
-    def close(self):
+    def _end(self):
         self._sink.close()
-        staged = self._folder.staging() / self._name
-        entry = ShardEntry(self._number, self.records, staged.stat().st_size, file_checksum(staged))
+        staged = self._folder.staging() / tfrecord_file(self._number)
+        entry = ShardEntry(self._number, self._records, staged.stat().st_size, file_checksum(staged))
         for path in sorted(self._folder.staging().iterdir(), reverse=True):  # its schema first, as its sink does
             self._folder.publish(path, path.name)
         return entry
 
-    def abort(self):
+    def _abort(self):
         self._sink.abort()
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            self.abort()
-        self._folder.clear()
+def _size(value):
+    return 0 if value is None else value.nbytes if isinstance(value, np.ndarray) else len(value)
 
 
 def tfrecord_file(number):

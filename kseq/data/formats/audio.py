@@ -82,19 +82,19 @@ class _Opened:
     """A file of soundfile; what goes wrong inside is a `FormatError` with its name."""
 
     def __init__(self, path):
-        self._package, self._path, self._file = require("soundfile", "audio"), path, None
+        self._package, self._where, self._file = require("soundfile", "audio"), path, None
 
     def __enter__(self):
         try:
-            self._file = self._package.SoundFile(self._path)
+            self._file = self._package.SoundFile(self._where)
         except self._package.LibsndfileError as error:
-            raise FormatError(f"it is no audio file, or damaged: {error.error_string}", self._path) from None
+            raise FormatError(f"it is no audio file, or damaged: {error.error_string}", self._where) from None
         return self._file
 
     def __exit__(self, kind, error, traceback):
         self._file.close()
         if isinstance(error, self._package.LibsndfileError):
-            raise FormatError(f"it is damaged: {error.error_string}", self._path) from None
+            raise FormatError(f"it is damaged: {error.error_string}", self._where) from None
 
 
 def _piped(path):

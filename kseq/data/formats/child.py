@@ -42,11 +42,11 @@ class _Child:
 
     def __init__(self):
         self._process = self._answers = None
-        self._turn = threading.Lock()
+        self._guard = threading.Lock()
 
     def ask(self, question, memory):
         """What became of it ("value", "error", "memory", "end"), and the value, the error, or how it ended."""
-        with self._turn:
+        with self._guard:
             if self._process is None:
                 self._start()
             latest = time.monotonic() + question[-1]

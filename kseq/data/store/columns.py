@@ -1,5 +1,7 @@
 """Many records at once, by column: as they are stored, to be copied, or as users see them."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 
@@ -46,8 +48,8 @@ def stored_rows(store, name, start, end) -> Rows:
     found = chunks.table.gather(column, ids, start, end - start)
     if type(found) is int:
         raise chunks.lying(column, start + found if ids is None else int(ids[found]))
-    data, ends, valid = found
-    found = Rows(data, ends, step_bytes(field), field.ragged or field.text, valid)
+    data, offsets, valid = found
+    found = Rows(data, offsets if field.ragged or field.text else None, step_bytes(field), valid)
     if field.dtype == "string":
         try:
             _arrow_texts(found, pa.large_string()).validate(full=True)
@@ -67,7 +69,6 @@ def seen(name, field, rows):
     Raises:
         RecordError: a value is missing that is no sequence; its number is that among these.
     """
-    count = len(rows.ends) - 1
     if field.text:
         kind = pa.large_string() if field.dtype == "string" else pa.large_binary()
         return _arrow_texts(rows, kind).to_pylist()
@@ -76,15 +77,13 @@ def seen(name, field, rows):
     values = rows.data.view(field.store).reshape(-1, *field.inner_shape).astype(field.dtype, copy=False)
     if not field.ragged:
         return values
-    offsets = rows.ends // rows.step
     if field.dtype.kind in "biufc" or (field.dtype.kind == "V" and field.dtype.isbuiltin == 2):
-        return Ragged(values, offsets)
-    ends = offsets.tolist()
-    return [values[ends[row] : ends[row + 1]] for row in range(count)]
+        return Ragged(values, rows.offsets)
+    return [values[start:end] for start, end in itertools.pairwise(rows.offsets.tolist())]
 
 
 def _arrow_texts(rows, kind):
-    valid, count = rows.valid, len(rows.ends) - 1
+    valid = rows.valid
     if valid is not None:
         valid = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(kind, count, [valid, pa.py_buffer(rows.ends), pa.py_buffer(rows.data)])
+    return pa.Array.from_buffers(kind, rows.count, [valid, pa.py_buffer(rows.offsets), pa.py_buffer(rows.data)])

@@ -1,8 +1,9 @@
 """Values as they are stored: converted where nothing is lost, else refused."""
 
-import dataclasses
+import functools
 import itertools
 import math
+import typing
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +14,61 @@ from ..errors import RecordError
 from .schema import TEXT, Field
 
 
-def convert_record(schema, record, number=None):
+def as_dict(schema, record, number=None) -> dict:
+    """A record by the names of its fields.
+
+    Args:
+        schema: the `Schema`.
+        record: a dict; a dataclass, such as a `kseq.data.record`, of which the fields of the schema are taken; or,
+            where the schema has one field, the value of that.
+        number: of the record, for the error.
+
+    Raises:
+        RecordError: none of these.
+    """
+    if isinstance(record, dict):
+        return record
+    if hasattr(type(record), "__dataclass_fields__"):
+        return {name: getattr(record, name, None) for name in schema}
+    if len(schema) == 1:
+        return dict.fromkeys(schema, record)
+    raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+
+
+def as_columns(schema, columns) -> dict:
+    """Columns by the names of their fields: a dict of them, or the one there is; without a schema an array of `values`.
+
+    Raises:
+        RecordError: none of these.
+    """
+    alone = isinstance(columns, (np.ndarray, Ragged)) or (schema is not None and isinstance(columns, (list, tuple)))
+    if alone and (schema is None or len(schema) == 1):
+        columns = dict.fromkeys(schema or ["values"], columns)
+    if not isinstance(columns, dict) or not columns:
+        raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+    return columns
+
+
+def convert_record(schema, record, number=None, cast=False):
     """A record as it is stored: every value in its field's stored dtype, C-contiguous.
+
+    Args:
+        schema: the `Schema`.
+        record: as `as_dict` takes it.
+        number: of the record, for the error.
+        cast: whether arrays of wider floats are rounded to those of their field.
 
     Raises:
         RecordError: a field that is missing, unknown, or of another dtype or shape.
     """
-    if not isinstance(record, dict):
-        raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
+    record = as_dict(schema, record, number)
     unknown = set(record) - set(schema)
     if unknown:
         raise RecordError(f"a record must have the fields {list(schema)}; received {sorted(map(str, unknown))}", number)
-    return {name: _convert(field, record.get(name), number, name) for name, field in schema.items()}
+    return {name: _convert(field, record.get(name), number, name, cast) for name, field in schema.items()}
 
 
-def _convert(field, value, number, name):
+def _convert(field, value, number, name, cast):
     if value is None:
         if not field.optional:
             raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
@@ -40,10 +81,10 @@ def _convert(field, value, number, name):
             return str(value).encode().decode() if field.dtype == "string" else bytes(value)
         except UnicodeEncodeError as error:
             raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
-    return _convert_array(field, value, number, name)
+    return _convert_array(field, value, number, name, cast)
 
 
-def _convert_array(field, value, number, name):
+def _convert_array(field, value, number, name, cast):
     try:
         given = np.asarray(value)
     except ValueError as error:
@@ -63,8 +104,8 @@ def _convert_array(field, value, number, name):
     if source != field.dtype and not exact:
         raise RecordError(f"{text} {source.name}", number, name)
     wider = source.kind in "fc" and field.dtype.kind not in "iub" and source.itemsize > field.dtype.itemsize
-    if wider and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
-        raise RecordError(f"{text} {source.name}, which is wider", number, name)
+    if wider and not cast and hasattr(value, "dtype"):  # Python's floats are always: only arrays say that they mean it
+        raise RecordError(f"{text} {source.name}, which is wider (cast=True rounds it)", number, name)
     with np.errstate(all="ignore"):
         stored = np.ascontiguousarray(given.astype(field.store)).reshape(given.shape)
         held = _held(given, stored)
@@ -91,47 +132,62 @@ def _shape_text(shape):
     return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
+class Rows(typing.NamedTuple):
     """The values of a field in many records, as they are stored.
 
     Attributes:
         data: bytes, uint8.
-        ends: bytes up to the end of each row from `data`'s begin, int64 [N + 1], the first of which is its begin.
+        offsets: steps up to the end of each row from `data`'s begin, int64 [N + 1], the first of which is its begin;
+            None where every row is one step.
         step: bytes of a step.
-        listed: whether rows differ in length.
         valid: a byte a row, or None where all are there.
     """
 
     data: np.ndarray
-    ends: np.ndarray
+    offsets: np.ndarray | None
     step: int
-    listed: bool
     valid: np.ndarray | None = None
 
+    @property
+    def count(self):
+        """Their number."""
+        return len(self.data) // self.step if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def nbytes(self):
+        """Bytes of all."""
+        return len(self.data) if self.offsets is None else int(self.offsets[-1] - self.offsets[0]) * self.step
+
+    @property
+    def sizes(self):
+        """Bytes up to the end of each row, from the begin of the first."""
+        if self.offsets is None:
+            return np.arange(1, self.count + 1) * self.step
+        return (self.offsets[1:] - self.offsets[0]) * self.step
+
     def part(self, start, end):
-        """Rows as `_ext.Columns.extend` and `ShardWriter.write` take them.
+        """Rows as `ShardWriter.write` takes them.
 
         Raises:
             OverflowError: they have more than 2**31 - 1 steps.
         """
-        first, last = int(self.ends[start]), int(self.ends[end])
-        steps = (last - first) // self.step
-        if steps > np.iinfo(np.int32).max:
-            raise OverflowError(f"the value is too large for a chunk of 2**31 steps; received {steps}")
-        offsets = None
-        if self.listed:
-            offsets = ((self.ends[start : end + 1] - first) // self.step).astype(np.int32)
-        return self.data[first:last], offsets, None if self.valid is None else self.valid[start:end]
+        first, last = (start, end) if self.offsets is None else map(int, (self.offsets[start], self.offsets[end]))
+        if last - first > np.iinfo(np.int32).max:
+            raise OverflowError(f"the value is too large for a chunk of 2**31 steps; received {last - first}")
+        offsets = None if self.offsets is None else (self.offsets[start : end + 1] - first).astype(np.int32)
+        data = self.data[first * self.step : last * self.step]
+        return data, offsets, None if self.valid is None else self.valid[start:end]
 
 
-def convert_column(field, column) -> Rows | None:
+def convert_column(field, column, cast=False) -> Rows | None:
     """Many values as they are stored, at once; None where each has to be looked at to say what is right or wrong."""
     if field.text:
         return _texts(field, column)
     offsets = None
     if isinstance(column, Ragged):
-        values, offsets = column.values[: column.offsets[-1]], column.offsets
+        values, offsets = column.values, column.offsets
+        if len(values) > offsets[-1]:
+            values = values[: offsets[-1]]
     elif field.ragged and isinstance(column, (list, tuple)):
         offsets = np.zeros(len(column) + 1, np.int64)
         values = _joined(column, offsets)
@@ -143,14 +199,19 @@ def convert_column(field, column) -> Rows | None:
     if as_stored and values.ndim == 1 + len(field.inner_shape) and values.shape[1:] == field.inner_shape:
         stored = values
     else:
-        store = None if field.store == field.dtype else field.store
         try:
-            stored = _convert_array(Field(field.dtype, (None, *field.inner_shape), store=store), values, None, None)
+            stored = _convert_array(_many(field), values, None, None, cast)
         except RecordError:
             return None
     step = field.store.itemsize * math.prod(field.inner_shape)
-    ends = (np.arange(len(stored) + 1) if offsets is None else offsets) * step
-    return Rows(stored.reshape(-1).view(np.uint8), ends, step, field.ragged)
+    return Rows(stored.reshape(-1).view(np.uint8), offsets, step)
+
+
+@functools.cache
+def _many(field):
+    """Many values of a field as one sequence."""
+    store = None if field.store == field.dtype else field.store
+    return Field(field.dtype, (None, *field.inner_shape), store=store)
 
 
 def _plain(values):
@@ -187,4 +248,4 @@ def _texts(field, column):
     if valid is not None:
         valid = np.unpackbits(np.frombuffer(valid, np.uint8), count=len(array), bitorder="little")
     data = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return Rows(data, np.frombuffer(ends, np.int64)[: len(array) + 1], 1, True, valid)
+    return Rows(data, np.frombuffer(ends, np.int64)[: len(array) + 1], 1, valid)

@@ -53,32 +53,34 @@ class Filling:
 
     def write(self, parts):
         """Write many records, given as the `Rows` of each field."""
-        sizes = sum(part.ends[1:] - part.ends[0] for part in parts)
-        start, rows = 0, len(sizes)
-        while start < rows:
-            done = int(sizes[start - 1]) if start else 0
-            aside = sizes[-1] - done <= self._chunk // 16  # what is small is copied, to be written with what follows
-            if not aside or not self.room:
+        start, rows, most = 0, parts[0].count, self._chunk // 16
+        if sum(part.nbytes for part in parts) > most:
+            sizes = sum(part.sizes for part in parts)
+            # What is small is copied, to be written with what follows.
+            while start < rows and sizes[-1] - (done := int(sizes[start - 1]) if start else 0) > most:
                 self.make_room()
-            end = min(max(int(np.searchsorted(sizes, done + self._chunk, "right")), start + 1), rows)
-            end = min(end, start + self._left, start + self.room)
-            self._extend(parts, start, end, aside)
+                end = max(int(np.searchsorted(sizes, done + self._chunk, "right")), start + 1)
+                end = min(end, rows, start + self.room)
+                self._write_through(parts, start, end, int(sizes[end - 1]) - done)
+                start = end
+        while start < rows:
+            if not self.room:
+                self.make_room()
+            end = min(rows, start + self.room)
+            self.columns.extend([(part.data, part.offsets, part.valid) for part in parts], start, end)
             start = end
 
-    def _extend(self, parts, start, end, aside):
-        """Write some rows, or set them aside in memory."""
+    def _write_through(self, parts, start, end, nbytes):
+        """Write some rows as a chunk of their own."""
         chunk, rows = [], end - start
         for name, part in zip(self.schema, parts, strict=True):
             try:
                 chunk.append(part.part(start, end))
             except OverflowError as error:
                 raise RecordError(str(error), self.columns.number, name) from None
-        if aside:
-            self.columns.extend(chunk, rows)
-            return
         self._shard.write(chunk, rows)
         self._left -= rows
-        self._size += sum(int(part.ends[end] - part.ends[start]) for part in parts)
+        self._size += nbytes
         self.columns.number += rows
         self.columns.room = 0
 

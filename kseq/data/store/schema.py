@@ -163,15 +163,19 @@ class Schema(dict):
     def infer(cls, record, main=None) -> "Schema":
         """The schema of a record: arrays and lists are sequences, other numbers scalars, beside strings and bytes.
 
+        A record that is an array is that of one field, `values`.
+
         Raises:
-            RecordError: a record that is no dict, a value of which no field can be made.
+            RecordError: a record that is neither a dict nor an array, a value of which no field can be made.
 
         Example:
             >>> Schema.infer({"tokens": [1, 2], "text": "a b"})
             {'tokens': Field('int64', (None,)), 'text': Field('string')}
         """
+        if isinstance(record, np.ndarray):
+            record = {"values": record}
         if not isinstance(record, dict):
-            raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}")
+            raise RecordError(f"a record must be a dict of fields, or an array; received {type(record).__name__}")
         return cls({name: _infer(name, value) for name, value in record.items()}, main)
 
 

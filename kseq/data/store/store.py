@@ -274,6 +274,12 @@ class Store:
 
         return Batches(self, **options)
 
+    def to_tf(self, fields=None):
+        """A `tf.data.Dataset` of the records, each a tuple of some fields, by default of all in their order."""
+        from ..batches.feeds import records_to_tf
+
+        return records_to_tf(self, fields)
+
     @property
     def _open(self):
         if self._closed:

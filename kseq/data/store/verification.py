@@ -65,7 +65,7 @@ class VerifyReport:
         return "\n".join(lines + [f"  {file}: {message}" for file, message in (*self.problems, *self.leftovers)])
 
 
-def verify(path, *, progress=None, cache=None) -> VerifyReport:
+def verify(path, *, deep=False, against=None, progress=None, cache=None) -> VerifyReport:
     """Compare every file of a store with the manifest, and every shard's fields and offsets with the schema.
 
     Any single bit that has changed is found: all files have checksums, the manifest its own. Nothing is changed, and a
@@ -73,6 +73,9 @@ def verify(path, *, progress=None, cache=None) -> VerifyReport:
 
     Args:
         path: folder or URL of a store; of a URL, the files in the local cache are compared.
+        deep: also read every record, one by one, as `store[i]` gives it.
+        against: also compare every record with these, as they were given to the writer, in their order: an iterable of
+            records, a `Store`, or the path of one. Floats are compared once they are rounded to those of their field.
         progress: called as `progress(done, total, file)` with the bytes that are done, after every shard.
         cache: local folder for the files of remote stores.
 
@@ -107,6 +110,10 @@ def verify(path, *, progress=None, cache=None) -> VerifyReport:
         done += _size(entry, manifest.schema)
         if progress is not None:
             progress(done, total, entry.file)
+    if (deep or against is not None) and not problems:  # what is damaged need not be read
+        from .readback import compare
+
+        problems += compare(folder, manifest, against)
     return VerifyReport(str(folder), tuple(problems), tuple(_leftovers(folder, manifest)), manifest.records, total)
 
 

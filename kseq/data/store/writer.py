@@ -4,25 +4,20 @@ import contextlib
 
 from kseq.arguments import as_integer
 
-from ..errors import (
-    EmptyStoreError,
-    RecordError,
-    SchemaError,
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-)
+from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
 from .columns import seen, stored_rows, stretches
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
-from .conversion import convert_column, convert_record
+from .conversion import as_columns, as_dict, convert_column, convert_record
 from .filling import Filling
 from .folder import LOCK, open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
+from .overwriting import Overwriting, may_overwrite
 from .schema import Schema
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
 SHARD_BYTES = 256 << 20
+_FEW = 6  # rows that are sooner written one by one than by column
 
 
 class Writer:
@@ -39,13 +34,15 @@ class Writer:
             are sequences), or that of the store that is appended to.
         main: name of the main sequence; by default the first.
         append: add to the store that is there.
+        overwrite: take the place of the store that is there, which stays as it is until this one is closed.
+        cast: round arrays of wider floats, such as float64, to those of their field; by default they are refused.
         shard_rows: records after which a new shard begins.
         shard_bytes: bytes after which a new shard begins.
         metadata: JSON values that describe the data; also the attribute `metadata`, which may be changed until the
             writer is closed.
 
     Raises:
-        StoreExistsError: something lies at the path and `append` is not set.
+        StoreExistsError: something lies at the path and `append` is not set, or is no store and `overwrite` is.
         StoreNotFoundError: nothing to append to.
         StoreLockedError: another writer has the store open.
         UnsealedShardError: an earlier writer was killed; `repair` first.
@@ -68,6 +65,8 @@ class Writer:
         *,
         main=None,
         append=False,
+        overwrite=False,
+        cast=False,
         shard_rows=None,
         shard_bytes=SHARD_BYTES,
         metadata=None,
@@ -76,12 +75,12 @@ class Writer:
         self._shard_rows = None if shard_rows is None else as_integer("shard_rows", shard_rows, 1)
         self._shard_bytes = as_integer("shard_bytes", shard_bytes, 1)
         self.schema = None if schema is None else as_schema(schema, main)
-        self._wanted_main = main
+        check_json("metadata", dict(metadata or {}))
+        self._wanted_main, self._cast, self._overwriting = main, cast, None
         with contextlib.ExitStack() as stack:
-            self._manifest, self._made = self._start(append, stack)
+            self._manifest, self._made = self._start(append, overwrite, stack)
             self._exit = stack.pop_all()
         self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
-        check_json("metadata", self.metadata)
         self._before = self._manifest.records if self._manifest else 0
         self._filling = self._append = self._lines = None
         self._inherited = False
@@ -89,18 +88,23 @@ class Writer:
         if self.schema is not None:
             self._begin()
 
-    def _start(self, append, stack):
+    def _start(self, append, overwrite, stack):
         folder = self._folder
         names = set(folder.names()) - {LOCK}  # which a killed writer leaves
-        if not append and names:
-            what = (
-                "a kseq store is here already (append=True adds to it)" if NAME in names else "the folder is not empty"
-            )
-            raise StoreExistsError(what, folder)
+        if append and overwrite:
+            raise ValueError("append to a store or overwrite it, not both")
+        if not append and names and not (overwrite and may_overwrite(names)):
+            what = "a kseq store is here already (append=True adds to it, overwrite=True takes its place)"
+            raise StoreExistsError(what if NAME in names else "the folder is not empty, and is no kseq store", folder)
         if append and NAME not in names:
             raise StoreNotFoundError("there is no kseq store to append to", folder)
         made = folder.create()
         stack.enter_context(folder.lock())
+        if overwrite:
+            if not may_overwrite(set(folder.names()) - {LOCK}):
+                raise StoreExistsError("something else has come here", folder)
+            self._overwriting = Overwriting(folder)
+            return self._overwriting.manifest, made
         if not append:
             if set(folder.names()) - {LOCK}:
                 raise StoreExistsError("another writer has begun a store here", folder)
@@ -121,7 +125,8 @@ class Writer:
     def write(self, record) -> int:
         """Write one record, a dict of its fields, and return its number in the store.
 
-        Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost.
+        Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost. In place
+        of the dict may be a `kseq.data.record`, or in a store of one field its bare value; it is read as a dict.
 
         Raises:
             RecordError: a field that is missing, unknown, or of another dtype or shape; nothing of the record is
@@ -143,15 +148,15 @@ class Writer:
         """Write many records, given by column, and return their numbers.
 
         Args:
-            columns: for each field a `Ragged` (sequences), an array [N, ...], or a list of N values.
+            columns: for each field a `Ragged` (sequences), an array [N, ...], or a list of N values; in a store of one
+                field that alone.
 
         Raises:
             RecordError: columns that are missing, unknown, of different lengths, or of another dtype or shape. Records
                 before the bad one may have been written.
             StoreWriteError: the operating system refuses.
         """
-        if not isinstance(columns, dict) or not columns:
-            raise RecordError(f"columns must be a dict of fields; received {columns!r:.100}")
+        columns = as_columns(self.schema, columns)
         counts = {name: len(column) for name, column in columns.items()}
         rows = next(iter(counts.values()))
         if set(counts.values()) != {rows}:
@@ -161,6 +166,11 @@ class Writer:
             return range(first, first)
         if not self._room:
             self._make_room({name: column[0] for name, column in columns.items()})
+        if rows <= _FEW:
+            done = self._write_plainly(columns)
+            if done == rows:
+                return range(first, self.records)
+            columns = {name: column[done:] for name, column in columns.items()}
         parts = self._converted(columns)
         if parts is None:
             columns = {name: getattr(column, "rows", column) for name, column in columns.items()}  # of a `Ragged`
@@ -208,7 +218,17 @@ class Writer:
         rows = stored_rows(store, name, start, end)
         if (source.store, source.shape) == (field.store, field.shape):
             return rows if rows.valid is None or field.optional else None
-        return convert_column(field, seen(name, source, rows)) if rows.valid is None else None
+        return convert_column(field, seen(name, source, rows), self._cast) if rows.valid is None else None
+
+    def _write_plainly(self, columns):
+        """Write rows one by one as long as they need no conversion, and return how many those were."""
+        values, done = [getattr(column, "rows", column) for column in columns.values()], 0
+        with contextlib.suppress(UnicodeEncodeError):
+            for row in zip(*values, strict=True):
+                if self._append(dict(zip(columns, row, strict=True))) < 0:
+                    break
+                done += 1
+        return done
 
     def _converted(self, columns):
         """For each field its `Rows`, or None where rows are to be written one by one."""
@@ -216,13 +236,16 @@ class Writer:
             return None
         parts = []
         for name, field in self.schema.items():
-            parts.append(convert_column(field, columns[name]))
+            parts.append(convert_column(field, columns[name], self._cast))
             if parts[-1] is None:
                 return None
         return parts
 
     def commit(self):
-        """Make what was written part of the store now, whatever comes after; the next record begins a new shard."""
+        """Make what was written part of the store now, whatever comes after; the next record begins a new shard.
+
+        Where another store is overwritten it is written down, but takes its place in `close`.
+        """
         self._seal()
         if self.schema is None:
             return  # nothing was written
@@ -258,6 +281,8 @@ class Writer:
             entries = [] if self._filling is None else self._filling.entries
             if self._filling is not None:
                 self._filling.abort()
+            if self._overwriting is not None:
+                self._overwriting.end()
             if not entries and self._manifest is not None:
                 return
             # A commit that failed may have replaced the manifest: what that names is part of the store.
@@ -299,13 +324,14 @@ class Writer:
         exit_.close()
 
     def _begin(self):
-        number = self._manifest.next_number if self._manifest else 0
+        before = self._overwriting or self._manifest
+        number = before.next_number if before else 0
         self._filling = Filling(
             self._folder,
             self.schema,
             number,
             self._before,
-            CHUNK_BYTES,
+            min(CHUNK_BYTES, self._shard_bytes),
             self._shard_rows,
             self._shard_bytes,
             lambda: self._replace_manifest(complete=False),
@@ -331,6 +357,8 @@ class Writer:
 
     def _replace_manifest(self, complete):
         check_json("metadata", self.metadata)
+        if self._overwriting is not None and not complete:
+            return
         entries = self._filling.entries
         lines, self._lines = self._lines, None  # should this fail, the next commit replaces the manifest
         if lines is None or complete or self.metadata != self._manifest.metadata:
@@ -342,10 +370,15 @@ class Writer:
             self._manifest = lines.commit(self._manifest, entries)
             self._lines = lines
         self._filling.entries = []
+        if self._overwriting is not None:
+            self._overwriting.end()
 
     def _write_converted(self, record):
         """Write a record whose values are not yet as they are stored."""
-        bad = -1 - self._append(convert_record(self.schema, record, self.records))
+        named = as_dict(self.schema, record, self.records)
+        if named is not record:
+            return self.write(named)  # perhaps they are, once they have names
+        bad = -1 - self._append(convert_record(self.schema, record, self.records, self._cast))
         if bad >= 0:
             name = list(self.schema)[bad] if bad < len(self.schema) else None
             raise RecordError("the value is too large for a chunk of 2**31 steps", self.records, name)

@@ -10,6 +10,7 @@ from ...sequence import Sequence
 from ...window import Window
 from ..base import SequenceLayer, representable
 from ..parameters import Only
+from ..structures import filled
 
 
 class OfWindow(SequenceLayer):
@@ -108,11 +109,11 @@ class WindowedLayer(OfWindow):
         if length:
             dtype = self.cast_spec(input_spec).dtype
             shape = (batch_size, length, *input_spec.shape)
-            state["values"] = ops.full(shape, self._padding(dtype), dtype=dtype)
+            state["values"] = filled(shape, self._padding(dtype), dtype)
         if self.needs_tap_mask and length:
             state["taps"] = ops.zeros((batch_size, length), dtype="bool")
         if mode.valid_by != "own":
-            state["mask"] = ops.full((batch_size, length), mode.before_is_valid, dtype="bool")
+            state["mask"] = filled((batch_size, length), mode.before_is_valid, "bool")
             if mode.before_is_valid:
                 state["started"] = ops.zeros((batch_size, 1), dtype="bool")
         elif self.timing.output_latency:

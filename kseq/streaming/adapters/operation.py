@@ -196,7 +196,14 @@ def _instead(layer):
     name = type(layer).__name__
     if getattr(keras.layers, name, None) is not type(layer):
         return "@kseq.pointwise if it treats every step by itself, or an adapter (kseq.adapts)"
+    name = _OTHER_NAMES.get(name, name)
     return f"kseq.{name}" if name in registered_layers() else None
+
+
+# Layers of ours that do, within a window of time, what layers of Keras's of other names do.
+_OTHER_NAMES = dict.fromkeys(
+    ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "LocalSelfAttention"
+)
 
 
 def _slots_of(structure) -> list[InputSlot]:

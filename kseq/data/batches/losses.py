@@ -1,17 +1,41 @@
-"""Weights that make Keras's mean loss the mean over what is valid: what Keras divides by depends on the model."""
+"""What Keras divides a loss by, which depends on the model: the steps of the mask that its output carries, or all."""
 
 import sys
 import warnings
+import weakref
 
 import keras
 
+from .weighting import BatchReader
 
-def for_target(weights, target):
-    """Weights [B] or [B, T] with axes of length 1 up to the rank of their target [B, ...].
 
-    Keras aligns weights with the losses of cells, whatever the rank of those, only if they are of the target's rank.
+class KnownModel:
+    """The model for which Keras asks for batches, and how those are to be weighted for it.
+
+    Args:
+        layout: the `BatchLayout` of the batches.
+        options: their `Options`.
+
+    Attributes:
+        reader: Keras as a `BatchReader`.
     """
-    return weights.reshape(*weights.shape, *(1,) * (target.ndim - weights.ndim))
+
+    def __init__(self, layout, options):
+        self._layout, self._scale, self._model = layout, options.scale_weights, None
+        self.reader = BatchReader(True, options.masks is None if self._scale is None else bool(self._scale))
+
+    def asks(self, look):
+        """Keras begins an epoch. `look` gives inputs of the model."""
+        model = asking_model()
+        known = model is None or (self._model is not None and self._model() is model)
+        if known or self._layout.targets is None or not self._layout.targets.ragged:
+            return
+        self._model = weakref.ref(model)
+        carried = carries_mask(model, look())
+        if not carried:
+            warn_of_metrics(model)
+        if self._scale is None:
+            self.reader = BatchReader(True, not carried)
 
 
 def asking_model():

@@ -1,6 +1,27 @@
-"""Ray as an executor of `concurrent.futures`."""
+"""Where the tasks of a build run: in processes of its own, or as Ray tasks."""
 
 import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import threading
+
+
+@contextlib.contextmanager
+def processes(workers):
+    """An executor of some processes, which end with it, or when this process is killed."""
+    # Not fork: it would copy the locks of threads, of which Keras's backends have many.
+    executor = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent():
+    """Have a worker end when the process that started it is killed; else it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 class RayExecutor(concurrent.futures.Executor):
