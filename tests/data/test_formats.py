@@ -238,6 +238,23 @@ def test_array_record_gives_back_what_was_written(records):
     round_trip("x.array_record", Schema({"record": "bytes"}), [{"record": data} for data in records])
 
 
+@FEW
+@given(data())
+def test_array_record_of_examples_gives_back_what_was_written(drawn):
+    pytest.importorskip("array_record")
+    round_trip("x.array_record", *drawn, kind="example")
+
+
+@FEW
+@given(data())
+def test_hypersequence_gives_back_what_was_written(drawn):
+    schema, records = drawn
+    fixed = {name: field for name, field in schema.items() if not (field.text or field.ragged or field.optional)}
+    schema = Schema({**fixed, "last": "int64"})
+    records = [{name: record[name] for name in fixed} | {"last": np.int64(n)} for n, record in enumerate(records)]
+    round_trip("x.hsq", schema, records, batch_size=max(len(records), 1), outputs=["last"])
+
+
 # ---- which format a path is of
 
 
