@@ -18,8 +18,7 @@ def encoder(schema, kind):
 
     def encode(record, number=None):
         message = message_type()
-        features, lists = message.context.feature, message.feature_lists.feature_list
-        message.context.SetInParent()
+        features = message.context.feature
         for name, in_list, put in fields:
             value = record[name]
             if value is None:
@@ -27,7 +26,7 @@ def encoder(schema, kind):
             if not in_list:
                 put(features[name], value)
                 continue
-            steps = lists[name].feature
+            steps = message.feature_lists.feature_list[name].feature
             for at in range(len(value)):
                 put(steps.add(), value[at : at + 1])
         try:
@@ -66,7 +65,7 @@ def _put_bytes(feature, value):
 
 def _put_integers(feature, value):
     if value.size:
-        feature.int64_list.value.extend(value.ravel().tolist())
+        feature.int64_list.value.extend((value if value.ndim == 1 else value.ravel()).tolist())
     else:
         feature.int64_list.SetInParent()  # no values are a list too
 
