@@ -35,6 +35,28 @@ def column_decoder(schema, kind):
     return decode
 
 
+def columns_of(decode, batch, error):
+    """Yield the columns of a batch of messages: of all at once, or one by one where that is malformed.
+
+    Args:
+        decode: as `column_decoder` gives it.
+        batch: the messages, bytes.
+        error: from the place of a malformed message in the batch, and what is wrong, the error to raise.
+    """
+    try:
+        found = [decode(batch)]
+    except Malformed:
+        found = (_alone(decode, data, place, error) for place, data in enumerate(batch))
+    yield from found
+
+
+def _alone(decode, data, place, error):
+    try:
+        return decode([data])
+    except Malformed as wrong:
+        raise error(place, wrong) from None
+
+
 def _parsed(schema, messages, kind):
     """For each field: how its column is made, what `joined` gives, and which messages have it."""
     contexts = [message.context.feature for message in messages]
