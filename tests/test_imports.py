@@ -68,6 +68,13 @@ MAY_IMPORT = {
     # The public names, for type checkers: at run time they are imported on use.
     "__init__": ANYTHING,
 }
+# The rooms of `data`: what each imports of the others when it is imported. (`Store.batches` loads batches when called.)
+DATA_ROOMS = {
+    "store": set(),
+    "batches": {"store"},
+    "formats": {"store"},
+    "builds": {"store", "formats"},
+}
 MAY_IMPORT_BACKENDS = {
     "gradients.py",
     "streaming/compiled.py",
@@ -103,15 +110,20 @@ def tree(path):
 
 def imports(path):
     """Full dotted names of everything that a module imports, at any depth."""
-    package = ("kseq", *path.relative_to(PACKAGE).parent.parts)
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else ()
-            parent = ".".join([*base, *([node.module] if node.module else [])])
-            # `from kseq import x` may name a module.
-            yield from (f"{parent}.{alias.name}" for alias in node.names)
+        yield from _targets(path, node)
+
+
+def _targets(path, node):
+    """Full dotted names of what a statement imports."""
+    package = ("kseq", *path.relative_to(PACKAGE).parent.parts)
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = package[: len(package) + 1 - node.level] if node.level else ()
+        parent = ".".join([*base, *([node.module] if node.module else [])])
+        # `from kseq import x` may name a module.
+        yield from (f"{parent}.{alias.name}" for alias in node.names)
 
 
 def imported_parts(path):
@@ -167,6 +179,16 @@ def inherited_privates():
     """Private attributes of Keras's layers and models, and of the torch modules that they are on that backend."""
     found = {*dir(keras.layers.Layer()), *dir(keras.Model()), "_parameters", "_buffers", "_modules"}
     return {attribute for attribute in found if private(attribute)}
+
+
+@pytest.mark.parametrize("room", DATA_ROOMS)
+def test_rooms_of_data_know_those_below(room):
+    for path in (PACKAGE / "data" / room).rglob("*.py"):
+        for node in tree(path).body:  # not within functions
+            for target in _targets(path, node):
+                parts = target.split(".")
+                if parts[:2] == ["kseq", "data"] and parts[2] in DATA_ROOMS:
+                    assert parts[2] in DATA_ROOMS[room] | {room}, f"{name(path)} imports {target}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

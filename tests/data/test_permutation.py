@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from kseq.data.batches.permutation import permute
+from kseq.data.permutation import permute
 
 
 def deviation(counts, expected):

@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq import _ext
 
-from .permutation import permute
+from ..permutation import permute
 
 _PACKING_BINS = 64
 _KEPT = 1 << 20  # records of a plan by tokens whose batches are kept, since they are made to be counted

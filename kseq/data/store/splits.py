@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..batches.permutation import permute
+from ..permutation import permute
 
 
 def split_indices(count, shares, groups=None, seed=None) -> list:
