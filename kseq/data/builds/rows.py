@@ -121,10 +121,7 @@ def source_checksum(path):
 
 def _read_csv(path, header):
     """The columns, or None, and of each row the line on which it begins and its cells."""
-    found = []
-    for line, cells in read_cells(path):
-        if cells or (header is True and not found):
-            found.append((line, cells))
+    found = [(line, cells) for line, cells in read_cells(path) if cells or (header is True and line == 1)]
     if header is True:
         columns = found.pop(0)[1] if found else []
     else:
