@@ -135,10 +135,8 @@ def _limit(text) -> tuple:
     """NAME=NUMBER of a limit, or an error that argparse prints."""
     name, number = variable(text)
     if name not in _LIMITS:
-        hint = did_you_mean(name, _LIMITS)
-        raise argparse.ArgumentTypeError(
-            f"limits are {', '.join(_LIMITS)}; received {name!r}{(hint and '; ' + hint) or ''}"
-        )
+        hint = did_you_mean(name, _LIMITS) or f"limits are {', '.join(_LIMITS)}"
+        raise argparse.ArgumentTypeError(f"unknown limit {name!r}; {hint}")
     if isinstance(number, float) and number.is_integer():
         number = int(number)  # as in 1e9
     if type(number) is not int or number < 0:

@@ -36,7 +36,7 @@ class Replaced:
             called: the id of the layer, if it has one.
         """
         name = given.value.get("name")
-        names = [x for x in (called, name and name.value) if isinstance(x, str)]
+        names = [x for x in (called, name and name.value) if isinstance(x, str) and not x.startswith("#")]
         self._met |= dict.fromkeys(names)
         items, keys = dict(given.value), dict(given.keys)
         for name in names:
