@@ -2,11 +2,11 @@
 
 from .errors import shown
 from .forms import check_keys, mapping
-from .kinds import BOOLEAN, DTYPES, INTEGER, NAME, NULL, Choice, Either, ListOf
+from .kinds import BOOLEAN, DTYPES, NAME, NULL, Choice, Either, ListOf, Size
 from .plan import InputPlan
 
 INPUT_KEYS = ("shape", "dtype", "name", "mask")
-SHAPE = ListOf(Either(INTEGER, NULL))
+SHAPE = ListOf(Either(Size(1), NULL))
 _LONGEST_RANK = 8
 
 

@@ -81,6 +81,17 @@ NUMBER = Scalar("a number", (int, float), "number", quoted_number)
 TEXT = Scalar("text", (str,), "string", _hint_text)
 
 
+class Size(Scalar):
+    """An integer of at least some number, as editors may know it: layers say themselves what is too small."""
+
+    def __init__(self, least):
+        super().__init__(INTEGER.wanted, (int,), "integer", quoted_number)
+        self.least = least
+
+    def schema(self):
+        return super().schema() | {"minimum": self.least}
+
+
 class Name(Scalar):
     """Text that is not empty."""
 
