@@ -30,13 +30,14 @@ class Branches:
         """An input of the model."""
         self._known[id_], self._names[id_] = (id_, Timing()), id_
 
-    def pass_on(self, call, layer, given):
+    def pass_on(self, call, layer, given, times):
         """A layer that reads values of these shapes.
 
         Args:
             call: its plan.
             layer: the layer.
             given: a `SequenceSpec` of each value.
+            times: the number of steps of each, `None` where any number will do.
 
         Raises:
             ValueError: branches that do not fit, by their names.
@@ -46,16 +47,20 @@ class Branches:
         if len(given) > 1:
             # What other layers make of several values is theirs.
             merges = type(layer) in stock_layers().values()
-            self._known[call.id] = self._joined(layer, names, known, given) if merges else None
+            self._known[call.id] = self._joined(layer, names, known, given, times) if merges else None
         else:
             timing = getattr(layer, "timing", Timing())
             if takes_sequences(layer):
                 layer.output_length(_MANY)  # a network refuses branches within it that are not equally long
             self._known[call.id] = known[0] and (known[0][0], algebra.serial([known[0][1], timing]))
 
-    def _joined(self, layer, names, known, given):
+    def _joined(self, layer, names, known, given, times):
+        if type(layer).__name__ == "Concatenate" and layer.axis in (1, -1 - len(given[0].shape)):
+            return None  # one after the other in time
         _check_equal("values of equal rank", [2 + len(spec.shape) for spec in given], names)
         _check_channels(layer, names, [tuple(spec.shape) for spec in given])
+        if None not in times:
+            _check_equal("equally many steps", times, names)
         if None in known or len({source for source, _ in known}) > 1:
             return None  # inputs may have rates of their own
         timings = [timing for _, timing in known]
