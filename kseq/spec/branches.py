@@ -1,5 +1,6 @@
 """Branches of a model's graph that meet: their ratios, lengths, ranks and channels must fit, whatever Keras says."""
 
+import itertools
 import math
 
 from .. import timing as algebra
@@ -89,10 +90,10 @@ def _unequal(what, one, other):
 
 def _check_channels(layer, names, shapes):
     name, axis = type(layer).__name__, getattr(layer, "axis", None)
-    for shape, branch in zip(shapes, names, strict=True):
+    for (one, branch), (shape, other) in itertools.combinations(zip(shapes, names, strict=True), 2):
         if name in _ELEMENTWISE:
-            fits = all(1 in pair or pair[0] == pair[1] for pair in zip(shapes[0], shape, strict=True))
+            fits = all(1 in pair or pair[0] == pair[1] for pair in zip(one, shape, strict=True))
         else:
-            fits = name != "Concatenate" or axis not in (-1, len(shape) + 1) or shape[:-1] == shapes[0][:-1]
+            fits = name != "Concatenate" or axis not in (-1, len(shape) + 1) or one[:-1] == shape[:-1]
         if not fits:
-            raise _unequal(f"channel shapes that {name} takes together", (shapes[0], names[0]), (shape, branch))
+            raise _unequal(f"channel shapes that {name} takes together", (one, branch), (shape, other))

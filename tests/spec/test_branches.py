@@ -21,6 +21,8 @@ WRONG = {
         "(12,) for branch 'body' and (16,) for branch 'shortcut'",
     ],
     "Residual: {layers: [{Dense: {units: 12}}]}": ["(12,) for branch 'body' and (4,) for branch 'shortcut'"],
+    "Parallel: {combination: add, layers: [{Dense: {units: 1}}, {Dense: {units: 3, name: a}}, "
+    "{Dense: {units: 2, name: b}}]}": ["'add' combines; received (3,) for branch 'a' and (2,) for branch 'b'"],
     "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 1, name: b}}]}": [
         "'stack' combines; received (3,) for branch 'a' and (1,) for branch 'b'"
     ],
