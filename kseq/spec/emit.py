@@ -7,7 +7,7 @@ import yaml
 from .node import plain_scalar
 
 _LINE = 110
-_AMBIGUOUS = re.compile(r"[-+.]*[0-9]|[yYnN]$")
+_AMBIGUOUS = re.compile(r"[-+.]*[0-9]")
 
 
 def emit(data: dict) -> str:
@@ -24,7 +24,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper, text):
-    # PyYAML quotes what its YAML 1.1 takes for something else; other readers take more for numbers, and `y` for true.
+    # PyYAML quotes what its YAML 1.1 takes for something else; other readers take more for numbers.
     style = None if isinstance(plain_scalar(text), str) and not _AMBIGUOUS.match(text) else "'"
     style = style if text.isprintable() else '"'  # with escapes: line breaks are many
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
