@@ -6,11 +6,11 @@ import sys
 import kseq
 
 from ..spec import SpecError
-from . import bench, check, data, demo, draw, layers, schema, show, stream, train
+from . import bench, check, data, demo, draw, init, layers, schema, show, stream, train
 from .arguments import CommandError, say
 
 _INTERRUPTED = 130  # as a shell tells SIGINT
-_COMMANDS = (check, show, draw, schema, layers, data, train, stream, bench, demo)
+_COMMANDS = (init, check, show, draw, schema, layers, data, train, stream, bench, demo)
 
 
 def main(argv: list[str] | None = None) -> int:
