@@ -93,7 +93,9 @@ def same(a, b):
     if a is None or type(a) in (str, bytes):
         return type(a) is type(b) and a == b
     b = np.asarray(b)
-    a = np.asarray(a, b.dtype if isinstance(a, (str, bytes)) else None)  # scalars of these know no width
+    a = np.asarray(a)
+    if a.dtype.kind in "US" and not a.shape:  # scalars of these know no width
+        a = a.astype(b.dtype)
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
     if a.dtype.kind in "bfc" or a.dtype.isbuiltin == 2:
