@@ -29,6 +29,8 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     for metric in metrics_among(plan.compile):
         with _reporting(problems, metric.node, metric.path):
             budget.take_metric(metric)
+            continue
+        break  # what is too much is said once
     inputs, values, branches = {}, {}, Branches(budget)
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
