@@ -1,6 +1,7 @@
 """The `kseq` command: one module per subcommand, each with `add_parser` and what it runs."""
 
 import argparse
+import os
 import sys
 
 import kseq
@@ -42,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except SpecError as error:
         say(error, file=sys.stderr)  # each problem begins with its place, as editors want it
         return 1
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at exit either
+        return 0
     except (OSError, CommandError) as error:
         say(f"{args.prog}: {error}", file=sys.stderr)
         return 1

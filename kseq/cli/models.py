@@ -13,7 +13,8 @@ from ..spec.errors import did_you_mean
 from ..spec.node import DEFAULT_LIMITS
 from ..spec.reader import SUFFIXES as _SPECS
 from ..spec.reader import read_value
-from .arguments import CommandError
+from .arguments import CommandError, not_there
+from .plugins import load_plugins
 
 _SAVED = ".keras"
 _LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
@@ -71,8 +72,11 @@ def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
         ModelError: another kind of file, a file that gives no model, or variables for what is not a spec.
     """
     path = shipped().get(str(path), pathlib.Path(path))
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except FileNotFoundError:
+        raise not_there(path, shipped(), "no such file, and no shipped spec of this name") from None
     if path.suffix in _SPECS:
         return load_spec(path, variables, set=set, limits=limits)
     if path.suffix != _SAVED:
@@ -83,6 +87,7 @@ def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
             raise ModelError(f"{path}: {what} are for specs ({', '.join(_SPECS)}); received {', '.join(given)}")
     if start != b"PK\3\4":
         raise ModelError(f"{path}: not a Keras file, which is a zip archive; it starts with {start!r}")
+    load_plugins(path)
     try:
         return keras.models.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # Keras, zipfile, json and h5py each raise their own on what they cannot read

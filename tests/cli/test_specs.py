@@ -60,7 +60,7 @@ def test_errors_begin_with_their_place(command, path, tmp_path, capsys):
     status, out, err = run(capsys, command[0], path, *command[1:])
     assert (status, out) == (1, "") and err.startswith(f"{path}:5:13: ")
     status, out, err = run(capsys, command[0], tmp_path / "none.yaml", *command[1:])
-    assert (status, out) == (1, "") and err.startswith(f"kseq {command[0]}: ") and "No such file" in err
+    assert (status, out) == (1, "") and err.startswith(f"kseq {command[0]}: ") and "no such file" in err.lower()
 
 
 def test_show(path, capsys):
