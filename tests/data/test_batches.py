@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pickle
 import threading
 from fractions import Fraction
@@ -356,6 +357,17 @@ def test_batches_are_pure_and_safe_to_share(store):
     for thread in threads:
         thread.join()
     assert [found[epoch, i] for epoch in range(3) for i in range(len(batches))] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+def test_a_forked_process_makes_batches_ahead_itself(store):
+    batches = store.batches(batch_size=8, prefetch=4, inputs="id", shuffle=False)
+    next(iter(batches))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(next(iter(batches))[0], np.arange(8, 16)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_prefetching_changes_nothing(store):

@@ -119,7 +119,9 @@ def test_targets_of_any_rank_fit_filled_rows(store, loss):
     assert np.isfinite(model.fit(whole.shard(0, 2), verbose=0).history["loss"]).all()
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 3}, {"max_tokens": 24, "targets": "label"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 3}, {"batch_size": 3, "side": "left"}, {"max_tokens": 24, "targets": "label"}], ids=str
+)
 def test_predictions_are_those_of_the_records(store, options):
     model, masks = make_model("kseq")
     batches = store.batches(**options, seed=1)

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import os
 import threading
 
 
@@ -16,11 +17,16 @@ class Ahead:
 
     def __init__(self, make, steps, count):
         self._make, self._steps, self._count = make, steps, count
-        self._guard, self._thread = threading.Lock(), None
+        self._begin()
+
+    def _begin(self):
+        self._process, self._guard, self._thread = os.getpid(), threading.Lock(), None
         self._made = collections.OrderedDict()  # by (epoch, number, reader)
 
     def get(self, epoch, index, reader):
         """A batch; None if it could not be made ahead: it is made, or refused, where it is needed."""
+        if self._process != os.getpid():  # forked: the thread has stayed with the parent
+            self._begin()
         number, place = divmod(index, self._count)
         with self._guard:
             found = self._begun(epoch, number, reader)

@@ -7,6 +7,7 @@ import numpy as np
 import xxhash
 
 from kseq.arguments import as_integer
+from kseq.masks import lengths_to_mask
 
 from ..errors import EmptyStoreError, StateError
 from .ahead import Ahead
@@ -306,11 +307,12 @@ class Batches(KerasDataset):
             raise ValueError(f"every record needs a row; received {', '.join(name for name in wrong if wrong[name])}")
 
     def inputs_of(self, index, epoch):
-        """A batch's inputs, the lengths of its records and the padded length."""
+        """A batch's inputs, and the mask of the leading sequence."""
         rows = self._epochs.plan(epoch).rows(index)
         lengths = self._row_lengths(rows)
         padded = rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
-        return self._assembler.batch(rows, self._shard)[0], lengths, padded
+        mask = lengths_to_mask(lengths, padded)
+        return self._assembler.batch(rows, self._shard)[0], mask[:, ::-1] if self._options.side == "left" else mask
 
     # Feeds of other libraries.
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kseq.masks import lengths_to_mask, mask_rule
+from kseq.masks import mask_rule
 
 
 def predict(batches, model, unpad=False):
@@ -25,11 +25,11 @@ def predict(batches, model, unpad=False):
     epoch, order, found = batches.epoch, [], []
     for index in range(batches.steps(epoch)):
         ids = batches.records(index, epoch)
-        inputs, lengths, padded = batches.inputs_of(index, epoch)
+        inputs, mask = batches.inputs_of(index, epoch)
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, model.predict_on_batch(inputs))
         leaves = [leaf[: len(ids)] for leaf in keras.tree.flatten(outputs)]
         if unpad:
-            leaves = [_unpadded(leaf, model, lengths, padded) for leaf in leaves]
+            leaves = [_unpadded(leaf, model, mask) for leaf in leaves]
         order.append(ids)
         found.append(leaves)
     places = np.argsort(np.concatenate(order), kind="stable")
@@ -37,9 +37,8 @@ def predict(batches, model, unpad=False):
     return keras.tree.pack_sequence_as(outputs, columns)
 
 
-def _unpadded(leaf, model, lengths, padded):
-    mask = lengths_to_mask(lengths, padded)
-    if leaf.ndim < 2 or leaf.shape[1] != padded:
+def _unpadded(leaf, model, mask):
+    if leaf.ndim < 2 or leaf.shape[1] != mask.shape[1]:
         mask = np.asarray(mask_rule(model)(mask))
     if leaf.shape[:2] != mask.shape:
         raise ValueError(f"unpad needs outputs of shape {[*mask.shape, '...']}; received {list(leaf.shape)}")
