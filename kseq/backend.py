@@ -42,7 +42,7 @@ def reason() -> str:
     return why if before in (None, name()) else f"{_VARIABLE}, which was set after the import of kseq"
 
 
-def choose():
+def choose() -> None:
     """Set `KERAS_BACKEND` to jax unless the user has chosen a backend; must run before Keras is imported.
 
     A choice is the environment variable, or a `keras.json` whose backend is installed. A file as Keras writes it by

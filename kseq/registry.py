@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import threading
+from collections.abc import Iterable
+from typing import Any
 
 PACKAGE = "kseq"
 _LAYERS: dict[str, type] = {}
@@ -22,11 +24,13 @@ class Factory:
     configuration: type
     build: object
 
-    def __call__(self, **arguments):
+    def __call__(self, **arguments: Any) -> Any:
         return self.build(self.configuration(**arguments))
 
 
-def register(target=None, /, *, former_names=(), former_arguments=None):
+def register(
+    target: Any = None, /, *, former_names: Iterable[str] = (), former_arguments: dict[str, str] | None = None
+) -> Any:
     """Register a layer class under its class name, or under a namespaced name of a third party.
 
     The class becomes serialisable by Keras, a type in specs, and is listed by `registered_layers`.
@@ -58,7 +62,7 @@ def register(target=None, /, *, former_names=(), former_arguments=None):
     return lambda cls: _register(cls, target or cls.__name__, former_names, former_arguments)
 
 
-def register_factory(configuration: type, name: str | None = None):
+def register_factory(configuration: type, name: str | None = None) -> Any:
     """Register a function that makes a layer of a dataclass, so that specs can name it.
 
     In a spec the arguments are the dataclass's fields, checked against their types.
@@ -98,7 +102,7 @@ def register_factory(configuration: type, name: str | None = None):
     return decorate
 
 
-def adapts(*classes: type):
+def adapts(*classes: type) -> Any:
     """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
 
     The function is called as `adapter(layer, specs, **options)`. `specs` is the `SequenceSpec` of the layer's input, or
@@ -140,7 +144,7 @@ def adapts(*classes: type):
     return decorate
 
 
-def adapter_of(layer):
+def adapter_of(layer: Any) -> Any:
     """The adapter of a Keras layer, or `None`."""
     for cls in type(layer).__mro__:
         if cls in _ADAPTERS:
@@ -180,12 +184,12 @@ def current_name(name: str) -> str:
     return _FORMER_NAMES.get(name, name)
 
 
-def former_arguments(cls) -> dict[str, str]:
+def former_arguments(cls: type) -> dict[str, str]:
     """New names of a layer's arguments by former names."""
     return _FORMER_ARGUMENTS.get(cls, {})
 
 
-def registered_name(cls) -> str | None:
+def registered_name(cls: type) -> str | None:
     """The name under which a layer class is registered, or `None`."""
     return next((name for name, known in _LAYERS.items() if known is cls), None)
 

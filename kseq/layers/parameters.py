@@ -3,7 +3,8 @@
 import functools
 import inspect
 import reprlib
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 
@@ -34,7 +35,7 @@ class Parameters:
     #: signature, of specs or of the configuration. The first of the values is an attribute.
     fixed_arguments: ClassVar[dict[str, Only]] = {}
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         for name, (values, instead) in self.fixed_arguments.items():
             given = kwargs.pop(name, values[0])
             if not any(type(given) is type(value) and given == value for value in values):
@@ -47,7 +48,7 @@ class Parameters:
             if not hasattr(type(self), name):  # as `weights` is something else in a layer
                 setattr(self, name, values[0])
 
-    def keep(self, given: dict):
+    def keep(self, given: dict) -> None:
         """Keep a constructor's arguments as attributes.
 
         Args:
@@ -57,7 +58,7 @@ class Parameters:
             if name in given:
                 setattr(self, name, _LOOK_UP.get(name.rpartition("_")[2], _as_it_is)(given[name]))
 
-    def add_parameter(self, name: str, shape, like: str | None = None, **options):
+    def add_parameter(self, name: str, shape: Iterable[int], like: str | None = None, **options: Any) -> Any:
         """Add a weight with the initialiser, regulariser and constraint of its name.
 
         Args:
@@ -71,7 +72,7 @@ class Parameters:
         }
         return self.add_weight(name=name, shape=tuple(shape), **(of_name | options))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in _constructor_arguments(type(self)):
             value = getattr(self, name)
@@ -82,7 +83,7 @@ class Parameters:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """The layer of a configuration; that of Keras's layer of the same name is one, where it means the same.
 
         Raises:

@@ -3,6 +3,8 @@
 import io
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +28,7 @@ _TEXT_WIDTH = 240
 _TIMING = ("block", "ratio", "input_latency", "output_latency", "past", "future")
 
 
-def summary(model, print_fn=None):
+def summary(model: keras.Model | SequenceLayer, print_fn: Callable[[str], Any] | None = None) -> None:
     """Print a table of a model's layers: sizes, timing, and the state that each stream needs.
 
     Shapes are of B streams and T steps. Blocks and latencies are in time steps of a layer's input (output latency: of
@@ -64,7 +66,7 @@ def summary(model, print_fn=None):
         print_fn(console.file.getvalue().rstrip("\n"))
 
 
-def summary_rows(model) -> list[dict]:
+def summary_rows(model: keras.Model | SequenceLayer) -> list[dict]:
     """The rows of `summary` as plain data that JSON can hold; the last row is the whole model.
 
     Args:

@@ -27,7 +27,7 @@ class ContextGraph:
     calls: tuple[Call, ...]
     wanted: dict[str, Any]
 
-    def values(self, context) -> dict[str, Sequence]:
+    def values(self, context: Any) -> dict[str, Sequence]:
         """What the layers read, by the names in `wanted`.
 
         Args:

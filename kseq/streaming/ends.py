@@ -1,6 +1,6 @@
 """What goes into a stream and comes out of it, in the structure of the model and in the form of the caller's chunks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,12 @@ class Ends:
         form: a `Form`, a value that may be set back.
     """
 
-    def __init__(self, layer, name, batch_size, dtype):
+    inputs: Any
+    input_structure: Any
+    output_structure: Any
+    form: Form
+
+    def __init__(self, layer: Any, name: str, batch_size: Any, dtype: Any) -> None:
         self.layer, self.batch_size = layer, batch_size
         self.inputs = getattr(layer, "inputs", None)  # of a Keras model
         self.input_structure = getattr(layer, "input_structure", _tuple_of(layer.num_inputs))
@@ -47,7 +52,7 @@ class Ends:
         self._float = "float64" if layer.compute_dtype == "float64" else "float32"
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget what chunks have said."""
         self.form = Form(self._declared)
 
@@ -64,7 +69,7 @@ class Ends:
         """Of every input of the layer: of those of the model, and of what says which steps are there."""
         return self.specs + self._presence
 
-    def all_there(self, steps):
+    def all_there(self, steps: Any) -> Any:
         """What says that steps are there, where the layer reads it."""
         return [Sequence(np.zeros((self.batch_size, steps), bool)) for _ in self._presence]
 
@@ -74,7 +79,7 @@ class Ends:
         return not isinstance(self.output_structure, (list, dict))
 
     @property
-    def numpy_dtypes(self):
+    def numpy_dtypes(self) -> Any:
         return [_numpy_dtype(spec.dtype) for spec in self._known_specs]
 
     @property
@@ -82,7 +87,7 @@ class Ends:
         """The specs, with floats where no chunk has said a dtype."""
         return tuple(SequenceSpec(s.shape, s.dtype or self._float) for s in self.specs)
 
-    def take(self, chunk) -> list[Sequence]:
+    def take(self, chunk: Any) -> list[Sequence]:
         """A chunk as a `Sequence` [B, T, ...] for every input, in NumPy.
 
         Raises:
@@ -179,7 +184,7 @@ class Ends:
             mask = mask[None]
         return Sequence(values if batched else values[None], mask).check(), batched
 
-    def nothing(self, steps) -> list[Sequence]:
+    def nothing(self, steps: Any) -> list[Sequence]:
         """Invalid steps for every input."""
         mask = np.zeros((self.batch_size, steps), bool)
         return [
@@ -187,13 +192,13 @@ class Ends:
             for spec, dtype in zip(self.specs, self.numpy_dtypes, strict=True)
         ] + [Sequence(mask, mask) for _ in self._presence]
 
-    def no_output(self, number):
+    def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
         specs = self._known_specs + self._presence
         spec = parts(self.layer.output_spec(specs if len(specs) > 1 else specs[0]))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 
-    def give(self, outputs):
+    def give(self, outputs: Any) -> Any:
         """Outputs in the structure of the model and the form of the caller's chunks."""
         return _filled(self.output_structure, [self._formed(y) for y in outputs])
 

@@ -55,7 +55,7 @@ class ModelNodes:
         return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
 
 
-def read_nodes(model, as_layer) -> ModelNodes:
+def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
     """The nodes of a model, whose inputs have the keys 0, 1, ...
 
     Args:
@@ -114,7 +114,7 @@ class _Called:
     context: dict[str, Any]
 
     @classmethod
-    def of(cls, call, as_layer):
+    def of(cls, call: Any, as_layer: Any) -> Any:
         layer = _layer_of(call, as_layer)
         return cls(call, layer, _context_of(call, layer))
 
@@ -175,7 +175,7 @@ class _Reader:
         bare: tensors that have no mask of Keras's, whatever the mask of the value that they are.
     """
 
-    def __init__(self, names, masks, inputs):
+    def __init__(self, names: Any, masks: Any, inputs: Any) -> None:
         self.nodes, self.wanted, self.names = [], {}, names
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
@@ -183,7 +183,7 @@ class _Reader:
         self.replaced = {}  # by a tensor the mask that Keras has put on it since
         self.presence = presence.Presence(len(inputs), self.nodes.append)
 
-    def add(self, one: _Called, flowing):
+    def add(self, one: _Called, flowing: Any) -> None:
         """Add a call, of whose context `flowing` is what streams."""
         call, layer = one.call, one.layer
         if layer is None:
@@ -220,7 +220,7 @@ class _Reader:
         self.presence.follow(node)
         self.nodes.append(node)
 
-    def sequence_reads(self, layer, call):
+    def sequence_reads(self, layer: Any, call: Any) -> Any:
         """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
         given = call.arguments[0] if call.arguments else call.keywords["x"]
         if holds_sequences(given, layer.num_inputs):
@@ -228,7 +228,7 @@ class _Reader:
         given = (given,) if layer.num_inputs == 1 else given
         return [self.read(x, mask) for x, mask in zip(given, _masks_given(call, len(given)), strict=True)]
 
-    def model_reads(self, layer, call):
+    def model_reads(self, layer: Any, call: Any) -> Any:
         """Of a model within the model, with masks that are given beside its tensors."""
         given = list(tensors(call.arguments[0]))
         masks = dict(zip(given, _masks_given(call, len(given)), strict=True))
@@ -240,7 +240,7 @@ class _Reader:
         self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
         return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
-    def adapted(self, call):
+    def adapted(self, call: Any) -> Any:
         """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it."""
         reads, specs, keywords = [], [], dict(call.keywords)
         masks = {}
@@ -266,7 +266,7 @@ class _Reader:
             reads.append(self.presence.of(reads[0].value))
         return layer, reads
 
-    def read(self, t, mask=None) -> Read:
+    def read(self, t: Any, mask: Any = None) -> Read:
         """What is read for a tensor with Keras's mask, or with another that is given beside it."""
         read, mask = self.where[t], self.replaced.get(t) if mask is None else mask
         if mask is not None:
@@ -281,12 +281,12 @@ class _Reader:
             return read._replace(mask=self.presence.mask_of(read.value) if own is None else self.read_mask(x.mask))
         return read if own == Read(read.value, part="mask") else read._replace(mask=self.read_mask(x.mask))
 
-    def read_mask(self, mask) -> Read:
+    def read_mask(self, mask: Any) -> Read:
         """What is read for a mask."""
         read = self.where[mask]
         return read if read.part == "mask" else self.read(mask)
 
-    def ends(self, outputs):
+    def ends(self, outputs: Any) -> Any:
         """What is read for the model's outputs, and their numbers in its structure."""
         reads = []
 
@@ -316,7 +316,7 @@ def _cannot_train(layer) -> list[Obstacle]:
     return []
 
 
-def loses_mask(operation) -> bool:
+def loses_mask(operation: Any) -> bool:
     """Whether what is called gives no mask of Keras's: not a kseq layer or a model, whose outputs have their own."""
     own = isinstance(operation, (SequenceLayer, keras.Model))
     return not own and mask_rule_of(operation) is MaskRule.LOSES
@@ -342,7 +342,7 @@ def _ends_of(layer, outputs) -> list:
     return [paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]
 
 
-def paired(x):
+def paired(x: Any) -> Any:
     """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
     if isinstance(x, (list, tuple)) and len(x) == 2 and isinstance(x[1], Tensor) and x[1].is_mask:
         return as_sequence(x)

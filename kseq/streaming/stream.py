@@ -1,11 +1,15 @@
 """`Stream`: a model fed chunk by chunk."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from ..arguments import as_size
+from ..layers.base import SequenceLayer
 from ..obstacles import NotStreamable
 from ..sequence import SequenceSpec
+from ..timing import Timing
 from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
@@ -51,7 +55,13 @@ class Stream:
         True
     """
 
-    def __init__(self, model, batch_size: int = 1, *, dtype: str | None = None, context=None):
+    batch_size: int
+    layer: SequenceLayer
+    timing: Timing
+
+    def __init__(
+        self, model: keras.Model | SequenceLayer, batch_size: int = 1, *, dtype: str | None = None, context: Any = None
+    ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
         self.layer = as_layer(model)
         if not self.layer.supports_step:
@@ -96,7 +106,7 @@ class Stream:
         """Be again where the stream was before what has raised."""
         self._ends.form, self._blocks.position, self._step, self._state = position
 
-    def reset(self, active=None):
+    def reset(self, active: Any = None) -> None:
         """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.
 
         Random numbers begin anew too, but where only some rows do.
@@ -135,7 +145,7 @@ class Stream:
         """
         return sum(step.compilations for step in self._steps.values())
 
-    def push(self, chunk, active=None):
+    def push(self, chunk: Any, active: Any = None) -> Any:
         """Feed a chunk and return the outputs that are ready.
 
         Args:
@@ -191,7 +201,7 @@ class Stream:
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
 
-    def flush(self, active=None):
+    def flush(self, active: Any = None) -> Any:
         """End streams: return the outputs that are left, and start anew.
 
         Args:
