@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 Shape = tuple[int, ...]
 
 
-class BackendTensor(Protocol):
-    """A tensor of the Keras backend: what jax's, tensorflow's and torch's have in common."""
+class Shaped(Protocol):
+    """What has a shape and a dtype: a tensor of any backend, or a symbol that stands for one."""
 
     @property
     def shape(self) -> Any: ...
     @property
     def dtype(self) -> Any: ...
+
+
+class BackendTensor(Shaped, Protocol):
+    """A tensor of the Keras backend: what jax's, tensorflow's and torch's have in common."""
+
     @property
     def ndim(self) -> int: ...
     def __array__(self, *arguments: Any, **options: Any) -> Any: ...

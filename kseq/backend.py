@@ -21,13 +21,13 @@ _WRITTEN_BY_KERAS = {
     "image_data_format": "channels_last",
 }
 
-_chosen = (None, "")
+_chosen: tuple[str | None, str] = (None, "")
 
 
 def name() -> str:
     """The Keras backend that is used: `jax`, `tensorflow`, `torch` or `openvino`. Loads neither Keras nor a backend."""
     config = getattr(sys.modules.get("keras"), "config", None)
-    return config.backend() if config else os.environ.get("KERAS_BACKEND") or _chosen[0]
+    return config.backend() if config else os.environ.get("KERAS_BACKEND") or str(_chosen[0])
 
 
 def reason() -> str:

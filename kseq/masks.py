@@ -224,7 +224,7 @@ def check_lengths(lengths: ArrayLike, limit: int | None = None) -> NDArray[np.in
     bad = np.flatnonzero(lengths < 0)
     if len(bad):
         raise ValueError(f"lengths must not be negative; received lengths[{bad[0]}] = {lengths[bad[0]]}")
-    bad = np.flatnonzero(lengths > limit) if limit is not None else ()
+    bad = [] if limit is None else np.flatnonzero(lengths > limit)
     if len(bad):
         raise ValueError(f"lengths must be at most {limit}; received lengths[{bad[0]}] = {lengths[bad[0]]}")
     return lengths

@@ -96,6 +96,6 @@ def _fill_bytes(value, dtype):
         held = stored is not None and bool(stored == given)
     else:
         held = stored is not None and bool(np.isfinite(stored) or not np.isfinite(given))
-    if not held:
+    if stored is None or not held:
         raise ValueError(f"value must be one that {dtype} can hold; received {value!r}")
     return stored.reshape(1).view(np.uint8)

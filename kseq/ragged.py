@@ -6,7 +6,7 @@ work is done by kernels that copy bytes and release the GIL.
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -218,7 +218,11 @@ class Ragged:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter(self.rows)
 
-    def __getitem__(self, index: int | slice) -> Any:
+    @overload
+    def __getitem__(self, index: slice) -> "Ragged": ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> NDArray[Any]: ...
+    def __getitem__(self, index: Any) -> Any:
         """Return row `index` as a view, or for a slice a `Ragged` that shares the values."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))

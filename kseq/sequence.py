@@ -173,7 +173,7 @@ class Sequence(NamedTuple):
         return flatten(*(_to_numpy(part) for part in self.with_mask()))
 
 
-def _module(x):
+def _module(x) -> Any:
     """NumPy for its arrays, `keras.ops` for anything else: Keras is loaded by the first tensor, never by an array."""
     if isinstance(x, np.ndarray):
         return np

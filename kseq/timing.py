@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 Interval = tuple[float, float] | None
 #: How one layer changes the length: `n` steps become `max(ceil(n * ratio) + change, 0)`.
@@ -49,6 +49,18 @@ class Timing:
     output_latency: int = 0
     receptive_field_per_step: tuple[Interval, ...] = ((0, 0),)
     length_stages: tuple[LengthStage, ...] = ()
+
+    if TYPE_CHECKING:  # whole numbers are made fractions
+
+        def __init__(
+            self,
+            block_size: int = 1,
+            ratio: Fraction | int = 1,
+            input_latency: int = 0,
+            output_latency: int = 0,
+            receptive_field_per_step: Iterable[Interval] = ((0, 0),),
+            length_stages: Iterable[tuple[Fraction | int, int]] = (),
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", Fraction(self.ratio))
@@ -93,7 +105,7 @@ class Timing:
         return -(-outputs // block_outputs) * self.block_size
 
 
-def length_after(stages: Any, length: Any) -> Any:
+def length_after(stages: Iterable[LengthStage], length: Any) -> Any:
     """The length that stages make of `length`: a number, a symbolic dimension, or an array or tensor of numbers."""
     for ratio, change in stages:
         length = (length * ratio.numerator + (ratio.denominator - 1)) // ratio.denominator + change
@@ -111,7 +123,7 @@ def at_least_zero(n: Any) -> Any:
     return n.max(0)  # a symbolic dimension has no `abs`
 
 
-def merged_stages(stages: Any) -> tuple[LengthStage, ...]:
+def merged_stages(stages: Iterable[LengthStage]) -> tuple[LengthStage, ...]:
     """Stages of the same lengths, of which neighbours are one where one can say what both do."""
     found = []
     for stage in stages:
@@ -243,8 +255,8 @@ def _through(fields, ratio, steps: Interval, start) -> Interval:
         return None
     lo, hi = steps
     # Within one period from an end lies every phase, and what has the first and the last input.
-    first = range(lo, lo + len(fields)) if _finite(lo) else ()
-    last = range(hi - len(fields) + 1, hi + 1) if _finite(hi) else ()
+    first = range(int(lo), int(lo) + len(fields)) if _finite(lo) else ()
+    last = range(int(hi) - len(fields) + 1, int(hi) + 1) if _finite(hi) else ()
     near = [t for t in (*first, *last) if lo <= t <= hi] if first or last else range(len(fields))
     found = _union(_inputs_of(fields, ratio, t) for t in near)
     if found is None:

@@ -6,7 +6,7 @@ The modes follow google/sequence-layers. In the table `reach` is the number of s
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from .arguments import as_size
 from .timing import LengthStage, Timing, at_least_zero, length_after, merged_stages
@@ -177,9 +177,11 @@ class Window:
 
         In `same` with a stride they depend on the input's length: see `pads_of`.
         """
-        if self.mode is PAIR:
+        if not isinstance(self.padding, str):
             return self.padding
-        return (self.mode.transposed if self.transposed else self.mode.pads)(self.reach, self.stride)
+        found = self.mode.transposed if self.transposed else self.mode.pads
+        # Only a pair has none, and `_standard` has refused modes that are not transposed.
+        return cast(Callable[[int, int], tuple[int, int]], found)(self.reach, self.stride)
 
     def pads_of(self, length: Any) -> tuple[Any, Any]:
         """`pads` of an input of `length` steps, a number, a symbolic dimension or a tensor.

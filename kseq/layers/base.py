@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import keras
 import numpy as np
@@ -115,7 +115,7 @@ class SequenceLayer(Parameters, KerasDoor):
     def output_length(self, length: Any) -> Any:
         """Outputs of layer mode for `length` inputs, as the timing says: of several outputs a tuple."""
         found = tuple(timing.output_length(length) for timing in self._timings)
-        return found if len(found) > 1 else found[0]
+        return found[0] if len(found) == 1 else found
 
     def output_mask(self, mask: Any) -> Any:
         """Mask of layer mode's outputs, bool [B, U], from that of its inputs, bool [B, T].
@@ -142,19 +142,25 @@ class SequenceLayer(Parameters, KerasDoor):
         """Process a chunk and return the outputs with the next state."""
         raise NotImplementedError(f"{type(self).__name__} must implement call_step, or call_layer and step_obstacle")
 
-    def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Sequence:
-        """Process a whole sequence; derived from one step over everything."""
-        timing, time = self.timing, first(x).values.shape[1]
-        if not isinstance(time, int):
-            raise ValueError(
-                f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
-                f"received values of shape {tuple(first(x).values.shape)}"
-            )
-        flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
-        given = {"context": context} if self.context_names else {}
-        state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
-        y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
-        return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+    if TYPE_CHECKING:  # of authors' methods only those of layers with `context_names` need take the context
+
+        def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence: ...
+
+    else:
+
+        def call_layer(self, x, *, training=False, context=None):
+            """Process a whole sequence; derived from one step over everything."""
+            timing, time = self.timing, first(x).values.shape[1]
+            if not isinstance(time, int):
+                raise ValueError(
+                    f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
+                    f"received values of shape {tuple(first(x).values.shape)}"
+                )
+            flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
+            given = {"context": context} if self.context_names else {}
+            state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
+            y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
+            return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
 
     def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         """`call_step` in rows where `active`, bool [B], is true; the state of the others stays bit for bit what it was.
@@ -196,8 +202,8 @@ class SequenceLayer(Parameters, KerasDoor):
         return (self.timing,)
 
     @property
-    def channel_shape(self) -> tuple[int, ...] | None:
-        """Channel shape of the input that the layer was built for, or `None` where there is none."""
+    def channel_shape(self) -> Any:
+        """Channel shape of the input that the layer was built for, a tuple, or `None` where there is none."""
         config = (self.get_build_config() if self.built else None) or {}
         shape = config.get("shapes_dict", config).get("input_shape")
         if shape is None:
@@ -230,12 +236,12 @@ class SequenceLayer(Parameters, KerasDoor):
                 f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
                 f"time steps must be a multiple of it; received {time}"
             )
-        lengths = None if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
+        lengths = () if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
         if 0 in (time, batch):
-            y, new_state = self.nothing(x, lengths if self.num_outputs > 1 else lengths[0]), state
+            y, new_state = self.nothing(x, lengths[0] if len(lengths) == 1 else lengths), state
         else:
             y, new_state = self.advance(x, state, training=training, active=active)
-        if lengths is not None:
+        if lengths:
             self._check_lengths(y, lengths, time)
         if active is not None:
             y = each(lambda part: Sequence(part.values, ops.logical_and(part.with_mask().mask, active[:, None])), y)

@@ -1,5 +1,6 @@
 """Layers that move a sequence in time: Delay and Lookahead."""
 
+from fractions import Fraction
 from typing import Any, Unpack
 
 from keras import ops
@@ -49,7 +50,9 @@ class Delay(SequenceLayer):
         if not self.delay_layer_output:
             return delay(self.length)
         field = -self.length, -self.length
-        return Timing(input_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, self.length),))
+        return Timing(
+            input_latency=self.length, receptive_field_per_step=(field,), length_stages=((Fraction(1), self.length),)
+        )
 
     @property
     def creates_mask(self) -> bool:
@@ -122,7 +125,9 @@ class Lookahead(SequenceLayer):
     @property
     def timing(self) -> Timing:
         field = self.length, self.length
-        return Timing(output_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, -self.length),))
+        return Timing(
+            output_latency=self.length, receptive_field_per_step=(field,), length_stages=((Fraction(1), -self.length),)
+        )
 
     def output_mask(self, mask: Any) -> Any:
         return self._drop(mask, 0)[0][:, self.length :]

@@ -2,11 +2,13 @@
 
 import contextvars
 import functools
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import keras
+import numpy as np
 from keras import ops
 
+from ..annotations import BackendTensor, Shaped
 from ..sequence import Sequence, SequenceSpec
 from .structures import (
     as_sequence,
@@ -20,15 +22,37 @@ from .structures import (
     to_tensors,
 )
 
+AnyTensor = TypeVar("AnyTensor", bound=Shaped)
+
 # Layers that Keras is calling at present.
-_CALLED = contextvars.ContextVar("called", default=())
+_CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
 # Losses of layers within one that is rematerialised: they leave it as outputs.
-_LOSSES = contextvars.ContextVar("losses", default=None)
+_LOSSES: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("losses", default=None)
 
 
 class KerasDoor(keras.layers.Layer):
     """The part of `SequenceLayer` that makes it a Keras layer, and refuses what does not fit it."""
 
+    @overload
+    def __call__(
+        self, x: Sequence, mask: None = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> Sequence: ...
+    @overload
+    def __call__(
+        self, x: np.ndarray, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> BackendTensor: ...
+    @overload
+    def __call__(
+        self,
+        x: list[Any] | tuple[Any, ...],
+        mask: Any = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self, x: AnyTensor, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> AnyTensor: ...
     def __call__(self, x: Any, mask: Any = None, training: bool | None = None, context: Any = None) -> Any:
         """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`)."""
         sequences, given = as_sequences(x, self.num_inputs), {}
@@ -85,9 +109,10 @@ class KerasDoor(keras.layers.Layer):
             return y
 
         def run_with_losses(x, context):
-            found = _LOSSES.set([])
+            losses: list[Any] = []
+            found = _LOSSES.set(losses)
             try:
-                return run(x, context), tuple(_LOSSES.get())
+                return run(x, context), tuple(losses)
             finally:
                 _LOSSES.reset(found)
 
@@ -109,7 +134,7 @@ class KerasDoor(keras.layers.Layer):
 
     @activity_regularizer.setter
     def activity_regularizer(self, regularizer: Any) -> None:
-        self._regularizer = keras.regularizers.get(regularizer)
+        self._regularizer: Any = keras.regularizers.get(regularizer)
 
     def _regularize(self, y):
         if self._regularizer is not None:

@@ -6,7 +6,7 @@
 from typing import Any
 
 
-def named_leaves(state: Any, name: Any = "") -> list[tuple[str, object]]:
+def named_leaves(state: Any, name: Any = "") -> list[tuple[str, Any]]:
     """Every leaf with its name: the keys on the way to it, joined by slashes; of a state that is one array, `state`.
 
     Example:

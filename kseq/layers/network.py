@@ -89,7 +89,7 @@ class LayerNode:
         found = tuple(SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.reads)
         return found[0] if self.layer.num_inputs == 1 else found
 
-    def read_context(self, context: dict[str, Any] | None) -> dict:
+    def read_context(self, context: Any) -> dict[str, Any]:
         """The keyword argument `context` of the layer, if it reads any."""
         return {"context": {name: context[key] for name, key in self.context.items()}} if self.context else {}
 
@@ -137,8 +137,9 @@ class Network(SequenceLayer):
             ValueError: branches of unequal ratio that meet, by the names of the layers.
         """
         self.num_inputs = num_inputs
-        self._names = {i: f"input {i}" for i in range(num_inputs)}
-        timings, aligned = dict.fromkeys(range(num_inputs), Timing()), []
+        self._names: dict[Hashable, str] = {i: f"input {i}" for i in range(num_inputs)}
+        timings: dict[Hashable, Timing] = dict.fromkeys(range(num_inputs), Timing())
+        aligned = []
         for node in _named_apart(nodes):
             joined, delays = self._align(timings, node.sources, node.layer.timing.block_size)
             timings |= zip(node.outputs, (algebra.serial([joined, t]) for t in node.layer.timings), strict=True)
@@ -163,7 +164,7 @@ class Network(SequenceLayer):
         return tuple(end.read for end in self.ends)
 
     def build(self, input_shape: Any, context_shape: Any = None) -> None:
-        shapes = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
+        shapes: dict[Hashable, Any] = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
         for node in self.nodes:
             given = [tuple(shapes[read.value])[: 2 if read.part == "mask" else None] for read in node.reads]
             for shape in given:
@@ -219,7 +220,7 @@ class Network(SequenceLayer):
             SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.outputs
         )
 
-    def _input_specs(self, input_spec):
+    def _input_specs(self, input_spec) -> dict[Hashable, Any]:
         return dict(enumerate(parts(each(self.cast_spec, input_spec))))
 
     def output_length(self, length: Any) -> Any:
@@ -229,7 +230,7 @@ class Network(SequenceLayer):
 
     def _check_branches(self, length):
         """Refuse branches whose lengths differ although their ratios agree: in a delay, or a window without padding."""
-        found = dict.fromkeys(range(self.num_inputs), length)
+        found: dict[Hashable, Any] = dict.fromkeys(range(self.num_inputs), length)
         for node in self.nodes:
             self._check_equal(found, node.sources, node.layer.name)
             node.give(found, node.layer.output_length(found[node.sources[0]]))
@@ -245,7 +246,7 @@ class Network(SequenceLayer):
 
     def output_mask(self, mask: Any) -> Any:
         # Only masks are known: values are where they are masks themselves, those of an operation on masks.
-        found = {i: Sequence(None, m) for i, m in enumerate(parts(mask))}
+        found: dict[Hashable, Sequence] = {i: Sequence(None, m) for i, m in enumerate(parts(mask))}
         for node in self.nodes:
             given = tuple(_mask_read(read, found) for read in node.reads)
             masks = tuple(x.mask for x in given)
@@ -303,7 +304,7 @@ class Network(SequenceLayer):
         ]
         return _one_or_several(outputs), new_state
 
-    def derive_context(self, context: Any) -> dict:
+    def derive_context(self, context: Any) -> Any:
         """What the nodes read as context, of what the network is given."""
         return context
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 import reprlib
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import keras
 
@@ -22,7 +22,11 @@ class Only(NamedTuple):
     instead: str
 
 
-class Parameters:
+# What it is mixed into.
+_Layer = keras.layers.Layer if TYPE_CHECKING else object
+
+
+class Parameters(_Layer):
     """Keeps constructor arguments, gives the configuration that follows from them, and adds weights by name.
 
     Every named argument of `__init__` (and, where it takes `**kwargs`, of its parents') is an attribute of the same
@@ -67,7 +71,7 @@ class Parameters:
             like: what to read in the place of `name` in those three.
             options: of Keras's `add_weight`, instead of those.
         """
-        of_name = {
+        of_name: dict[str, Any] = {
             kind: getattr(self, f"{like or name}_{kind}", None) for kind in ("initializer", "regularizer", "constraint")
         }
         return self.add_weight(name=name, shape=tuple(shape), **(of_name | options))

@@ -16,8 +16,6 @@ class Int8Weight(keras.layers.Layer):
         int8_weight: the name of the weight, and the axis that shares a scale.
     """
 
-    dtype_policy: Any
-
     int8_weight: tuple[str, int]
 
     def add_int8_weight(self, shape: Any) -> None:
@@ -30,7 +28,8 @@ class Int8Weight(keras.layers.Layer):
             self._add_int8(shape)
 
     def _add_int8(self, shape):
-        (name, axis), options = self.int8_weight, {"trainable": False}
+        name, axis = self.int8_weight
+        options: dict[str, Any] = {"trainable": False}
         scales = tuple(size for i, size in enumerate(shape) if i != axis % len(shape))
         setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros", dtype="int8", **options))
         scale = self.add_weight(name=f"{name}_scale", shape=scales, initializer="ones", **options)

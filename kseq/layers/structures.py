@@ -124,7 +124,8 @@ def filled(shape: Any, value: Any, dtype: Any) -> Any:
 
 def specs_of(fn: Any) -> list[keras.KerasTensor]:
     """Shapes and dtypes of the arrays in the list that `fn()` gives, none of which is made."""
-    return _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+    found: Any = _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+    return found
 
 
 class _Traced(keras.layers.Layer):

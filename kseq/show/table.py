@@ -55,7 +55,8 @@ def summary(model: keras.Model | SequenceLayer, print_fn: Callable[[str], Any] |
     for i, row in enumerate(rows, 1):
         table.add_row(*map(Text, _cells(row)), end_section=i == len(rows) - 1)
 
-    console = Console() if print_fn is None else Console(file=io.StringIO())
+    text = io.StringIO()
+    console = Console() if print_fn is None else Console(file=text)
     if not console.is_terminal:
         # A file has no width to keep to; the table takes what it needs.
         console = Console(file=console.file, color_system=None, width=_TEXT_WIDTH)
@@ -63,7 +64,7 @@ def summary(model: keras.Model | SequenceLayer, print_fn: Callable[[str], Any] |
     for note in _notes(rows):
         console.print(Text(note), soft_wrap=True)
     if print_fn is not None:
-        print_fn(console.file.getvalue().rstrip("\n"))
+        print_fn(text.getvalue().rstrip("\n"))
 
 
 def summary_rows(model: keras.Model | SequenceLayer) -> list[dict]:

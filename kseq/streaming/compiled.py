@@ -51,6 +51,14 @@ class _CompiledStep:
         self.step, self.weights = step, weights
         self.compilations, self._functions = 0, {}
 
+    def function(self, trace, values, masks, active, written) -> Any:
+        """A function compiled for a call, which writes the variables in `written`."""
+        raise NotImplementedError
+
+    def leaf(self, x, dtype) -> Any:
+        """A leaf of the state, of a NumPy array."""
+        raise NotImplementedError
+
     def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
         return self.prepare(values, masks, active)(self, values, masks, active, state)
 

@@ -46,7 +46,7 @@ class Ends:
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
         self._presence = (presence.SPEC,) if layer.reads_presence else ()
         shapes = shapes[: len(shapes) - len(self._presence)]
-        known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
+        known: list[Any] = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
         # Nothing of a chunk is lost to a layer of float64; what computes in less casts for itself.
         self._float = "float64" if layer.compute_dtype == "float64" else "float32"
@@ -165,7 +165,8 @@ class Ends:
     def _standard(self, chunk, spec):
         """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
         is_sequence, rank = isinstance(chunk, Sequence), len(spec.shape)
-        values, mask = map(_as_array, chunk if is_sequence else (chunk, None))
+        values, mask = chunk if is_sequence else (chunk, None)
+        values, mask = np.asarray(values), None if mask is None else np.asarray(mask)
         shape = values.shape
         batched = values.ndim == rank + 2
         if not batched and (values.ndim != rank + 1 or self.batch_size != 1):
@@ -195,7 +196,7 @@ class Ends:
     def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
         specs = self._known_specs + self._presence
-        spec = parts(self.layer.output_spec(specs if len(specs) > 1 else specs[0]))[number]
+        spec = parts(self.layer.output_spec(specs[0] if len(specs) == 1 else specs))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 
     def give(self, outputs: Any) -> Any:
@@ -210,10 +211,6 @@ class Ends:
             return y.values if batched else y.values[0]
         y = y.with_mask()
         return y if batched else Sequence(y.values[0], y.mask[0])
-
-
-def _as_array(x):
-    return None if x is None else np.asarray(x)
 
 
 def _listed(names):

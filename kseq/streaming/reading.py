@@ -73,7 +73,7 @@ def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
     streams = _upstream(called, graph.outputs, context=False)
     ahead = _upstream(called, [one.context for one in called])
     masks = _masks_of_inputs(graph, called)
-    names = {t: layer.name for t, layer in graph.input_layers.items()}
+    names: dict[Any, str] = {t: layer.name for t, layer in graph.input_layers.items()}
     found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}

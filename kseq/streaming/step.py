@@ -1,7 +1,7 @@
 """`StepFunction`: the step of a layer as a pure function of arrays, with a name for every leaf of its state."""
 
 import functools
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from keras import ops
@@ -9,7 +9,7 @@ from keras import ops
 from ..arguments import as_integer
 from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, pack
-from ..sequence import SequenceSpec
+from ..sequence import Sequence, SequenceSpec
 from . import state as states
 
 
@@ -65,7 +65,7 @@ class StepFunction:
         if self.block % least:
             raise ValueError(f"`block` must be a multiple of the layer's block, {least}; received {block}")
         given = {"context": layer.check_context(context)} if layer.context_names or context else {}
-        self._example = layer.initial_state(batch_size, input_spec, **given)
+        self._example = layer.initial_state(batch_size, self.input_spec, **given)
         self.state = states.specs(self._example)
 
     @property
@@ -90,6 +90,10 @@ class StepFunction:
         """The leaves of the state before the first step, in NumPy; bfloat16 as the backend gives it."""
         return [leaf.copy() for leaf in self._initial]
 
+    @overload
+    def __call__(self, inputs: Sequence, state: list[Any], active: Any = None) -> tuple[Sequence, list[Any]]: ...
+    @overload
+    def __call__(self, inputs: Any, state: list[Any], active: Any = None) -> tuple[Any, list[Any]]: ...
     def __call__(self, inputs: Any, state: list[Any], active: Any = None) -> tuple[Any, list[Any]]:
         """One step.
 

@@ -100,7 +100,7 @@ class Trace:
     steps: Any
     is_shareable: bool
     written: tuple[Any, ...]
-    masks: tuple[bool, ...]
+    masks: list[bool | None]
 
     def __init__(self, step: Any, masks: Any, active: Any) -> None:
         self.steps, self.is_shareable, self.written = weakref.WeakSet([step]), True, ()

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ class ContractError(AssertionError):
     """A property of the contract does not hold; the message names it, the position and the two values."""
 
 
-def fail(key: str, message: str) -> Any:
+def fail(key: str, message: str) -> NoReturn:
     """Raise the `ContractError` of a property."""
     raise ContractError(f"{key} ({PROPERTIES[key]}): {message}")
 

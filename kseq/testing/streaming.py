@@ -60,7 +60,7 @@ def _expect_identical(key, found, wanted, names, i):
     expect_same(key, y.mask, wanted_y.mask, f"mask of block {i}", names=names)
     expect_same(key, y.values, wanted_y.values, f"values of block {i}", where=wanted_y.mask, names=names)
     for leaf, (a, b) in enumerate(zip(leaves(state), leaves(wanted_state), strict=True)):
-        expect_same(key, *map(_bits, (numpy(a), numpy(b))), f"bytes of state leaf {leaf} after block {i}", names=names)
+        expect_same(key, _bits(numpy(a)), _bits(numpy(b)), f"bytes of state leaf {leaf} after block {i}", names=names)
 
 
 def _bits(x):
@@ -235,8 +235,10 @@ class _Slots:
         close = {"where": wanted_mask, "names": names, "rtol": s.rtol, "atol": s.atol}
         expect_same(key, y.values, wanted_values, f"{what}: values", **close)
         for leaf, (new, old) in enumerate(zip(leaves(state), leaves(self.state), strict=True)):
-            held = [_bits(numpy(a))[~active] for a in (new, old)]
-            expect_same(key, *held, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before"))
+            held, before = (_bits(numpy(a))[~active] for a in (new, old))
+            expect_same(
+                key, held, before, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before")
+            )
         self.state = state
         self.position = self.position + blocks * active
 

@@ -106,7 +106,7 @@ def _tensorflow_value(loss, of_values):
         with tf.GradientTape() as tape:
             tape.watch(sources)
             value, more = loss(values, weights, *arguments)
-        found = tape.gradient(value, sources, unconnected_gradients="zero") if sources else []
+        found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO) if sources else []
         return value, more, [tf.convert_to_tensor(g) for g in found]
 
     def run(values, weights, *arguments):

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import keras
 from keras import ops
@@ -51,13 +51,15 @@ class _Recurrent(SequenceLayer):
         "use_cudnn": Only(("auto", False), "leave it out, the numbers are the same"),
     }
 
-    def __call__(self, x: Any, *args: Any, initial_state: Any = None, **kwargs: Any) -> Any:
-        if initial_state is not None:
-            raise TypeError(
-                f"{type(self).__name__} takes no `initial_state` when it is called: `y, state = layer.step(x, state)` "
-                "goes through whole sequences from any state"
-            )
-        return super().__call__(x, *args, **kwargs)
+    if not TYPE_CHECKING:  # its types are those of every layer
+
+        def __call__(self, x, *args, initial_state=None, **kwargs):
+            if initial_state is not None:
+                raise TypeError(
+                    f"{type(self).__name__} takes no `initial_state` when it is called: "
+                    "`y, state = layer.step(x, state)` goes through whole sequences from any state"
+                )
+            return super().__call__(x, *args, **kwargs)
 
     def _make_cell(self, cell_class):
         self.units = as_size("units", self.units)
@@ -88,7 +90,7 @@ class _Recurrent(SequenceLayer):
         return ops.cast(self.recurrent_initializer(shape, dtype=wide), dtype or wide)
 
     @property
-    def _bias_shape(self):
+    def _bias_shape(self) -> Shape:
         return (self.kernels * self.units,)
 
     @property
@@ -99,7 +101,7 @@ class _Recurrent(SequenceLayer):
         """Kernel, recurrent kernel, and the biases of the input's product and of the hidden state's, if any."""
         return self.weight(self.kernel), self.weight(self.recurrent_kernel), *self._biases()
 
-    def _biases(self):
+    def _biases(self) -> tuple[Any, ...]:
         return () if self.bias is None else (self.weight(self.bias),)
 
     @property

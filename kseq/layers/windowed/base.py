@@ -8,7 +8,7 @@ from ... import padding as rules
 from ...arguments import as_size
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
-from ...window import Window
+from ...window import Padding, Window
 from ..base import SequenceLayer, representable
 from ..parameters import Only
 from ..structures import filled
@@ -63,6 +63,10 @@ class WindowedLayer(OfWindow):
         ...         return ops.max(taps, axis=0) - ops.min(taps, axis=0)
         >>> kseq.testing.check_layer(Range(3), (2, 6, 1))
     """
+
+    strides: int
+    dilation_rate: int
+    padding: Padding
 
     def set_window(self, size: str) -> None:
         """Check the arguments that make a window, of which the one named `size` is the number of taps, and set it."""

@@ -202,7 +202,7 @@ class DepthwiseConv1D(_Convolution):
         # A sum over taps: grouped convolutions are slow on CPUs, and this fuses into one loop.
         kernel = self.weight(self.kernel)
         taps = rules.taps(x.values, self.window)
-        y = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
+        y: Any = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
         return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], y.shape[2] * y.shape[3])))
 
     @classmethod

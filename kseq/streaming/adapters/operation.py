@@ -208,7 +208,7 @@ def _instead(layer):
 
 
 # Layers of ours that do, within a window of time, what layers of Keras's of other names do.
-_OTHER_NAMES = dict.fromkeys(
+_OTHER_NAMES: dict[str, str] = dict.fromkeys(
     ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "LocalSelfAttention"
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from ...layers.stepwise import is_known, mixes_time
-from ...registry import adapts
+from ...registry import Class, adapts
 from .operation import Operation
 from .operations import check_axes, keeps_time
 
@@ -63,7 +63,7 @@ def prelu(layer: Any, specs: Any, **options: Any) -> Any:
     return stepwise(layer, specs, **options)
 
 
-def pointwise(cls: type) -> type:
+def pointwise(cls: Class) -> Class:
     """Declare that a class of Keras layers treats every time step by itself, so that its layers stream.
 
     Such a layer is called on chunks in the place of whole sequences: [B, T, ...] -> [B, T, ...], every output made of
