@@ -129,7 +129,7 @@ if typing.TYPE_CHECKING:
     from .timing import Timing as Timing
     from .window import Window as Window
 else:
-    __all__ = [*_PUBLIC, "__version__"]
+    __all__ = sorted(_PUBLIC)
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
 # Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.

@@ -19,7 +19,7 @@ def lazy_names(package: str, public: dict[str, str]) -> tuple[Callable[[str], An
             gives the module itself.
 
     Returns:
-        The pair (`__getattr__`, `__dir__`).
+        The pair (`__getattr__`, `__dir__`): `dir(package)` shows what is public, and not what the package imports.
 
     Example:
         >>> getattribute, names = lazy_names("kseq", {"Timing": "timing", "timing": "timing"})
@@ -36,7 +36,7 @@ def lazy_names(package: str, public: dict[str, str]) -> tuple[Callable[[str], An
         return value
 
     def __dir__():
-        return sorted({*vars(sys.modules[package]), *public})
+        return sorted(public)
 
     return __getattr__, __dir__
 

@@ -14,7 +14,7 @@ class Tensor:
     """A tensor of a model's graph; it is itself alone."""
 
     name: str
-    shape: tuple
+    shape: tuple[Any, ...]
     dtype: str
 
     @property
@@ -34,7 +34,7 @@ class Call:
     """
 
     operation: Any
-    arguments: tuple
+    arguments: tuple[Any, ...]
     keywords: dict[str, Any]
     outputs: Any
 

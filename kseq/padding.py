@@ -22,7 +22,7 @@ def of_length(x: Any, length: Any) -> Any:
     return ops.take(ops.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (len(x.shape) - 2)]), ops.arange(length), axis=1)
 
 
-def taps(x: Any, window: Window) -> list:
+def taps(x: Any, window: Window) -> list[Any]:
     """One strided view of `x` [B, T, ...] per tap, each [B, U, ...], with no padding."""
     last = window.reach
     if is_symbol(x.shape[1]):  # of which slices may have as many lengths as there are taps

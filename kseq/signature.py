@@ -33,7 +33,7 @@ def constructor_arguments(cls: Any, until: Any = ()) -> dict[str, inspect.Parame
     return found
 
 
-def _hints(function) -> dict:
+def _hints(function) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError:  # a name that only type checkers import

@@ -25,7 +25,7 @@ class Example(NamedTuple):
     `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context.
     """
 
-    config: dict
+    config: dict[str, Any]
     input_shape: tuple[int, ...] = (4, 12, 3)
     dtype: str = "float32"
     context: dict[str, tuple[int, ...]] | None = None

@@ -29,6 +29,8 @@ class _Combinator(Network):
         sublayers: the layers in the order in which they run.
     """
 
+    sublayers: tuple[SequenceLayer, ...]
+
     def _checked(self, layers, name="layers") -> tuple[SequenceLayer, ...]:
         layers = (layers,) if isinstance(layers, SequenceLayer) else tuple(layers)
         for i, layer in enumerate(layers):

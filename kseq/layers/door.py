@@ -259,7 +259,7 @@ class KerasDoor(keras.layers.Layer):
                 + ", ".join(str(part.values.shape[1]) for part in x)
             )
 
-    def check_context(self, context: Any) -> dict:
+    def check_context(self, context: Any) -> dict[str, Any]:
         """The context, if it has exactly the names that the layer reads."""
         context = {} if context is None else context
         if not isinstance(context, dict) or set(context) != set(self.context_names):

@@ -19,7 +19,7 @@ def named_leaves(state: Any, name: Any = "") -> list[tuple[str, Any]]:
     return [leaf for key, part in parts for leaf in named_leaves(part, f"{name}/{key}" if name else str(key))]
 
 
-def leaves(state: Any) -> list:
+def leaves(state: Any) -> list[Any]:
     """Every leaf, in the order of `named_leaves`."""
     parts = _parts(state)
     return [state] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]

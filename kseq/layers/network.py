@@ -31,7 +31,7 @@ class Read(NamedTuple):
     part: str = "sequence"
 
     @property
-    def values(self) -> tuple:
+    def values(self) -> tuple[Any, ...]:
         """Keys of all that is looked at."""
         return (self.value,) if self.mask is None else (self.value, *self.mask.values)
 
@@ -75,7 +75,7 @@ class LayerNode:
     delays: dict[Hashable, Delay] = dataclasses.field(default_factory=dict)
 
     @property
-    def sources(self) -> tuple:
+    def sources(self) -> tuple[Any, ...]:
         """Keys of the values that it reads, each once."""
         return tuple(dict.fromkeys(key for read in self.reads for key in read.values))
 

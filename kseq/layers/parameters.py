@@ -18,7 +18,7 @@ _LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in OBJECT_SUFFIX
 class Only(NamedTuple):
     """What an argument of Keras's may be where only one of its meanings streams, and what to use for the others."""
 
-    values: tuple
+    values: tuple[Any, ...]
     instead: str
 
 
@@ -52,7 +52,7 @@ class Parameters(_Layer):
             if not hasattr(type(self), name):  # as `weights` is something else in a layer
                 setattr(self, name, values[0])
 
-    def keep(self, given: dict) -> None:
+    def keep(self, given: dict[str, Any]) -> None:
         """Keep a constructor's arguments as attributes.
 
         Args:

@@ -22,7 +22,7 @@ def first(x: Any) -> Any:
     return x[0] if type(x) is tuple else x
 
 
-def parts(x: Any) -> tuple:
+def parts(x: Any) -> tuple[Any, ...]:
     """A tuple of the one, or of the several."""
     return x if type(x) is tuple else (x,)
 
@@ -90,7 +90,7 @@ def to_tensors(x: Sequence) -> Sequence:
     return Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))
 
 
-def of_arrays(fn: Any, given: tuple) -> Any:
+def of_arrays(fn: Any, given: tuple[Any, ...]) -> Any:
     """A function of structures as one of the float arrays in them, which gives the arrays in what it makes.
 
     All else in the structures (masks, integers, `None`) it sees as it is.

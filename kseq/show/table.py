@@ -67,7 +67,7 @@ def summary(model: keras.Model | SequenceLayer, print_fn: Callable[[str], Any] |
         print_fn(text.getvalue().rstrip("\n"))
 
 
-def summary_rows(model: keras.Model | SequenceLayer) -> list[dict]:
+def summary_rows(model: keras.Model | SequenceLayer) -> list[dict[str, Any]]:
     """The rows of `summary` as plain data that JSON can hold; the last row is the whole model.
 
     Args:

@@ -23,7 +23,12 @@ class Blocks:
         together: whether all rows have come equally far.
     """
 
+    batch_size: int
+    block_size: int
+    latencies: list[int]
     together: bool
+    _made: list[Any]
+    _returned: list[Any]
     pushed: Any
 
     def __init__(self, batch_size: Any, block_size: Any, latencies: Any) -> None:
@@ -37,7 +42,7 @@ class Blocks:
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
 
     @property
-    def position(self) -> tuple:
+    def position(self) -> tuple[Any, ...]:
         """How far the streams have come, and what they hold: what it is set to later, they go back to."""
         return self.together, self._held, self.pushed, self._made, self._returned
 

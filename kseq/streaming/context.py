@@ -22,7 +22,7 @@ class ContextGraph:
         wanted: what is read, by a name of its own: a `Tensor`, or a `Sequence` of two.
     """
 
-    inputs: tuple
+    inputs: tuple[Any, ...]
     tensors: dict[str, Tensor]
     calls: tuple[Call, ...]
     wanted: dict[str, Any]

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..layers.base import SequenceLayer
 from ..layers.structures import parts
 from ..sequence import Sequence, SequenceSpec
 from . import presence
@@ -30,6 +31,8 @@ class Ends:
         form: a `Form`, a value that may be set back.
     """
 
+    layer: SequenceLayer
+    batch_size: int
     inputs: Any
     input_structure: Any
     output_structure: Any
@@ -114,7 +117,7 @@ class Ends:
             return spec
         return SequenceSpec(spec.shape, "int32" if x.values.dtype.kind in "iu" else self._float)
 
-    def _split(self, chunk) -> list:
+    def _split(self, chunk) -> list[Any]:
         """The chunk of every input."""
         chunk = self._by_names(chunk)
         if len(self.specs) == 1 and not isinstance(chunk, dict):
@@ -195,7 +198,7 @@ class Ends:
 
     def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
-        specs = self._known_specs + self._presence
+        specs: Any = self._known_specs + self._presence
         spec = parts(self.layer.output_spec(specs[0] if len(specs) == 1 else specs))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 

@@ -31,6 +31,7 @@ class Presence:
         add: adds a node to the network.
     """
 
+    source: Any
     is_used: bool
 
     def __init__(self, source: Any, add: Any) -> None:

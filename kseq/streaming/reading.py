@@ -148,7 +148,7 @@ def _context_of(call, layer):
     return dict(zip((own.name for own in inputs), _in_place_of(layer, inputs, call), strict=True))
 
 
-def _in_place_of(layer, inputs, call) -> list:
+def _in_place_of(layer, inputs, call) -> list[Any]:
     """What stands in a call in the place of inputs of a model within the model: tensors, or sequences."""
     given, own_tensors = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0])), layer.nodes_read.given
     found = []
@@ -322,7 +322,7 @@ def loses_mask(operation: Any) -> bool:
     return not own and mask_rule_of(operation) is MaskRule.LOSES
 
 
-def _masks_given(call, count) -> list:
+def _masks_given(call, count) -> list[Any]:
     """The masks that a call is given beside its tensors, or `None`s."""
     mask = call.keywords.get("mask")
     if mask is None:
@@ -331,7 +331,7 @@ def _masks_given(call, count) -> list:
     return [mask] if isinstance(mask, Tensor) else list(mask)
 
 
-def _ends_of(layer, outputs) -> list:
+def _ends_of(layer, outputs) -> list[Any]:
     """The outputs of a call, tensors or sequences, in the order of the layer's."""
     structure = getattr(layer, "output_structure", None)
     if structure is not None:

@@ -85,7 +85,7 @@ class Weights:
         self.values, self.functions = tuple(values), collections.OrderedDict()
 
 
-def fingerprint(layer: Any) -> tuple:
+def fingerprint(layer: Any) -> tuple[Any, ...]:
     """What a trace of a layer depends on besides the values of its variables: equal for equal ones, and hashable.
 
     These are the attributes of the layer and of all layers within it: numbers, texts and functions, the shapes of

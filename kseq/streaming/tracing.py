@@ -20,6 +20,7 @@ class State:
     """
 
     leaves: Any
+    is_spent: bool
     more: Any
     seeds: Any
 
@@ -35,6 +36,8 @@ class State:
 class Scope(keras.StatelessScope):
     """A scope in which variables have given values; notes what is written."""
 
+    variables: Any
+    first: Any
     updates: dict[Any, Any]
 
     def __init__(self, variables: Any, values: Any) -> None:
@@ -74,7 +77,7 @@ class _TraceScope(Scope):
         return super().get_current_value(variable)
 
 
-def row_of(values: Any, masks: Any, active: Any) -> list:
+def row_of(values: Any, masks: Any, active: Any) -> list[Any]:
     """Copies of all arrays of a call in a row: the caller may write its next chunk into the same ones."""
     row = [x.copy() for x in values]
     row += [m.copy() for m in masks if m is not None]

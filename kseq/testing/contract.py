@@ -1,6 +1,7 @@
 """`check_layer`: every property of the contract, in an order in which a failure names its cause."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..layers.base import SequenceLayer
 from . import fields, numerics, streaming, whole
@@ -38,7 +39,7 @@ def check_layer(
     gradients: bool = True,
     integers: int = 4,
     seed: int = 0,
-    context: dict | None = None,
+    context: dict[str, Any] | None = None,
 ) -> None:
     """Test that a layer keeps the contract of `kseq.SequenceLayer`.
 

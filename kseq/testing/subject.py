@@ -35,6 +35,9 @@ class Subject:
         total: blocks in the streams of the tests, some of them beyond the end.
     """
 
+    layer: SequenceLayer
+    dtype: str
+    integers: int
     rng: np.random.Generator
     batch: int
     time: int
@@ -56,6 +59,7 @@ class Subject:
     blocks: int
     total: int
     traces: Any
+    layer_mode: Any
 
     def __init__(
         self,
@@ -137,7 +141,7 @@ class Subject:
             found[name] = Sequence.from_lengths(values, lengths)
         return found
 
-    def context(self, rows: Any = slice(None)) -> dict:
+    def context(self, rows: Any = slice(None)) -> dict[str, Any]:
         """The keyword argument `context` of a call on some rows, if there is any."""
         if not self._context:
             return {}

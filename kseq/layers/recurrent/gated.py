@@ -35,6 +35,11 @@ class _Recurrent(SequenceLayer):
 
     input_rank: int | None = 3
     kernels: int  # gates with a kernel, in units
+    units: int
+    seed_generator: Any
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
     fixed_arguments: ClassVar[dict[str, Only]] = {
         "recurrent_dropout": Only((0.0, 0), "use `dropout`, of the input"),
         "return_sequences": Only((True,), "take the last step of the output, `y[:, -1]`, or train on every step"),

@@ -23,6 +23,7 @@ class _Convolution(WindowedLayer):
     """What convolutions over time share: the window, the bias and the activation."""
 
     input_rank: int | None = 3
+    bias: Any
 
     @property
     def step_obstacle(self) -> str | None:

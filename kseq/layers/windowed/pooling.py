@@ -18,6 +18,8 @@ from .base import WindowedLayer
 class _Pooling(WindowedLayer):
     """What pooling over time shares: the window, and zeros at invalid outputs."""
 
+    pool_size: int
+
     def _check_arguments(self):
         if self.strides is None:
             self.strides = self.pool_size

@@ -33,7 +33,7 @@ class MaskOf(keras.layers.Layer):
     def call(self, x: Any, mask: Any = None) -> Any:
         return mask
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None
 
 

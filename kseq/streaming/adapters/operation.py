@@ -91,7 +91,7 @@ class Operation(SequenceLayer):
         """What is called of values and their masks; by default the layer sees no masks."""
         return values
 
-    def _slots(self, x) -> tuple:
+    def _slots(self, x) -> tuple[Any, ...]:
         """Of the input that of the slots."""
         return parts(x)[: self._num_slots]
 
@@ -131,6 +131,7 @@ class Unadapted(SequenceLayer):
         num_inputs: how many sequences it reads.
     """
 
+    adapted: Any
     num_inputs: int
 
     def __init__(self, adapted: Any, obstacles: Any, specs: Any, num_inputs: Any) -> None:
