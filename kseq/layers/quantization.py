@@ -61,7 +61,8 @@ class Int8Weight(keras.layers.Layer):
         getattr(self, name).assign(values)
         getattr(self, f"{name}_scale").assign(ops.squeeze(scale, axis=axis))
         if self.quantization_mode is None:  # else it is a built layer that was given such a policy
-            self.dtype_policy = keras.dtype_policies.get(f"{mode}_from_{self.dtype_policy.name}")
+            layer: keras.layers.Layer = self
+            layer.dtype_policy = keras.dtype_policies.get(f"{mode}_from_{self.dtype_policy.name}")
 
     def quantized_call(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)  # which looks at the weight

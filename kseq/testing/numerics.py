@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..layers.base import SequenceLayer
 from ..sequence import Sequence
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy, wide
@@ -65,10 +64,10 @@ class Loss:
     """A random weighting of the valid outputs of layer mode, or of a stream in two chunks."""
 
     s: Subject
-    layer: SequenceLayer
+    layer: Any
     weighting: Any
 
-    def __init__(self, s: Subject, layer: SequenceLayer) -> None:
+    def __init__(self, s: Subject, layer: Any) -> None:
         self.s, self.layer = s, layer
         self.weighting = s.rng.standard_normal((s.batch, s.expected().values.shape[1], *s.output_spec.shape))
 
@@ -89,7 +88,7 @@ class Loss:
         return ops.sum(ops.cast(valid, dtype) * weighting), y.values
 
 
-def in_two_chunks(s: Subject, layer: SequenceLayer, x: Sequence, what: Any = "") -> Any:
+def in_two_chunks(s: Subject, layer: Any, x: Sequence, what: Any = "") -> Any:
     """Outputs of a stream of a layer in two steps of about equal length."""
     state, outputs = layer.initial_state(s.batch, s.spec, **s.context()), []
     cut = max(1, s.blocks // 2) * s.block

@@ -12,7 +12,6 @@ from keras import ops, tree
 from numpy.typing import NDArray
 
 from ..annotations import Shape
-from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
@@ -35,7 +34,7 @@ class Subject:
         total: blocks in the streams of the tests, some of them beyond the end.
     """
 
-    layer: SequenceLayer
+    layer: Any
     dtype: str
     integers: int
     rng: np.random.Generator
@@ -63,7 +62,7 @@ class Subject:
 
     def __init__(
         self,
-        layer: SequenceLayer,
+        layer: Any,
         input_shape: Any,
         dtype: Any,
         rtol: Any,
@@ -147,11 +146,11 @@ class Subject:
             return {}
         return {"context": {k: Sequence(x.values[rows], x.mask[rows]) for k, x in self._context.items()}}
 
-    def call(self, x: Any, layer: SequenceLayer | None = None, rows: Any = slice(None)) -> Any:
+    def call(self, x: Any, layer: Any = None, rows: Any = slice(None)) -> Any:
         """Layer mode of a sequence or tensor, of the layer or of a copy of it."""
         return (self.layer if layer is None else layer)(x, **self.context(rows))
 
-    def build(self, layer: SequenceLayer) -> None:
+    def build(self, layer: Any) -> None:
         shapes = {name: x.values.shape for name, x in self._context.items()}
         if not layer.built:
             layer.build(self.input_shape, **({"context_shape": shapes} if shapes else {}))

@@ -64,6 +64,7 @@ class WindowedLayer(OfWindow):
         >>> kseq.testing.check_layer(Range(3), (2, 6, 1))
     """
 
+    window: Window
     strides: int
     dilation_rate: int
     padding: Padding
