@@ -19,6 +19,7 @@ class _Pooling(WindowedLayer):
     """What pooling over time shares: the window, and zeros at invalid outputs."""
 
     pool_size: int
+    strides: int
 
     def _check_arguments(self):
         if self.strides is None:

@@ -6,6 +6,7 @@ class Layer:
     trainable: bool
     autocast: bool
     compute_dtype: str
+    dtype_policy: Any
     supports_masking: bool
     def __init__(
         self,
