@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "data": GROUND | {"lazy", "version"},
     "datasets": {"ragged", "data"},
     "cli": ANYTHING,
+    "__main__": {"cli"},
     # The public names, for type checkers: at run time they are imported on use.
     "__init__": ANYTHING,
 }

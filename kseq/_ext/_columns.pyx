@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport PyObject, _Py_REFCNT
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_Check
 from libc.math cimport isfinite
@@ -16,8 +16,6 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from kseq._ext._widen cimport F4, F8, I8, NONE, convert, number_code
-
-import numpy as np
 
 cnp.import_array()
 
@@ -29,6 +27,27 @@ cdef enum:
     MAX_STEPS = 0x7FFFFFFF  # Arrow's offsets are 32-bit
 
 
+cdef class Memory:
+    """Memory that arrays may be views of: as long as there are any it stays as it is."""
+
+    cdef void* at
+
+    def __dealloc__(self):
+        PyMem_Free(self.at)
+
+    cdef int resize(self, Py_ssize_t nbytes) except -1:
+        cdef void* moved = PyMem_Realloc(self.at, nbytes)
+        if moved == NULL:
+            raise MemoryError()
+        self.at = moved
+        return 0
+
+    cdef array(self, cnp.npy_intp size, int kind):
+        cdef cnp.ndarray found = cnp.PyArray_SimpleNewFromData(1, &size, kind, self.at)
+        cnp.set_array_base(found, self)
+        return found
+
+
 cdef class Column:
     """One column that is being written: its bytes, the end of each row, and which rows are there."""
 
@@ -38,8 +57,8 @@ cdef class Column:
     cdef int rank, number  # the kind of a single number, else NONE
     cdef cnp.npy_intp* inner
     cdef Py_ssize_t nbytes, used, size, rows, room, missing
-    # The arrays that the pointers point into. What was taken may still be with others: see `own`.
-    cdef cnp.ndarray all_data, all_offsets, all_valid
+    # What the pointers point into. What was taken may still be with others: see `own`.
+    cdef Memory all_data, all_offsets, all_valid
     cdef char* data
     cdef int32_t* offsets
     cdef unsigned char* valid
@@ -65,6 +84,7 @@ cdef class Column:
         for axis in range(self.rank):
             self.inner[axis] = inner[axis]
             self.nbytes *= self.inner[axis]
+        self.all_data, self.all_offsets, self.all_valid = Memory(), Memory(), Memory()
         self.make_data(1 << 12)
         self.make_rows(1 << 8)
 
@@ -72,32 +92,34 @@ cdef class Column:
         PyMem_Free(self.inner)
 
     cdef int make_data(self, Py_ssize_t size) except -1:
-        """Have new memory for so many bytes, with those that are there."""
-        cdef cnp.ndarray more = np.empty(size, np.uint8)
-        if self.used:
-            memcpy(cnp.PyArray_DATA(more), self.data, self.used)
-        self.size, self.all_data, self.data = size, more, cnp.PyArray_BYTES(more)
+        """Have memory for so many bytes, those included that are there."""
+        self.all_data.resize(size)
+        self.size, self.data = size, <char*>self.all_data.at
         return 0
 
     cdef int make_rows(self, Py_ssize_t room) except -1:
-        """Have new memory for so many rows, with those that are there."""
-        cdef cnp.ndarray ends = np.empty(room + 1, np.int32), there = np.empty(room, np.uint8)
-        cdef int32_t* offsets = <int32_t*>cnp.PyArray_DATA(ends)
-        offsets[0] = 0
-        if self.rows:
-            memcpy(offsets, self.offsets, (self.rows + 1) * sizeof(int32_t))
-            memcpy(cnp.PyArray_DATA(there), self.valid, self.rows)
-        self.room, self.all_offsets, self.all_valid = room, ends, there
-        self.offsets, self.valid = offsets, <unsigned char*>cnp.PyArray_DATA(there)
+        """Have memory for so many rows, those included that are there."""
+        self.all_offsets.resize((room + 1) * sizeof(int32_t))
+        self.offsets = <int32_t*>self.all_offsets.at
+        self.all_valid.resize(room)
+        self.valid = <unsigned char*>self.all_valid.at
+        self.room, self.offsets[0] = room, 0
         return 0
 
     cdef int own(self) except -1:
         """After `take`: memory that others still look at is left to them, else it is used again."""
-        self.taken = False
+        cdef Memory data, offsets, valid
         if _Py_REFCNT(<PyObject*>self.all_data) > 1:
-            self.make_data(self.size)
+            data = Memory()
+            data.resize(self.size)
+            self.all_data, self.data = data, <char*>data.at
         if _Py_REFCNT(<PyObject*>self.all_offsets) > 1 or _Py_REFCNT(<PyObject*>self.all_valid) > 1:
-            self.make_rows(self.room)
+            offsets, valid = Memory(), Memory()
+            offsets.resize((self.room + 1) * sizeof(int32_t))
+            valid.resize(self.room)
+            self.all_offsets, self.offsets = offsets, <int32_t*>offsets.at
+            self.all_valid, self.valid = valid, <unsigned char*>valid.at
+        self.offsets[0], self.taken = 0, False
         return 0
 
     cdef int reserve(self, Py_ssize_t rows, Py_ssize_t nbytes) except -1:
@@ -236,9 +258,9 @@ cdef class Column:
 
     cdef tuple take(self):
         """The column's data as bytes, its offsets if it has any, its validity if a row is missing; and begin anew."""
-        data = self.all_data[: self.used]
-        offsets = self.all_offsets[: self.rows + 1] if self.listed else None
-        valid = self.all_valid[: self.rows] if self.missing else None
+        data = self.all_data.array(self.used, cnp.NPY_UINT8)
+        offsets = self.all_offsets.array(self.rows + 1, cnp.NPY_INT32) if self.listed else None
+        valid = self.all_valid.array(self.rows, cnp.NPY_UINT8) if self.missing else None
         self.used = self.rows = self.missing = 0
         self.taken = True
         return data, offsets, valid

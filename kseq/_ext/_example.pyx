@@ -3,6 +3,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 
 import numpy as np
@@ -13,6 +14,10 @@ cdef struct Span:
     Bytes at
     Py_ssize_t size
     int kind  # the number of the field of tf.train.Feature, or 0 where there is nothing
+
+cdef struct Steps:
+    Span* spans
+    Py_ssize_t count, room
 
 cdef enum:
     BYTES = 1
@@ -98,18 +103,23 @@ cdef bint is_ascii(Bytes at, Bytes stop) noexcept nogil:
     return True
 
 
-cdef bint example(Bytes at, Bytes stop, Span* names, Py_ssize_t count, Span* spans, Py_ssize_t rows) noexcept nogil:
-    """Find the features of some names in a message: that of name `j` goes to `spans[j * rows]`."""
-    cdef Bytes end, entry, entry_end, name, name_end, value, value_end
-    cdef Py_ssize_t i, j, next_one = 0
+cdef Py_ssize_t place(Bytes name, Bytes end, Span* names, Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+    """Which of the names it is, looked for from `first` on; -1: none of them, -2: nor one that is known to be UTF-8."""
+    cdef Py_ssize_t i, j
+    for i in range(count):
+        j = first + i if first + i < count else first + i - count  # mostly in the order of the schema
+        if names[j].size == end - name and memcmp(names[j].at, name, end - name) == 0:
+            return j
+    return -1 if is_ascii(name, end) else -2
+
+
+cdef bint features(Bytes at, Bytes stop, Span* names, Py_ssize_t count, Span* spans, Py_ssize_t rows) noexcept nogil:
+    """Find the features of some names: that of name `j` goes to `spans[j * rows]`."""
+    cdef Bytes entry, entry_end, name, name_end, value, value_end
+    cdef Py_ssize_t j, next_one = 0
     cdef Span found
-    if at == stop:
-        return True
-    at = content(at, stop, ENTRY, &end)
-    if at == NULL or end != stop:
-        return False
-    while at < end:
-        entry = content(at, end, ENTRY, &entry_end)
+    while at < stop:
+        entry = content(at, stop, ENTRY, &entry_end)
         if entry == NULL:
             return False
         name = content(entry, entry_end, ENTRY, &name_end)
@@ -118,47 +128,120 @@ cdef bint example(Bytes at, Bytes stop, Span* names, Py_ssize_t count, Span* spa
         value = content(name_end, entry_end, VALUE, &value_end)
         if value == NULL or value_end != entry_end or not feature(value, value_end, &found):
             return False
-        for i in range(count):
-            j = next_one + i if next_one + i < count else next_one + i - count  # mostly in the order of the schema
-            if names[j].size == name_end - name and memcmp(names[j].at, name, name_end - name) == 0:
-                if spans[j * rows].at != NULL:
-                    return False  # twice
-                spans[j * rows] = found
-                if found.at == NULL:
-                    spans[j * rows].at = value
-                next_one = j + 1
-                break
-        else:
-            if not is_ascii(name, name_end):
-                return False
+        j = place(name, name_end, names, count, next_one)
+        if j == -2 or j >= 0 and spans[j * rows].at != NULL:
+            return False  # twice
+        if j >= 0:
+            spans[j * rows] = found
+            if found.kind == 0:
+                spans[j * rows].at = value
+            next_one = j + 1
         at = entry_end
     return True
 
 
-def example_columns(batch not None, names not None):
+cdef bint feature_lists(
+    Bytes at, Bytes stop, Span* names, Py_ssize_t count, Steps* lists, int64_t* steps, Py_ssize_t rows
+) noexcept nogil:
+    """Find the feature lists of some names: those of name `j` go to the end of `lists[j]`, how many to `steps`."""
+    cdef Bytes entry, entry_end, name, name_end, value, value_end, one, one_end
+    cdef Py_ssize_t j, next_one = 0, number
+    cdef Span found
+    while at < stop:
+        entry = content(at, stop, ENTRY, &entry_end)
+        if entry == NULL:
+            return False
+        name = content(entry, entry_end, ENTRY, &name_end)
+        if name == NULL:
+            return False
+        value = content(name_end, entry_end, VALUE, &value_end)
+        if value == NULL or value_end != entry_end:
+            return False
+        j = place(name, name_end, names, count, next_one)
+        if j == -2 or j >= 0 and steps[j * rows] >= 0:
+            return False
+        number = 0
+        while value < value_end:
+            one = content(value, value_end, ENTRY, &one_end)
+            if one == NULL or not feature(one, one_end, &found) or found.kind == 0:
+                return False
+            if j >= 0 and not push(&lists[j], found):
+                return False
+            number += 1
+            value = one_end
+        if j >= 0:
+            steps[j * rows] = number
+            next_one = j + 1
+        at = entry_end
+    return True
+
+
+cdef bint push(Steps* steps, Span span) noexcept nogil:
+    cdef Span* more
+    if steps.count == steps.room:
+        more = <Span*>realloc(steps.spans, (2 * steps.room + 64) * sizeof(Span))
+        if more == NULL:
+            return False  # protobuf may have the memory, or say that there is none
+        steps.spans, steps.room = more, 2 * steps.room + 64
+    steps.spans[steps.count] = span
+    steps.count += 1
+    return True
+
+
+def example_columns(batch not None, names not None, bint lists=False):
     cdef tuple kept = tuple(batch), keys = tuple(names)
     cdef Py_ssize_t rows = len(kept), count = len(keys), i, j
     cdef bytes data
-    cdef Bytes at
+    cdef Bytes at, stop, end
     room = np.zeros((rows + 1) * count * sizeof(Span) + 1, np.uint8)
+    counted = np.full((count, rows), -1, np.int64)
     cdef uint8_t[::1] memory = room
+    cdef int64_t[:, ::1] counts = counted
     cdef Span* wanted = <Span*>&memory[0]
     cdef Span* spans = wanted + count
+    cdef Steps* steps
     for j in range(count):
         data = keys[j]
         wanted[j].at, wanted[j].size = <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
-    for i in range(rows):
-        data = kept[i]
-        at = <Bytes>PyBytes_AS_STRING(data)
-        if not example(at, at + PyBytes_GET_SIZE(data), wanted, count, spans + i, rows):
-            return None
-    found = []
-    for j in range(count):
-        column = gathered(spans + j * rows, rows)
-        if column is None:
-            return None
-        found.append(column)
-    return found
+    steps = <Steps*>calloc(count + 1, sizeof(Steps))
+    if steps == NULL:
+        raise MemoryError
+    try:
+        for i in range(rows):
+            data = kept[i]
+            at = <Bytes>PyBytes_AS_STRING(data)
+            stop = at + PyBytes_GET_SIZE(data)
+            if at < stop and at[0] == ENTRY:
+                at = content(at, stop, ENTRY, &end)
+                if at == NULL or not features(at, end, wanted, count, spans + i, rows):
+                    return None
+                at = end
+            if at < stop and lists:
+                at = content(at, stop, VALUE, &end)
+                if at == NULL or not feature_lists(at, end, wanted, count, steps, &counts[0, i] if count else NULL, rows):
+                    return None
+                at = end
+            if at != stop:
+                return None
+        found = []
+        for j in range(count):
+            column = gathered(spans + j * rows, rows)
+            if column is None:
+                return None
+            listed = counted[j] >= 0
+            if listed.any():
+                in_context = column[3].any()
+                column = gathered(steps[j].spans, steps[j].count)
+                if column is None or in_context:
+                    return None
+                found.append((*column[:3], listed, counted[j][listed]))
+            else:
+                found.append((*column, None))
+        return found
+    finally:
+        for j in range(count):
+            free(steps[j].spans)
+        free(steps)
 
 
 cdef gathered(Span* spans, Py_ssize_t rows):

@@ -1,16 +1,17 @@
 """The `kseq` command: one module per subcommand, each with `add_parser` and what it runs."""
 
 import argparse
+import os
 import sys
 
 import kseq
 
 from ..spec import SpecError
-from . import bench, check, data, demo, draw, layers, schema, show, stream, train
+from . import bench, check, data, demo, draw, init, layers, schema, show, stream, train
 from .arguments import CommandError, say
 
 _INTERRUPTED = 130  # as a shell tells SIGINT
-_COMMANDS = (check, show, draw, schema, layers, data, train, stream, bench, demo)
+_COMMANDS = (init, check, show, draw, schema, layers, data, train, stream, bench, demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except SpecError as error:
         say(error, file=sys.stderr)  # each problem begins with its place, as editors want it
         return 1
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at exit either
+        return 0
     except (OSError, CommandError) as error:
         say(f"{args.prog}: {error}", file=sys.stderr)
         return 1

@@ -1,12 +1,26 @@
 """What commands share: the error that ends one, and types of arguments."""
 
 import argparse
+import difflib
+import os
 
 from ..printable import printable
 
 
 class CommandError(ValueError):
     """Why a command cannot do what it was asked; it prints this and exits with 1."""
+
+
+def not_there(path, names=(), what="no such file or folder") -> CommandError:
+    """The error for a path where nothing is, with what lies beside it, or is known by name, and is nearly called so."""
+    folder, name = os.path.split(str(path).rstrip("/"))
+    beside = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    near = difflib.get_close_matches(name, [*names, *beside[:_MOST]], n=1)
+    where = "" if not folder or not near or near[0] in names else f"{folder}/"
+    return CommandError(f"{path}: {what}" + (f"; did you mean {where + near[0]!r}?" if near else ""))
+
+
+_MOST = 2000  # files that names are compared with
 
 
 def positive_int(text) -> int:

@@ -7,7 +7,7 @@ import time
 
 from ..printable import printable
 from .arguments import positive_int
-from .models import ModelError, add_arguments, load, open_stream
+from .models import ModelError, add_arguments, load_model, open_stream
 
 _WARM_UP_PUSHES = 10
 _COMPARED_FRAMES = 64
@@ -30,7 +30,7 @@ def add_parser(commands):
 
 
 def run(args) -> int:
-    model = load(args.model, dict(args.vars))
+    model = load_model(args)
     results = {"model": args.model} | measure(model, args.batch, args.block, args.steps, args.step_ms)
     if args.json:
         print(json.dumps(results, allow_nan=False))

@@ -6,7 +6,7 @@ import sys
 
 from ..spec import SpecError
 from .arguments import say
-from .models import add_arguments, load
+from .models import add_arguments, load_model
 
 
 def add_parser(commands):
@@ -22,7 +22,7 @@ def add_parser(commands):
 
 def run(args) -> int:
     try:
-        model, problems = load(args.model, dict(args.vars)), []
+        model, problems = load_model(args), []
     except SpecError as error:
         model, problems = None, error.problems
         if not args.json:

@@ -1,13 +1,14 @@
 """`kseq data convert`."""
 
 import contextlib
+import glob
 import inspect
 import json
 import os
 import pathlib
 import sys
 
-from .arguments import CommandError, say
+from .arguments import CommandError, not_there, say
 from .models import variable
 
 _STORE = "store"
@@ -169,6 +170,8 @@ def _refusing(format):
 def _source_format(source):
     if "://" in source or (pathlib.Path(source) / "manifest.json").is_file():
         return _STORE
+    if not glob.has_magic(source) and not os.path.lexists(source):
+        raise not_there(source)
     from ..data import formats
 
     return formats.detect(source).name

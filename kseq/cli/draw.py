@@ -3,7 +3,7 @@
 import pathlib
 
 from ..show import timeline_svg
-from .models import ModelError, add_arguments, load
+from .models import ModelError, add_arguments, load_model
 
 
 def add_parser(commands):
@@ -20,7 +20,7 @@ def add_parser(commands):
 
 def run(args) -> int:
     try:
-        picture = timeline_svg(load(args.model, dict(args.vars)))
+        picture = timeline_svg(load_model(args))
     except (TypeError, ValueError) as error:  # a SpecError, too, says all that is to say
         if type(error) in (TypeError, ValueError):
             raise ModelError(error) from error

@@ -1,6 +1,7 @@
 """`kseq layers`."""
 
 import json
+import sys
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -37,6 +38,8 @@ def run(args) -> int:
         _print_table(found)
     else:
         _print_one(found)
+    for sentence in catalog.misnamed_plugins():
+        print(f"kseq: {printable(sentence)}", file=sys.stderr)
     return 0
 
 

@@ -1,18 +1,23 @@
 """Models that commands are given: saved by Keras, or written as a spec."""
 
 import argparse
+import dataclasses
 import pathlib
 
 import keras
 
 import kseq
 
-from ..spec import SpecError, load_spec, shipped
+from ..spec import Limits, SpecError, load_spec, shipped
+from ..spec.errors import did_you_mean
+from ..spec.node import DEFAULT_LIMITS
 from ..spec.reader import SUFFIXES as _SPECS
 from ..spec.reader import read_value
-from .arguments import CommandError
+from .arguments import CommandError, not_there
+from .plugins import load_plugins
 
 _SAVED = ".keras"
+_LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
 
 
 class ModelError(CommandError):
@@ -30,9 +35,32 @@ def add_arguments(parser):
     parser.add_argument(
         "--vars", type=variable, nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="of a spec"
     )
+    parser.add_argument(
+        "--set",
+        type=variable,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="LAYER.ARGUMENT=VALUE",
+        help="an argument of a spec's layer, by the layer's name",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"how large a spec may be: {', '.join(_LIMITS)}",
+    )
 
 
-def load(path, variables=None, compile=False):
+def load_model(args, compile=False):
+    """The model of a command's arguments, as `load` gives it."""
+    return load(args.model, dict(args.vars), compile, set=dict(args.set), limits=Limits(**dict(args.limit)))
+
+
+def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
     """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
 
     Saved models are loaded in Keras's safe mode: a file must not bring code with it. Most commands have no use for the
@@ -44,17 +72,22 @@ def load(path, variables=None, compile=False):
         ModelError: another kind of file, a file that gives no model, or variables for what is not a spec.
     """
     path = shipped().get(str(path), pathlib.Path(path))
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except FileNotFoundError:
+        raise not_there(path, shipped(), "no such file, and no shipped spec of this name") from None
     if path.suffix in _SPECS:
-        return load_spec(path, variables)
+        return load_spec(path, variables, set=set, limits=limits)
     if path.suffix != _SAVED:
         wanted = ", ".join((_SAVED, *_SPECS))
         raise ModelError(f"{path}: a model is a file of the kinds {wanted}; received {path.suffix or 'no suffix'}")
-    if variables:
-        raise ModelError(f"{path}: variables are for specs ({', '.join(_SPECS)}); received {', '.join(variables)}")
+    for what, given in (("variables", variables), ("arguments of layers", set)):
+        if given:
+            raise ModelError(f"{path}: {what} are for specs ({', '.join(_SPECS)}); received {', '.join(given)}")
     if start != b"PK\3\4":
         raise ModelError(f"{path}: not a Keras file, which is a zip archive; it starts with {start!r}")
+    load_plugins(path)
     try:
         return keras.models.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # Keras, zipfile, json and h5py each raise their own on what they cannot read
@@ -101,6 +134,19 @@ def variable(text) -> tuple:
         return name, read_value(value)
     except SpecError:
         raise argparse.ArgumentTypeError(f"the value must be YAML; received {text!r}") from None
+
+
+def _limit(text) -> tuple:
+    """NAME=NUMBER of a limit, or an error that argparse prints."""
+    name, number = variable(text)
+    if name not in _LIMITS:
+        hint = did_you_mean(name, _LIMITS) or f"limits are {', '.join(_LIMITS)}"
+        raise argparse.ArgumentTypeError(f"unknown limit {name!r}; {hint}")
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)  # as in 1e9
+    if type(number) is not int or number < 0:
+        raise argparse.ArgumentTypeError(f"a limit is a whole number; received {text!r}")
+    return name, number
 
 
 def _line(error):

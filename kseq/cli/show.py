@@ -3,7 +3,7 @@
 import json
 
 from ..show import summary, summary_rows
-from .models import add_arguments, load
+from .models import add_arguments, load_model
 
 
 def add_parser(commands):
@@ -18,7 +18,7 @@ def add_parser(commands):
 
 
 def run(args) -> int:
-    model = load(args.model, dict(args.vars))
+    model = load_model(args)
     if args.json:
         print(json.dumps(summary_rows(model)))
     else:

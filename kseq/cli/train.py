@@ -5,7 +5,7 @@ import pathlib
 import time
 
 from .arguments import CommandError, positive_int, say
-from .models import add_arguments, load
+from .models import add_arguments, load_model
 
 _SUFFIX = ".keras"
 
@@ -61,7 +61,7 @@ def _train(args) -> dict:
     if args.backup_every and not args.backup:
         raise CommandError("--backup-every needs --backup, the folder to save to")
     keras.utils.set_random_seed(args.seed)
-    model = load(args.model, dict(args.vars), compile=True)
+    model = load_model(args, compile=True)
     if not model.compiled:
         raise CommandError(f"{args.model}: the model must say how it is trained: give the spec a `compile`")
     _check_names(model, args.model)

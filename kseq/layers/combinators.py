@@ -1,6 +1,7 @@
 """Layers made of layers: Serial, Parallel, Residual and Repeat, each aligning latencies by itself."""
 
 import functools
+import itertools
 from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 
@@ -241,11 +242,11 @@ class Combine(SequenceLayer):
         if self.combination == "mean" and not keras.backend.is_float_dtype(dtype):
             dtype = "float32"
         shapes = [tuple(spec.shape) for spec in specs]
-        for shape, branch in zip(shapes, self.branches, strict=True):
-            if not _FIT[self.combination](shapes[0], shape):
+        for (one, branch), (shape, other) in itertools.combinations(zip(shapes, self.branches, strict=True), 2):
+            if not _FIT[self.combination](one, shape):
                 raise ValueError(
-                    f"branches must have channel shapes that {self.combination!r} combines; received {shapes[0]} for "
-                    f"branch {self.branches[0]!r} and {shape} for branch {branch!r}"
+                    f"branches must have channel shapes that {self.combination!r} combines; received {one} for branch "
+                    f"{branch!r} and {shape} for branch {other!r}"
                 )
         return SequenceSpec(_COMBINED_SHAPE[self.combination](shapes), dtype)
 

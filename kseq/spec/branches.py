@@ -1,5 +1,6 @@
 """Branches of a model's graph that meet: their ratios, lengths, ranks and channels must fit, whatever Keras says."""
 
+import itertools
 import math
 
 from .. import timing as algebra
@@ -30,13 +31,14 @@ class Branches:
         """An input of the model."""
         self._known[id_], self._names[id_] = (id_, Timing()), id_
 
-    def pass_on(self, call, layer, given):
+    def pass_on(self, call, layer, given, times):
         """A layer that reads values of these shapes.
 
         Args:
             call: its plan.
             layer: the layer.
             given: a `SequenceSpec` of each value.
+            times: the number of steps of each, `None` where any number will do.
 
         Raises:
             ValueError: branches that do not fit, by their names.
@@ -46,16 +48,20 @@ class Branches:
         if len(given) > 1:
             # What other layers make of several values is theirs.
             merges = type(layer) in stock_layers().values()
-            self._known[call.id] = self._joined(layer, names, known, given) if merges else None
+            self._known[call.id] = self._joined(layer, names, known, given, times) if merges else None
         else:
             timing = getattr(layer, "timing", Timing())
             if takes_sequences(layer):
                 layer.output_length(_MANY)  # a network refuses branches within it that are not equally long
             self._known[call.id] = known[0] and (known[0][0], algebra.serial([known[0][1], timing]))
 
-    def _joined(self, layer, names, known, given):
+    def _joined(self, layer, names, known, given, times):
+        if type(layer).__name__ == "Concatenate" and layer.axis in (1, -1 - len(given[0].shape)):
+            return None  # one after the other in time
         _check_equal("values of equal rank", [2 + len(spec.shape) for spec in given], names)
         _check_channels(layer, names, [tuple(spec.shape) for spec in given])
+        if None not in times:
+            _check_equal("equally many steps", times, names)
         if None in known or len({source for source, _ in known}) > 1:
             return None  # inputs may have rates of their own
         timings = [timing for _, timing in known]
@@ -84,10 +90,10 @@ def _unequal(what, one, other):
 
 def _check_channels(layer, names, shapes):
     name, axis = type(layer).__name__, getattr(layer, "axis", None)
-    for shape, branch in zip(shapes, names, strict=True):
+    for (one, branch), (shape, other) in itertools.combinations(zip(shapes, names, strict=True), 2):
         if name in _ELEMENTWISE:
-            fits = all(1 in pair or pair[0] == pair[1] for pair in zip(shapes[0], shape, strict=True))
+            fits = all(1 in pair or pair[0] == pair[1] for pair in zip(one, shape, strict=True))
         else:
-            fits = name != "Concatenate" or axis not in (-1, len(shape) + 1) or shape[:-1] == shapes[0][:-1]
+            fits = name != "Concatenate" or axis not in (-1, len(shape) + 1) or one[:-1] == shape[:-1]
         if not fits:
-            raise _unequal(f"channel shapes that {name} takes together", (shapes[0], names[0]), (shape, branch))
+            raise _unequal(f"channel shapes that {name} takes together", (one, branch), (shape, other))

@@ -6,7 +6,7 @@ import math
 import keras
 
 from .masking import takes_sequences
-from .node import RAISE
+from .node import raised
 from .plan import Plan
 
 
@@ -53,7 +53,7 @@ class Budget:
         size = math.prod(shape)
         if size > self.left[what]:
             limit, of = getattr(self.limits, what), {"parameters": "parameters", "state": "numbers of state"}[what]
-            raise ValueError(f"more than {limit} {of}; {RAISE} `{what}`")
+            raise ValueError(f"more than {limit} {of}; {raised(what)}")
         self.left[what] -= size
 
     def _counted(self, add_weight):

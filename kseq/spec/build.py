@@ -29,6 +29,8 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
     for metric in metrics_among(plan.compile):
         with _reporting(problems, metric.node, metric.path):
             budget.take_metric(metric)
+            continue
+        break  # what is too much is said once
     inputs, values, branches = {}, {}, Branches(budget)
     for given in plan.inputs:
         inputs |= _inputs(given, names, problems)
@@ -42,7 +44,7 @@ def build(plan: SpecPlan, problems, limits) -> keras.Model:
         with _reporting(problems, call.node, call.path):
             given = [values[name] for name in call.inputs]
             specs = [_spec(x) for x in given]
-            branches.pass_on(call, layer, specs)
+            branches.pass_on(call, layer, specs, [_values(x).shape[1] for x in given])
             with budget.building(layer):
                 values[call.id] = _call(layer, given)
             budget.take_state(layer, specs[0])
@@ -175,10 +177,11 @@ def _cause(error) -> str:
     """What an error says, less what Keras puts around it: where it was, and what the layer was called with."""
     text = _AROUND.split(_STYLE.sub("", str(error)))[-1].partition("\n\nArguments received by")[0]
     paragraph = text.strip().partition("\n\n")[0]
-    return _TENSOR.sub(r"\2 of shape \1", " ".join(paragraph.split()))
+    return _TENSOR.sub(r"\2 of shape \1", _TENSOR_NAME.sub("", " ".join(paragraph.split())))
 
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _AROUND = re.compile(r"Exception encountered when calling [^\n]*\n\n|(?:Error|Exception) encountered:\s+(?:'')?")
+_TENSOR_NAME = re.compile(r" with name '(?:None|keras_tensor\w*)'")
 # Its name says how many tensors this process has made before.
 _TENSOR = re.compile(r"<KerasTensor shape=(\([^)]*\)), dtype=(\w+)[^>]*>")

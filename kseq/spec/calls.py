@@ -1,6 +1,6 @@
 """The layers of a model's own list to calls, which say what they read, and the model's outputs."""
 
-from .errors import listed, shorten, shown
+from .errors import OTHER_CHARACTERS, alike, listed, shorten, shown
 from .forms import CALL_KEYS, pair
 from .kinds import NAME, TEXT, Either, ListOf, MappingOf
 from .node import UNKNOWN, Node
@@ -21,6 +21,7 @@ class CallPlanner:
         self.layers, self.values, self.problems = layers, layers.values, layers.problems
         self.inputs, self.calls = inputs, []
         self.known = {plan.id: None for plan in inputs}  # what an id stands for: a call, or an input
+        self.below = {}  # nodes of the ids of this layer and of those after it
         self.connected = True  # whether all that layers read is known
 
     def plan(self, node) -> list[CallPlan]:
@@ -29,10 +30,12 @@ class CallPlanner:
             received = "none" if node.value == [] else shown(node.value)
             self.problems.add(f"must be a list of layers; received {received}", node, "layers")
             return []
+        self.below = _ids_of(node.value)
         previous = self.inputs[0].id if len(self.inputs) == 1 else None
         for i, item in enumerate(node.value):
             call = self._call(item, f"layers[{i}]", previous, f"#{i}")
             self.calls.append(call)
+            self.below.pop(call.id, None)
             self.known[call.id] = call
             previous = call.id
         return self.calls
@@ -44,6 +47,17 @@ class CallPlanner:
         found = [self.calls[-1].id] if node is None else self._named_outputs(node)
         if self.connected:  # what is wrong with the connections may be all that is missing
             self._check_used({*_ids(found)} | {name for call in self.calls for name in call.inputs})
+        return found
+
+    def output_names(self, outputs) -> dict[str, int | str]:
+        """By each name that `compile` may use for an output, its number; or itself, where the model gives a dict."""
+        if isinstance(outputs, dict):
+            return {name: name for name in outputs}
+        layers, found = {call.id: call for call in self.calls}, {}
+        for i, id_ in enumerate(outputs):
+            layer = layers[id_].layer if id_ in layers else None
+            name = layer and layer.arguments.get("name")
+            found |= {known: i for known in (name, id_) if isinstance(known, str) and not known.startswith("#")}
         return found
 
     def _named_outputs(self, node):
@@ -63,8 +77,8 @@ class CallPlanner:
         return found
 
     def _check_used(self, used):
-        for plan in self.inputs:
-            if plan.id not in used:
+        for i, plan in enumerate(self.inputs):
+            if plan.id not in used and plan.id != f"inputs[{i}]":  # nobody can use one without a name
                 self.problems.add("the input is not used", plan.node, plan.path)
         for call in self.calls:
             if call.id not in used:
@@ -78,14 +92,25 @@ class CallPlanner:
         if id_.startswith("#") and id_ != fallback:
             self.problems.add("an id does not begin with `#`", own["id"], f"{path}.id")
         elif id_ in self.known and "id" in own:
-            self.problems.add(f"the id `{shorten(id_)}` is taken", own["id"], f"{path}.id")
+            message, hint = self._taken(id_, id_)
+            self.problems.add(message, own["id"], f"{path}.id", hint)
+            id_, self.connected = fallback, False  # whoever reads the id reads the first
+        elif "id" in own and (other := next((known for known in self.known if alike(known, id_)), None)):
+            message, hint = self._taken(id_, other)
+            self.problems.add(f"{message}, {OTHER_CHARACTERS}", own["id"], f"{path}.id", hint)
         read = self._read(own.get("inputs"), at, path, previous)
         share = self.values.part(own, "share", TEXT, None, path)
-        layer = self.layers.layer(rest, path) if share is None else None
+        layer = self.layers.layer(rest, path, own and id_) if share is None else None
         if share is not None:
             self._check_shared(share, own["share"], rest, path)
         named = f"{path}.{shorten(at.value)}" if isinstance(at.value, str) else path
         return CallPlan(layer, share, id_, read, at, named)
+
+    def _taken(self, id_, by):
+        """What is wrong with an id that is there already, and where."""
+        owner = self.known[by] or next(plan for plan in self.inputs if plan.id == by)
+        line = owner.node.line
+        return f"the id `{shorten(id_)}` is taken by {owner.path}", None if line is None else f"first in line {line}"
 
     def _split(self, item, path):
         """A layer's `id`, `inputs` and `share`, and the layer without them."""
@@ -135,6 +160,13 @@ class CallPlanner:
 
     def _unknown_id(self, name, node, path, known):
         self.connected = False
+        if name in self.below and known is not None and not path.startswith("outputs"):
+            line = self.below[name].line
+            hint = "a model has no cycles; put the layer that is read first"
+            hint = hint if line is None else f"it is in line {line}; {hint}"
+            message = f"the id `{shorten(name)}` is further down, and layers read what stands above them"
+            self.problems.add(message, node, path, hint)
+            return
         ids = [key for key in known if not key.startswith("#")]
         hint = self.problems.near(name, ids)
         self.problems.add(f"unknown id `{shorten(name)}`; known here are {listed(ids)}", node, path, hint)
@@ -147,3 +179,14 @@ def _knows(known, name):
 
 def _ids(outputs):
     return list(outputs.values() if isinstance(outputs, dict) else outputs)
+
+
+def _ids_of(items) -> dict:
+    """The nodes of the ids of layers, by id."""
+    found = {}
+    for item in items:
+        arguments = next(iter(item.value.values())).value if isinstance(item.value, dict) and item.value else None
+        id_ = arguments.get("id") if isinstance(arguments, dict) else None
+        if id_ is not None and isinstance(id_.value, str):
+            found.setdefault(id_.value, id_)
+    return found

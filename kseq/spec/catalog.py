@@ -77,7 +77,7 @@ def find(name: str) -> Type | None:
         PluginError: the plugin that has the name cannot be imported, or does not register it.
     """
     found = find_loaded(name)
-    if found is None and "." in name and not name.startswith(KERAS) and len(name) <= _LONGEST_NAME:
+    if found is None and not name.startswith(KERAS) and len(name) <= _LONGEST_NAME:
         found = _plugin(name)
     return found
 
@@ -90,8 +90,24 @@ def type_names() -> list[str]:
     """All names that `find` knows, plugins that are not loaded yet included."""
     own = registry.registered_layers()
     stock = [KERAS + name if name in own else name for name in registry.stock_layers()]
-    plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS) if "." in entry.name]
+    plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS) if _has_namespace(entry)]
     return list(dict.fromkeys([*own, *registry.registered_factories(), *stock, *plugins]))
+
+
+def misnamed_plugins() -> list[str]:
+    """What is wrong with the names of installed plugins, a sentence each."""
+    return [_misnamed(entry) for entry in metadata.entry_points(group=ENTRY_POINTS) if not _has_namespace(entry)]
+
+
+def _has_namespace(entry):
+    return "." in entry.name.strip(".")
+
+
+def _misnamed(entry):
+    return (
+        f"the plugin {entry.name!r} ({entry.value}) is not used, for its name lacks a namespace: name the entry point "
+        f"'your_package.{entry.name}', as the layer is registered"
+    )
 
 
 def name_of(cls) -> str | None:
@@ -132,6 +148,8 @@ def _type(name, make, described, parameters, former=None):
 def _plugin(name):
     # Only the plugin of exactly this name is imported: a file cannot choose among modules.
     for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        if not _has_namespace(entry):
+            raise PluginError(_misnamed(entry))
         try:
             entry.load()
         except (Exception, SystemExit) as error:

@@ -10,6 +10,7 @@ from .layer_plans import LayerPlanner
 from .migrations import VERSION, migrate
 from .node import Node
 from .plan import SpecPlan
+from .replaced import Replaced
 from .training import plan_compile
 from .variables import Variables
 
@@ -20,7 +21,7 @@ _SECTIONS = (
 )
 
 
-def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
+def check(tree: Node, problems, limits, variables=None, arguments=None) -> SpecPlan:
     """The plan of a spec's tree, without the layers that are wrong: what is wrong with them is in `problems`.
 
     Args:
@@ -28,6 +29,7 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
         problems: the collector that goes with it.
         limits: how large the model may be.
         variables: a tree of values that replace those of `vars`.
+        arguments: a tree of values that replace arguments, by the name of a layer and of the argument.
 
     Raises:
         SpecError: what makes the rest meaningless, and limits.
@@ -42,7 +44,7 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
         return known.put_in(parts[key], key) if key in parts else None
 
     name = section("name")
-    layers = LayerPlanner(problems, limits, known)
+    layers = LayerPlanner(problems, limits, known, Replaced(arguments, known))
     layers.define_blocks(parts.get("blocks"))
     inputs = plan_inputs(tree, meant, known, layers.values)
     planner = CallPlanner(layers, inputs)
@@ -51,6 +53,7 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
     elif "layers" not in meant:
         problems.add("the key `layers` is missing", tree)
     layers.check_unused_blocks()
+    layers.replaced.check_used()
     _check_names(planner.calls, inputs, problems)
     outputs = planner.outputs(section("outputs"))
     by_name = section("inputs_by_name")
@@ -60,7 +63,7 @@ def check(tree: Node, problems, limits, variables=None) -> SpecPlan:
         inputs_by_name=by_name is not None and layers.values.value(BOOLEAN, by_name, "inputs_by_name"),
         calls=planner.calls,
         outputs=outputs,
-        compile=plan_compile(section("compile"), layers.values, outputs),
+        compile=plan_compile(section("compile"), layers.values, planner.output_names(outputs)),
         node=name or tree,
     )
 

@@ -1,10 +1,13 @@
 """Plain data to YAML as people write it: one line for what is small, blocks for what holds layers."""
 
+import re
+
 import yaml
 
 from .node import plain_scalar
 
 _LINE = 110
+_AMBIGUOUS = re.compile(r"[-+.]*[0-9]")
 
 
 def emit(data: dict) -> str:
@@ -21,8 +24,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper, text):
-    # PyYAML quotes what YAML 1.1 takes for something else; the reader takes `1e-3` for a number too.
-    style = None if isinstance(plain_scalar(text), str) else "'"
+    # PyYAML quotes what its YAML 1.1 takes for something else; other readers take more for numbers.
+    style = None if isinstance(plain_scalar(text), str) and not _AMBIGUOUS.match(text) else "'"
     style = style if text.isprintable() else '"'  # with escapes: line breaks are many
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -124,6 +125,14 @@ class Collector:
             raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.column or 0)))
 
 
+OTHER_CHARACTERS = "written with other characters; write it alike (names are compared in NFC, Unicode's form)"
+
+
+def alike(name, other) -> bool:
+    """Whether two names that are not the same are spellings of one, as an accent has them."""
+    return name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+
+
 class Near(NamedTuple):
     """A hint that is the name nearest to another, if one is near."""
 
@@ -148,12 +157,15 @@ def did_you_mean(name, known, comparisons=None) -> str | None:
     known, comparisons = list(known), comparisons or Comparisons()
     if len(name) > _SHOWN_TEXT or not comparisons.take(len(known)):
         return None
+    same = None if name.isascii() else next((other for other in known if alike(name, other)), None)
+    if same:
+        return f"`{same}` looks the same, {OTHER_CHARACTERS}"
     tail = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
     if name.lower() in tail:
         return f"did you mean `{tail[name.lower()]}`?"
     # Names of other lengths are not near by the ratio that difflib asks for; it takes a time of the product of two.
-    alike = (other for other in known if 3 * len(name) <= 7 * len(other) and 3 * len(other) <= 7 * len(name))
-    compared = itertools.takewhile(lambda other: comparisons.take(len(name) * len(other)), alike)
+    close = (other for other in known if 3 * len(name) <= 7 * len(other) and 3 * len(other) <= 7 * len(name))
+    compared = itertools.takewhile(lambda other: comparisons.take(len(name) * len(other)), close)
     near = difflib.get_close_matches(name, compared, n=1)
     return f"did you mean `{near[0]}`?" if near else None
 
@@ -178,6 +190,11 @@ def shorten(text, most=_SHOWN_TEXT) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
     text = printable(text, keep="")
     return text if len(text) <= most else text[:most] + "..."
+
+
+def article(noun) -> str:
+    """The article in front of a noun."""
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 def listed(names) -> str:

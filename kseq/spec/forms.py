@@ -1,6 +1,6 @@
 """The two forms that mappings have in a spec: sections with known keys, and `Type: {arguments}` pairs."""
 
-from .errors import listed, shorten, shown
+from .errors import article, listed, shorten, shown
 from .node import UNKNOWN, Node
 
 CALL_KEYS = ("id", "inputs", "share")
@@ -33,15 +33,16 @@ def pair(node, path, what, problems):
     if node.value is UNKNOWN:
         problems.again()
         return None, None, None
+    what = f"{article(what)} {what}"
     if isinstance(node.value, str):
         hint = f"write `{shorten(node.value)}: {{}}`"
-        problems.add(f"a {what} is one `Type: {{arguments}}` pair; received {shown(node.value)}", node, path, hint)
+        problems.add(f"{what} is one `Type: {{arguments}}` pair; received {shown(node.value)}", node, path, hint)
     elif not isinstance(node.value, dict) or len(node.value) != 1:
         size = f"{len(node.value)} keys" if isinstance(node.value, dict) else shown(node.value)
         hint = None
         if isinstance(node.value, dict) and set(node.value) & {*CALL_KEYS, "name"}:
             hint = "`id`, `inputs` and `name` belong into the arguments"
-        problems.add(f"a {what} is one `Type: {{arguments}}` pair; received {size}", node, path, hint)
+        problems.add(f"{what} is one `Type: {{arguments}}` pair; received {size}", node, path, hint)
     else:
         ((name, given),) = node.value.items()
         if given.value is None:

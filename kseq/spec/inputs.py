@@ -2,11 +2,11 @@
 
 from .errors import shown
 from .forms import check_keys, mapping
-from .kinds import BOOLEAN, DTYPES, INTEGER, NAME, NULL, Choice, Either, ListOf
+from .kinds import BOOLEAN, DTYPES, NAME, NULL, Choice, Either, ListOf, Size
 from .plan import InputPlan
 
 INPUT_KEYS = ("shape", "dtype", "name", "mask")
-SHAPE = ListOf(Either(INTEGER, NULL))
+SHAPE = ListOf(Either(Size(1), NULL))
 _LONGEST_RANK = 8
 
 
@@ -28,6 +28,8 @@ def plan_inputs(tree, meant, variables, values) -> list[InputPlan]:
     if "input" in parts:
         return [_plan("input", None, variables.put_in(parts["input"], "input"), "input", values)]
     node = variables.put_in(parts["inputs"], "inputs")
+    if isinstance(node.value, list):
+        return _listed(node, values)
     named = mapping(node, "inputs", problems)
     if named == {} and isinstance(node.value, dict):
         problems.add("must name at least one input", node, "inputs")
@@ -36,6 +38,24 @@ def plan_inputs(tree, meant, variables, values) -> list[InputPlan]:
             message = f"an id is not empty and does not begin with `#`; received {shown(key)}"
             problems.add(message, node.keys[key], "inputs")
     return [_plan(key, key, item, f"inputs.{key}", values) for key, item in named.items()]
+
+
+def _listed(node, values):
+    """The plans of a list of inputs, each of which has a name: layers read it by that."""
+    plans, named = [], {}
+    if not node.value:
+        values.problems.add("must name at least one input", node, "inputs")
+    for i, item in enumerate(node.value):
+        path = f"inputs[{i}]"
+        plan = _plan(None, None, item, path, values)
+        if plan.name is None and isinstance(item.value, dict) and "name" not in item.value:
+            values.problems.add("an input in a list must have a name", item, path, "write `name: x`, and read `x`")
+        elif isinstance(plan.name, str) and plan.name.startswith("#"):
+            values.problems.add("an id does not begin with `#`", item.value["name"], f"{path}.name")
+        plan.id = path if plan.name is None or plan.name in named else plan.name
+        named[plan.name] = path
+        plans.append(plan)
+    return plans
 
 
 def _plan(id_, name, node, path, values):

@@ -6,6 +6,7 @@ know (`schema`).
 """
 
 from .errors import Near, shown
+from .node import plain_scalar
 from .objects import role
 
 
@@ -56,6 +57,12 @@ class Scalar(Kind):
         return self._hint(node.value) if self._hint else None
 
 
+def quoted_number(value) -> str | None:
+    """What to do about text that would be a number without its quotes."""
+    is_number = isinstance(value, str) and type(plain_scalar(value)) in (int, float)
+    return "a number in quotes: remove them" if is_number else None
+
+
 def _hint_boolean(value):
     return {"no": "write `false`", "off": "write `false`", "yes": "write `true`", "on": "write `true`"}.get(
         value.lower() if isinstance(value, str) else None
@@ -69,9 +76,20 @@ def _hint_text(value):
 ANY = Kind()
 NULL = Scalar("null", (type(None),), "null")
 BOOLEAN = Scalar("true or false", (bool,), "boolean", _hint_boolean)
-INTEGER = Scalar("an integer", (int,), "integer")
-NUMBER = Scalar("a number", (int, float), "number")
+INTEGER = Scalar("an integer", (int,), "integer", quoted_number)
+NUMBER = Scalar("a number", (int, float), "number", quoted_number)
 TEXT = Scalar("text", (str,), "string", _hint_text)
+
+
+class Size(Scalar):
+    """An integer of at least some number, as editors may know it: layers say themselves what is too small."""
+
+    def __init__(self, least):
+        super().__init__(INTEGER.wanted, (int,), "integer", quoted_number)
+        self.least = least
+
+    def schema(self):
+        return super().schema() | {"minimum": self.least}
 
 
 class Name(Scalar):

@@ -9,7 +9,7 @@ from .errors import listed, shorten, shown
 from .forms import mapping, pair
 from .kinds import NAME
 from .names import snake_case
-from .node import RAISE, UNKNOWN
+from .node import UNKNOWN, raised
 from .plan import LayerPlan
 from .values import Values
 
@@ -22,8 +22,8 @@ class LayerPlanner:
         blocks: their nodes by name.
     """
 
-    def __init__(self, problems, limits, variables):
-        self.problems, self.limits, self.variables = problems, limits, variables
+    def __init__(self, problems, limits, variables, replaced):
+        self.problems, self.limits, self.variables, self.replaced = problems, limits, variables, replaced
         self.values = Values(problems, self.layer)
         self.blocks = {}
         self.types, self.failed = {}, {}  # that were looked up, and why plugins failed
@@ -59,16 +59,17 @@ class LayerPlanner:
             return []
         return [self.layer(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
 
-    def layer(self, node, path):
-        """The plan of `Type: {arguments}`, or `None` where anything in it is wrong."""
+    def layer(self, node, path, called=None):
+        """The plan of `Type: {arguments}`, of the id `called`, or `None` where anything in it is wrong."""
         before = self.problems.wrong
-        plan = self._layer_plan(node, path)
+        plan = self._layer_plan(node, path, called)
         return plan if self.problems.wrong == before else None
 
-    def _layer_plan(self, node, path):
+    def _layer_plan(self, node, path, called):
         name, place, given = pair(node, path, "layer", self.problems)
         if name is None:
             return None
+        given = self.replaced.put_in(given, called)
         before = self.problems.wrong
         self._count_layer(place, path)
         outer, path = path, f"{path}.{shorten(name)}"
@@ -139,7 +140,7 @@ class LayerPlanner:
         if "num_repeats" in type_.arguments and node is not None and type(node.value) is int:
             if node.value > self.limits.repeats:
                 message = f"more than {self.limits.repeats} repeats; received {node.value}"
-                self.problems.stop(message, node, f"{path}.num_repeats", f"{RAISE} `repeats`")
+                self.problems.stop(message, node, f"{path}.num_repeats", raised("repeats"))
             self.repeats *= max(node.value, 1)
         yield
         self.repeats = before
@@ -147,9 +148,7 @@ class LayerPlanner:
     def _count_layer(self, node, path):
         self.layers += self.repeats
         if self.layers > self.limits.layers:
-            self.problems.stop(
-                f"more than {self.limits.layers} layers, repeats counted", node, path, f"{RAISE} `layers`"
-            )
+            self.problems.stop(f"more than {self.limits.layers} layers, repeats counted", node, path, raised("layers"))
         if self.nesting * 4 > self.limits.depth:
             message = f"layers nested more than {self.limits.depth // 4} deep"
-            self.problems.stop(message, node, path, f"{RAISE} `depth`")
+            self.problems.stop(message, node, path, raised("depth"))

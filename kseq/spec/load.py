@@ -11,7 +11,7 @@ from .node import DEFAULT_LIMITS, Limits, SourceText, from_python
 from .reader import read, read_text
 
 
-def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+def load_spec(spec, vars=None, *, set=None, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
     """The Keras model that a spec describes, built, with new weights, and compiled where the spec says how.
 
     An input with a mask is two inputs of the model, values and mask, in this order. A model of several inputs takes a
@@ -26,6 +26,8 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
         spec: a path, YAML or JSON text (str or bytes), or a mapping. A str is a path where it is one line that ends in
             `.yaml`, `.yml` or `.json`, and text otherwise; text from elsewhere is for `load_spec_text`.
         vars: values that replace those of the spec's `vars`, by name.
+        set: arguments of layers that replace the spec's, by `LAYER.ARGUMENT`, as in `{"logits.units": 40}`; the layer's
+            `name` or `id` says which.
         limits: how large the text and the model may be.
 
     Returns:
@@ -48,15 +50,15 @@ def load_spec(spec, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Mode
         >>> model.count_params()
         242
     """
-    return _load(*read(spec, limits), vars, limits)
+    return _load(*read(spec, limits), vars, set, limits)
 
 
-def load_spec_text(text: str | bytes, vars=None, *, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+def load_spec_text(text: str | bytes, vars=None, *, set=None, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
     """`load_spec` of what is known to be text, as a user may have sent it: it never opens a file.
 
     Args:
         text: YAML or JSON.
-        vars, limits: as for `load_spec`.
+        vars, set, limits: as for `load_spec`.
 
     Raises:
         SpecError: all that is wrong with the spec.
@@ -69,15 +71,21 @@ def load_spec_text(text: str | bytes, vars=None, *, limits: Limits = DEFAULT_LIM
         ...
         kseq.spec.errors.SpecError: <text>:1:1: a spec is a mapping ...
     """
-    return _load(*read_text(text, limits), vars, limits)
+    return _load(*read_text(text, limits), vars, set, limits)
 
 
-def _load(tree, problems, vars, limits):
-    variables = None
-    if vars is not None:
-        if not isinstance(vars, Mapping):
-            raise TypeError(f"`vars` is a mapping of values by name; received {vars!r}")
-        given = Collector(SourceText("<vars>"))
-        variables = from_python(vars, given, limits)
-        given.check()
-    return build(check(tree, problems, limits, variables), problems, limits)
+def _load(tree, problems, vars, set, limits):
+    plan = check(tree, problems, limits, _given("vars", vars, limits), _given("set", set, limits))
+    return build(plan, problems, limits)
+
+
+def _given(name, values, limits):
+    """The tree of values from outside, or `None`."""
+    if values is None:
+        return None
+    if not isinstance(values, Mapping):
+        raise TypeError(f"`{name}` is a mapping of values by names; received {values!r}")
+    problems = Collector(SourceText(f"<{name}>"))
+    tree = from_python(values, problems, limits)
+    problems.check()
+    return tree

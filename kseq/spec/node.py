@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import OTHER_CHARACTERS, alike, shorten
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -88,17 +90,19 @@ def from_python(value, problems, limits) -> Node:
         nonlocal count
         count += 1
         if count > limits.nodes:
-            problems.stop(f"more than {limits.nodes} values; {RAISE} `nodes`")
+            problems.stop(f"more than {limits.nodes} values; {raised('nodes')}")
         if depth > limits.depth:
-            problems.stop(f"nested more than {limits.depth} deep; {RAISE} `depth`")
+            problems.stop(f"nested more than {limits.depth} deep; {raised('depth')}")
         if isinstance(value, Mapping):
             for key in value:
                 if not isinstance(key, str):
                     problems.add(f"keys must be text; received {key!r:.100}", path=path)
-            items = {
-                k: convert(v, f"{path}.{k}".lstrip("."), depth + 1) for k, v in value.items() if isinstance(k, str)
-            }
-            return Node(items, keys={key: Node(key) for key in items})
+            items, keys = {}, {}
+            for key, item in value.items():
+                if isinstance(key, str) and is_new(key, Node(key), keys, problems, path):
+                    keys[key] = Node(key)
+                    items[key] = convert(item, f"{path}.{key}".lstrip("."), depth + 1)
+            return Node(items, keys=keys)
         if isinstance(value, (list, tuple)):
             return Node([convert(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)])
         if isinstance(value, numbers.Real) and not isinstance(value, (bool, int, float)):
@@ -111,6 +115,11 @@ def from_python(value, problems, limits) -> Node:
         return checked(Node(value), problems, path)
 
     return convert(value, "", 0)
+
+
+def raised(limit) -> str:
+    """How a limit is raised, as errors say it."""
+    return f"give `load_spec` a `kseq.spec.Limits` with more `{limit}`, or the command `--limit {limit}=NUMBER`"
 
 
 def plain_scalar(text):
@@ -139,6 +148,26 @@ def checked(node, problems, path="") -> Node:
     return Node(UNKNOWN, node.line, node.column)
 
 
+def is_new(name, key, keys, problems, path="") -> bool:
+    """Whether a mapping has no such key yet; a second one is a problem.
+
+    Args:
+        name: of the key.
+        key: its node.
+        keys: the nodes of those that were read before.
+        problems: the collector.
+        path: of the mapping.
+    """
+    message, first = f"the key `{shorten(name)}` is there already", keys.get(name)
+    if first is None and not name.isascii():
+        message += f", {OTHER_CHARACTERS}"
+        first = next((node for other, node in keys.items() if alike(other, name)), None)
+    if first is not None:
+        hint = None if first.line is None else f"first in line {first.line}"
+        problems.add(message, key, path, hint)
+    return first is None
+
+
 class _Unknown:
     """The value of what has been reported already."""
 
@@ -147,7 +176,6 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
-RAISE = "give `load_spec` a `kseq.spec.Limits` with more"
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those of PyYAML
 LONGEST_INTEGER = 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)

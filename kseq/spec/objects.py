@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import keras
 
+from .errors import article
+
 
 class Role(NamedTuple):
     """What an argument wants: classes by name, text that Keras looks up itself, and other spellings of classes."""
@@ -19,7 +21,7 @@ class Role(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+        return f"{article(self.name)} {self.name}"
 
 
 @functools.cache

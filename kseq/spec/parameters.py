@@ -27,11 +27,24 @@ from .kinds import (
     MappingOf,
     Object,
     Record,
+    Size,
 )
 
 
 def kind_of(parameter: inspect.Parameter) -> Kind:
     """The kind of a constructor's parameter."""
+    kind, least = _kind_of(parameter), _LEAST.get(parameter.name)
+    return kind if least is None else _sized(kind, least)
+
+
+def _sized(kind, least):
+    """A kind whose integers have a least one."""
+    if kind is INTEGER:
+        return Size(least)
+    return Either(*(_sized(part, least) for part in kind.kinds)) if isinstance(kind, Either) else kind
+
+
+def _kind_of(parameter):
     if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
         kind = _of_hint(parameter.annotation)
         return Either(kind, NULL) if parameter.default is None else kind
@@ -95,6 +108,28 @@ _NAMED = {
     "name": NAME,
     "trainable": BOOLEAN,
     "seed": Either(INTEGER, NULL),
+    "units": INTEGER,
+    "input_dim": INTEGER,
+    "output_dim": INTEGER,
     "axis": Either(INTEGER, ListOf(INTEGER), NULL),
 }
+# Sizes by the names that Keras and kseq give them, and the least that makes sense.
+_LEAST = dict.fromkeys(
+    [
+        "units",
+        "filters",
+        "kernel_size",
+        "strides",
+        "dilation_rate",
+        "groups",
+        "depth_multiplier",
+        "pool_size",
+        "num_heads",
+        "key_dim",
+        "input_dim",
+        "output_dim",
+        "num_repeats",
+    ],
+    1,
+) | dict.fromkeys(["length", "max_past_horizon", "max_future_horizon"], 0)
 _SCALARS = {type(None): NULL, None: NULL, bool: BOOLEAN, int: INTEGER, float: NUMBER, str: TEXT}

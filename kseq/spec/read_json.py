@@ -6,8 +6,7 @@ import json.scanner
 import math
 import re
 
-from .errors import shorten
-from .node import LONGEST_INTEGER, RAISE, Node, checked
+from .node import LONGEST_INTEGER, Node, checked, is_new, raised
 
 
 def read_json(source, problems, limits, strict=True) -> Node | None:
@@ -22,6 +21,10 @@ def read_json(source, problems, limits, strict=True) -> Node | None:
     except json.JSONDecodeError as error:
         if not strict:
             return None
+        for start in (error.pos, len(source.text[: error.pos].rstrip()) - 1):  # Pythons differ
+            if start >= 0 and (comma := _TRAILING_COMMA.match(source.text, start)):
+                place = Node(None, *source.place(start))
+                problems.stop(f"not JSON: a comma before `{comma[1]}`", place, hint="remove the comma")
         problems.stop(f"not JSON: {error.msg}", Node(None, *source.place(error.pos)))
 
 
@@ -56,9 +59,9 @@ class _Decoder(json.JSONDecoder):
         place = self.source.place(start)
         self.count += 1
         if self.count > self.limits.nodes:
-            self.problems.stop(f"more than {self.limits.nodes} values; {RAISE} `nodes`", Node(None, *place))
+            self.problems.stop(f"more than {self.limits.nodes} values; {raised('nodes')}", Node(None, *place))
         if self.depth > self.limits.depth:
-            self.problems.stop(f"nested more than {self.limits.depth} deep; {RAISE} `depth`", Node(None, *place))
+            self.problems.stop(f"nested more than {self.limits.depth} deep; {raised('depth')}", Node(None, *place))
         self.depth += 1
         value, end = self._scan(text, start)
         self.depth -= 1
@@ -82,10 +85,7 @@ class _Decoder(json.JSONDecoder):
             key = Node(name, *self.source.place(_BEFORE_KEY.match(self.source.text, end).end()))
             end = after
             checked(key, self.problems)
-            if name in items:
-                first = keys[name].line
-                self.problems.add(f"the key `{shorten(name)}` is there already", key, hint=f"first in line {first}")
-            else:
+            if is_new(name, key, keys, self.problems):
                 items[name], keys[name] = node, key
         return items, keys
 
@@ -98,5 +98,6 @@ def _integer(text):
     return int(text) if len(text) <= LONGEST_INTEGER else math.inf
 
 
+_TRAILING_COMMA = re.compile(r",\s*([}\]])")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BEFORE_KEY = re.compile(r"[ \t\n\r,]*")

@@ -11,7 +11,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from .errors import SpecError, shorten
-from .node import RAISE, UNKNOWN, Node, checked, plain_scalar
+from .node import UNKNOWN, Node, checked, is_new, plain_scalar, raised
 
 
 def read_yaml(source, problems, limits) -> Node:
@@ -28,11 +28,28 @@ def read_yaml(source, problems, limits) -> Node:
         place = Node(None, *source.place(max(error.position, 0)))
         problems.stop(f"cannot be read: the character U+{_code(error.character):04X} is not allowed in YAML", place)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Node(None, mark.line + 1, mark.column + 1)
-        problems.stop(f"not YAML: {shorten(error.problem or error.context)}", place)
+        message, mark, hint = _in_words(error, source)
+        problems.stop(f"not YAML: {shorten(message)}", Node(None, mark.line + 1, mark.column + 1), hint=hint)
     except (ValueError, OverflowError):  # from PyYAML's `chr` of an escape beyond Unicode
         problems.stop("not YAML: an escape that is no character")
+
+
+def _in_words(error, source):
+    """What an error of PyYAML means, where, and what to do about it."""
+    message, mark, begin = error.problem or error.context, error.problem_mark or error.context_mark, error.context_mark
+    for what, opens, closes in (("mapping", "{", "}"), ("sequence", "[", "]")):
+        if error.context == f"while parsing a flow {what}" and message.startswith("expected ','"):
+            place = f"line {mark.line + 1}, column {mark.column + 1}"
+            hint = f"close it by `{closes}`, or put `,` between its parts"
+            return f"this `{opens}` is not closed, and {place} cannot be in it", begin, hint
+    if message.startswith("expected <block end>"):
+        message = "the line is indented otherwise than what it belongs to"
+        return message, mark, f"line {begin.line + 1} begins in column {begin.column + 1}"
+    if message.startswith("mapping values are not allowed") and mark.line:
+        before = source.line(mark.line + 1)[: mark.column]
+        if before[:1].isspace() and not before.lstrip().startswith("-") and " " not in before.strip():
+            return message, mark, f"is line {mark.line + 1} indented too far?"
+    return message, mark, None
 
 
 def _code(character):
@@ -67,9 +84,9 @@ class _Composer:
         place = _place(event)
         self.count += 1
         if self.count > self.limits.nodes:
-            self.problems.stop(f"more than {self.limits.nodes} values; {RAISE} `nodes`", place)
+            self.problems.stop(f"more than {self.limits.nodes} values; {raised('nodes')}", place)
         if depth > self.limits.depth:
-            self.problems.stop(f"nested more than {self.limits.depth} deep; {RAISE} `depth`", place)
+            self.problems.stop(f"nested more than {self.limits.depth} deep; {raised('depth')}", place)
         if isinstance(event, yaml.AliasEvent):
             self.problems.add(
                 f"aliases (`*{shorten(event.anchor)}`) are not allowed", place, hint="use `vars` or `blocks`"
@@ -108,10 +125,7 @@ class _Composer:
             name = text.value
             if name == "<<" and not text.style:
                 self.problems.stop("merge keys (`<<`) are not allowed", key, hint="use `vars` or `blocks`")
-            elif name in items:
-                first = keys[name].line
-                self.problems.add(f"the key `{shorten(name)}` is there already", key, hint=f"first in line {first}")
-            else:
+            elif is_new(name, key, keys, self.problems):
                 items[name], keys[name] = value, key
         self.parser.get_event()
         return Node(items, place.line, place.column, keys)

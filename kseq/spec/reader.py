@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from .errors import Collector, Problem, SpecError
-from .node import RAISE, Limits, Node, SourceText, from_python
+from .node import Limits, Node, SourceText, from_python, raised
 from .read_json import read_json
 from .read_yaml import read_yaml
 
@@ -57,7 +57,10 @@ def _read_file(path, limits):
 def _decoded(name, data, limits) -> SourceText:
     problems = Collector(SourceText(name))
     if len(data) > limits.bytes:
-        problems.stop(f"larger than {limits.bytes} bytes; {RAISE} `bytes`")
+        problems.stop(f"larger than {limits.bytes} bytes; {raised('bytes')}")
+    for wide, marks in (("UTF-32", _UTF_32), ("UTF-16", _UTF_16)):
+        if marks.match(data):
+            problems.stop(f"must be UTF-8; received {wide}", hint="save it as UTF-8")
     try:
         return SourceText(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -91,3 +94,6 @@ def read_value(text: str):
 
 
 _KSEQ_KEY = re.compile(r"""(?:^|[{,\s])["']?kseq["']?\s*:""")
+# Byte order marks, or the zeros of the first characters, of which none is in a spec.
+_UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|\0[^\0]\0|[^\0]\0[^\0]\0")
+_UTF_32 = re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0")

@@ -9,14 +9,16 @@ from .objects import role
 from .training import compile_kinds
 
 _ROLES = ("initializer", "regularizer", "constraint", "activation", "optimizer", "schedule", "loss", "metric")
-_VARIABLE = {"type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}
+# What a block may be called, where an editor has to tell it from a layer.
+_BLOCK = r"^[a-z_][A-Za-z0-9_]*$"
+_VARIABLE = {"title": "variable", "type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}
 
 
 def json_schema() -> dict:
     """The JSON schema (draft 2020-12) of specs, with all layers that are registered now, for completion in editors.
 
-    Descriptions come from docstrings. An editor cannot know a file's blocks, so it takes any unknown type for one of
-    them; `load_spec` does not.
+    Descriptions come from docstrings. An editor cannot know a file's blocks, so it takes words that begin with a small
+    letter for blocks, and other unknown types for mistakes; `load_spec` knows.
 
     Returns:
         A dict that JSON can hold.
@@ -36,10 +38,17 @@ def json_schema() -> dict:
         "blocks": {
             "type": "object",
             "description": "layer types local to this file, each a list of layers",
-            "additionalProperties": {"$ref": "#/$defs/layers"},
+            "patternProperties": {_BLOCK: {"$ref": "#/$defs/layers"}},
+            "additionalProperties": False,
         },
         "input": {"$ref": "#/$defs/input"},
-        "inputs": {"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}, "minProperties": 1},
+        "inputs": {
+            "anyOf": [
+                {"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}, "minProperties": 1},
+                {"type": "array", "items": {"$ref": "#/$defs/input", "required": ["name"]}, "minItems": 1},
+            ],
+            "description": "inputs by name, or a list of inputs that have names",
+        },
         "inputs_by_name": or_variable(BOOLEAN.schema())
         | {"description": "whether the model takes a dict of its inputs, masks included, by their names"},
         "layers": {"$ref": "#/$defs/layers", "minItems": 1},
@@ -61,14 +70,18 @@ def json_schema() -> dict:
         "oneOf": [{"required": ["input"]}, {"required": ["inputs"]}],
         "additionalProperties": False,
         "$defs": {
-            "layers": {"type": "array", "items": {"$ref": "#/$defs/layer"}},
+            "layers": {"type": "array", "title": "layers", "items": {"$ref": "#/$defs/layer"}},
             "layer": {
+                "title": "layer",
                 "type": "object",
                 "description": "one `Type: {arguments}` pair",
                 "minProperties": 1,
                 "maxProperties": 1,
                 "properties": layers,
-                "additionalProperties": {"type": ["object", "null"], "description": "a block of this file"},
+                "patternProperties": {
+                    _BLOCK: {"type": ["object", "null"], "title": "block", "description": "a block of this file"}
+                },
+                "additionalProperties": False,
             },
             "input": _input(),
             "variable": _VARIABLE,
@@ -93,11 +106,19 @@ def _arguments(type_, calls=False):
         }
         properties = own | properties
     required = [argument.name for argument in type_.arguments.values() if argument.required]
-    found = {"description": type_.summary, "type": "object", "properties": properties, "additionalProperties": False}
+    found = {
+        "title": type_.name,
+        "description": type_.summary,
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
     if not required:
         return found | {"type": ["object", "null"]}
+    if not calls:
+        return found | {"required": required}
     # A layer that is used again has no arguments of its own.
-    return found | ({"anyOf": [{"required": required}, {"required": ["share"]}]} if calls else {"required": required})
+    return found | {"if": {"not": {"required": ["share"]}}, "then": {"required": required}}
 
 
 def _input():
@@ -108,15 +129,22 @@ def _input():
         "mask": Either(BOOLEAN, TEXT).schema() | {"description": "whether a mask comes with the values, or its name"},
     }
     properties = {key: or_variable(schema) for key, schema in properties.items()}
-    return {"type": "object", "properties": properties, "required": ["shape"], "additionalProperties": False}
+    return {
+        "title": "input",
+        "type": "object",
+        "properties": properties,
+        "required": ["shape"],
+        "additionalProperties": False,
+    }
 
 
 def _role(name):
     found = role(name)
-    options = [{"enum": sorted(found.names)}] if found.names else []
+    options = [{"title": f"name of {found.wanted}", "enum": sorted(found.names)}] if found.names else []
     if found.classes:
         options.append(
             {
+                "title": f"{found.wanted} with arguments",
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": 1,
@@ -124,4 +152,4 @@ def _role(name):
                 "additionalProperties": False,
             }
         )
-    return {"anyOf": options}
+    return {"title": name, "anyOf": options}

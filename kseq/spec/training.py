@@ -31,14 +31,41 @@ def plan_compile(node, values, outputs) -> dict | None:
     Args:
         node: that of `compile`.
         values: the reader of values.
-        outputs: the model's, by name where it is a mapping.
+        outputs: by name of an output its number, or the name itself where the model gives a dict.
     """
     if node is None:
         return None
-    kinds = compile_kinds(list(outputs) if isinstance(outputs, dict) else ())
+    kinds = compile_kinds(list(outputs) or ())
     check_keys(node, kinds, "compile", values.problems)
     parts = mapping(node, "compile", values.problems)
-    return {key: values.value(kinds[key], item, f"compile.{key}") for key, item in parts.items() if key in kinds}
+    found = {}
+    for key, item in parts.items():
+        if key in kinds:
+            before = values.problems.wrong
+            value = values.value(kinds[key], item, f"compile.{key}")
+            if values.problems.wrong == before and isinstance(kinds[key], Either) and isinstance(value, dict):
+                value = _in_order(key, value, item, outputs, values.problems)
+            found[key] = value
+    return found
+
+
+def _in_order(key, value, node, outputs, problems):
+    """What stands under names of outputs as a list, as Keras has it for a model that gives one."""
+    if any(isinstance(place, str) for place in outputs.values()):
+        return value
+    parts = [None] * (max(outputs.values()) + 1)
+    first = {}
+    for name, part in value.items():
+        other = first.setdefault(outputs[name], name)
+        if other != name:
+            message = f"`{shorten(other)}` and `{shorten(name)}` are one output"
+            problems.add(message, node.keys[name], f"compile.{key}")
+        parts[outputs[name]] = part
+    if key == "loss_weights":
+        return [1.0 if part is None else part for part in parts]
+    if key != "loss":
+        parts = [part if isinstance(part, list) else [] if part is None else [part] for part in parts]
+    return parts if len(parts) > 1 else parts[0]
 
 
 def _by_name(names, kind, *otherwise):

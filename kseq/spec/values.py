@@ -3,7 +3,7 @@
 from . import catalog
 from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, pair
-from .kinds import Either, LayerKind, Object, Record
+from .kinds import Either, LayerKind, Object, Record, quoted_number
 from .names import snake_case
 from .node import UNKNOWN
 from .plan import Plan
@@ -100,7 +100,7 @@ class Values:
         return plan
 
     def _unknown(self, role, name, known, node, path):
-        hint = self.problems.near(name, sorted(known))
+        hint = quoted_number(name) or self.problems.near(name, sorted(known))
         self.problems.add(f"unknown name of {role.wanted}: {shown(name)}", node, path, hint)
 
     def _check_metric(self, plan):

@@ -1,8 +1,10 @@
 """Variables of a spec: `$x` anywhere is the value of `x`."""
 
+import re
+
 from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, mapping
-from .node import RAISE, UNKNOWN, Node
+from .node import UNKNOWN, Node, raised
 
 
 class Variables:
@@ -61,6 +63,12 @@ class Variables:
         if value.startswith("$$"):
             return Node(value[1:], node.line, node.column)
         found = scope.get(value[1:])
+        if found is None and not value[1:].isidentifier():
+            name = next((name for name in scope if re.search(rf"\b{re.escape(name)}\b", value)), "name")
+            hint = f"write `${name}` alone for its value; `$$` is a dollar sign"
+            message = f"`{shorten(value)}` is no variable: there are no braces and no arithmetic"
+            self.problems.add(message, node, path, hint)
+            return Node(UNKNOWN, node.line, node.column)
         if found is None:
             hint = self.problems.near(value[1:], scope)
             message = f"unknown variable `{shorten(value)}`; known here are {listed(scope)}"
@@ -73,7 +81,7 @@ class Variables:
         self.expanded += 1
         if self.expanded > self.limits.nodes * 10:
             message = f"blocks and variables expand to more than {self.limits.nodes * 10} values"
-            self.problems.stop(message, node, hint=f"{RAISE} `nodes`")
+            self.problems.stop(message, node, hint=raised("nodes"))
 
     def _moved(self, node, place):
         """A variable's value at the place of its use."""

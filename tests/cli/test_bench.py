@@ -77,7 +77,7 @@ def test_errors(tmp_path, capsys):
     frames_model().save(tmp_path / "m.keras")
     keras.Sequential([keras.Input((None, 3)), kseq.Conv1D(2, 3, padding="same")]).save(tmp_path / "same.keras")
     for arguments, message in [
-        (["none.keras"], "No such file"),
+        (["none.keras"], "no such file"),
         (["same.keras"], "cannot stream"),
         (["m.keras", "--block", "3"], "a multiple of the block 2; received 3"),
         (["m.keras", "--vars", "d=4"], "variables are for specs"),

@@ -85,3 +85,21 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["demo", "--out", str(tmp_path / "file" / "folder")]) == 1
     assert "file" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_said_with_what_is_near(tmp_path, capsys):
+    (tmp_path / "corpus.csv").touch()
+    for command, near in (
+        (["check", "conformr"], "'conformer'"),
+        (["data", "convert", str(tmp_path / "corpus.cvs"), "out"], f"'{tmp_path / 'corpus.csv'}'"),
+    ):
+        assert cli.main(command) == 1
+        assert f"{command[-2 if 'data' in command else -1]}: no such file" in (said := capsys.readouterr().err)
+        assert f"did you mean {near}?" in said
+
+
+def test_who_reads_a_part_ends_it_quietly():
+    command = f"{sys.executable} -m kseq schema | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "{"
+    assert not done.stderr

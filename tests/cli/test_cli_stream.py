@@ -98,7 +98,7 @@ def errors(saved):
     np.save(saved.folder / "complex.npy", np.ones((5, 3), complex))
     np.save(saved.folder / "floats.npy", np.ones(5))
     (saved.folder / "cut.npy").write_bytes((saved.folder / "x.npy").read_bytes()[:-4])
-    yield {"model": "none.keras"}, "No such file or directory: 'none.keras'"
+    yield {"model": "none.keras"}, "none.keras: no such file"
     yield {"input": "none.npy"}, "No such file or directory: 'none.npy'"
     yield {"output": "nowhere/y.npy"}, "No such file or directory"
     yield {"output": "y.wav"}, "must be a file .npy"

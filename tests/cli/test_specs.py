@@ -60,7 +60,7 @@ def test_errors_begin_with_their_place(command, path, tmp_path, capsys):
     status, out, err = run(capsys, command[0], path, *command[1:])
     assert (status, out) == (1, "") and err.startswith(f"{path}:5:13: ")
     status, out, err = run(capsys, command[0], tmp_path / "none.yaml", *command[1:])
-    assert (status, out) == (1, "") and err.startswith(f"kseq {command[0]}: ") and "No such file" in err
+    assert (status, out) == (1, "") and err.startswith(f"kseq {command[0]}: ") and "no such file" in err.lower()
 
 
 def test_show(path, capsys):
@@ -110,6 +110,53 @@ def test_layers(capsys):
         1,
         "kseq layers: unknown layer type 'Convv1D'; did you mean `Conv1D`?\n",
     )
+
+
+def test_init_copies_a_shipped_spec(tmp_path, capsys):
+    for name in kseq.spec.shipped():
+        target = tmp_path / f"{name}.yaml"
+        status, out, err = run(capsys, "init", name, target)
+        assert (status, err) == (0, "") and out.startswith(f"{target}: a copy of {name}")
+        assert target.read_text() == kseq.spec.shipped()[name].read_text()
+        status, _, err = run(capsys, "init", name, target)
+        assert (status, err) == (1, f"kseq init: {target}: is there already\n")
+    assert run(capsys, "init", "keyword_spoter", tmp_path / "x.yaml")[2].endswith("did you mean `keyword_spotter`?\n")
+    assert "conformer, " in run(capsys, "init", "zzz", tmp_path / "x.yaml")[2]
+    assert run(capsys, "init", "tcn", tmp_path / "x.keras")[0] == 1 and not (tmp_path / "x.keras").exists()
+    assert run(capsys, "init", "tcn", tmp_path / "none" / "x.yaml")[0] == 1
+
+
+def test_arguments_of_layers_are_set(path, tmp_path, capsys):
+    path.write_text(SPEC.replace("units: $d}", "units: $d, name: logits}"))
+    assert "20 parameters" in run(capsys, "check", path, "--set", "logits.units=5")[1]
+    assert "8 parameters" in run(capsys, "check", path, "--set", "logits.units=$d")[1]
+    rows = json.loads(run(capsys, "show", path, "--json", "--set", "logits.units=5")[1])
+    assert rows[0]["output_shape"][-1] == 5
+    status, _, err = run(capsys, "check", path, "--set", "logits.unit=5", "logit.units=3", "units=3", "logits.name=x")
+    assert status == 1
+    for message in (
+        "layers[0].Dense: unknown argument `unit`; did you mean `units`?",
+        "set: no layer has the name or id `logit`; there are `logits`; did you mean `logits`?",
+        "set: must be LAYER.ARGUMENT; received `units`",
+        "set.logits.name: `name` is no argument that can be set",
+    ):
+        assert message in err
+    kseq.load_spec(path).save(tmp_path / "m.keras")
+    status, _, err = run(capsys, "check", tmp_path / "m.keras", "--set", "logits.units=5")
+    assert status == 1 and "arguments of layers are for specs" in err
+
+
+WRONG_LIMITS = {"parametrs=3": "did you mean `parameters`?", "state=x": "whole number", "state=-1": "whole number"}
+
+
+def test_limits_are_raised_and_lowered(path, capsys):
+    status, _, err = run(capsys, "check", path, "--limit", "parameters=7")
+    assert status == 1 and "more than 7 parameters" in err and "or the command `--limit parameters=NUMBER`" in err
+    assert run(capsys, "check", path, "--limit", "parameters=8", "state=1e9")[0] == 0
+    for wrong, message in WRONG_LIMITS.items():
+        with pytest.raises(SystemExit) as error:
+            cli.main(["check", str(path), "--limit", wrong])
+        assert error.value.code == 2 and message in " ".join(capsys.readouterr().err.split())
 
 
 def test_every_layer_is_described(capsys):

@@ -15,6 +15,7 @@ The corpus begins with files that kseq writes.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -167,28 +168,28 @@ def tfrecord_seeds():
 # Messages
 
 
-def columns_of(data, name):
+def columns_of(data, name, kind):
     """The columns of two messages, as text, or what is wrong."""
     try:
-        found = columns.column_decoder(kseq.data.Schema(SCHEMAS[name]), "example")([data, data])
+        found = columns.column_decoder(kseq.data.Schema(SCHEMAS[name]), kind)([data, data])
     except columns.Malformed as error:
         return str(error)
     return repr({name: list(rows) for name, rows in found.items()})
 
 
 def fuzz_example(data):
-    for name in SCHEMAS:
-        with_kernel, kernel = columns_of(data, name), _ext.example_columns
+    for name, kind in itertools.product(SCHEMAS, ["example", "sequence_example"]):
+        with_kernel, kernel = columns_of(data, name, kind), _ext.example_columns
         _ext.example_columns = reference_example.example_columns
         try:
-            assert columns_of(data, name) == with_kernel
+            assert columns_of(data, name, kind) == with_kernel
         finally:
             _ext.example_columns = kernel
 
 
 def example_seeds():
-    for name, schema in SCHEMAS.items():
-        encode = writing.encoder(kseq.data.Schema(schema), "example")
+    for (name, schema), kind in itertools.product(SCHEMAS.items(), ["example", "sequence_example"]):
+        encode = writing.encoder(kseq.data.Schema(schema), kind)
         yield from (encode(convert_record(kseq.data.Schema(schema), record)) for record in records(name))
 
 

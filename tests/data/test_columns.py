@@ -120,6 +120,17 @@ def test_other_fields_are_taken_as_write_takes_them(store, tmp_path, changes):
         assert all(type(a[name]) is type(b[name]) and np.array_equal(a[name], b[name]) for name in b)
 
 
+def test_a_store_is_written_after_itself_and_in_its_own_place(store, tmp_path):
+    with Writer(tmp_path / "store", append=True) as out:
+        out.write_store(store[::-1])
+    both = data.open(tmp_path / "store")
+    assert [record["n"] for record in both] == [*range(40), *range(39, -1, -1)]
+    with Writer(tmp_path / "store", both.schema, overwrite=True) as out:
+        out.write_store(both[38:42])
+    assert data.open(tmp_path / "store").column("n").tolist() == [38, 39, 39, 38]
+    assert verify(tmp_path / "store").ok and both[79]["n"] == 0
+
+
 def test_columns_are_what_records_hold(store):
     part = store[[0, 6, 2, 12, 6]]
     with pytest.raises(errors.RecordError, match="record 1, field 'v': the value is missing"):
@@ -135,6 +146,8 @@ def test_columns_are_what_records_hold(store):
 
 def test_a_closed_writer_copies_nothing(store, tmp_path):
     with Writer(tmp_path / "copy") as out:
+        with pytest.raises(TypeError, match="takes a store or a view of one; received"):
+            out.write_store(tmp_path / "store")
         out.write_store(store)
     with pytest.raises(ValueError, match="closed"):
         out.write_store(store)

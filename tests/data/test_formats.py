@@ -93,7 +93,9 @@ def same(a, b):
     if a is None or type(a) in (str, bytes):
         return type(a) is type(b) and a == b
     b = np.asarray(b)
-    a = np.asarray(a, b.dtype if isinstance(a, (str, bytes)) else None)  # scalars of these know no width
+    a = np.asarray(a)
+    if a.dtype.kind in "US" and not a.shape:  # scalars of these know no width
+        a = a.astype(b.dtype)
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
     if a.dtype.kind in "bfc" or a.dtype.isbuiltin == 2:
@@ -236,6 +238,23 @@ def test_jsonl_gives_back_what_was_written(drawn):
 def test_array_record_gives_back_what_was_written(records):
     pytest.importorskip("array_record")
     round_trip("x.array_record", Schema({"record": "bytes"}), [{"record": data} for data in records])
+
+
+@FEW
+@given(data())
+def test_array_record_of_examples_gives_back_what_was_written(drawn):
+    pytest.importorskip("array_record")
+    round_trip("x.array_record", *drawn, kind="example")
+
+
+@FEW
+@given(data())
+def test_hypersequence_gives_back_what_was_written(drawn):
+    schema, records = drawn
+    fixed = {name: field for name, field in schema.items() if not (field.text or field.ragged or field.optional)}
+    schema = Schema({**fixed, "last": "int64"})
+    records = [{name: record[name] for name in fixed} | {"last": np.int64(n)} for n, record in enumerate(records)]
+    round_trip("x.hsq", schema, records, batch_size=max(len(records), 1), outputs=["last"])
 
 
 # ---- which format a path is of
@@ -668,6 +687,26 @@ def test_text_formats_refuse_what_they_cannot_hold(tmp_path):
             sink.write({"a": "", "b": ""})
         with pytest.raises(RecordError, match="NUL"):
             sink.write({"a": None, "b": "\0"})
+
+
+def test_lines_without_fields(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n\n")
+    assert list(formats.read(tmp_path / "a.jsonl")) == []
+    (tmp_path / "a.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(FormatError, match=r"a\.jsonl: its lines have no fields"):
+        formats.read(tmp_path / "a.jsonl")
+
+
+def test_places_beyond_a_dictionary_are_named():
+    import pyarrow as pa
+
+    from kseq.data.formats import arrow
+
+    indices = pa.array([0, 7, -1], pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array(["a", "b"]), safe=False)
+    batch = pa.RecordBatch.from_arrays([column], names=["t"])
+    with pytest.raises(FormatError, match=r"column 't' is damaged"):
+        list(arrow.records(batch, Schema({"t": "string"}), None))
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kseq.data import Writer
+from kseq.data import open as open_store
 from kseq.data.errors import (
     FormatError,
     RecordError,
@@ -153,6 +155,24 @@ def test_what_is_written_is_read(tmp_path_factory, kind, data):
             assert_same(a, b, schema)
     for name in (path, f"{path}.schema.json"):
         os.remove(name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@quick
+def test_columns_make_the_store_that_records_make(tmp_path_factory, kind, data):
+    schema, rows = data.draw(cases(kind))
+    path = fresh(tmp_path_factory.getbasetemp())
+    with write_tfrecord(path, schema, kind=kind) as sink:
+        for row in rows:
+            sink.write(row)
+    with Writer(path.with_suffix(".store"), schema) as writer:
+        for columns in read_tfrecord(path).columns():
+            writer.write_batch(columns)
+    got = list(open_store(path.with_suffix(".store")))
+    assert len(got) == len(rows)
+    for a, b in zip(got, rows, strict=True):
+        assert_same(a, b, schema)
 
 
 @given(st.lists(st.lists(st.integers(-5, 2**20), min_size=2, max_size=2), max_size=30), st.booleans())

@@ -21,6 +21,8 @@ WRONG = {
         "(12,) for branch 'body' and (16,) for branch 'shortcut'",
     ],
     "Residual: {layers: [{Dense: {units: 12}}]}": ["(12,) for branch 'body' and (4,) for branch 'shortcut'"],
+    "Parallel: {combination: add, layers: [{Dense: {units: 1}}, {Dense: {units: 3, name: a}}, "
+    "{Dense: {units: 2, name: b}}]}": ["'add' combines; received (3,) for branch 'a' and (2,) for branch 'b'"],
     "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 1, name: b}}]}": [
         "'stack' combines; received (3,) for branch 'a' and (1,) for branch 'b'"
     ],
@@ -68,6 +70,12 @@ def test_branches_are_named_by_ids_and_not_by_names():
     assert "(4,) for branch 'x' and (3,) for branch 'y'" in messages(text)[0]
 
 
+def test_branches_of_known_lengths():
+    text = "kseq: 1\ninputs: {x: {shape: [9, 4]}, y: {shape: [8, 4]}}\nlayers:\n  - Add: {inputs: [x, y]}\n"
+    assert "equally many steps; received 9 for branch 'x' and 8 for branch 'y'" in messages(text)[0]
+    assert kseq.load_spec(text.replace("Add: {", "Concatenate: {axis: 1, ")).output_shape == (None, 17, 4)
+
+
 def test_ranks():
     two = "kseq: 1\ninputs: {x: {shape: [null]}, y: {shape: [null, 4]}}\nlayers:\n  - Add: {inputs: [x, y]}\n"
     assert "equal rank; received 2 for branch 'x' and 3 for branch 'y'" in messages(two)[0]
@@ -112,6 +120,7 @@ def test_other_branches_are_checked_after_an_error_in_one():
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [
+        ("SpatialDropout1D: {rate: 0.5}", "Input 0 of layer 'spatial_dropout1d' is incompatible with the layer"),
         ("EinsumDense: {equation: 'abc,cd->abd', output_shape: [null, 3], bias_axes: z}", "z"),
         ("keras.Normalization: {axis: 7}", "All `axis` values must be in the range"),
         ("GRU: {units: 2}", "gru (GRU) takes values of rank 3; received shape (None, None, 4, 5)"),

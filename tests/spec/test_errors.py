@@ -73,6 +73,23 @@ def test_a_file_is_named(tmp_path):
     assert str(problems(json_path)[0]).startswith(f"{json_path}:1:1")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_wide_encodings_are_named(encoding):
+    (problem,) = problems(GOOD.encode(encoding))
+    assert problem.message == f"must be UTF-8; received {encoding[:6].upper()}"
+    assert problem.hint == "save it as UTF-8"
+
+
+@pytest.mark.parametrize(("text", "line"), [("[1,2],}", 1), ("1 ,\n }", 1), ("[1,\t]}", 1), ("[1\n,]}", 2)])
+def test_a_trailing_comma_in_json(text, line, tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(f'{{"kseq": 1, {text}'.replace("1, ", '1,"a":', 1))
+    (problem,) = problems(path)
+    assert (problem.line, problem.hint) == (line, "remove the comma")
+    assert problem.text[problem.column - 1] == ","
+    assert problem.message in ("not JSON: a comma before `}`", "not JSON: a comma before `]`")
+
+
 @pytest.mark.parametrize(
     ("prefix", "column"),
     [("", 13), ("é", 13), ("日本", 13), ("\U0001f600", 13)],

@@ -339,3 +339,19 @@ def test_a_spec_is_what_its_constructors_build():
     python.set_weights(model.get_weights())
     x = np.random.normal(size=(1, 6, 8)).astype("float32")
     np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), ops.convert_to_numpy(python(x)))
+
+
+def test_arguments_from_outside():
+    text = CHAIN.replace("{filters: $d,", "{id: conv, filters: $d,")
+    model = kseq.load_spec(text, set={"conv.filters": 7, "logits.units": "$d", "logits.use_bias": False})
+    assert [w.shape for w in model.weights] == [(3, 3, 7), (7,), (7, 4)]
+    blocks = "kseq: 1\nvars: {d: 2}\nblocks: {b: [{Dense: {units: $d, name: inner}}]}\ninput: {shape: [null, 4]}\n"
+    blocks += "layers:\n  - b: {name: outer}\n"
+    assert kseq.load_spec(blocks, set={"outer.d": 3}).output_shape[-1] == 3
+    assert kseq.load_spec(blocks, set={"inner.units": 5}).output_shape[-1] == 5
+    dense = {"Dense": {"name": "a", "units": 2}}
+    nested = spec([{"Residual": {"name": "r", "layers": [dense]}}])
+    model = kseq.load_spec(nested, set={"a.units": 3, "a.kernel_initializer": {"HeNormal": {"seed": 1}}})
+    assert model.output_shape[-1] == 3
+    with pytest.raises(TypeError, match="`set` is a mapping"):
+        kseq.load_spec(text, set=3)

@@ -141,6 +141,30 @@ def test_dicts_of_one(mask):
     assert next(iter(named.input)) == "x" and structure(named.output) == "tensor"
 
 
+TWO = """kseq: 1
+inputs:
+  - {name: x, shape: [null, 4]}
+  - {name: y, shape: [null, 4], mask: true}
+layers:
+  - Add: {inputs: [x, y]}
+  - Dense: {units: 2, name: logits, id: a}
+  - Dense: {units: 1, id: b}
+outputs: [a, b]
+compile: {loss: {b: mae, logits: mse}, metrics: {b: mse}, loss_weights: {a: 3}}
+"""
+
+
+def test_inputs_and_losses_as_keras_has_them():
+    model = kseq.load_spec(TWO)
+    assert [x.name for x in model.inputs] == ["x", "y", "y_mask"]
+    config = model.get_compile_config()
+    assert (config["loss"], config["loss_weights"], config["metrics"]) == (["mse", "mae"], [3, 1.0], [[], ["mse"]])
+    assert kseq.load_spec(kseq.dump_spec(model)).get_config() == model.get_config()
+    one = TWO.replace("outputs: [a, b]\n", "").partition("compile")[0].replace("id: a", "id: c")
+    one = kseq.load_spec(one + "compile: {loss: {b: mse}, metrics: {b: [mae]}}\n")
+    assert one.get_compile_config()["loss"] == "mse" and one.get_compile_config()["metrics"] == ["mae"]
+
+
 def test_dicts_of_python(tmp_path):
     values, other = keras.Input((None, 2), name="values"), keras.Input((None, 4), name="other")
     valid = keras.Input((None,), dtype="bool", name="a_mask")  # in front of its values, by name and in the dict

@@ -193,7 +193,7 @@ class Batches(KerasDataset):
                 continue
             try:
                 if ahead:
-                    batch = self._get(epoch, index, self._assembler.own)
+                    batch = self._at(epoch, index, self._assembler.own)
                 else:
                     batch = next(window, None) if index == following else None
                     if batch is None:
@@ -349,7 +349,11 @@ class Batches(KerasDataset):
         plan = json.dumps(self._epochs.describe())
         return self.store.content_hash[:_HASH_DIGITS], xxhash.xxh3_64_hexdigest(plan.encode())[:_HASH_DIGITS]
 
-    def _get(self, epoch, index, reader):
+    def _get(self, epoch, index):
+        """The batch at a place, for Keras."""
+        return self._at(epoch, index, self._model.reader)
+
+    def _at(self, epoch, index, reader):
         batch = self._ahead and self._ahead.get(epoch, index, reader)
         return batch or self._assembler.batch(self._epochs.plan(epoch).rows(index), self._shard, reader)
 
@@ -357,13 +361,13 @@ class Batches(KerasDataset):
         plan = self._epochs.plan(epoch)
         return [self._assembler.batch(plan.rows(index), self._shard, reader) for index in range(first, first + count)]
 
-    def _other_length(self, reader):
+    def _other_length(self):
         """Batch 1, padded to another length than batch 0: what both share Keras on tensorflow takes for fixed."""
         plan = self._epochs.plan(self.epoch)
         rows, bound = plan.rows(1), plan.rows(0).bound
         if rows.bound == bound:
             rows = rows._replace(bound=self._epochs.other_bound(bound))
-        return self._assembler.batch(rows, self._shard, reader)
+        return self._assembler.batch(rows, self._shard, self._model.reader)
 
     def _begin(self, place):
         super()._begin(place)

@@ -143,8 +143,8 @@ class KerasPass:
 class KerasDataset(keras.utils.PyDataset):
     """A data set that follows a plan though Keras asks as it does.
 
-    Who inherits it has the `BatchLayout` and `Options` (`_layout`, `_options`), `steps(epoch)`, and makes batches in
-    `_get(epoch, index, reader)` and `_other_length(reader)`.
+    Who inherits it has the `BatchLayout` and `Options` (`_layout`, `_options`), `steps(epoch)`, and makes batches for
+    Keras in `_get(epoch, index)` and `_other_length()`.
 
     Attributes:
         cursor: the place up to which batches were given.
@@ -194,9 +194,9 @@ class KerasDataset(keras.utils.PyDataset):
             if not -count <= index < count:
                 raise IndexError(f"a batch must be in [-{count}, {count}); received {index}")
             if index == 1 and keras.backend.backend() == "tensorflow":  # with batch 0 it tells which axes are fixed
-                return self._other_length(self._model.reader)
+                return self._other_length()
             place = self.epoch, index % count
-        return self._get(*place, self._model.reader)
+        return self._get(*place)
 
     @property
     def num_batches(self):

@@ -1,15 +1,14 @@
 """The rows that a build starts from: read from files, or taken from an iterable."""
 
-import csv
 import dataclasses
 import json
 import os
 import pathlib
-import sys
 
 import numpy as np
 
 from ..errors import FormatError, StoreNotFoundError
+from ..formats.csv_files import read_cells
 from ..store.shard import file_checksum
 
 
@@ -99,7 +98,7 @@ def read_rows(source, header=True) -> SourceRows:
         with open(path, "rb") as file:
             lines = [(line, data.strip()) for line, data in enumerate(file, 1) if data.strip()]
     elif suffix in (".csv", ".tsv"):
-        columns, lines = _read_csv(path, "\t" if suffix == ".tsv" else ",", header)
+        columns, lines = _read_csv(path, header)
     else:
         from .. import formats
 
@@ -120,20 +119,9 @@ def source_checksum(path):
     return file_checksum(path)
 
 
-def _read_csv(path, delimiter, header):
+def _read_csv(path, header):
     """The columns, or None, and of each row the line on which it begins and its cells."""
-    found, line, limit = [], 1, csv.field_size_limit(sys.maxsize)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for cells in reader:
-                if cells or (header is True and not found):
-                    found.append((line, cells))
-                line = reader.line_num + 1
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(f"line {line}: {error}", path) from None
-    finally:
-        csv.field_size_limit(limit)  # the limit is the module's, of all readers
+    found = [(line, cells) for line, cells in read_cells(path) if cells or (header is True and line == 1)]
     if header is True:
         columns = found.pop(0)[1] if found else []
     else:

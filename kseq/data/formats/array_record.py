@@ -1,6 +1,7 @@
 """ArrayRecord files: read and written."""
 
 import contextlib
+import functools
 import os
 
 from ..errors import FormatError, SchemaError
@@ -10,7 +11,7 @@ from .base import Format, RecordSource, require, rows_of
 from .child import limited
 from .files import check_expansion, files_of, no_metadata
 from .sidecar import SidecarSink, agreed, check_count, read_sidecar
-from .tf.columns import column_decoder
+from .tf.columns import column_decoder, columns_of
 from .tf.messages import Malformed
 from .tf.records import record_decoder
 from .tf.writing import encoder
@@ -67,8 +68,12 @@ class ArrayRecordSource(RecordSource):
             return
         decode = record_decoder("example")
         for part, path, first in self._parts():
-            for number, data in enumerate(part, first):
-                yield self._named(decode, data, number, path)
+            for place, data in enumerate(part):
+                try:
+                    record = decode(data)
+                except Malformed as error:
+                    raise _damage(path, first, place, error) from None
+                yield record
 
     def columns(self):
         if self._kind == "bytes":
@@ -78,18 +83,7 @@ class ArrayRecordSource(RecordSource):
     def _columns(self):
         decode = column_decoder(self.schema, "example")
         for part, path, first in self._parts():
-            try:
-                found = [decode(part)]
-            except Malformed:  # one of them is it, or they differ in what they hold
-                found = (self._named(decode, [data], number, path) for number, data in enumerate(part, first))
-            yield from found
-
-    @staticmethod
-    def _named(decode, data, number, path):
-        try:
-            return decode(data)
-        except Malformed as error:
-            raise FormatError(f"record {number} is no tf.train.Example: {error}", path) from None
+            yield from columns_of(decode, part, functools.partial(_damage, path, first))
 
     def _parts(self):
         """Yield some records, their file, and the number of the first."""
@@ -102,6 +96,10 @@ class ArrayRecordSource(RecordSource):
                 # As many as are some megabytes: how large they are shows only now.
                 mean = sum(map(len, part)) / len(part)
                 size = min(max(int(_BYTES_AT_ONCE / (mean + 1)), 1), 4 * size, _AT_ONCE)
+
+
+def _damage(path, first, place, wrong):
+    return FormatError(f"record {first + place} is no tf.train.Example: {wrong}", path)
 
 
 # ---- in another process: the library ends it where records are damaged, and unpacks them whatever they take

@@ -104,8 +104,12 @@ def _values(column, name, field, path):
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     shared = types.is_dictionary(column.type)
-    if shared and not field.text:
-        column = column.dictionary_decode()
+    if shared:
+        try:
+            column.validate(full=True)  # its places in the dictionary
+        except pa.ArrowInvalid as error:
+            raise FormatError(f"column {name!r} is damaged: {error}", path) from None
+        column = column if field.text else column.dictionary_decode()
     there = None
     if column.null_count:
         if not field.optional:

@@ -37,10 +37,10 @@ class AudioSource(RecordSource):
         self._root = os.fspath(path) if isinstance(path, (str, os.PathLike)) and os.path.isdir(path) else None
         self._files, self._max_bytes = files_of(path, FORMAT.suffixes), max_bytes
         with _Opened(self._files[0]) as file:
-            self._channels, self._dtype = file.channels, np.dtype(dtype or _dtype(file))
+            self._channels, self._wanted = file.channels, np.dtype(dtype or _dtype(file))
         inner = () if self._channels == 1 else (self._channels,)
         self.schema = Schema(
-            {"samples": Field(self._dtype, (None, *inner)), "sample_rate": Field("int64"), "path": Field(TEXT)}
+            {"samples": Field(self._wanted, (None, *inner)), "sample_rate": Field("int64"), "path": Field(TEXT)}
         )
 
     def __len__(self):
@@ -57,20 +57,20 @@ class AudioSource(RecordSource):
     def _samples(self, file, path):
         if file.channels != self._channels:
             raise FormatError(f"files must have {self._channels} channels; received {file.channels}", path)
-        if self._dtype.kind == "i" and _dtype(file) != self._dtype:
+        if self._wanted.kind == "i" and _dtype(file) != self._wanted:
             raise FormatError(
-                f"samples must be {self._dtype}; received {_dtype(file)}: give dtype='float32' to have all alike", path
+                f"samples must be {self._wanted}; received {_dtype(file)}: give dtype='float32' to have all alike", path
             )
-        wanted = file.frames * file.channels * self._dtype.itemsize
+        wanted = file.frames * file.channels * self._wanted.itemsize
         check_expansion(wanted, os.path.getsize(path), "it", path, self._max_bytes)
         samples = _piped(path) if file.format == "WAV" else None
         if samples is None:
-            samples = file.read(dtype=self._dtype.name)
+            samples = file.read(dtype=self._wanted.name)
             if len(samples) != file.frames:
                 raise FormatError(f"truncated: {file.frames} frames must be there; received {len(samples)}", path)
             return samples
-        samples = floats(samples) if self._dtype.kind == "f" and samples.dtype.kind == "i" else samples
-        samples = samples.astype(self._dtype, copy=False)
+        samples = floats(samples) if self._wanted.kind == "f" and samples.dtype.kind == "i" else samples
+        samples = samples.astype(self._wanted, copy=False)
         return samples if self._channels == 1 else samples.reshape(-1, self._channels)
 
 

@@ -37,8 +37,10 @@ class JsonlSource(RecordSource):
             found = Inferred()
             for file, line, record in self._lines():
                 found.add(record, f"{file} line {line}")
-            if not found.seen:
+            if not found.count:
                 return  # no lines: nothing is known
+            if not found.seen:
+                raise FormatError("its lines have no fields", self._files[0])
             self.schema = found.schema(self._files[0])
         else:
             self.schema = check(as_schema(schema), "JSON")

@@ -8,7 +8,7 @@ import pyarrow as pa
 from kseq.ragged import Ragged
 
 from ..errors import RecordError
-from .conversion import Rows
+from .conversion import Rows, convert_column
 from .shard import step_bytes
 
 _LOOKED_AT = 1 << 20  # records whose sizes are known at a time
@@ -58,6 +58,26 @@ def stored_rows(store, name, start, end) -> Rows:
                 chunks.value(column, row)  # raises for the one that is none
             raise
     return found
+
+
+def rows_for(field, store, name, start, end, cast=False) -> Rows | None:
+    """A field of the records from `start` to `end` as another `Field` stores it; None where each has to be looked at.
+
+    Args:
+        field: the other `Field`.
+        store: `Records`.
+        name: of the field in the store.
+        start: number of the first record.
+        end: number after the last.
+        cast: as `convert_column` takes it.
+    """
+    source = store.schema.get(name)
+    if source is None:
+        return None
+    rows = stored_rows(store, name, start, end)
+    if (source.store, source.shape) == (field.store, field.shape):
+        return rows if rows.valid is None or field.optional else None
+    return convert_column(field, seen(name, source, rows), cast) if rows.valid is None else None
 
 
 def seen(name, field, rows):

@@ -5,7 +5,7 @@ import contextlib
 from kseq.arguments import as_integer
 
 from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
-from .columns import seen, stored_rows, stretches
+from .columns import rows_for, stretches
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
 from .conversion import as_columns, as_dict, convert_column, convert_record
 from .filling import Filling
@@ -191,34 +191,27 @@ class Writer:
                 Records before the bad one may have been written.
             ShardError: the store is damaged.
             StoreWriteError: the operating system refuses.
+            TypeError: what is no store.
 
         Example:
             >>> with Writer("short", store.schema) as writer:  # doctest: +SKIP
             ...     writer.write_store(store[store.lengths < 100])
         """
         self._check_open()
+        if not hasattr(store, "place"):
+            raise TypeError(f"write_store takes a store or a view of one; received {store!r:.100}")
         first = self.records
         if self.schema is None:
             self.schema = as_schema(store.schema, self._wanted_main)
             self._begin()
         for start, end in stretches(store, CHUNK_BYTES):
-            parts = [self._stored(store, name, start, end) for name in self.schema]
+            parts = [rows_for(kind, store, name, start, end, self._cast) for name, kind in self.schema.items()]
             if None not in parts and store.schema.keys() <= self.schema.keys():
                 self._filling.write(parts)
             else:
                 for row in range(start, end):
                     self.write(store[row])
         return range(first, self.records)
-
-    def _stored(self, store, name, start, end):
-        """The `Rows` of a field of a store's records, or None where they are to be written one by one."""
-        source, field = store.schema.get(name), self.schema[name]
-        if source is None:
-            return None
-        rows = stored_rows(store, name, start, end)
-        if (source.store, source.shape) == (field.store, field.shape):
-            return rows if rows.valid is None or field.optional else None
-        return convert_column(field, seen(name, source, rows), self._cast) if rows.valid is None else None
 
     def _write_plainly(self, columns):
         """Write rows one by one as long as they need no conversion, and return how many those were."""

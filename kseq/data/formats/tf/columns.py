@@ -22,17 +22,41 @@ def column_decoder(schema, kind):
     parse, names = parser(kind), [name.encode() for name in schema]
 
     def decode(batch):
-        quick = _ext.example_columns(batch, names) if kind == "example" else None
+        quick = _ext.example_columns(batch, names, kind != "example")
         if quick is None:
             found = _parsed(schema, list(map(parse, batch)), kind)
         else:
-            found = [(_of_features, *column) for column in quick]
+            found = [
+                (_of_features, *column) if steps is None else (_of_lists, *column, steps) for *column, steps in quick
+            ]
         return {
             name: within(name, _column, field, *column)
             for (name, field), column in zip(schema.items(), found, strict=True)
         }
 
     return decode
+
+
+def columns_of(decode, batch, error):
+    """Yield the columns of a batch of messages: of all at once, or one by one where that is malformed.
+
+    Args:
+        decode: as `column_decoder` gives it.
+        batch: the messages, bytes.
+        error: from the place of a malformed message in the batch, and what is wrong, the error to raise.
+    """
+    try:
+        found = [decode(batch)]
+    except Malformed:
+        found = (_alone(decode, data, place, error) for place, data in enumerate(batch))
+    yield from found
+
+
+def _alone(decode, data, place, error):
+    try:
+        return decode([data])
+    except Malformed as wrong:
+        raise error(place, wrong) from None
 
 
 def _parsed(schema, messages, kind):
@@ -82,8 +106,9 @@ def _of_lists(field, kind, values, counts, steps):
     if not field.shape or (not field.ragged and (steps != field.shape[0]).any()):
         raise Malformed(f"a feature list of {steps[0]} steps does not fit {field}")
     ends = np.concatenate([[0], steps.cumsum()])
-    for start, stop in itertools.pairwise(ends):
-        check_steps(counts[start:stop])
+    if len(counts) and (counts != counts[0]).any():
+        for start, stop in itertools.pairwise(ends):
+            check_steps(counts[start:stop])
     values, sizes = _array(field, kind, values, counts, math.prod(field.shape[1:]))
     sizes = np.diff(np.concatenate([[0], sizes.cumsum()])[ends])
     return _rows(field, values, sizes, steps if field.ragged else np.ones_like(steps))

@@ -1,5 +1,6 @@
 """TFRecord files, read and written without TensorFlow; their schema lies in a file beside them."""
 
+import functools
 import itertools
 import zlib
 
@@ -9,7 +10,7 @@ from ...store.writer import as_schema
 from ..base import Format, RecordSource, rows_of
 from ..files import files_of
 from ..sidecar import SIDECAR, SidecarSink, agreed, check_count, read_sidecar
-from .columns import column_decoder
+from .columns import column_decoder, columns_of
 from .frames import WBITS, batches, frame, frames
 from .guess import LOOKED_AT, Guess
 from .messages import Malformed
@@ -144,19 +145,10 @@ class _TFRecordSource(RecordSource):
         for path, sidecar in zip(self._files, self._sidecars, strict=True):
             count = 0
             for batch in batches(path, *self._how):
-                try:
-                    found = [self._decode([data for _, data in batch])]
-                except Malformed:  # one of them is it, or they differ in what they hold
-                    found = (self._one(path, number, *record) for number, record in enumerate(batch, count))
-                yield from found
+                offsets, messages = zip(*batch, strict=True)
+                yield from columns_of(self._decode, messages, functools.partial(_damage, path, count, offsets))
                 count += len(batch)
             check_count(path, count, sidecar)
-
-    def _one(self, path, number, offset, data):
-        try:
-            return self._decode([data])
-        except Malformed as error:
-            raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
 
     def _records(self, finish):
         for path, sidecar in zip(self._files, self._sidecars, strict=True):
@@ -165,9 +157,13 @@ class _TFRecordSource(RecordSource):
                 try:
                     record = finish(self._decode(data))
                 except Malformed as error:
-                    raise FormatError(f"record {number} at byte {offset}: {error}", path) from None
+                    raise _damage(path, number, [offset], 0, error) from None
                 yield record
             check_count(path, number + 1, sidecar)
+
+
+def _damage(path, first, offsets, place, wrong):
+    return FormatError(f"record {first + place} at byte {offsets[place]}: {wrong}", path)
 
 
 def _bytes_field(schema):
