@@ -94,7 +94,8 @@ kseq.Window(3, padding="causal").pads  # type: tuple[int, int]
 kseq.Conv  # error: reportAttributeAccessIssue
 
 # Models, and what is checked of them.
-kseq.load_spec("model.yaml")  # type: Model
+kseq.load_spec("model.yaml", {"units": 3}, set={"a.b": 1})  # type: Model
+kseq.load_spec(3)  # error: reportArgumentType
 kseq.load_spec_text("model: []")  # type: Model
 kseq.summary(model)  # type: None
 testing.check_layer(layer, (2, 7, 4))  # type: None
