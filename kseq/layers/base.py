@@ -144,7 +144,9 @@ class SequenceLayer(Parameters, KerasDoor):
 
     if TYPE_CHECKING:  # of authors' methods only those of layers with `context_names` need take the context
 
-        def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence: ...
+        def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
+            """Process a whole sequence; derived from one step over everything."""
+            ...
 
     else:
 
