@@ -31,6 +31,14 @@ def positive_int(text) -> int:
     return number
 
 
+def positive_float(text) -> float:
+    """A number above 0, or an error that argparse prints."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0; received {text}")
+    return number
+
+
 def say(text, file=None):
     """Print text with names from files in it, which must not command the terminal."""
     print(printable(text), file=file)

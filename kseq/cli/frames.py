@@ -12,6 +12,8 @@ import numpy as np
 from .arguments import CommandError
 
 FORMATS = ("auto", "npy", "wav", "raw")
+# Raw values by the names that tools for sound give them; integers become floats as those of WAV do.
+RAW = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": "<f4", "f64": "<f8"}
 _MAGIC = {"npy": b"\x93NUMPY", "wav": b"RIFF"}
 _READ_BYTES = 1 << 20  # at once: memory follows what arrives, not what a header or an option says
 _MAX_HEADER_BYTES = 10_000  # as in NumPy
@@ -30,10 +32,16 @@ class _Layout:
     frame_bytes: int
     decode: Callable  # bytes of whole frames -> values [n, *channels] of the dtype
     length: int | None = None  # frames in all, where the header says so
+    rate: int | None = None  # frames a second, likewise
 
 
 class Frames:
-    """Frames of one input, read in order; `length` is how many there are in all, or `None` where that is not known."""
+    """Frames of one input, read in order.
+
+    Attributes:
+        length: how many there are in all, or None where that is not known.
+        rate: frames a second, or None.
+    """
 
     def __init__(self, file, layout, dtype):
         if layout.dtype.kind not in "biuf" or not np.can_cast(layout.dtype, dtype, "same_kind"):
@@ -41,7 +49,7 @@ class Frames:
                 f"the model takes {dtype}, to which {layout.name} input cannot be cast; received {_shown(layout.dtype)}"
             )
         self._file, self._layout, self._dtype = file, layout, dtype
-        self._done, self.length = 0, layout.length
+        self._done, self.length, self.rate = 0, layout.length, layout.rate
 
     def read(self, count: int) -> np.ndarray:
         """The next frames [count, *channels] in the model's dtype: fewer only at the end, and then none.
@@ -78,7 +86,7 @@ class _MappedFrames(Frames):
         return np.ascontiguousarray(self._values[start : self._done], self._dtype)
 
 
-def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False) -> Frames:
+def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False, raw: str | None = None) -> Frames:
     """Frames for a model's input from an open binary file or pipe.
 
     Nothing beyond what is needed is waited for, so that a slow pipe gives its first frame when that is there.
@@ -88,6 +96,7 @@ def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False)
         spec: `SequenceSpec` of the model's input.
         kind: one of `FORMATS`; "auto" tells NPY and WAV by the first bytes.
         raw_if_unknown: whether what is neither NPY nor WAV is raw values in "auto".
+        raw: one of `RAW`: what raw values are; by default little-endian, of the model's dtype.
 
     Raises:
         FramesError: a malformed header, or frames of another shape or dtype than the model takes.
@@ -103,7 +112,9 @@ def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False)
         return _open_npy(file, shape, dtype)
     if kind == "wav":
         return Frames(file, _wav_layout(file, shape), dtype)
-    return Frames(file, _array_layout("raw", dtype.newbyteorder("<"), shape), dtype)
+    if isinstance(RAW.get(raw), int):
+        return Frames(file, _samples_layout("raw", RAW[raw], shape, dtype.kind == "f"), dtype)
+    return Frames(file, _array_layout("raw", np.dtype(RAW[raw]) if raw else dtype.newbyteorder("<"), shape), dtype)
 
 
 def _recognize(file):
@@ -245,7 +256,20 @@ def _wav_layout(file, channels):
             f"the data of a WAV input must be whole frames of {width * count} bytes; received {header.size}"
         )
 
-    def decode(data):
-        return wav.floats(wav.integers(data, width)).reshape(-1, count)
+    return _samples_layout("WAV", width, (count,), True, length, header.rate)
 
-    return _Layout("WAV", np.dtype("float32"), width * count, decode, length)
+
+def _samples_layout(name, width, shape, scaled, length=None, rate=None):
+    """Integers as sound has them: of 8 bits without a sign, of more with one; as floats from -1 to 1 if `scaled`."""
+    from kseq.data.formats import wav
+
+    def decode(data):
+        if scaled:
+            values = wav.floats(wav.integers(data, width))
+        elif width == 1:
+            values = np.frombuffer(data, "u1")
+        else:
+            values = wav.integers(data, width) >> (8 if width == 3 else 0)
+        return values.reshape(-1, *shape)
+
+    return _Layout(name, decode(b"").dtype, width * math.prod(shape), decode, length, rate)

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import importlib
 import pathlib
+import sys
 
 import keras
 
@@ -53,6 +55,30 @@ def add_arguments(parser):
         metavar="NAME=NUMBER",
         help=f"how large a spec may be: {', '.join(_LIMITS)}",
     )
+    add_import(parser)
+
+
+def add_import(parser):
+    """The argument for modules that register layers."""
+    parser.add_argument(
+        "--import",
+        type=_imported,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="MODULE",
+        help="modules to import first: those that register layers of your own",
+    )
+
+
+def _imported(name):
+    sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise argparse.ArgumentTypeError(f"{name} cannot be imported: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.remove("")
 
 
 def load_model(args, compile=False):

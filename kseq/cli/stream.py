@@ -8,10 +8,10 @@ import statistics
 import sys
 import time
 
-from .arguments import positive_int
-from .frames import FORMATS, FramesError, open_frames
-from .models import load_trained, open_stream
-from .writers import open_writer
+from .arguments import positive_float, positive_int
+from .frames import FORMATS, RAW, FramesError, open_frames
+from .models import add_import, load_trained, open_stream
+from .writers import Watched, open_writer
 
 # The latest pushes, of which the median is told: a stream may never end.
 _TIMED_PUSHES = 10_000
@@ -41,6 +41,16 @@ def add_parser(commands):
         help="NPY array [U, ...], there when all is done; - is raw little-endian values to standard output, at once",
     )
     parser.add_argument("--block", type=positive_int, metavar="N", help="frames at a time; default: the model's block")
+    parser.add_argument(
+        "--dtype",
+        choices=list(RAW),
+        help="of raw values, little-endian; integers become floats from -1 to 1, as those of WAV do, where the model "
+        "takes floats; default: the model's",
+    )
+    parser.add_argument(
+        "--rate", type=positive_float, metavar="HZ", help="frames a second, for the real time factor; default: WAV's"
+    )
+    add_import(parser)
     parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input; default: by its first bytes")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object at the end (to standard error with --output -)"
@@ -66,9 +76,14 @@ def _stream(args):
     """Stream all of the input and return what `--json` prints."""
     import keras
 
-    with _open_input(args.input) as file, open_writer(args.output) as writer:
+    if args.dtype and args.format not in ("auto", "raw"):
+        raise FramesError(f"--dtype is for raw values; received --format {args.format}")
+    if args.output == "-" and sys.stdout.isatty():
+        raise FramesError("the output is bytes, which a terminal cannot show: give --output FILE.npy, or a pipe")
+    with _open_input(args.input) as file, Watched(open_writer(args.output)) as writer:
         stream = open_stream(load_trained(args.model))
-        frames = open_frames(file, stream.spec, args.format, raw_if_unknown=args.input == "-")
+        kind = "raw" if args.dtype else args.format
+        frames = open_frames(file, stream.spec, kind, raw_if_unknown=args.input == "-", raw=args.dtype)
         block = args.block or stream.timing.block_size
         seconds, done = collections.deque(maxlen=_TIMED_PUSHES), 0
         started = time.perf_counter()
@@ -85,12 +100,14 @@ def _stream(args):
                 if len(chunk) < block:
                     break
             writer.write(stream.flush())
+    seconds_in_all, rate = time.perf_counter() - started, args.rate or frames.rate
     return {
         "frames": done,
         "outputs": writer.length,
         "block": block,
         "step_us": statistics.median(seconds) * 1e6 if seconds else None,
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds_in_all,
+        "real_time_factor": sum(seconds) * rate / (len(seconds) * block) if rate and seconds else None,
         "latency": {
             "input_latency": stream.timing.input_latency,
             "output_latency": stream.timing.output_latency,

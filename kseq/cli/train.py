@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import time
 
 from .arguments import CommandError, positive_int, say
@@ -54,6 +55,7 @@ def _train(args) -> dict:
     import keras
 
     from .. import data
+    from .fitting import Interruption, check_data
 
     out = pathlib.Path(args.out)
     if out.suffix != _SUFFIX:
@@ -70,18 +72,29 @@ def _train(args) -> dict:
 
     batches = _batches(args, model, args.data, shuffle=True)
     validation = args.validation and _batches(args, model, args.validation, shuffle=False)
-    callbacks = []
-    if args.backup:
-        callbacks.append(data.BackupAndRestore(args.backup, batches, args.backup_every or "epoch"))
+    for path, given in ((args.data, batches), (args.validation, validation)):
+        if given:
+            check_data(model, given, path)
+    backup = args.backup and data.BackupAndRestore(args.backup, batches, args.backup_every or "epoch")
+    interruption = Interruption(backup or None)  # after the backup, so that it finds what that has counted
     report, started = batches.report(), time.perf_counter()
-    history = model.fit(
-        batches,
-        epochs=args.epochs,
-        validation_data=validation,
-        callbacks=callbacks,
-        shuffle=False,  # the plan has shuffled
-        verbose=0 if args.json else "auto",
-    )
+    if not args.json:
+        _say_shapes(report)
+    try:
+        with interruption.listening():
+            history = model.fit(
+                batches,
+                epochs=args.epochs,
+                validation_data=validation,
+                callbacks=[backup, interruption] if backup else [interruption],
+                shuffle=False,  # the plan has shuffled
+                # A bar needs a terminal, which moves the cursor; elsewhere a line an epoch is what there is to read.
+                verbose=0 if args.json else 1 if sys.stdout.isatty() else 2,
+            )
+    except KeyboardInterrupt:
+        then = f"the same command goes on from the backup in {args.backup}" if backup else "nothing is saved: --backup"
+        say(f"kseq train: interrupted; {then}", file=sys.stderr)
+        raise
     model.save(out)
     return {
         "model": args.model,
@@ -95,6 +108,12 @@ def _train(args) -> dict:
         "backend": keras.backend.backend(),
         "history": {name: [_finite(value) for value in values] for name, values in history.history.items()},
     }
+
+
+def _say_shapes(report):
+    lengths = sorted({length for _, length in report.shapes})
+    many = f"{len(report.shapes)} shapes, the first epoch compiles each" if len(report.shapes) > 1 else "1 shape"
+    say(f"{report.records} records in {report.steps} batches an epoch, of {', '.join(map(str, lengths))} steps: {many}")
 
 
 def _check_names(model, path):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from .arguments import say
 from .frames import FramesError
 
 
@@ -73,6 +74,34 @@ class NpyWriter:
         """The header, of one size for every length: NumPy leaves room for the first axis to grow."""
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.length, *self._shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
+
+
+class Watched:
+    """A writer that says once, on standard error, that outputs are not finite."""
+
+    def __init__(self, writer):
+        self._writer, self._said = writer, False
+
+    @property
+    def length(self):
+        """Outputs that were written."""
+        return self._writer.length
+
+    def __enter__(self):
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self._writer.__exit__(*error)
+
+    def write(self, values):
+        """Write outputs [n, ...]."""
+        if not self._said and values.dtype.kind in "fV" and not np.isfinite(values.astype("float64")).all():
+            self._said = True
+            bad = np.isfinite(values.astype("float64")).reshape(len(values), -1).all(1)
+            first = self.length + int(np.argmin(bad))
+            say(f"kseq stream: outputs are not finite, from output {first} on", file=sys.stderr)
+        self._writer.write(values)
 
 
 def open_writer(output):

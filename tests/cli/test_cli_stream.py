@@ -83,6 +83,65 @@ def test_wav_and_an_empty_input(stream, saved, tmp_path):
     assert np.load(tmp_path / "y.npy").shape == (0, 2)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bytes_of"),
+    [
+        ("u8", lambda x: (x * 128 + 128).astype("u1").tobytes()),
+        ("s16", lambda x: (x * 2**15).astype("<i2").tobytes()),
+        ("s24", lambda x: (x * 2**31).astype("<i4").reshape(-1, 1).view("u1")[:, 1:].tobytes()),
+        ("s32", lambda x: (x * 2**31).astype("<i4").tobytes()),
+        ("f32", lambda x: x.astype("<f4").tobytes()),
+        ("f64", lambda x: x.astype("<f8").tobytes()),
+    ],
+)
+def test_raw_values_of_a_dtype(stream, saved, tmp_path, capsys, dtype, bytes_of):
+    x = np.clip(np.round(saved.x * 32) / 128, -1, 127 / 128)  # what 8 bits hold
+    np.save(tmp_path / "x.npy", x)
+    assert stream(input=str(tmp_path / "x.npy")) == 0
+    wanted = np.load(tmp_path / "y.npy")
+    options = ["--dtype", dtype, "--rate", "100", "--json"]
+    assert stream(input="-", stdin=bytes_of(x), options=options) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted, atol=1e-5)
+    assert json.loads(capsys.readouterr().out)["real_time_factor"] > 0
+
+
+def test_raw_integers_stay_what_they_are_for_a_model_of_integers(stream, saved, tmp_path):
+    ids = np.array([0, 4, 2, 1])
+    np.save(tmp_path / "ids.npy", ids)
+    assert stream("ids.keras", input=str(tmp_path / "ids.npy")) == 0
+    wanted = np.load(tmp_path / "y.npy")
+    for dtype, kind in (("u8", "u1"), ("s16", "<i2"), ("s32", "<i4")):
+        assert stream("ids.keras", input="-", stdin=ids.astype(kind).tobytes(), options=["--dtype", dtype]) == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), wanted)
+    s24 = ids.astype("<i4").reshape(-1, 1).view("u1")[:, :3].tobytes()
+    assert stream("ids.keras", input="-", stdin=s24, options=["--dtype", "s24"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), wanted)
+
+
+def test_outputs_that_are_not_finite_are_said_once(stream, saved, tmp_path, capsys):
+    x = saved.x.copy()
+    x[3:] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    assert stream(input=str(tmp_path / "x.npy")) == 0
+    assert capsys.readouterr().err.splitlines() == ["kseq stream: outputs are not finite, from output 1 on"]
+
+
+def test_bytes_are_not_written_to_a_terminal(stream, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert stream(output="-") == 1
+    assert "a terminal cannot show" in capsys.readouterr().err
+
+
+def test_modules_are_imported_first(stream, saved, capsys, monkeypatch):
+    (saved.folder / "registers_layers.py").write_text("print('imported')")
+    assert stream(options=["--import", "registers_layers"]) == 0
+    assert "imported" in capsys.readouterr().out
+    monkeypatch.delitem(sys.modules, "registers_layers")
+    with pytest.raises(SystemExit):
+        stream(options=["--import", "no_such_module"])
+    assert "no_such_module cannot be imported: ModuleNotFoundError" in capsys.readouterr().err
+
+
 def test_the_file_that_is_read_may_be_written(stream, tmp_path, saved):
     np.save(tmp_path / "y.npy", saved.x)
     assert stream(input=str(tmp_path / "y.npy")) == 0

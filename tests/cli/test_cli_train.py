@@ -1,13 +1,17 @@
 """`kseq train`: from a spec and a store to a model that streams, on Japanese Vowels and on characters."""
 
+import itertools
 import json
+import os
+import re
+import signal
 
 import keras
 import numpy as np
 import pytest
 
 import kseq
-from kseq.cli import main
+from kseq.cli import fitting, main
 from kseq.data import Vocabulary, Writer
 from kseq.datasets import japanese_vowels
 
@@ -102,3 +106,65 @@ def test_a_spec_without_compile_is_refused(vowels, capsys):
     )
     assert status == 1
     assert "give the spec a `compile`" in err
+
+
+def test_an_interrupted_run_is_backed_up_and_goes_on(vowels, capsys, monkeypatch):
+    """Ctrl-C in the middle of an epoch: what follows ends like a run that was not interrupted."""
+
+    def weights(*options):
+        path = vowels / "m.keras"
+        command = ["japanese_vowels", "--data", vowels / "train", "--targets", "speaker", "--out", path]
+        status, out, err = run(capsys, *command, "--epochs", 2, "--max-shapes", 1, *options)
+        return status, err, keras.models.load_model(path).get_weights() if status == 0 else out
+
+    _, _, wanted = weights("--backup", vowels / "other")
+    begin = fitting.Interruption.on_train_batch_begin
+    batches = itertools.count()
+
+    def press(self, batch, logs=None):
+        if next(batches) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return begin(self, batch, logs)
+
+    monkeypatch.setattr(fitting.Interruption, "on_train_batch_begin", press)
+    backup = "--backup", vowels / "backup"
+    status, err, out = weights(*backup)
+    assert status == 130
+    assert f"goes on from the backup in {vowels / 'backup'}" in err
+    assert "270 records in 9 batches an epoch" in out
+    assert "\r" not in out  # no bar, where no terminal shows it
+    status, _, found = weights(*backup)
+    assert status == 0
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("input_dim: 40", "input_dim: 40"), "does not take the data|has shape"),
+        (("shape: [null], dtype: int32", "shape: [null, 13]"), r"takes steps of shape \(13,\); received \(12,\)"),
+        (("shape: [null], dtype: int32", "shape: [9, 12]"), r"takes 9 steps; received batches of \[\d+"),
+    ],
+)
+def test_data_that_the_model_does_not_take_is_told_before_training(vowels, capsys, change, message):
+    text = CHARACTERS.replace(*change)
+    if "int32" not in text:
+        text = text.replace("  - Embedding: {input_dim: 40, output_dim: 8}\n", "")
+    (vowels / "m.yaml").write_text(text)
+    command = [vowels / "m.yaml", "--data", vowels / "train", "--targets", "speaker", "--out", vowels / "m.keras"]
+    status, out, err = run(capsys, *command)
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert re.search(message, err)
+
+
+def test_a_target_of_another_length_is_told_before_training(vowels, capsys):
+    text = CHARACTERS.replace("shape: [null], dtype: int32", "shape: [null, 12]").replace(
+        "  - Embedding: {input_dim: 40, output_dim: 8}", "  - Conv1D: {filters: 4, kernel_size: 2, strides: 2}"
+    )
+    (vowels / "m.yaml").write_text(text)
+    command = [vowels / "m.yaml", "--data", vowels / "train", "--targets", "speaker", "--out", vowels / "m.keras"]
+    status, _, err = run(capsys, *command)
+    assert status == 1
+    assert re.search(r"output 'dense' has \d+ steps", err)

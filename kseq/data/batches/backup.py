@@ -72,15 +72,17 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._last = batch
         self._since, self._used = self._since + steps, self._used + steps
         if self.save_freq != "epoch" and self.save_freq and self._since >= self.save_freq:
-            self._since = 0
-            self._advance()
-            done = self._state["batch"] == 0 or batch + 1 >= self.params["steps"]
-            self._save(self._epoch + done)
+            self.save()
+
+    def save(self):
+        """Back up now, which must be the end of a batch or of an epoch."""
+        self._since = 0
+        self._advance()
+        self._save(self._epoch + (self._state["batch"] == 0 or self._last + 1 >= self.params["steps"]))
 
     def on_epoch_end(self, epoch, logs=None):
         if self.save_freq == "epoch":
-            self._advance()
-            self._save(epoch + 1)
+            self.save()
 
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
