@@ -11,6 +11,7 @@ backend.choose()
 
 # Every public name and the module that it is taken from, on first use: `import kseq` loads neither Keras nor a backend.
 _PUBLIC = {
+    "backend": "backend",
     "data": "data",
     "datasets": "datasets",
     "layers": "layers",
@@ -70,6 +71,7 @@ _PUBLIC = {
 }
 
 if typing.TYPE_CHECKING:
+    from . import backend as backend
     from . import data as data
     from . import datasets as datasets
     from . import layers as layers
@@ -127,6 +129,7 @@ if typing.TYPE_CHECKING:
     from .timing import Timing as Timing
     from .window import Window as Window
 else:
+    __all__ = sorted(_PUBLIC)
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
 # Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.

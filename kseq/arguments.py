@@ -1,11 +1,13 @@
 """The checks of arguments that the whole package shares: integers, of Python's, NumPy's or any other kind."""
 
 import operator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def as_integer(name, value, least=None) -> int:
+def as_integer(name: str, value: Any, least: int | None = None) -> int:
     """Return `value` as an `int`, at least `least` if given; `name` is what errors call it.
 
     Raises:
@@ -24,7 +26,7 @@ def as_integer(name, value, least=None) -> int:
     return number
 
 
-def as_size(name, value, least=1) -> int:
+def as_size(name: str, value: Any, least: int = 1) -> int:
     """Return a layer's argument as an `int`; Keras's tuples of one element are taken too.
 
     Raises:
@@ -42,7 +44,7 @@ def as_size(name, value, least=1) -> int:
     return number
 
 
-def as_integers(name, values):
+def as_integers(name: str, values: Any) -> NDArray[np.int64]:
     """Return `values` as a contiguous int64 array of rank 1; `name` is what errors call it.
 
     Raises:

@@ -21,13 +21,13 @@ _WRITTEN_BY_KERAS = {
     "image_data_format": "channels_last",
 }
 
-_chosen = (None, "")
+_chosen: tuple[str | None, str] = (None, "")
 
 
 def name() -> str:
     """The Keras backend that is used: `jax`, `tensorflow`, `torch` or `openvino`. Loads neither Keras nor a backend."""
     config = getattr(sys.modules.get("keras"), "config", None)
-    return config.backend() if config else os.environ.get("KERAS_BACKEND") or _chosen[0]
+    return config.backend() if config else os.environ.get("KERAS_BACKEND") or str(_chosen[0])
 
 
 def reason() -> str:
@@ -42,7 +42,7 @@ def reason() -> str:
     return why if before in (None, name()) else f"{_VARIABLE}, which was set after the import of kseq"
 
 
-def choose():
+def choose() -> None:
     """Set `KERAS_BACKEND` to jax unless the user has chosen a backend; must run before Keras is imported.
 
     A choice is the environment variable, or a `keras.json` whose backend is installed. A file as Keras writes it by

@@ -1,10 +1,12 @@
 """`with_gradient`: a known value as a function whose gradient is written by hand, differentiable in every way."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 
-def with_gradient(value, pullback, *arguments, given=()):
+def with_gradient(value: Any, pullback: Any, *arguments: Any, given: Any = ()) -> Any:
     """`value`, which is known already, as a function of `arguments` whose gradient is written by hand.
 
     Derivatives of any order are right: the pullback is given the value as this same function again, which costs nothing

@@ -3,9 +3,11 @@
 import importlib.abc
 import importlib.util
 import sys
+from collections.abc import Callable
+from typing import Any
 
 
-def lazy_names(package, public):
+def lazy_names(package: str, public: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` (PEP 562) for a package whose public names lie in its modules.
 
     A package calls this where `typing.TYPE_CHECKING` is false, and imports the same names where it is true: type
@@ -17,7 +19,7 @@ def lazy_names(package, public):
             gives the module itself.
 
     Returns:
-        The pair (`__getattr__`, `__dir__`).
+        The pair (`__getattr__`, `__dir__`): `dir(package)` shows what is public, and not what the package imports.
 
     Example:
         >>> getattribute, names = lazy_names("kseq", {"Timing": "timing", "timing": "timing"})
@@ -34,12 +36,12 @@ def lazy_names(package, public):
         return value
 
     def __dir__():
-        return sorted({*vars(sys.modules[package]), *public})
+        return sorted(public)
 
     return __getattr__, __dir__
 
 
-def after_import(name, callback):
+def after_import(name: str, callback: Callable[[], Any]) -> None:
     """Call `callback` when a top-level module has been imported: now, if it has been, else right after that."""
     if name in sys.modules:
         callback()
@@ -50,10 +52,10 @@ def after_import(name, callback):
 class _Watch(importlib.abc.MetaPathFinder):
     """Finds one module as it would be found anyway, and has something done after it; then it goes away."""
 
-    def __init__(self, name, callback):
+    def __init__(self, name: Any, callback: Any) -> None:
         self._name, self._callback, self._looking = name, callback, False
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: Any, path: Any = None, target: Any = None) -> Any:
         if fullname != self._name or self._looking:
             return None
         self._looking = True
@@ -66,7 +68,7 @@ class _Watch(importlib.abc.MetaPathFinder):
             spec.loader = _Followed(spec.loader, self.end)
         return spec
 
-    def end(self):
+    def end(self) -> None:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
             self._callback()
@@ -75,16 +77,16 @@ class _Watch(importlib.abc.MetaPathFinder):
 class _Followed(importlib.abc.Loader):
     """A module's loader, followed by a call."""
 
-    def __init__(self, loader, callback):
+    def __init__(self, loader: Any, callback: Any) -> None:
         self._loader, self._callback = loader, callback
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: Any) -> Any:
         return getattr(self._loader, name)
 
-    def create_module(self, spec):
+    def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         self._callback()

@@ -7,18 +7,23 @@ A mask [B, T] is bool, True = valid. Everything here is NumPy in and NumPy out; 
 import functools
 import importlib
 import sys
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from kseq import _ext
 from kseq.arguments import as_integer, as_integers
 from kseq.timing import Timing, length_after
 from kseq.window import Window
 
+from .window import Padding
+
 _TOO_LARGE = 2**60  # steps; well inside the kernels' 64-bit arithmetic
 
 
-def lengths_to_mask(lengths, length=None):
+def lengths_to_mask(lengths: ArrayLike, length: int | None = None) -> NDArray[np.bool_]:
     """The mask of right-padded rows: lengths [B] to bool [B, T].
 
     Args:
@@ -44,7 +49,7 @@ def lengths_to_mask(lengths, length=None):
     return out
 
 
-def mask_to_lengths(mask):
+def mask_to_lengths(mask: ArrayLike) -> NDArray[np.int64]:
     """The number of valid steps in each row: bool [B, T] to int64 [B].
 
     A mask with holes or padding on the left gives its count of valid steps too, which is not where its row ends.
@@ -63,7 +68,14 @@ def mask_to_lengths(mask):
     return out
 
 
-def window_mask(mask, kernel_size, strides=1, dilation_rate=1, padding="valid", transpose=False):
+def window_mask(
+    mask: ArrayLike,
+    kernel_size: int,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    padding: Padding = "valid",
+    transpose: bool = False,
+) -> NDArray[np.bool_]:
     """The output mask of a windowed layer (convolution, pooling, framing): bool [B, T] to bool [B, U].
 
     With `same`, `causal`, `reverse_causal`, `semicausal` and explicit padding an output is valid where the input step
@@ -115,7 +127,7 @@ def window_mask(mask, kernel_size, strides=1, dilation_rate=1, padding="valid", 
 
 
 @functools.singledispatch
-def mask_rule(target):
+def mask_rule(target: Any) -> Callable[[Any], Any]:
     """The function that a timing, layer or model applies to a mask: bool [B, T] to bool [B, U].
 
     A rule for a new kind of target is added with `mask_rule.register`.
@@ -149,7 +161,7 @@ def _(target: Timing):
     return rule
 
 
-def output_lengths(lengths, target, length=None):
+def output_lengths(lengths: ArrayLike, target: Any, length: int | None = None) -> Any:
     """The number of valid outputs of each row: lengths [B] of right-padded inputs to int64 [B].
 
     Args:
@@ -176,7 +188,7 @@ def output_lengths(lengths, target, length=None):
     return target.output_length(lengths)
 
 
-def check_mask(mask, shape=None):
+def check_mask(mask: ArrayLike, shape: Iterable[int] | None = None) -> NDArray[np.bool_]:
     """Return a mask as a C-contiguous bool array [B, T], of `shape` if given.
 
     Raises:
@@ -197,7 +209,7 @@ def check_mask(mask, shape=None):
     return np.ascontiguousarray(mask)
 
 
-def check_lengths(lengths, limit=None):
+def check_lengths(lengths: ArrayLike, limit: int | None = None) -> NDArray[np.int64]:
     """Return lengths as an int64 array [B], none negative, none larger than `limit` if given.
 
     Raises:
@@ -212,7 +224,7 @@ def check_lengths(lengths, limit=None):
     bad = np.flatnonzero(lengths < 0)
     if len(bad):
         raise ValueError(f"lengths must not be negative; received lengths[{bad[0]}] = {lengths[bad[0]]}")
-    bad = np.flatnonzero(lengths > limit) if limit is not None else ()
+    bad = [] if limit is None else np.flatnonzero(lengths > limit)
     if len(bad):
         raise ValueError(f"lengths must be at most {limit}; received lengths[{bad[0]}] = {lengths[bad[0]]}")
     return lengths

@@ -1,6 +1,7 @@
 """The graph of a functional or sequential Keras model: its calls in order, with the tensors each reads and makes."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ class Tensor:
     """A tensor of a model's graph; it is itself alone."""
 
     name: str
-    shape: tuple
+    shape: tuple[Any, ...]
     dtype: str
 
     @property
@@ -33,7 +34,7 @@ class Call:
     """
 
     operation: Any
-    arguments: tuple
+    arguments: tuple[Any, ...]
     keywords: dict[str, Any]
     outputs: Any
 
@@ -66,12 +67,12 @@ class ModelGraph:
     input_layers: dict[Tensor, keras.layers.InputLayer]
 
 
-def is_graph(model) -> bool:
+def is_graph(model: Any) -> bool:
     """Whether a Keras model has a graph that can be read: a sequential or a functional one."""
     return isinstance(model, keras.Sequential) or (isinstance(model, keras.Model) and hasattr(model, "operations"))
 
 
-def read_model(model) -> ModelGraph:
+def read_model(model: Any) -> ModelGraph:
     """The graph of a built sequential or functional model, which stays as it is.
 
     Raises:
@@ -115,7 +116,7 @@ def read_model(model) -> ModelGraph:
     )
 
 
-def map_structure(fn, structure):
+def map_structure(fn: Any, structure: Any) -> Any:
     """Apply `fn` to the leaves of nested lists, tuples and dicts; a `Sequence` stays one, of what `fn` makes."""
     if isinstance(structure, Sequence):
         return Sequence(*(map_structure(fn, part) for part in structure))
@@ -126,7 +127,7 @@ def map_structure(fn, structure):
     return fn(structure)
 
 
-def matched(structure, other):
+def matched(structure: Any, other: Any) -> Iterator[Any]:
     """The leaves of a structure, each with what stands in its place in another."""
     if isinstance(structure, dict):
         for key, part in structure.items():
@@ -139,7 +140,7 @@ def matched(structure, other):
         yield structure, other
 
 
-def tensors(structure):
+def tensors(structure: Any) -> Iterator[Any]:
     """The `Tensor`s of a structure, in order."""
     if isinstance(structure, Tensor):
         yield structure
@@ -155,17 +156,17 @@ def _map_tensors(fn, structure):
 class _StandIn(keras.layers.Layer):
     """Takes a layer's place while the graph is read, so that the model's own layers see no further calls."""
 
-    def __init__(self, operation):
+    def __init__(self, operation: Any) -> None:
         super().__init__()
         self.operation = operation
 
-    def read(self, args, kwargs):
+    def read(self, args: Any, kwargs: Any) -> Any:
         """The output of a call of the operation, as a node of the stand-in that reads the call's tensors."""
         self._output = self.operation.compute_output_spec(*args, **kwargs)
         return self([x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)])
 
-    def compute_output_spec(self, tensors):
+    def compute_output_spec(self, tensors: Any) -> Any:
         return self._output
 
-    def call(self, tensors):
+    def call(self, tensors: Any) -> Any:
         raise NotImplementedError("a stand-in is only ever called on symbols")

@@ -1,6 +1,7 @@
 """Why something does not stream: a row for each layer, and the error that carries them."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 
 class Obstacle(NamedTuple):
@@ -23,7 +24,7 @@ class Obstacle(NamedTuple):
         """The reason, and what to use instead."""
         return self.reason + (f"; use {self.instead}" if self.instead else "")
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.layer} ({self.type}): {self.advice}"
 
 
@@ -44,9 +45,11 @@ class NotStreamable(ValueError):
         conv Conv1D
     """
 
-    def __init__(self, message: str, obstacles):
+    obstacles: tuple[Obstacle, ...]
+
+    def __init__(self, message: str, obstacles: Iterable[Obstacle]) -> None:
         super().__init__(message)
         self.obstacles = tuple(obstacles)
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return type(self), (str(self), self.obstacles)

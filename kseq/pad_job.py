@@ -1,6 +1,9 @@
 """One padding on the host: its arguments checked, and made what the kernels take."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq.arguments import as_integer
 from kseq.rows import check_dtype
@@ -9,7 +12,22 @@ from kseq.rows import check_dtype
 class PadJob:
     """The checked arguments of one padding: the arrays to fill and what to fill them with."""
 
-    def __init__(self, lengths, trailing, dtype, length, multiple_of, value, side, truncate, out):
+    values: NDArray[Any]
+    mask: NDArray[np.bool_]
+    arguments: tuple[Any, ...]
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        trailing: Any,
+        dtype: Any,
+        length: Any,
+        multiple_of: Any,
+        value: Any,
+        side: Any,
+        truncate: Any,
+        out: Any,
+    ) -> None:
         if side not in ("left", "right"):
             raise ValueError(f'side must be "left" or "right"; received {side!r}')
         if truncate not in (None, "left", "right"):
@@ -57,7 +75,7 @@ def _output(name, array, shape, dtype):
     return array
 
 
-def overlap(a, b):
+def overlap(a: Any, b: Any) -> bool:
     """Whether two contiguous arrays share memory."""
     return np.may_share_memory(a, b)  # both contiguous, so that comparing bounds is exact
 
@@ -78,6 +96,6 @@ def _fill_bytes(value, dtype):
         held = stored is not None and bool(stored == given)
     else:
         held = stored is not None and bool(np.isfinite(stored) or not np.isfinite(given))
-    if not held:
+    if stored is None or not held:
         raise ValueError(f"value must be one that {dtype} can hold; received {value!r}")
     return stored.reshape(1).view(np.uint8)

@@ -1,6 +1,7 @@
 """The mask rules of windows inside a model, in `keras.ops`; those on the host are in `kseq.masks`."""
 
 from fractions import Fraction
+from typing import Any
 
 from keras import ops
 
@@ -8,12 +9,12 @@ from .timing import length_after
 from .window import Window
 
 
-def is_symbol(steps) -> bool:
+def is_symbol(steps: Any) -> bool:
     """Whether a number of steps is a symbol, as while jax exports: neither a number nor a tensor, nor unknown."""
     return not (steps is None or isinstance(steps, int) or hasattr(steps, "dtype"))
 
 
-def of_length(x, length):
+def of_length(x: Any, length: Any) -> Any:
     """`x` [B, U, ...] where U, a symbol, is the same number as `length`, which says it in other terms."""
     if not is_symbol(length) or x.shape[1] == length:
         return x
@@ -21,7 +22,7 @@ def of_length(x, length):
     return ops.take(ops.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (len(x.shape) - 2)]), ops.arange(length), axis=1)
 
 
-def taps(x, window: Window) -> list:
+def taps(x: Any, window: Window) -> list[Any]:
     """One strided view of `x` [B, T, ...] per tap, each [B, U, ...], with no padding."""
     last = window.reach
     if is_symbol(x.shape[1]):  # of which slices may have as many lengths as there are taps
@@ -31,17 +32,17 @@ def taps(x, window: Window) -> list:
     return [x[:, tap : (tap - last) or None : window.stride] for tap in range(0, last + 1, window.dilation)]
 
 
-def started(mask):
+def started(mask: Any) -> Any:
     """Whether a valid step has been seen, up to and including each step of `mask` [B, T]."""
     return ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
 
 
-def all_taps(padded_mask, window: Window):
+def all_taps(padded_mask: Any, window: Window) -> Any:
     """Whether every tap of each window over an already padded mask [B, T] is valid: [B, U] bool."""
     return ops.all(ops.stack(taps(padded_mask, window), axis=-1), axis=-1)
 
 
-def output_mask(mask, window: Window):
+def output_mask(mask: Any, window: Window) -> Any:
     """Mask of a window's outputs: `mask` [B, T] bool to [B, U] bool.
 
     Where steps before the row count as valid (`causal_valid`), so do those before a row's first valid one: leading

@@ -1,7 +1,9 @@
 """Text from files as a terminal may show it."""
 
+from typing import Any
 
-def printable(text, keep="\n") -> str:
+
+def printable(text: Any, keep: Any = "\n") -> str:
     r"""Text with everything escaped that is not printed: what would move the cursor, colour, or turn the direction.
 
     Args:

@@ -5,8 +5,11 @@ work is done by kernels that copy bytes and release the GIL.
 """
 
 import itertools
+from collections.abc import Iterator
+from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from kseq import _ext
 from kseq.arguments import as_integer, as_integers
@@ -15,7 +18,17 @@ from kseq.pad_job import PadJob, overlap
 from kseq.rows import check_dtype, concatenate, empty_spec, measure, offsets_of
 
 
-def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=None, dtype=None, out=None):
+def pad(
+    rows: Any,
+    *,
+    length: int | None = None,
+    multiple_of: int | None = None,
+    value: Any = 0,
+    side: Literal["left", "right"] = "right",
+    truncate: Literal["left", "right"] | None = None,
+    dtype: DTypeLike | None = None,
+    out: Any = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Pad rows [T_i, ...] to one batch: values [B, T, ...] and a mask [B, T], bool, True on the steps of the rows.
 
     No rows at all give a batch of shape [0, T], of `dtype`, or else of `out`'s or float64.
@@ -62,7 +75,7 @@ def pad(rows, *, length=None, multiple_of=None, value=0, side="right", truncate=
     return job.values, job.mask
 
 
-def unpad(values, mask):
+def unpad(values: ArrayLike, mask: ArrayLike | None) -> list[NDArray[Any]]:
     """Split a batch [B, T, ...] into its rows: a list of B arrays [T_i, ...], copies.
 
     Args:
@@ -81,7 +94,7 @@ def unpad(values, mask):
     return flatten(values, mask).rows
 
 
-def flatten(values, mask):
+def flatten(values: ArrayLike, mask: ArrayLike | None) -> "Ragged":
     """Store the valid steps of a batch [B, T, ...] one after the other: a `Ragged` of B rows.
 
     Args:
@@ -139,9 +152,12 @@ class Ragged:
         (array([2, 3, 4]), Ragged(rows=2, values=int64[5]))
     """
 
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+
     __slots__ = ("offsets", "values")
 
-    def __init__(self, values, offsets):
+    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
         values, offsets = np.asarray(values), as_integers("offsets", offsets)
         if values.ndim == 0:
             raise ValueError("values must have shape [N, ...]; received shape ()")
@@ -171,7 +187,7 @@ class Ragged:
         return self
 
     @classmethod
-    def from_rows(cls, rows, dtype=None):
+    def from_rows(cls, rows: Any, dtype: DTypeLike | None = None) -> "Ragged":
         """Store a list of arrays [T_i, ...] one after the other.
 
         Args:
@@ -192,17 +208,21 @@ class Ragged:
         values, offsets = concatenate(rows, lengths)
         return cls._trusted(values if dtype is None else values.astype(dtype, copy=False), offsets)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shape = ", ".join(str(n) for n in self.values.shape)
         return f"Ragged(rows={len(self)}, values={self.values.dtype}[{shape}])"
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter(self.rows)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: slice) -> "Ragged": ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> NDArray[Any]: ...
+    def __getitem__(self, index: Any) -> Any:
         """Return row `index` as a view, or for a slice a `Ragged` that shares the values."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
@@ -216,16 +236,16 @@ class Ragged:
         return self.values[self.offsets[number] : self.offsets[number + 1]]
 
     @property
-    def rows(self):
+    def rows(self) -> list[NDArray[Any]]:
         """Every row as a view of the values, in a list."""
         return [self.values[start:stop] for start, stop in itertools.pairwise(self.offsets.tolist())]
 
     @property
-    def lengths(self):
+    def lengths(self) -> NDArray[np.int64]:
         """The number of steps of every row: int64 [B]."""
         return self.offsets[1:] - self.offsets[:-1]
 
-    def take(self, indices):
+    def take(self, indices: ArrayLike) -> "Ragged":
         """Copy rows into a new `Ragged`.
 
         Args:
@@ -246,16 +266,16 @@ class Ragged:
 
     def pad(
         self,
-        rows=None,
+        rows: ArrayLike | None = None,
         *,
-        length=None,
-        multiple_of=None,
-        value=0,
-        side="right",
-        truncate=None,
-        dtype=None,
-        out=None,
-    ):
+        length: int | None = None,
+        multiple_of: int | None = None,
+        value: Any = 0,
+        side: Literal["left", "right"] = "right",
+        truncate: Literal["left", "right"] | None = None,
+        dtype: DTypeLike | None = None,
+        out: Any = None,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pad rows to one batch, gathered straight from flat storage: values [B, T, ...] and a mask [B, T].
 
         Args:

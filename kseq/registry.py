@@ -3,11 +3,15 @@
 import dataclasses
 import importlib
 import threading
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, overload
 
 PACKAGE = "kseq"
+Class = TypeVar("Class", bound=type)
+Function = TypeVar("Function", bound=Callable[..., Any])
 _LAYERS: dict[str, type] = {}
 _FACTORIES: dict[str, "Factory"] = {}
-_ADAPTERS: dict[type, object] = {}
+_ADAPTERS: dict[type, Callable[..., Any]] = {}
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
 # Importing these registers kseq's own layers, and those of Keras's that stream.
@@ -20,13 +24,25 @@ class Factory:
     """A function that makes a layer of a typed configuration."""
 
     configuration: type
-    build: object
+    build: Callable[[Any], Any]
 
-    def __call__(self, **arguments):
+    def __call__(self, **arguments: Any) -> Any:
         return self.build(self.configuration(**arguments))
 
 
-def register(target=None, /, *, former_names=(), former_arguments=None):
+@overload
+def register(target: Class, /) -> Class: ...
+@overload
+def register(
+    target: str | None = None,
+    /,
+    *,
+    former_names: Iterable[str] = (),
+    former_arguments: dict[str, str] | None = None,
+) -> Callable[[Class], Class]: ...
+def register(
+    target: Any = None, /, *, former_names: Iterable[str] = (), former_arguments: dict[str, str] | None = None
+) -> Any:
     """Register a layer class under its class name, or under a namespaced name of a third party.
 
     The class becomes serialisable by Keras, a type in specs, and is listed by `registered_layers`.
@@ -58,7 +74,7 @@ def register(target=None, /, *, former_names=(), former_arguments=None):
     return lambda cls: _register(cls, target or cls.__name__, former_names, former_arguments)
 
 
-def register_factory(configuration: type, name: str | None = None):
+def register_factory(configuration: type, name: str | None = None) -> Callable[[Function], Function]:
     """Register a function that makes a layer of a dataclass, so that specs can name it.
 
     In a spec the arguments are the dataclass's fields, checked against their types.
@@ -91,14 +107,14 @@ def register_factory(configuration: type, name: str | None = None):
     known = _FACTORIES.get(name)
     _check_free(name, configuration, known.configuration if known else _LAYERS.get(name))
 
-    def decorate(build):
+    def decorate(build: Function) -> Function:
         _FACTORIES[name] = Factory(configuration, build)
         return build
 
     return decorate
 
 
-def adapts(*classes: type):
+def adapts(*classes: type) -> Callable[[Function], Function]:
     """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
 
     The function is called as `adapter(layer, specs, **options)`. `specs` is the `SequenceSpec` of the layer's input, or
@@ -133,14 +149,14 @@ def adapts(*classes: type):
         if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
             raise TypeError(f"an adapter is for classes of Keras layers; received {cls!r}")
 
-    def decorate(adapter):
+    def decorate(adapter: Function) -> Function:
         _ADAPTERS.update(dict.fromkeys(classes, adapter))
         return adapter
 
     return decorate
 
 
-def adapter_of(layer):
+def adapter_of(layer: Any) -> Any:
     """The adapter of a Keras layer, or `None`."""
     for cls in type(layer).__mro__:
         if cls in _ADAPTERS:
@@ -180,12 +196,12 @@ def current_name(name: str) -> str:
     return _FORMER_NAMES.get(name, name)
 
 
-def former_arguments(cls) -> dict[str, str]:
+def former_arguments(cls: type) -> dict[str, str]:
     """New names of a layer's arguments by former names."""
     return _FORMER_ARGUMENTS.get(cls, {})
 
 
-def registered_name(cls) -> str | None:
+def registered_name(cls: type) -> str | None:
     """The name under which a layer class is registered, or `None`."""
     return next((name for name, known in _LAYERS.items() if known is cls), None)
 

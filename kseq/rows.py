@@ -1,11 +1,16 @@
 """Rows on the host, made to agree: a list of arrays or array-likes [T_i, ...] that differ in time only."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq import _ext
 
+from .annotations import Shape
 
-def measure(rows, dtype):
+
+def measure(rows: Any, dtype: Any) -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
     """Rows as a tuple of contiguous arrays that differ in time only, and their lengths, int64 [B]."""
     if not isinstance(rows, (list, tuple)) and not (isinstance(rows, np.ndarray) and rows.ndim):
         raise TypeError(f"rows must be a list or tuple of arrays [T, ...]; received {type(rows).__name__}")
@@ -54,20 +59,20 @@ def _standard_rows(rows, dtype):
     return tuple(blank if array is None else array for array in arrays)
 
 
-def concatenate(rows, lengths):
+def concatenate(rows: Any, lengths: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Values and offsets of rows that agree."""
     values = np.empty((int(lengths.sum()), *rows[0].shape[1:]), rows[0].dtype)
     return np.concatenate(rows, out=values), offsets_of(lengths)  # without `out` NumPy would change the byte order
 
 
-def offsets_of(lengths):
+def offsets_of(lengths: Any) -> NDArray[np.int64]:
     """Where rows of these lengths begin in flat storage, and where the last ends: int64 [B + 1]."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
-def empty_spec(dtype, out):
+def empty_spec(dtype: Any, out: Any) -> tuple[Shape, np.dtype[Any]]:
     """Trailing shape and dtype of a batch of no rows."""
     if isinstance(out, (tuple, list)) and out:
         out = out[0]
@@ -76,7 +81,7 @@ def empty_spec(dtype, out):
     return (), np.dtype(dtype)  # None is float64
 
 
-def check_dtype(dtype, name):
+def check_dtype(dtype: Any, name: Any) -> None:
     """Refuse what is no number.
 
     Raises:

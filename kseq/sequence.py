@@ -1,8 +1,11 @@
 """`Sequence`: values with the mask that says which steps are valid."""
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .ragged import Ragged
 
 
 class SequenceSpec(NamedTuple):
@@ -32,12 +35,12 @@ class Sequence(NamedTuple):
     mask: Any = None
 
     @classmethod
-    def from_values(cls, values) -> "Sequence":
+    def from_values(cls, values: Any) -> "Sequence":
         """A sequence whose every step is valid."""
         return cls(values).check()
 
     @classmethod
-    def from_lengths(cls, values, lengths) -> "Sequence":
+    def from_lengths(cls, values: Any, lengths: Any) -> "Sequence":
         """A sequence whose row `b` is valid in its first `lengths[b]` steps.
 
         Raises:
@@ -54,14 +57,14 @@ class Sequence(NamedTuple):
         return cls(values, steps[None, :] < np_.reshape(lengths, (-1, 1))).check()
 
     @classmethod
-    def from_ragged(cls, ragged, **pad_options) -> "Sequence":
+    def from_ragged(cls, ragged: Any, **pad_options: Any) -> "Sequence":
         """Pad a `kseq.ragged.Ragged` or a list of arrays [T_i, ...] on the host; options are those of `kseq.pad`."""
         from .ragged import pad
 
         return cls(*pad(ragged, **pad_options))
 
     @staticmethod
-    def concatenate(sequences) -> "Sequence":
+    def concatenate(sequences: Iterable["Sequence"]) -> "Sequence":
         """Join sequences one after the other in time."""
         sequences = list(sequences)
         np_ = _module(sequences[0].values)
@@ -108,7 +111,7 @@ class Sequence(NamedTuple):
         ops = _module(self.values)
         return Sequence(self.values, ops.ones(ops.shape(self.values)[:2], dtype="bool"))
 
-    def lengths(self):
+    def lengths(self) -> Any:
         """Valid steps of each row, int32 [B]."""
         mask = self.with_mask().mask
         if isinstance(mask, np.ndarray):
@@ -116,7 +119,7 @@ class Sequence(NamedTuple):
         ops = _module(mask)
         return ops.sum(ops.cast(mask, "int32"), axis=1)
 
-    def expanded_mask(self):
+    def expanded_mask(self) -> Any:
         """The mask with a unit axis per channel axis, or `None`."""
         if self.mask is None:
             return None
@@ -127,7 +130,7 @@ class Sequence(NamedTuple):
             mask = np_.expand_dims(mask, -1)
         return mask
 
-    def mask_invalid(self, value=0) -> "Sequence":
+    def mask_invalid(self, value: float = 0) -> "Sequence":
         """Set the values of invalid steps to `value`; their gradients become zero, whatever was there before."""
         if self.mask is None:
             return self
@@ -137,7 +140,7 @@ class Sequence(NamedTuple):
         fill = ops.cast(value, self.values.dtype)
         return Sequence(ops.where(self.expanded_mask(), self.values, fill), self.mask)
 
-    def pad_time(self, left: int, right: int, *, valid: bool = False, value=0) -> "Sequence":
+    def pad_time(self, left: int, right: int, *, valid: bool = False, value: float = 0) -> "Sequence":
         """Add `left` and `right` steps of `value`, invalid unless `valid`."""
         if isinstance(left, int) and isinstance(right, int) and left == right == 0:
             return self
@@ -148,29 +151,29 @@ class Sequence(NamedTuple):
             return Sequence(values)
         return Sequence(values, np_.pad(self.with_mask().mask, [(0, 0), (left, right)], constant_values=valid))
 
-    def slice_time(self, start=None, stop=None, step=None) -> "Sequence":
+    def slice_time(self, start: Any = None, stop: Any = None, step: Any = None) -> "Sequence":
         """The steps `start:stop:step` of every row."""
         cut = slice(start, stop, step)
         return Sequence(self.values[:, cut], None if self.mask is None else self.mask[:, cut])
 
-    def astype(self, dtype) -> "Sequence":
+    def astype(self, dtype: Any) -> "Sequence":
         """Cast the values."""
         if isinstance(self.values, np.ndarray):
             return Sequence(self.values.astype(dtype), self.mask)
         return Sequence(_module(self.values).cast(self.values, dtype), self.mask)
 
-    def apply(self, fn) -> "Sequence":
+    def apply(self, fn: Callable[[Any], Any]) -> "Sequence":
         """Apply a function of the values that keeps batch and time; the mask stays."""
         return Sequence(fn(self.values), self.mask)
 
-    def to_ragged(self):
+    def to_ragged(self) -> "Ragged":
         """The valid steps of each row as a `kseq.ragged.Ragged`, on the host."""
         from .ragged import flatten
 
         return flatten(*(_to_numpy(part) for part in self.with_mask()))
 
 
-def _module(x):
+def _module(x) -> Any:
     """NumPy for its arrays, `keras.ops` for anything else: Keras is loaded by the first tensor, never by an array."""
     if isinstance(x, np.ndarray):
         return np

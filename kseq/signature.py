@@ -3,13 +3,14 @@
 import functools
 import inspect
 import typing
+from typing import Any
 
 #: What an argument is by the last word of its name: `kernel_initializer` takes a Keras initialiser.
 OBJECT_SUFFIXES = ("initializer", "regularizer", "constraint", "activation")
 
 
 @functools.cache
-def constructor_arguments(cls, until=()) -> dict[str, inspect.Parameter]:
+def constructor_arguments(cls: Any, until: Any = ()) -> dict[str, inspect.Parameter]:
     """Named parameters of `cls(...)`, in order, with type hints resolved.
 
     Args:
@@ -32,7 +33,7 @@ def constructor_arguments(cls, until=()) -> dict[str, inspect.Parameter]:
     return found
 
 
-def _hints(function) -> dict:
+def _hints(function) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError:  # a name that only type checkers import

@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import math
 import numbers
+from collections.abc import Iterable
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 Interval = tuple[float, float] | None
 #: How one layer changes the length: `n` steps become `max(ceil(n * ratio) + change, 0)`.
@@ -48,7 +50,19 @@ class Timing:
     receptive_field_per_step: tuple[Interval, ...] = ((0, 0),)
     length_stages: tuple[LengthStage, ...] = ()
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # whole numbers are made fractions
+
+        def __init__(
+            self,
+            block_size: int = 1,
+            ratio: Fraction | int = 1,
+            input_latency: int = 0,
+            output_latency: int = 0,
+            receptive_field_per_step: Iterable[Interval] = ((0, 0),),
+            length_stages: Iterable[tuple[Fraction | int, int]] = (),
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", Fraction(self.ratio))
         stages = tuple((Fraction(ratio), int(change)) for ratio, change in self.length_stages or ((self.ratio, 0),))
         object.__setattr__(self, "length_stages", merged_stages(stages))
@@ -77,11 +91,11 @@ class Timing:
         """First and last input that any phase may depend on, relative to `t // ratio`, or `None`."""
         return _union(self.receptive_field_per_step)
 
-    def output_length(self, length):
+    def output_length(self, length: Any) -> Any:
         """Outputs of layer mode for `length` inputs: a number, a symbolic dimension, or an array or tensor."""
         return length_after(self.length_stages, length)
 
-    def input_steps(self, outputs):
+    def input_steps(self, outputs: Any) -> Any:
         """Inputs of a stream, in whole blocks, after which its first `outputs` of layer mode have come out.
 
         Both are numbers or arrays of numbers.
@@ -91,7 +105,7 @@ class Timing:
         return -(-outputs // block_outputs) * self.block_size
 
 
-def length_after(stages, length):
+def length_after(stages: Iterable[LengthStage], length: Any) -> Any:
     """The length that stages make of `length`: a number, a symbolic dimension, or an array or tensor of numbers."""
     for ratio, change in stages:
         length = (length * ratio.numerator + (ratio.denominator - 1)) // ratio.denominator + change
@@ -100,7 +114,7 @@ def length_after(stages, length):
     return length
 
 
-def at_least_zero(n):
+def at_least_zero(n: Any) -> Any:
     """`max(n, 0)` of a number, a symbolic dimension, or an array or tensor of any backend."""
     if isinstance(n, numbers.Integral):
         return max(n, 0)
@@ -109,7 +123,7 @@ def at_least_zero(n):
     return n.max(0)  # a symbolic dimension has no `abs`
 
 
-def merged_stages(stages) -> tuple[LengthStage, ...]:
+def merged_stages(stages: Iterable[LengthStage]) -> tuple[LengthStage, ...]:
     """Stages of the same lengths, of which neighbours are one where one can say what both do."""
     found = []
     for stage in stages:
@@ -134,7 +148,7 @@ def delay(length: int) -> Timing:
     return Timing(input_latency=length, output_latency=length)
 
 
-def serial(timings) -> Timing:
+def serial(timings: list[Timing]) -> Timing:
     """The timing of layers one after the other, with the delays that `serial_delays` asks for put in between."""
     chain = []
     for timing, wait in zip(timings, serial_delays(timings), strict=True):
@@ -151,7 +165,7 @@ def serial(timings) -> Timing:
     return Timing(block, ratio, input_latency, output_latency, _compose_receptive_fields(chain), stages)
 
 
-def serial_delays(timings) -> list[int]:
+def serial_delays(timings: Iterable[Timing]) -> list[int]:
     """Steps to delay the input of each layer of a chain, so that its blocks start at the start of the stream.
 
     A layer that takes blocks of `n` steps must see the first output of layer mode at the start of a block: warm-up that
@@ -165,7 +179,7 @@ def serial_delays(timings) -> list[int]:
     return delays
 
 
-def parallel(timings, names=None) -> Timing:
+def parallel(timings: Iterable[Timing], names: Any = None) -> Timing:
     """The timing of layers side by side, with the delays that `parallel_delays` asks for after the fast branches.
 
     Raises:
@@ -198,7 +212,7 @@ def parallel(timings, names=None) -> Timing:
     )
 
 
-def joint(timings) -> Timing:
+def joint(timings: Iterable[Timing]) -> Timing:
     """The timing of several outputs of one stream: block and input latency suit all, the rest is the first output's."""
     timings = list(timings)
     return dataclasses.replace(
@@ -208,7 +222,7 @@ def joint(timings) -> Timing:
     )
 
 
-def parallel_delays(timings) -> list[int]:
+def parallel_delays(timings: Iterable[Timing]) -> list[int]:
     """Steps to delay the output of each branch, so that all have the latency of the slowest."""
     timings = list(timings)
     slowest = max((t.output_latency for t in timings), default=0)
@@ -241,8 +255,8 @@ def _through(fields, ratio, steps: Interval, start) -> Interval:
         return None
     lo, hi = steps
     # Within one period from an end lies every phase, and what has the first and the last input.
-    first = range(lo, lo + len(fields)) if _finite(lo) else ()
-    last = range(hi - len(fields) + 1, hi + 1) if _finite(hi) else ()
+    first = range(int(lo), int(lo) + len(fields)) if _finite(lo) else ()
+    last = range(int(hi) - len(fields) + 1, int(hi) + 1) if _finite(hi) else ()
     near = [t for t in (*first, *last) if lo <= t <= hi] if first or last else range(len(fields))
     found = _union(_inputs_of(fields, ratio, t) for t in near)
     if found is None:

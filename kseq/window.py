@@ -6,10 +6,10 @@ The modes follow google/sequence-layers. In the table `reach` is the number of s
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from .arguments import as_size
-from .timing import Timing, at_least_zero, length_after, merged_stages
+from .timing import LengthStage, Timing, at_least_zero, length_after, merged_stages
 
 ModeName = Literal[
     "valid",
@@ -127,7 +127,7 @@ class Window:
     padding: Padding = "causal"
     transposed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("size", "stride", "dilation"):
             object.__setattr__(self, name, as_size(name, getattr(self, name)))
         object.__setattr__(self, "padding", self._standard(self.padding))
@@ -177,11 +177,13 @@ class Window:
 
         In `same` with a stride they depend on the input's length: see `pads_of`.
         """
-        if self.mode is PAIR:
+        if not isinstance(self.padding, str):
             return self.padding
-        return (self.mode.transposed if self.transposed else self.mode.pads)(self.reach, self.stride)
+        found = self.mode.transposed if self.transposed else self.mode.pads
+        # Only a pair has none, and `_standard` has refused modes that are not transposed.
+        return cast(Callable[[int, int], tuple[int, int]], found)(self.reach, self.stride)
 
-    def pads_of(self, length):
+    def pads_of(self, length: Any) -> tuple[Any, Any]:
         """`pads` of an input of `length` steps, a number, a symbolic dimension or a tensor.
 
         In `same` they are Keras's: no more than the last window needs.
@@ -245,7 +247,7 @@ class Window:
         )
 
     @property
-    def length_stages(self):
+    def length_stages(self) -> tuple[LengthStage, ...]:
         """How the length changes, as in `Timing`."""
         if self.transposed:
             return ((Fraction(self.stride), self.tail if self.padding == "valid" else 0),)
@@ -260,6 +262,6 @@ class Window:
         found = [n for n in offsets if (last - n * self.stride) % self.dilation == 0]
         return (min(found), max(found)) if found else None
 
-    def output_length(self, length):
+    def output_length(self, length: Any) -> Any:
         """Outputs for `length` inputs: a number, a symbolic dimension or a tensor."""
         return length_after(self.length_stages, length)

@@ -22,6 +22,7 @@ BACKENDS = {"jax", "jaxlib", "tensorflow", "torch"}
 # What needs no Keras, nor layers: arrays, masks, timings on the host. Of these only `padding` is for inside a model.
 GROUND = {
     "_ext",
+    "annotations",
     "arguments",
     "masks",
     "obstacles",
@@ -39,6 +40,7 @@ ANYTHING = None
 # What each part of the package may import from the package besides itself. A new part needs a line here.
 MAY_IMPORT = {
     "_ext": set(),
+    "annotations": set(),
     "arguments": set(),
     "backend": set(),
     "gradients": set(),
@@ -50,7 +52,7 @@ MAY_IMPORT = {
     "version": set(),
     "timing": {"_ext", "arguments"},
     "window": {"_ext", "arguments", "timing"},
-    "rows": {"_ext", "arguments"},
+    "rows": {"_ext", "annotations", "arguments"},
     "pad_job": {"arguments", "rows"},
     "masks": GROUND,
     "padding": GROUND,
@@ -84,7 +86,19 @@ MAY_IMPORT_BACKENDS = {
     "data/batches/feeds.py",
 }
 # Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
-WITHOUT_KERAS = {"_ext", "arguments", "backend", "data", "lazy", "masks", "pad_job", "printable", "ragged", "rows"}
+WITHOUT_KERAS = {
+    "_ext",
+    "annotations",
+    "arguments",
+    "backend",
+    "data",
+    "lazy",
+    "masks",
+    "pad_job",
+    "printable",
+    "ragged",
+    "rows",
+}
 WITHOUT_KERAS |= {"signature", "timing", "version", "window"}
 EXCEPT = {
     "data/batches/backup.py",

@@ -126,7 +126,7 @@ class Columns:
         The arrays stay as they are, whatever is appended.
         """
         taken = []
-        for k, (_, dtype, inner, ragged, _) in enumerate(self._fields if hasattr(self, "_datas") else ()):
+        for k, (_, dtype, inner, ragged, _) in enumerate(self._fields if hasattr(self, "_datas") else []):
             data, valid = self._datas[k], np.array(self._valid[k], np.uint8)
             offsets = None
             if ragged or isinstance(dtype, str):

@@ -35,7 +35,7 @@ def load() -> tuple[tuple[Ragged, np.ndarray], tuple[Ragged, np.ndarray]]:
     >>> train_labels.shape, test_labels.shape
     ((270,), (370,))
     """
-    file = resources.files(__package__) / "japanese_vowels.npz"
+    file = resources.files("kseq.datasets") / "japanese_vowels.npz"
     with file.open("rb") as stream, np.load(stream) as arrays:
         planes = arrays["planes"].astype(np.int32)  # [3, N, 12], lowest byte first
         offsets = arrays["offsets"].astype(np.int64)  # [641]

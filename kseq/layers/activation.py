@@ -1,7 +1,10 @@
 """Activation and Dropout."""
 
+from typing import Any, Unpack
+
 import keras
 
+from ..annotations import ActivationLike, LayerOptions
 from ..registry import register
 from .base import Example
 from .stepwise import StepwiseLayer, mixing_activation
@@ -23,19 +26,19 @@ class Activation(StepwiseLayer):
         [0.0, 2.0]
     """
 
-    def __init__(self, activation, **kwargs):
+    def __init__(self, activation: ActivationLike, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return mixing_activation(self)
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         return self.activation(values)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"activation": "gelu"}), Example({"activation": "softmax"})]
 
 
@@ -58,18 +61,20 @@ class Dropout(StepwiseLayer):
         6.0
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+    seed_generator: Any
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate <= 1:
             raise ValueError(f"`rate` must be from 0 to 1; received {rate}")
         self.keep(locals())
         self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         if not training or not self.rate:
             return values
         return keras.random.dropout(values, self.rate, seed=self.seed_generator)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"rate": 0.5, "seed": 1})]

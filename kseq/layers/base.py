@@ -2,12 +2,13 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..annotations import LayerOptions
 from ..masks import mask_rule
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
@@ -24,7 +25,7 @@ class Example(NamedTuple):
     `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context.
     """
 
-    config: dict
+    config: dict[str, Any]
     input_shape: tuple[int, ...] = (4, 12, 3)
     dtype: str = "float32"
     context: dict[str, tuple[int, ...]] | None = None
@@ -76,7 +77,7 @@ class SequenceLayer(Parameters, KerasDoor):
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
 
@@ -111,12 +112,12 @@ class SequenceLayer(Parameters, KerasDoor):
         """Channel shape and dtype of the output; by default the input's, floats in the compute dtype."""
         return self.cast_spec(first(input_spec))
 
-    def output_length(self, length):
+    def output_length(self, length: Any) -> Any:
         """Outputs of layer mode for `length` inputs, as the timing says: of several outputs a tuple."""
         found = tuple(timing.output_length(length) for timing in self._timings)
-        return found if len(found) > 1 else found[0]
+        return found[0] if len(found) == 1 else found
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         """Mask of layer mode's outputs, bool [B, U], from that of its inputs, bool [B, T].
 
         By default an output is valid where its input step is: of every input, where there are several.
@@ -127,7 +128,7 @@ class SequenceLayer(Parameters, KerasDoor):
             mask = mask[:, :: ratio.denominator]
         return ops.repeat(mask, ratio.numerator, axis=1) if ratio.numerator > 1 else mask
 
-    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context=None) -> Any:
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         """State before the first step: arrays of distinct buffers, batch first; `()` where there is none.
 
         Args:
@@ -137,25 +138,33 @@ class SequenceLayer(Parameters, KerasDoor):
         """
         return ()
 
-    def call_step(self, x: Sequence, state, *, training=False) -> tuple[Sequence, Any]:
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         """Process a chunk and return the outputs with the next state."""
         raise NotImplementedError(f"{type(self).__name__} must implement call_step, or call_layer and step_obstacle")
 
-    def call_layer(self, x: Sequence, *, training=False, context=None) -> Sequence:
-        """Process a whole sequence; derived from one step over everything."""
-        timing, time = self.timing, first(x).values.shape[1]
-        if not isinstance(time, int):
-            raise ValueError(
-                f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
-                f"received values of shape {tuple(first(x).values.shape)}"
-            )
-        flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
-        given = {"context": context} if self.context_names else {}
-        state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
-        y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
-        return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+    if TYPE_CHECKING:  # of authors' methods only those of layers with `context_names` need take the context
 
-    def hold_step(self, x: Sequence, state, active, *, training=False) -> tuple[Sequence, Any]:
+        def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
+            """Process a whole sequence; derived from one step over everything."""
+            ...
+
+    else:
+
+        def call_layer(self, x, *, training=False, context=None):
+            """Process a whole sequence; derived from one step over everything."""
+            timing, time = self.timing, first(x).values.shape[1]
+            if not isinstance(time, int):
+                raise ValueError(
+                    f"{type(self).__name__} derives layer mode from its step and needs a known number of time steps; "
+                    f"received values of shape {tuple(first(x).values.shape)}"
+                )
+            flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
+            given = {"context": context} if self.context_names else {}
+            state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
+            y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
+            return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+
+    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         """`call_step` in rows where `active`, bool [B], is true; the state of the others stays bit for bit what it was.
 
         Override it where a step writes into a large state in place: this one makes a copy of the state to choose from.
@@ -185,7 +194,7 @@ class SequenceLayer(Parameters, KerasDoor):
             return []
         return [Obstacle(self.name, type(self).__name__, self.step_obstacle, self.step_remedy)]
 
-    def origin(self):  # no property: Keras's loading would follow it in a circle
+    def origin(self) -> Any:  # no property: Keras's loading would follow it in a circle
         """What the layer stands for, where it is a Keras layer, operation or model; else itself."""
         return self
 
@@ -195,15 +204,15 @@ class SequenceLayer(Parameters, KerasDoor):
         return (self.timing,)
 
     @property
-    def channel_shape(self) -> tuple[int, ...] | None:
-        """Channel shape of the input that the layer was built for, or `None` where there is none."""
+    def channel_shape(self) -> Any:
+        """Channel shape of the input that the layer was built for, a tuple, or `None` where there is none."""
         config = (self.get_build_config() if self.built else None) or {}
         shape = config.get("shapes_dict", config).get("input_shape")
         if shape is None:
             return None
         return tuple(shape[2:]) if self.num_inputs == 1 else tuple(tuple(part[2:]) for part in shape)
 
-    def step(self, x: Sequence, state, *, training=False, active=None) -> tuple[Sequence, Any]:
+    def step(self, x: Sequence, state: Any, *, training: bool = False, active: Any = None) -> tuple[Sequence, Any]:
         """Step mode: process a chunk [B, n * block_size, ...] and return (outputs, next state).
 
         Args:
@@ -229,12 +238,12 @@ class SequenceLayer(Parameters, KerasDoor):
                 f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
                 f"time steps must be a multiple of it; received {time}"
             )
-        lengths = None if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
+        lengths = () if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
         if 0 in (time, batch):
-            y, new_state = self.nothing(x, lengths if self.num_outputs > 1 else lengths[0]), state
+            y, new_state = self.nothing(x, lengths[0] if len(lengths) == 1 else lengths), state
         else:
             y, new_state = self.advance(x, state, training=training, active=active)
-        if lengths is not None:
+        if lengths:
             self._check_lengths(y, lengths, time)
         if active is not None:
             y = each(lambda part: Sequence(part.values, ops.logical_and(part.with_mask().mask, active[:, None])), y)
@@ -251,7 +260,7 @@ class SequenceLayer(Parameters, KerasDoor):
 
     # What layers and networks of them share.
 
-    def advance(self, x, state, *, training=False, active=None):
+    def advance(self, x: Any, state: Any, *, training: bool = False, active: Any = None) -> Any:
         """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
         x = each(self.standardize, x)
         if active is None:
@@ -273,7 +282,7 @@ class SequenceLayer(Parameters, KerasDoor):
             return x
         return x.mask_invalid(representable(self.invalid_value, dtype))
 
-    def standardize_context(self, context) -> dict[str, Sequence]:
+    def standardize_context(self, context: dict[str, Any] | None) -> dict[str, Sequence]:
         """What the layer reads from the context, each a `Sequence`: cast, zero at invalid steps.
 
         Raises:
@@ -295,7 +304,7 @@ class SequenceLayer(Parameters, KerasDoor):
         """The spec of an input after the cast to the compute dtype."""
         return SequenceSpec(tuple(spec.shape), self.compute_dtype if self._casts(spec.dtype) else spec.dtype)
 
-    def weight(self, variable):
+    def weight(self, variable: Any) -> Any:
         """A variable's value in the compute dtype."""
         return ops.cast(variable, self.compute_dtype)
 
@@ -327,7 +336,7 @@ class SequenceLayer(Parameters, KerasDoor):
         return self.obstacles()
 
 
-def hold_rows(active, new_state, old_state):
+def hold_rows(active: Any, new_state: Any, old_state: Any) -> Any:
     """The new state in rows where `active`, bool [B], is true, the old state bit for bit in the others."""
 
     def choose(new, old):
@@ -336,7 +345,7 @@ def hold_rows(active, new_state, old_state):
     return map_leaves(choose, new_state, old_state)
 
 
-def representable(value: float, dtype: str):
+def representable(value: float, dtype: str) -> Any:
     """A number in a dtype: infinities become the ends of an integer's range."""
     if not math.isinf(value) or keras.backend.is_float_dtype(dtype):
         return value

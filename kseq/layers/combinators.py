@@ -3,12 +3,13 @@
 import functools
 import itertools
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..annotations import LayerOptions
 from ..arguments import as_size
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
@@ -28,6 +29,8 @@ class _Combinator(Network):
     Attributes:
         sublayers: the layers in the order in which they run.
     """
+
+    sublayers: tuple[SequenceLayer, ...]
 
     def _checked(self, layers, name="layers") -> tuple[SequenceLayer, ...]:
         layers = (layers,) if isinstance(layers, SequenceLayer) else tuple(layers)
@@ -74,13 +77,15 @@ class Serial(_Combinator):
         (1, 1)
     """
 
-    def __init__(self, layers: LayerList = (), **kwargs):
+    layers: tuple[SequenceLayer, ...]
+
+    def __init__(self, layers: LayerList = (), **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self._connect_chain(self.layers)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         ahead = {"filters": 2, "kernel_size": 4, "padding": "reverse_causal"}
         return [
             Example({"layers": [Conv1D(**ahead), GRU(2), Conv1D(2, 3, strides=2)]}, (4, 11, 2)),
@@ -118,7 +123,11 @@ class Parallel(_Combinator):
         ((1, 7, 7), 2)
     """
 
-    def __init__(self, layers: LayerList = (), combination: Combination = "stack", **kwargs):
+    layers: tuple[SequenceLayer, ...]
+
+    def __init__(
+        self, layers: LayerList = (), combination: Combination = "stack", **kwargs: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**kwargs)
         if combination not in _COMBINATIONS:
             raise ValueError(f"`combination` must be one of {', '.join(_COMBINATIONS)}; received {combination!r}")
@@ -127,7 +136,7 @@ class Parallel(_Combinator):
         self._connect_branches(self.layers, combination)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         branches = [Conv1D(2, 3, padding="reverse_causal"), Dense(2)]
         return [
             Example({"layers": branches, "combination": "concat"}),
@@ -156,7 +165,10 @@ class Residual(_Combinator):
         2
     """
 
-    def __init__(self, layers: LayerList = (), shortcut_layers: LayerList = (), **kwargs):
+    layers: tuple[SequenceLayer, ...]
+    shortcut_layers: tuple[SequenceLayer, ...]
+
+    def __init__(self, layers: LayerList = (), shortcut_layers: LayerList = (), **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.layers = self._checked(layers)
         self.shortcut_layers = self._checked(shortcut_layers, "shortcut_layers")
@@ -165,7 +177,7 @@ class Residual(_Combinator):
         self._connect_branches((body, Serial(self.shortcut_layers, name="shortcut", autocast=False)), "add")
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [
             Example({"layers": [Conv1D(3, 3, padding="reverse_causal"), GRU(3)]}),
             Example({"layers": [Conv1D(2, 3, strides=2)], "shortcut_layers": [Conv1D(2, 1, strides=2)]}),
@@ -193,7 +205,10 @@ class Repeat(_Combinator):
         6
     """
 
-    def __init__(self, layers: LayerList, num_repeats: int, **kwargs):
+    layers: tuple[SequenceLayer, ...]
+    num_repeats: int
+
+    def __init__(self, layers: LayerList, num_repeats: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.num_repeats = as_size("num_repeats", num_repeats)
         self.layers = self._checked(layers)
@@ -205,20 +220,23 @@ class Repeat(_Combinator):
         return type(layer).from_config(config | {"name": f"{layer.name}_repeat_{i}"})
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"layers": [Residual([Conv1D(3, 3, padding="reverse_causal")])], "num_repeats": 2})]
 
 
 class Combine(SequenceLayer):
     """Several sequences combined into one by `combination`; valid where all are."""
 
-    invalid_value = None
+    branches: list[str]
+    num_inputs: int
 
-    def __init__(self, combination: Combination, branches: list[str], **kwargs):
+    invalid_value: float | None = None
+
+    def __init__(self, combination: Combination, branches: list[str], **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.combination, self.branches, self.num_inputs = combination, branches, len(branches)
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: Any) -> Any:
         specs = input_spec if self.num_inputs > 1 else (input_spec,)
         dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
         if self.combination == "mean" and not keras.backend.is_float_dtype(dtype):
@@ -232,10 +250,10 @@ class Combine(SequenceLayer):
                 )
         return SequenceSpec(_COMBINED_SHAPE[self.combination](shapes), dtype)
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Any, *, training: bool = False) -> Any:
         return self.call_step(x, ())[0]
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         x = x if self.num_inputs > 1 else (x,)
         masks = [y.mask for y in x if y.mask is not None]
         mask = functools.reduce(ops.logical_and, masks) if masks else None

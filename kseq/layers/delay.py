@@ -1,11 +1,15 @@
 """Layers that move a sequence in time: Delay and Lookahead."""
 
+from fractions import Fraction
+from typing import Any, Unpack
+
 from keras import ops
 
+from ..annotations import LayerOptions
 from ..arguments import as_size
 from ..padding import started
 from ..registry import register
-from ..sequence import Sequence
+from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing, delay
 from .base import Example, SequenceLayer
 
@@ -32,35 +36,39 @@ class Delay(SequenceLayer):
         [[False, True, True]]
     """
 
-    invalid_value = None
+    length: int
 
-    def __init__(self, length: int, delay_layer_output: bool = True, **kwargs):
+    invalid_value: float | None = None
+
+    def __init__(self, length: int, delay_layer_output: bool = True, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.length = as_size("length", length, 0)
         self.delay_layer_output = delay_layer_output
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         if not self.delay_layer_output:
             return delay(self.length)
         field = -self.length, -self.length
-        return Timing(input_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, self.length),))
+        return Timing(
+            input_latency=self.length, receptive_field_per_step=(field,), length_stages=((Fraction(1), self.length),)
+        )
 
     @property
-    def creates_mask(self):
+    def creates_mask(self) -> bool:
         return self.delay_layer_output and self.length > 0
 
     @property
     def _shown(self) -> int:
         return self.length if self.delay_layer_output else 0
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         return ops.pad(mask, ((0, 0), (self._shown, 0)), constant_values=False)
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         return x.pad_time(self._shown, 0)
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         if not self.length:
             return ()
         dtype = self.output_spec(input_spec).dtype
@@ -69,7 +77,7 @@ class Delay(SequenceLayer):
             "mask": ops.zeros((batch_size, self.length), dtype="bool"),
         }
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if not self.length:
             return x, state
         time = x.values.shape[1]
@@ -77,7 +85,7 @@ class Delay(SequenceLayer):
         return joined.slice_time(None, time), joined.slice_time(time, None)._asdict()
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [
             Example({"length": 3}),
             Example({"length": 2, "delay_layer_output": False}),
@@ -106,30 +114,34 @@ class Lookahead(SequenceLayer):
         [1.0, 2.0]
     """
 
-    invalid_value = None
+    length: int
 
-    def __init__(self, length: int, **kwargs):
+    invalid_value: float | None = None
+
+    def __init__(self, length: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.length = as_size("length", length, 0)
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         field = self.length, self.length
-        return Timing(output_latency=self.length, receptive_field_per_step=(field,), length_stages=((1, -self.length),))
+        return Timing(
+            output_latency=self.length, receptive_field_per_step=(field,), length_stages=((Fraction(1), -self.length),)
+        )
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         return self._drop(mask, 0)[0][:, self.length :]
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if not self.length:
             return x
         mask = None if x.mask is None else self.output_mask(x.mask)
         return Sequence(x.values[:, self.length :], mask).mask_invalid()
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         return {"seen": ops.zeros((batch_size, 1), dtype="int32")} if self.length else ()
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if not self.length:
             return x, state
         mask, seen = self._drop(x.with_mask().mask, state["seen"])
@@ -143,5 +155,5 @@ class Lookahead(SequenceLayer):
         return ops.logical_and(mask, count > self.length), ops.minimum(last, self.length + 1)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"length": 2})]

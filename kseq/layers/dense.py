@@ -1,10 +1,19 @@
 """Layers that look at one step at a time through a weight: Dense and Embedding."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import ops
 
+from ..annotations import (
+    ActivationLike,
+    ConstraintLike,
+    EmbeddingOptions,
+    InitializerLike,
+    LayerOptions,
+    RegularizerLike,
+    Shape,
+)
 from ..arguments import as_size
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
@@ -34,39 +43,42 @@ class Dense(Int8Weight, StepwiseLayer):
         (1, 7, 5)
     """
 
-    int8_weight = "kernel", 0
+    units: int
+    bias: Any
+
+    int8_weight: tuple[str, int] = "kernel", 0
 
     def __init__(
         self,
         units: int,
-        activation=None,
+        activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.units = as_size("units", units)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) < 3:
             raise ValueError(f"Dense takes values of rank 3 or more; received shape {tuple(input_shape)}")
         self.add_int8_weight((input_shape[-1], self.units))
         self.bias = self.add_parameter("bias", (self.units,)) if self.use_bias else None
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((*input_spec.shape[:-1], self.units), self.compute_dtype)
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return mixing_activation(self)
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         if self.quantization_mode is None:
             y = ops.matmul(values, self.weight(self.kernel))
         else:
@@ -74,7 +86,7 @@ class Dense(Int8Weight, StepwiseLayer):
         return self.activation(y if self.bias is None else y + self.weight(self.bias))
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"units": 4, "activation": "relu"}), Example({"units": 2, "use_bias": False}, (4, 12, 2, 3))]
 
 
@@ -102,40 +114,43 @@ class Embedding(Int8Weight, StepwiseLayer):
         (1, 2, 3)
     """
 
-    int8_weight = "embeddings", -1
+    input_dim: int
+    output_dim: int
+
+    int8_weight: tuple[str, int] = "embeddings", -1
     takes_any_channels = True
-    fixed_arguments: ClassVar = {"weights": Only((None,), "`set_weights` of a built layer takes them")}
+    fixed_arguments: ClassVar[dict[str, Only]] = {"weights": Only((None,), "`set_weights` of a built layer takes them")}
 
     def __init__(
         self,
         input_dim: int,
         output_dim: int,
-        embeddings_initializer="uniform",
-        embeddings_regularizer=None,
-        embeddings_constraint=None,
+        embeddings_initializer: InitializerLike = "uniform",
+        embeddings_regularizer: RegularizerLike = None,
+        embeddings_constraint: ConstraintLike = None,
         mask_zero: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Unpack[EmbeddingOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.input_dim = as_size("input_dim", input_dim)
         self.output_dim = as_size("output_dim", output_dim)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.add_int8_weight((self.input_dim, self.output_dim))
 
     @property
-    def creates_mask(self):
+    def creates_mask(self) -> bool:
         return self.mask_zero
 
     @property
-    def mask_reads_values(self):
+    def mask_reads_values(self) -> bool:
         return self.mask_zero
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         y = super().call_layer(x, training=training)
         if not self.mask_zero:
             return y
@@ -144,7 +159,7 @@ class Embedding(Int8Weight, StepwiseLayer):
         named = ops.not_equal(x.values, 0)
         return Sequence(y.values, named if x.mask is None else ops.logical_and(x.mask, named))
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         dtype = keras.backend.standardize_dtype(values.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise TypeError(f"Embedding takes integers; received {dtype}")
@@ -153,6 +168,6 @@ class Embedding(Int8Weight, StepwiseLayer):
         return int8_rows(values, self.embeddings, self.weight(self.embeddings_scale))
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         sizes, indices = {"input_dim": 7, "output_dim": 3}, ((4, 12), "int32")
         return [Example(sizes, *indices), Example(sizes | {"mask_zero": True}, *indices)]

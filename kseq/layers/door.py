@@ -2,10 +2,13 @@
 
 import contextvars
 import functools
+from typing import Any, TypeVar, overload
 
 import keras
+import numpy as np
 from keras import ops
 
+from ..annotations import BackendTensor, Shaped
 from ..sequence import Sequence, SequenceSpec
 from .structures import (
     as_sequence,
@@ -19,16 +22,38 @@ from .structures import (
     to_tensors,
 )
 
+AnyTensor = TypeVar("AnyTensor", bound=Shaped)
+
 # Layers that Keras is calling at present.
-_CALLED = contextvars.ContextVar("called", default=())
+_CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
 # Losses of layers within one that is rematerialised: they leave it as outputs.
-_LOSSES = contextvars.ContextVar("losses", default=None)
+_LOSSES: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("losses", default=None)
 
 
 class KerasDoor(keras.layers.Layer):
     """The part of `SequenceLayer` that makes it a Keras layer, and refuses what does not fit it."""
 
-    def __call__(self, x, mask=None, training=None, context=None):
+    @overload
+    def __call__(
+        self, x: Sequence, mask: None = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> Sequence: ...
+    @overload
+    def __call__(
+        self, x: np.ndarray, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> BackendTensor: ...
+    @overload
+    def __call__(
+        self,
+        x: list[Any] | tuple[Any, ...],
+        mask: Any = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self, x: AnyTensor, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+    ) -> AnyTensor: ...
+    def __call__(self, x: Any, mask: Any = None, training: bool | None = None, context: Any = None) -> Any:
         """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`)."""
         sequences, given = as_sequences(x, self.num_inputs), {}
         if context is not None or self.context_names:
@@ -45,7 +70,16 @@ class KerasDoor(keras.layers.Layer):
         finally:
             _CALLED.reset(called)
 
-    def call(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+    def call(
+        self,
+        x: Any,
+        mask: Any = None,
+        training: bool | None = None,
+        context: Any = None,
+        *,
+        x_mask: Any = None,
+        context_mask: Any = None,
+    ) -> Any:
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
         received = self.check_input(self._with_masks(x, x_mask if mask is None else mask))
         given = each(self.standardize, received)
@@ -63,7 +97,7 @@ class KerasDoor(keras.layers.Layer):
             self._regularize(part)
         return y if holds_sequences(x, self.num_inputs) else each(_values, y)
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
+    def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
         return layer_call  # `_call_layer` does it: `training` is no array, and losses must not stay inside
 
     def _call_layer(self, x, context, training):
@@ -75,9 +109,10 @@ class KerasDoor(keras.layers.Layer):
             return y
 
         def run_with_losses(x, context):
-            found = _LOSSES.set([])
+            losses: list[Any] = []
+            found = _LOSSES.set(losses)
             try:
-                return run(x, context), tuple(_LOSSES.get())
+                return run(x, context), tuple(losses)
             finally:
                 _LOSSES.reset(found)
 
@@ -88,25 +123,25 @@ class KerasDoor(keras.layers.Layer):
         self.add_loss(losses)
         return y
 
-    def add_loss(self, loss):
+    def add_loss(self, loss: Any) -> Any:
         within = _LOSSES.get()
         return super().add_loss(loss) if within is None else within.extend(keras.tree.flatten(loss))
 
     @property
-    def activity_regularizer(self):
+    def activity_regularizer(self) -> Any:
         """Of the values of valid steps, per row; applied by `call`, since Keras would take masks for activity too."""
         return None if any(layer is self for layer in _CALLED.get()) else self._regularizer
 
     @activity_regularizer.setter
-    def activity_regularizer(self, regularizer):
-        self._regularizer = keras.regularizers.get(regularizer)
+    def activity_regularizer(self, regularizer: Any) -> None:
+        self._regularizer: Any = keras.regularizers.get(regularizer)
 
     def _regularize(self, y):
         if self._regularizer is not None:
             loss = self._regularizer(y.mask_invalid().values)
             self.add_loss(ops.divide_no_nan(loss, ops.cast(ops.shape(y.values)[0], loss.dtype)))
 
-    def compute_mask(self, inputs, previous_mask=None):
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Keras's mask of the outputs: of tensors, and of the values of sequences, so that losses leave padding out."""
         given = self._with_masks(inputs, previous_mask)
         if isinstance(first(given).values, keras.KerasTensor):
@@ -124,12 +159,21 @@ class KerasDoor(keras.layers.Layer):
             return each(lambda part: part.with_mask().mask, y)
         return self.output_mask(each(_whole_mask, x))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         shapes = (input_shape,) if self.num_inputs == 1 else tuple(input_shape)
         specs = tuple(SequenceSpec(tuple(shape[2:])) for shape in shapes)
         return self._output_shapes(shapes[0][:2], self.output_spec(specs if self.num_inputs > 1 else specs[0]))
 
-    def compute_output_spec(self, x, mask=None, training=None, context=None, *, x_mask=None, context_mask=None):
+    def compute_output_spec(
+        self,
+        x: Any,
+        mask: Any = None,
+        training: bool | None = None,
+        context: Any = None,
+        *,
+        x_mask: Any = None,
+        context_mask: Any = None,
+    ) -> Any:
         given = self._with_masks(x, x_mask if mask is None else mask)
         self.check_shapes(given)
         batch, specs = first(given).values.shape[:2], self.output_spec(each(spec_of, given))
@@ -151,7 +195,7 @@ class KerasDoor(keras.layers.Layer):
             return None
         return (shape,) if self.num_inputs == 1 else shape
 
-    def build_for(self, x, context=None):
+    def build_for(self, x: Any, context: Any = None) -> None:
         shapes = [tuple(part.values.shape) for part in parts(x)]
         for shape in shapes:
             self.check_rank(shape)
@@ -176,7 +220,7 @@ class KerasDoor(keras.layers.Layer):
         lengths = (None,) * len(specs) if lengths is None else lengths
         return tuple((batch, length, *spec.shape) for length, spec in zip(lengths, specs, strict=True))
 
-    def nothing(self, x, lengths):
+    def nothing(self, x: Any, lengths: Any) -> Any:
         """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
         batch, masked = ops.shape(first(x).values)[0], self.creates_mask or any(p.mask is not None for p in parts(x))
 
@@ -187,17 +231,17 @@ class KerasDoor(keras.layers.Layer):
         specs = self.output_spec(each(spec_of, x))
         return tuple(map(make, specs, lengths)) if type(specs) is tuple else make(specs, lengths)
 
-    def check_input(self, x):
+    def check_input(self, x: Any) -> Any:
         """The input as tensors, if its parts fit together, and with the layer."""
         x = each(lambda part: to_tensors(part.check()), x)
         self.check_shapes(x)
         return x
 
-    def check_rank(self, shape):
+    def check_rank(self, shape: Any) -> None:
         if self.input_rank is not None and len(shape) != self.input_rank:
             raise ValueError(f"{self._named} takes values of rank {self.input_rank}; received shape {tuple(shape)}")
 
-    def check_shapes(self, x):
+    def check_shapes(self, x: Any) -> None:
         x = parts(x)
         fixed = (self._fixed_channels if self.built else None) or (None,) * len(x)
         for part, channels in zip(x, fixed, strict=True):
@@ -215,7 +259,7 @@ class KerasDoor(keras.layers.Layer):
                 + ", ".join(str(part.values.shape[1]) for part in x)
             )
 
-    def check_context(self, context) -> dict:
+    def check_context(self, context: Any) -> dict[str, Any]:
         """The context, if it has exactly the names that the layer reads."""
         context = {} if context is None else context
         if not isinstance(context, dict) or set(context) != set(self.context_names):
@@ -260,5 +304,5 @@ def _whole_mask(x: Sequence):
     return ops.ones_like(x.values[(..., *[0] * (len(x.values.shape) - 2))], dtype="bool") if x.mask is None else x.mask
 
 
-def listed(items) -> str:
+def listed(items: Any) -> str:
     return " and ".join(map(str, items))

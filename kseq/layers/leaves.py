@@ -3,8 +3,10 @@
 `keras.tree` leaves dicts within dicts in the order in which they were made where the backend is torch.
 """
 
+from typing import Any
 
-def named_leaves(state, name="") -> list[tuple[str, object]]:
+
+def named_leaves(state: Any, name: Any = "") -> list[tuple[str, Any]]:
     """Every leaf with its name: the keys on the way to it, joined by slashes; of a state that is one array, `state`.
 
     Example:
@@ -17,18 +19,18 @@ def named_leaves(state, name="") -> list[tuple[str, object]]:
     return [leaf for key, part in parts for leaf in named_leaves(part, f"{name}/{key}" if name else str(key))]
 
 
-def leaves(state) -> list:
+def leaves(state: Any) -> list[Any]:
     """Every leaf, in the order of `named_leaves`."""
     parts = _parts(state)
     return [state] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]
 
 
-def pack(like, items):
+def pack(like: Any, items: Any) -> Any:
     """A state of the structure of another, of leaves in the order of `leaves`."""
     return _pack(like, iter(items))
 
 
-def map_leaves(fn, state, *others):
+def map_leaves(fn: Any, state: Any, *others: Any) -> Any:
     """A state of what `fn` makes of each leaf, and of those in its place in states of the same structure."""
     return pack(state, map(fn, leaves(state), *map(leaves, others)))
 

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from .. import timing as algebra
+from ..obstacles import Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .base import SequenceLayer
@@ -30,18 +31,18 @@ class Read(NamedTuple):
     part: str = "sequence"
 
     @property
-    def values(self) -> tuple:
+    def values(self) -> tuple[Any, ...]:
         """Keys of all that is looked at."""
         return (self.value,) if self.mask is None else (self.value, *self.mask.values)
 
-    def of(self, found) -> Sequence:
+    def of(self, found: Any) -> Sequence:
         """The sequence that is read."""
         y = found[self.value]
         if self.part == "mask":
             y = Sequence(y.with_mask().mask)
         return y if self.mask is None else Sequence(y.values, self.mask.mask_of(found))
 
-    def mask_of(self, found):
+    def mask_of(self, found: Any) -> Any:
         """The mask that is read: that of a sequence, or the values of an operation on masks where these are valid."""
         if self.part == "mask":
             return found[self.value].mask
@@ -74,29 +75,29 @@ class LayerNode:
     delays: dict[Hashable, Delay] = dataclasses.field(default_factory=dict)
 
     @property
-    def sources(self) -> tuple:
+    def sources(self) -> tuple[Any, ...]:
         """Keys of the values that it reads, each once."""
         return tuple(dict.fromkeys(key for read in self.reads for key in read.values))
 
-    def given(self, found):
+    def given(self, found: Any) -> Any:
         """The layer's input."""
         sequences = tuple(read.of(found) for read in self.reads)
         return sequences[0] if self.layer.num_inputs == 1 else sequences
 
-    def given_specs(self, specs):
+    def given_specs(self, specs: Any) -> Any:
         """The spec of the layer's input, or a tuple of them."""
         found = tuple(SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.reads)
         return found[0] if self.layer.num_inputs == 1 else found
 
-    def read_context(self, context) -> dict:
+    def read_context(self, context: Any) -> dict[str, Any]:
         """The keyword argument `context` of the layer, if it reads any."""
         return {"context": {name: context[key] for name, key in self.context.items()}} if self.context else {}
 
-    def trains(self, training) -> bool:
+    def trains(self, training: bool) -> bool:
         """What the layer is told of the network's `training`."""
         return training if self.training is None else self.training
 
-    def give(self, found, y):
+    def give(self, found: Any, y: Any) -> None:
         """Note what the layer gives."""
         found.update(zip(self.outputs, parts(y), strict=True))
 
@@ -121,18 +122,24 @@ class Network(SequenceLayer):
         ends: an `End` for each output.
     """
 
-    invalid_value = None  # the layers within see to it
+    num_inputs: int
+    nodes: tuple[LayerNode, ...]
+    ends: tuple[End, ...]
+    context_names: tuple[str, ...]
+
+    invalid_value: float | None = None  # the layers within see to it
     takes_any_channels = True
 
-    def connect(self, nodes, outputs, num_inputs=1):
+    def connect(self, nodes: Any, outputs: Any, num_inputs: Any = 1) -> None:
         """Set the nodes of the network, whose inputs have the keys 0, 1, ...
 
         Raises:
             ValueError: branches of unequal ratio that meet, by the names of the layers.
         """
         self.num_inputs = num_inputs
-        self._names = {i: f"input {i}" for i in range(num_inputs)}
-        timings, aligned = dict.fromkeys(range(num_inputs), Timing()), []
+        self._names: dict[Hashable, str] = {i: f"input {i}" for i in range(num_inputs)}
+        timings: dict[Hashable, Timing] = dict.fromkeys(range(num_inputs), Timing())
+        aligned = []
         for node in _named_apart(nodes):
             joined, delays = self._align(timings, node.sources, node.layer.timing.block_size)
             timings |= zip(node.outputs, (algebra.serial([joined, t]) for t in node.layer.timings), strict=True)
@@ -156,8 +163,8 @@ class Network(SequenceLayer):
         """What each output reads."""
         return tuple(end.read for end in self.ends)
 
-    def build(self, input_shape, context_shape=None):
-        shapes = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
+    def build(self, input_shape: Any, context_shape: Any = None) -> None:
+        shapes: dict[Hashable, Any] = dict(enumerate((input_shape,) if self.num_inputs == 1 else input_shape))
         for node in self.nodes:
             given = [tuple(shapes[read.value])[: 2 if read.part == "mask" else None] for read in node.reads]
             for shape in given:
@@ -170,7 +177,7 @@ class Network(SequenceLayer):
             shapes |= zip(node.outputs, made if len(node.outputs) > 1 else (made,), strict=True)
 
     @property
-    def timings(self):
+    def timings(self) -> tuple[Timing, ...]:
         return tuple(dataclasses.replace(end.timing, input_latency=self._input_latency(end)) for end in self.ends)
 
     def _input_latency(self, end):
@@ -187,25 +194,25 @@ class Network(SequenceLayer):
         return max(needed.get(i, 0) for i in range(self.num_inputs))
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         return algebra.joint(self.timings)
 
-    def obstacles(self):
+    def obstacles(self) -> list[Obstacle]:
         return [row for node in self.nodes for row in node.layer.obstacles()]
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return "; ".join(map(str, self.obstacles())) or None
 
     @property
-    def creates_mask(self):
+    def creates_mask(self) -> bool:
         return any(node.layer.creates_mask for node in self.nodes)
 
     @property
-    def mask_reads_values(self):
+    def mask_reads_values(self) -> bool:
         return any(node.layer.mask_reads_values for node in self.nodes)
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: Any) -> Any:
         specs = self._input_specs(input_spec)
         for node in self.nodes:
             node.give(specs, node.layer.output_spec(node.given_specs(specs)))
@@ -213,17 +220,17 @@ class Network(SequenceLayer):
             SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.outputs
         )
 
-    def _input_specs(self, input_spec):
+    def _input_specs(self, input_spec) -> dict[Hashable, Any]:
         return dict(enumerate(parts(each(self.cast_spec, input_spec))))
 
-    def output_length(self, length):
+    def output_length(self, length: Any) -> Any:
         if isinstance(length, int):
             self._check_branches(length)
         return super().output_length(length)
 
     def _check_branches(self, length):
         """Refuse branches whose lengths differ although their ratios agree: in a delay, or a window without padding."""
-        found = dict.fromkeys(range(self.num_inputs), length)
+        found: dict[Hashable, Any] = dict.fromkeys(range(self.num_inputs), length)
         for node in self.nodes:
             self._check_equal(found, node.sources, node.layer.name)
             node.give(found, node.layer.output_length(found[node.sources[0]]))
@@ -237,9 +244,9 @@ class Network(SequenceLayer):
                 + ", ".join(f"{lengths[key]} from {self._names[key]}" for key in keys)
             )
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         # Only masks are known: values are where they are masks themselves, those of an operation on masks.
-        found = {i: Sequence(None, m) for i, m in enumerate(parts(mask))}
+        found: dict[Hashable, Sequence] = {i: Sequence(None, m) for i, m in enumerate(parts(mask))}
         for node in self.nodes:
             given = tuple(_mask_read(read, found) for read in node.reads)
             masks = tuple(x.mask for x in given)
@@ -252,7 +259,7 @@ class Network(SequenceLayer):
             found.update(zip(node.outputs, made, strict=True))
         return _one_or_several(_mask_read(read, found).mask for read in self.outputs)
 
-    def call_layer(self, x, *, training=False, context=None):
+    def call_layer(self, x: Any, *, training: bool = False, context: Any = None) -> Any:
         time = first(x).values.shape[1]
         if isinstance(time, int):
             self._check_branches(time)
@@ -265,7 +272,7 @@ class Network(SequenceLayer):
 
     # State: by the name of a node the state of its layer, and by `NAME.delay` those of the delays of what it reads.
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: Any, context: Any = None) -> Any:
         context = self.derive_context(self.check_context(context))
         state, specs = {}, self._input_specs(input_spec)
         for node in self.nodes:
@@ -279,10 +286,10 @@ class Network(SequenceLayer):
             _add_delays(state, _end_name(i), end.delays, batch_size, specs)
         return state
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         return self.hold_step(x, state, None, training=training)
 
-    def hold_step(self, x, state, active, *, training=False):
+    def hold_step(self, x: Any, state: Any, active: Any, *, training: bool = False) -> tuple[Any, Any]:
         found, state, new_state = dict(enumerate(parts(x))), state or {}, {}
         for node in self.nodes:
             given = node.given(_delayed(found, node.delays, node.name, state, new_state, active))
@@ -297,12 +304,12 @@ class Network(SequenceLayer):
         ]
         return _one_or_several(outputs), new_state
 
-    def derive_context(self, context) -> dict:
+    def derive_context(self, context: Any) -> Any:
         """What the nodes read as context, of what the network is given."""
         return context
 
 
-def chain(layers, start: Read) -> tuple[list[LayerNode], Read]:
+def chain(layers: Any, start: Read) -> tuple[list[LayerNode], Read]:
     """Nodes of layers one after the other, and what reads the last of them."""
     nodes = []
     for layer in layers:
@@ -311,7 +318,7 @@ def chain(layers, start: Read) -> tuple[list[LayerNode], Read]:
     return nodes, start
 
 
-def node_of(layer, reads, **options) -> LayerNode:
+def node_of(layer: Any, reads: Any, **options: Any) -> LayerNode:
     """A node of a layer within a combinator, whose context is the combinator's."""
     context = {name: name for name in layer.context_names}
     outputs = tuple(object() for _ in layer.timings)

@@ -1,9 +1,10 @@
 """Normalisation of each step over its channels."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Unpack
 
 from keras import ops
 
+from ..annotations import ConstraintLike, InitializerLike, LayerOptions, NormalizationOptions, RegularizerLike, Shape
 from ..registry import register
 from .base import Example
 from .parameters import Only
@@ -56,7 +57,11 @@ class LayerNormalization(_Normalization):
         [[[-1.0, 1.0]]]
     """
 
-    fixed_arguments: ClassVar = {"rms_scaling": Only((False,), "use `RMSNormalization`")}
+    axis: int | tuple[int, ...]
+    gamma: Any
+    beta: Any
+
+    fixed_arguments: ClassVar[dict[str, Only]] = {"rms_scaling": Only((False,), "use `RMSNormalization`")}
 
     def __init__(
         self,
@@ -64,24 +69,24 @@ class LayerNormalization(_Normalization):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer="zeros",
-        gamma_initializer="ones",
-        beta_regularizer=None,
-        gamma_regularizer=None,
-        beta_constraint=None,
-        gamma_constraint=None,
-        **kwargs,
-    ):
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[NormalizationOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = self._parameter_shape(input_shape)
         self.gamma = self.add_parameter("gamma", shape) if self.scale else None
         self.beta = self.add_parameter("beta", shape) if self.center else None
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         rank = len(values.shape)
         axes = self._channel_axes(rank)
         x = self._at_least_float32(values)
@@ -94,7 +99,7 @@ class LayerNormalization(_Normalization):
         return ops.cast(y, self.compute_dtype)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({}), Example({"axis": (2, 3), "center": False}, (4, 12, 2, 3))]
 
 
@@ -120,25 +125,28 @@ class RMSNormalization(_Normalization):
         [[[1.0, -1.0]]]
     """
 
+    axis: int | tuple[int, ...]
+    scale_weight: Any
+
     def __init__(
         self,
         axis: int | tuple[int, ...] = -1,
         epsilon: float = 1e-6,
         scale: bool = True,
-        scale_initializer="ones",
-        scale_regularizer=None,
-        scale_constraint=None,
-        **kwargs,
-    ):
+        scale_initializer: InitializerLike = "ones",
+        scale_regularizer: RegularizerLike = None,
+        scale_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = self._parameter_shape(input_shape)
         self.scale_weight = self.add_parameter("scale", shape) if self.scale else None
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         rank = len(values.shape)
         x = self._at_least_float32(values)
         y = x * ops.rsqrt(ops.mean(ops.square(x), axis=self._channel_axes(rank), keepdims=True) + self.epsilon)
@@ -147,5 +155,5 @@ class RMSNormalization(_Normalization):
         return ops.cast(y, self.compute_dtype)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"epsilon": 1e-3})]

@@ -3,7 +3,8 @@
 import functools
 import inspect
 import reprlib
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import keras
 
@@ -17,11 +18,15 @@ _LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in OBJECT_SUFFIX
 class Only(NamedTuple):
     """What an argument of Keras's may be where only one of its meanings streams, and what to use for the others."""
 
-    values: tuple
+    values: tuple[Any, ...]
     instead: str
 
 
-class Parameters:
+# What it is mixed into.
+_Layer = keras.layers.Layer if TYPE_CHECKING else object
+
+
+class Parameters(_Layer):
     """Keeps constructor arguments, gives the configuration that follows from them, and adds weights by name.
 
     Every named argument of `__init__` (and, where it takes `**kwargs`, of its parents') is an attribute of the same
@@ -34,7 +39,7 @@ class Parameters:
     #: signature, of specs or of the configuration. The first of the values is an attribute.
     fixed_arguments: ClassVar[dict[str, Only]] = {}
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         for name, (values, instead) in self.fixed_arguments.items():
             given = kwargs.pop(name, values[0])
             if not any(type(given) is type(value) and given == value for value in values):
@@ -47,7 +52,7 @@ class Parameters:
             if not hasattr(type(self), name):  # as `weights` is something else in a layer
                 setattr(self, name, values[0])
 
-    def keep(self, given: dict):
+    def keep(self, given: dict[str, Any]) -> None:
         """Keep a constructor's arguments as attributes.
 
         Args:
@@ -57,7 +62,7 @@ class Parameters:
             if name in given:
                 setattr(self, name, _LOOK_UP.get(name.rpartition("_")[2], _as_it_is)(given[name]))
 
-    def add_parameter(self, name: str, shape, like: str | None = None, **options):
+    def add_parameter(self, name: str, shape: Iterable[int], like: str | None = None, **options: Any) -> Any:
         """Add a weight with the initialiser, regulariser and constraint of its name.
 
         Args:
@@ -66,12 +71,12 @@ class Parameters:
             like: what to read in the place of `name` in those three.
             options: of Keras's `add_weight`, instead of those.
         """
-        of_name = {
+        of_name: dict[str, Any] = {
             kind: getattr(self, f"{like or name}_{kind}", None) for kind in ("initializer", "regularizer", "constraint")
         }
         return self.add_weight(name=name, shape=tuple(shape), **(of_name | options))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in _constructor_arguments(type(self)):
             value = getattr(self, name)
@@ -82,7 +87,7 @@ class Parameters:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """The layer of a configuration; that of Keras's layer of the same name is one, where it means the same.
 
         Raises:

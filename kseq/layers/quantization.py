@@ -1,5 +1,7 @@
 """Weights in int8: `model.quantize("int8")` makes of `Dense` and `Embedding` what it makes of Keras's."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -16,7 +18,7 @@ class Int8Weight(keras.layers.Layer):
 
     int8_weight: tuple[str, int]
 
-    def add_int8_weight(self, shape):
+    def add_int8_weight(self, shape: Any) -> None:
         """Add the weight: of floats, or of the dtype policy's int8."""
         name, _ = self.int8_weight
         if self.quantization_mode is None:
@@ -26,13 +28,14 @@ class Int8Weight(keras.layers.Layer):
             self._add_int8(shape)
 
     def _add_int8(self, shape):
-        (name, axis), options = self.int8_weight, {"trainable": False}
+        name, axis = self.int8_weight
+        options: dict[str, Any] = {"trainable": False}
         scales = tuple(size for i, size in enumerate(shape) if i != axis % len(shape))
         setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros", dtype="int8", **options))
         scale = self.add_weight(name=f"{name}_scale", shape=scales, initializer="ones", **options)
         setattr(self, f"{name}_scale", scale)
 
-    def quantize(self, mode=None, type_check=True, config=None):
+    def quantize(self, mode: Any = None, type_check: Any = True, config: Any = None) -> None:
         """Make the weight int8; a layer whose weight is stays as it is.
 
         Raises:
@@ -58,9 +61,10 @@ class Int8Weight(keras.layers.Layer):
         getattr(self, name).assign(values)
         getattr(self, f"{name}_scale").assign(ops.squeeze(scale, axis=axis))
         if self.quantization_mode is None:  # else it is a built layer that was given such a policy
-            self.dtype_policy = keras.dtype_policies.get(f"{mode}_from_{self.dtype_policy.name}")
+            layer: keras.layers.Layer = self
+            layer.dtype_policy = keras.dtype_policies.get(f"{mode}_from_{self.dtype_policy.name}")
 
-    def quantized_call(self, *args, **kwargs):
+    def quantized_call(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)  # which looks at the weight
 
     def _check_mode(self, mode):
@@ -68,7 +72,7 @@ class Int8Weight(keras.layers.Layer):
             raise NotImplementedError(f"{self._named} can be quantised to int8; received mode {mode!r}")
 
 
-def int8_matmul(x, kernel, scale):
+def int8_matmul(x: Any, kernel: Any, scale: Any) -> Any:
     """x [..., C] times kernel / scale, int8 [C, units] and [units]: x is int8 meanwhile, by a scale of each row."""
 
     def with_gradient(x, kernel, scale):
@@ -82,7 +86,7 @@ def int8_matmul(x, kernel, scale):
     return ops.custom_gradient(with_gradient)(x, ops.convert_to_tensor(kernel), scale)
 
 
-def int8_rows(indices, weight, scale):
+def int8_rows(indices: Any, weight: Any, scale: Any) -> Any:
     """Rows of weight / scale, int8 [N, C] and [N], at indices [...]: floats [..., C]."""
     scale = ops.take(scale, indices, axis=0)
     return ops.cast(ops.take(weight, indices, axis=0), scale.dtype) / ops.expand_dims(scale, -1)

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import weakref
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ _FAILS = "it fails on values of shape [batch, time, ...]"
 _FOUND = weakref.WeakKeyDictionary()
 
 
-def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
+def mixes_time(fn: Any, shapes: Any, dtypes: Any, output_shape: Any = None) -> str | None:
     """Why a function of values [B, T, ...] does not treat every step by itself, or `None` where it does.
 
     It is tried on random sequences: of a sequence it must give what it gives of its pieces. So cumulative sums, means
@@ -49,7 +50,7 @@ def mixes_time(fn, shapes, dtypes, output_shape=None) -> str | None:
     return found[key]
 
 
-def mixing_activation(layer) -> str | None:
+def mixing_activation(layer: Any) -> str | None:
     """Why a layer that applies its `activation` to outputs [B, T, ...] cannot step, or `None`."""
     fn, channels = layer.activation, layer.channel_shape if layer.built else None
     if channels != () and is_known(fn):
@@ -64,18 +65,18 @@ def mixing_activation(layer) -> str | None:
 class StepwiseLayer(SequenceLayer):
     """A layer that treats every step by itself: `call_values` is all there is to write."""
 
-    def call_values(self, values, training=False):
+    def call_values(self, values: Any, training: bool = False) -> Any:
         """Outputs [B, T, ...] of values [B, T, ...]."""
         raise NotImplementedError
 
-    def call_step(self, x: Sequence, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         return self.call_layer(x, training=training), state
 
-    def call_layer(self, x: Sequence, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         return Sequence(self.call_values(x.values, training), x.mask)
 
 
-def is_known(fn) -> bool:
+def is_known(fn: Any) -> bool:
     """Whether a function is one of Keras's activations, which work on the last axis at most, and keeps it."""
     name = getattr(fn, "__name__", None)
     return name not in (None, "glu") and getattr(keras.activations, name, None) is fn

@@ -3,6 +3,8 @@
 A plain tuple holds several; a `Sequence` or a `SequenceSpec`, though a named tuple, is one.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,22 +12,22 @@ from keras import ops
 from ..sequence import Sequence
 
 
-def each(fn, x):
+def each(fn: Any, x: Any) -> Any:
     """`fn` of one, or a tuple of `fn` of each of several."""
     return tuple(map(fn, x)) if type(x) is tuple else fn(x)
 
 
-def first(x):
+def first(x: Any) -> Any:
     """The one, or the first of several."""
     return x[0] if type(x) is tuple else x
 
 
-def parts(x) -> tuple:
+def parts(x: Any) -> tuple[Any, ...]:
     """A tuple of the one, or of the several."""
     return x if type(x) is tuple else (x,)
 
 
-def check_returned(layer, method: str, wanted: str, y, returned):
+def check_returned(layer: Any, method: str, wanted: str, y: Any, returned: Any) -> None:
     """Check what an author's method gave.
 
     Args:
@@ -53,7 +55,7 @@ def _described(returned):
     return f"one {type(returned).__name__}"
 
 
-def as_sequence(x) -> Sequence:
+def as_sequence(x: Any) -> Sequence:
     """A `Sequence` from itself, from values, or from the plain pair that it becomes in a saved model."""
     if isinstance(x, Sequence):
         return x
@@ -64,7 +66,7 @@ def as_sequence(x) -> Sequence:
     return Sequence(x)
 
 
-def as_sequences(x, count: int):
+def as_sequences(x: Any, count: int) -> Any:
     """The input of a layer of `count` inputs: one `Sequence`, or a tuple of them.
 
     Raises:
@@ -78,7 +80,7 @@ def as_sequences(x, count: int):
     return tuple(map(as_sequence, x))
 
 
-def holds_sequences(x, count: int) -> bool:
+def holds_sequences(x: Any, count: int) -> bool:
     """Whether a layer of `count` inputs was given sequences rather than tensors."""
     return isinstance(x, (tuple, list)) if count == 1 else any(isinstance(part, (tuple, list)) for part in x)
 
@@ -88,7 +90,7 @@ def to_tensors(x: Sequence) -> Sequence:
     return Sequence(ops.convert_to_tensor(x.values), None if x.mask is None else ops.convert_to_tensor(x.mask))
 
 
-def of_arrays(fn, given: tuple):
+def of_arrays(fn: Any, given: tuple[Any, ...]) -> Any:
     """A function of structures as one of the float arrays in them, which gives the arrays in what it makes.
 
     All else in the structures (masks, integers, `None`) it sees as it is.
@@ -112,7 +114,7 @@ def of_arrays(fn, given: tuple):
     return on_arrays, arrays, restore
 
 
-def filled(shape, value, dtype):
+def filled(shape: Any, value: Any, dtype: Any) -> Any:
     """An array of one value, as `keras.ops.full` makes it, which on torch cannot tell a spec alone (`specs_of`)."""
     if dtype == "bool":
         return (ops.ones if value else ops.zeros)(shape, dtype=dtype)
@@ -120,19 +122,20 @@ def filled(shape, value, dtype):
     return ops.cast(zeros + value, dtype) if value else zeros
 
 
-def specs_of(fn) -> list[keras.KerasTensor]:
+def specs_of(fn: Any) -> list[keras.KerasTensor]:
     """Shapes and dtypes of the arrays in the list that `fn()` gives, none of which is made."""
-    return _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+    found: Any = _Traced(fn).compute_output_spec(keras.KerasTensor(()))
+    return found
 
 
 class _Traced(keras.layers.Layer):
     """A layer that calls a function: what Keras finds out about it without running it."""
 
-    def __init__(self, fn):
+    def __init__(self, fn: Any) -> None:
         super().__init__()
         self.fn = fn
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         return self.fn()
 
 

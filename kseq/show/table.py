@@ -3,6 +3,8 @@
 import io
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +28,7 @@ _TEXT_WIDTH = 240
 _TIMING = ("block", "ratio", "input_latency", "output_latency", "past", "future")
 
 
-def summary(model, print_fn=None):
+def summary(model: keras.Model | SequenceLayer, print_fn: Callable[[str], Any] | None = None) -> None:
     """Print a table of a model's layers: sizes, timing, and the state that each stream needs.
 
     Shapes are of B streams and T steps. Blocks and latencies are in time steps of a layer's input (output latency: of
@@ -53,7 +55,8 @@ def summary(model, print_fn=None):
     for i, row in enumerate(rows, 1):
         table.add_row(*map(Text, _cells(row)), end_section=i == len(rows) - 1)
 
-    console = Console() if print_fn is None else Console(file=io.StringIO())
+    text = io.StringIO()
+    console = Console() if print_fn is None else Console(file=text)
     if not console.is_terminal:
         # A file has no width to keep to; the table takes what it needs.
         console = Console(file=console.file, color_system=None, width=_TEXT_WIDTH)
@@ -61,10 +64,10 @@ def summary(model, print_fn=None):
     for note in _notes(rows):
         console.print(Text(note), soft_wrap=True)
     if print_fn is not None:
-        print_fn(console.file.getvalue().rstrip("\n"))
+        print_fn(text.getvalue().rstrip("\n"))
 
 
-def summary_rows(model) -> list[dict]:
+def summary_rows(model: keras.Model | SequenceLayer) -> list[dict[str, Any]]:
     """The rows of `summary` as plain data that JSON can hold; the last row is the whole model.
 
     Args:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 from ..printable import printable
 from ..streaming import as_layer
@@ -26,7 +27,7 @@ _STYLE = (
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def timeline_svg(model) -> str:
+def timeline_svg(model: Any) -> str:
     """Which inputs an output of a streaming model needs and when it comes out, as an SVG picture.
 
     Args:
@@ -98,14 +99,14 @@ class _Span:
     last: int
 
     @property
-    def steps(self):
+    def steps(self) -> Any:
         return range(self.first, self.last + 1)
 
     @property
     def cell(self) -> float:
         return (_RIGHT - _LEFT) / len(self.steps)
 
-    def x(self, step) -> float:
+    def x(self, step: Any) -> float:
         """Left edge of a step; a step outside ends at the edge of the window."""
         return _LEFT + (min(max(step, self.first), self.last + 1) - self.first) * self.cell
 

@@ -17,7 +17,7 @@ from .training import compile_kinds
 from .write_values import ValueWriter
 
 
-def dump_spec(model) -> str:
+def dump_spec(model: keras.Model) -> str:
     """The YAML spec of a model of registered layers: `load_spec` of it builds the model again, with new weights.
 
     Arguments that have their defaults are left out, and so are names that `load_spec` gives by itself. Blocks and

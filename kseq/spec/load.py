@@ -1,6 +1,8 @@
 """`load_spec`: a spec to a Keras model."""
 
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -11,7 +13,13 @@ from .node import DEFAULT_LIMITS, Limits, SourceText, from_python
 from .reader import read, read_text
 
 
-def load_spec(spec, vars=None, *, set=None, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+def load_spec(
+    spec: str | bytes | os.PathLike[str] | Mapping[str, Any],
+    vars: Mapping[str, Any] | None = None,
+    *,
+    set: Mapping[str, Any] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> keras.Model:
     """The Keras model that a spec describes, built, with new weights, and compiled where the spec says how.
 
     An input with a mask is two inputs of the model, values and mask, in this order. A model of several inputs takes a
@@ -53,7 +61,13 @@ def load_spec(spec, vars=None, *, set=None, limits: Limits = DEFAULT_LIMITS) -> 
     return _load(*read(spec, limits), vars, set, limits)
 
 
-def load_spec_text(text: str | bytes, vars=None, *, set=None, limits: Limits = DEFAULT_LIMITS) -> keras.Model:
+def load_spec_text(
+    text: str | bytes,
+    vars: Mapping[str, Any] | None = None,
+    *,
+    set: Mapping[str, Any] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> keras.Model:
     """`load_spec` of what is known to be text, as a user may have sent it: it never opens a file.
 
     Args:

@@ -1,5 +1,7 @@
 """What every row of a batch of streams holds until its block is full, and how far it has come."""
 
+from typing import Any
+
 import numpy as np
 
 from ..sequence import Sequence
@@ -21,26 +23,34 @@ class Blocks:
         together: whether all rows have come equally far.
     """
 
-    def __init__(self, batch_size, block_size, latencies):
+    batch_size: int
+    block_size: int
+    latencies: list[int]
+    together: bool
+    _made: list[Any]
+    _returned: list[Any]
+    pushed: Any
+
+    def __init__(self, batch_size: Any, block_size: Any, latencies: Any) -> None:
         self.batch_size, self.block_size, self.latencies = batch_size, block_size, latencies
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin all rows anew."""
         self.together, self._held = True, None
         self.pushed = 0
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
 
     @property
-    def position(self) -> tuple:
+    def position(self) -> tuple[Any, ...]:
         """How far the streams have come, and what they hold: what it is set to later, they go back to."""
         return self.together, self._held, self.pushed, self._made, self._returned
 
     @position.setter
-    def position(self, position):
+    def position(self, position: Any) -> None:
         self.together, self._held, self.pushed, self._made, self._returned = position
 
-    def reset_rows(self, rows):
+    def reset_rows(self, rows: Any) -> None:
         """Begin some rows, bool [B], anew."""
         self._part()
         self.pushed = np.where(rows, 0, self.pushed)
@@ -56,7 +66,7 @@ class Blocks:
             self._returned = [np.full(self.batch_size, n) for n in self._returned]
 
     @property
-    def held(self):
+    def held(self) -> Any:
         """Steps that are held: one number, or int64 [B]."""
         return self.pushed % self.block_size
 
@@ -65,13 +75,13 @@ class Blocks:
         """Whether a whole block goes right through: nothing is held and no warm-up is to come."""
         return self.together and self._held is None and self._made[0] >= self.latencies[0]
 
-    def pass_block(self, steps, outputs):
+    def pass_block(self, steps: Any, outputs: Any) -> None:
         """Count a block of the only input that went right through."""
         self.pushed += steps
         self._made = [self._made[0] + outputs]
         self._returned = [self._returned[0] + outputs]
 
-    def cut(self, inputs, active=None):
+    def cut(self, inputs: Any, active: Any = None) -> Any:
         """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.
 
         Args:
@@ -117,7 +127,7 @@ class Blocks:
         self._held = [Sequence(x.values[rows, left], x.mask[rows, left]) for x in joined]
         return calls
 
-    def trim(self, number, outputs, limit=None):
+    def trim(self, number: Any, outputs: Any, limit: Any = None) -> Any:
         """The outputs of one output of calls that belong to the stream: warm-up and what lies beyond the end are not.
 
         Args:

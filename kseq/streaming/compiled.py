@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from .step import StepFunction
 from .tracing import Scope, State, Trace, advance, row_of
 
 
-def compile_step(step: StepFunction, weights: Weights | None = None):
+def compile_step(step: StepFunction, weights: Weights | None = None) -> Any:
     """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
 
     `values` is a tuple with [B, T, ...] for every input, `masks` one with bool [B, T] or `None` for each, `active` bool
@@ -32,7 +33,7 @@ def compile_step(step: StepFunction, weights: Weights | None = None):
     return _step_class()(step, freeze(step.layer) if weights is None else weights)
 
 
-def freeze(layer) -> Weights:
+def freeze(layer: Any) -> Weights:
     """The weights that a layer has now."""
     return shared_by(layer.origin()).weights(layer.variables, _step_class().copy)
 
@@ -46,14 +47,22 @@ class _CompiledStep:
 
     closes_over_weights = False
 
-    def __init__(self, step: StepFunction, weights: Weights):
+    def __init__(self, step: StepFunction, weights: Weights) -> None:
         self.step, self.weights = step, weights
         self.compilations, self._functions = 0, {}
 
-    def __call__(self, values, masks, active, state):
+    def function(self, trace, values, masks, active, written) -> Any:
+        """A function compiled for a call, which writes the variables in `written`."""
+        raise NotImplementedError
+
+    def leaf(self, x, dtype) -> Any:
+        """A leaf of the state, of a NumPy array."""
+        raise NotImplementedError
+
+    def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
         return self.prepare(values, masks, active)(self, values, masks, active, state)
 
-    def prepare(self, values, masks, active):
+    def prepare(self, values: Any, masks: Any, active: Any) -> Any:
         """The function of a call, compiled."""
         if len(masks) == 1:
             key = (values[0].shape[1], active is None, masks[0] is None)
@@ -86,14 +95,14 @@ class _CompiledStep:
     def initial_state(self) -> State:
         return self.as_state(self.step.initial_state(), {})
 
-    def from_numpy(self, leaves, like: State | None = None) -> State:
+    def from_numpy(self, leaves: Any, like: State | None = None) -> State:
         """A state of leaves, with the random numbers of the start or those of another state."""
         return self.as_state(leaves, {}) if like is None else self.as_state(leaves, like.seeds, like.more)
 
-    def as_state(self, leaves, seeds, more=None) -> State:
+    def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> State:
         return State([self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], seeds, more)
 
-    def to_numpy(self, state) -> list[np.ndarray]:
+    def to_numpy(self, state: Any) -> list[np.ndarray]:
         return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state]
 
 
@@ -103,17 +112,17 @@ class _JaxStep(_CompiledStep):
     closes_over_weights = True
 
     @staticmethod
-    def copy(value):
+    def copy(value: Any) -> Any:
         import jax.numpy as jnp
 
         return jnp.array(value, copy=True)
 
-    def leaf(self, x, dtype):
+    def leaf(self, x: Any, dtype: Any) -> Any:
         import jax.numpy as jnp
 
         return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
-    def function(self, trace, values, masks, active, written):
+    def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
         is_plain = self.step.layer.num_outputs == 1 and active is None and all(mask is None for mask in masks)
         function = _JaxFunction(trace, self.weights, written, is_plain and not written)
         state = self.initial_state()
@@ -122,7 +131,7 @@ class _JaxStep(_CompiledStep):
             function(self, values, masks, active, state)  # compiles, before anything has moved
         return function
 
-    def to_numpy(self, state):
+    def to_numpy(self, state: Any) -> Any:
         _check_unspent(state)
         return super().to_numpy(state)
 
@@ -133,7 +142,7 @@ def _check_unspent(state):
 
 
 class _JaxFunction:
-    def __init__(self, trace, weights, written, is_plain):
+    def __init__(self, trace: Any, weights: Any, written: Any, is_plain: Any) -> None:
         import jax
 
         values = weights.values
@@ -147,20 +156,20 @@ class _JaxFunction:
         self.written = [(i, values[i]) for i in written]
         self.is_plain = is_plain
 
-    def bound_to(self, weights):
+    def bound_to(self, weights: Any) -> Any:
         return self.call_plain if self.is_plain else self
 
-    def arguments(self, seeds):
+    def arguments(self, seeds: Any) -> Any:
         return tuple([seeds.get(i, value) for i, value in self.written])
 
-    def __call__(self, run, values, masks, active, state):
+    def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         _check_unspent(state)
         row, state.is_spent = row_of(values, masks, active), True
         outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *row)
         outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
         return outputs, State(leaves, state.seeds | updates)
 
-    def call_plain(self, run, values, masks, active, state):
+    def call_plain(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         """The same where there are but values, and one output: a tenth of a small step is saved."""
         _check_unspent(state)
         row, state.is_spent = [x.copy() for x in values], True
@@ -172,17 +181,17 @@ class _TensorFlowStep(_CompiledStep):
     """One flat concrete function per chunk size, compiled by XLA."""
 
     @staticmethod
-    def copy(value):
+    def copy(value: Any) -> Any:
         import tensorflow as tf
 
         return tf.identity(value)
 
-    def leaf(self, x, dtype):
+    def leaf(self, x: Any, dtype: Any) -> Any:
         import tensorflow as tf
 
         return tf.constant(x, dtype=dtype)
 
-    def function(self, trace, values, masks, active, written):
+    def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
         return _TensorFlowFunction(self, trace, row_of(values, masks, active), written)
 
 
@@ -192,7 +201,7 @@ class _TensorFlowFunction:
     XLA keeps for ever what it has compiled: it must not compile again for weights that have changed.
     """
 
-    def __init__(self, run, trace, row, written):
+    def __init__(self, run: Any, trace: Any, row: Any, written: Any) -> None:
         import tensorflow as tf
 
         weights = run.weights.values
@@ -215,7 +224,7 @@ class _TensorFlowFunction:
         self.trace, self.call, self.constant, self.masked = trace, function.get_concrete_function(), tf.constant, masked
         self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
 
-    def bound_to(self, weights):
+    def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
         numbers = {id(value): i for i, value in enumerate(self.weights)}
         bound, captured = copy.copy(self), self.call.captured_inputs
@@ -224,7 +233,7 @@ class _TensorFlowFunction:
         bound.call.set_external_captures([weights.values[numbers[id(x)]] if id(x) in numbers else x for x in captured])
         return bound
 
-    def __call__(self, run, values, masks, active, state):
+    def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         row = map(self.constant, row_of(values, masks, active))
         found = self.call(*row, *[state.seeds.get(i, value) for i, value in self.written], *state.leaves)
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
@@ -248,7 +257,7 @@ def _captured(value):
 class _TorchStep(_CompiledStep):
     """Eager, in inference mode."""
 
-    def __init__(self, step, weights):
+    def __init__(self, step: Any, weights: Any) -> None:
         import torch
 
         super().__init__(step, weights)
@@ -256,21 +265,21 @@ class _TorchStep(_CompiledStep):
         self.generator = torch.get_rng_state()
 
     @staticmethod
-    def copy(value):
+    def copy(value: Any) -> Any:
         return value.detach().clone()
 
-    def leaf(self, x, dtype):
+    def leaf(self, x: Any, dtype: Any) -> Any:
         import torch
 
         return torch.tensor(x.astype("float32") if dtype == "bfloat16" else x, dtype=getattr(torch, dtype))
 
-    def as_state(self, leaves, seeds, more=None):
+    def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> Any:
         return super().as_state(leaves, seeds, self.generator if more is None else more)
 
-    def function(self, trace, values, masks, active, written):
+    def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
         return _TorchFunction(trace)
 
-    def advance(self, row, masks, active, state):
+    def advance(self, row: Any, masks: Any, active: Any, state: Any) -> Any:
         """Outputs in NumPy, the leaves and the seeds after a step."""
         import torch
 
@@ -286,20 +295,20 @@ class _TorchFunction:
 
     drawing = threading.Lock()
 
-    def __init__(self, trace):
+    def __init__(self, trace: Any) -> None:
         self.trace, self.draws = trace, None  # not known before the first call
 
-    def bound_to(self, weights):
+    def bound_to(self, weights: Any) -> Any:
         return self
 
-    def __call__(self, run, values, masks, active, state):
+    def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         row = row_of(values, masks, active)
         if self.draws is False:
             outputs, leaves, seeds = run.advance(row, masks, active, state)
             return outputs, State(leaves, seeds, state.more)
         return self.draw(run, row, masks, active, state)
 
-    def draw(self, run, row, masks, active, state):
+    def draw(self, run: Any, row: Any, masks: Any, active: Any, state: Any) -> Any:
         """A step that may draw from torch's own generator, as layers without a seed do: it draws as the stream's."""
         import torch
 

@@ -22,12 +22,12 @@ class ContextGraph:
         wanted: what is read, by a name of its own: a `Tensor`, or a `Sequence` of two.
     """
 
-    inputs: tuple
+    inputs: tuple[Any, ...]
     tensors: dict[str, Tensor]
     calls: tuple[Call, ...]
     wanted: dict[str, Any]
 
-    def values(self, context) -> dict[str, Sequence]:
+    def values(self, context: Any) -> dict[str, Sequence]:
         """What the layers read, by the names in `wanted`.
 
         Args:

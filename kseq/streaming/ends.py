@@ -1,9 +1,10 @@
 """What goes into a stream and comes out of it, in the structure of the model and in the form of the caller's chunks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..layers.base import SequenceLayer
 from ..layers.structures import parts
 from ..sequence import Sequence, SequenceSpec
 from . import presence
@@ -30,7 +31,14 @@ class Ends:
         form: a `Form`, a value that may be set back.
     """
 
-    def __init__(self, layer, name, batch_size, dtype):
+    layer: SequenceLayer
+    batch_size: int
+    inputs: Any
+    input_structure: Any
+    output_structure: Any
+    form: Form
+
+    def __init__(self, layer: Any, name: str, batch_size: Any, dtype: Any) -> None:
         self.layer, self.batch_size = layer, batch_size
         self.inputs = getattr(layer, "inputs", None)  # of a Keras model
         self.input_structure = getattr(layer, "input_structure", _tuple_of(layer.num_inputs))
@@ -41,13 +49,13 @@ class Ends:
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
         self._presence = (presence.SPEC,) if layer.reads_presence else ()
         shapes = shapes[: len(shapes) - len(self._presence)]
-        known = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
+        known: list[Any] = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
         # Nothing of a chunk is lost to a layer of float64; what computes in less casts for itself.
         self._float = "float64" if layer.compute_dtype == "float64" else "float32"
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget what chunks have said."""
         self.form = Form(self._declared)
 
@@ -64,7 +72,7 @@ class Ends:
         """Of every input of the layer: of those of the model, and of what says which steps are there."""
         return self.specs + self._presence
 
-    def all_there(self, steps):
+    def all_there(self, steps: Any) -> Any:
         """What says that steps are there, where the layer reads it."""
         return [Sequence(np.zeros((self.batch_size, steps), bool)) for _ in self._presence]
 
@@ -74,7 +82,7 @@ class Ends:
         return not isinstance(self.output_structure, (list, dict))
 
     @property
-    def numpy_dtypes(self):
+    def numpy_dtypes(self) -> Any:
         return [_numpy_dtype(spec.dtype) for spec in self._known_specs]
 
     @property
@@ -82,7 +90,7 @@ class Ends:
         """The specs, with floats where no chunk has said a dtype."""
         return tuple(SequenceSpec(s.shape, s.dtype or self._float) for s in self.specs)
 
-    def take(self, chunk) -> list[Sequence]:
+    def take(self, chunk: Any) -> list[Sequence]:
         """A chunk as a `Sequence` [B, T, ...] for every input, in NumPy.
 
         Raises:
@@ -109,7 +117,7 @@ class Ends:
             return spec
         return SequenceSpec(spec.shape, "int32" if x.values.dtype.kind in "iu" else self._float)
 
-    def _split(self, chunk) -> list:
+    def _split(self, chunk) -> list[Any]:
         """The chunk of every input."""
         chunk = self._by_names(chunk)
         if len(self.specs) == 1 and not isinstance(chunk, dict):
@@ -160,7 +168,8 @@ class Ends:
     def _standard(self, chunk, spec):
         """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
         is_sequence, rank = isinstance(chunk, Sequence), len(spec.shape)
-        values, mask = map(_as_array, chunk if is_sequence else (chunk, None))
+        values, mask = chunk if is_sequence else (chunk, None)
+        values, mask = np.asarray(values), None if mask is None else np.asarray(mask)
         shape = values.shape
         batched = values.ndim == rank + 2
         if not batched and (values.ndim != rank + 1 or self.batch_size != 1):
@@ -179,7 +188,7 @@ class Ends:
             mask = mask[None]
         return Sequence(values if batched else values[None], mask).check(), batched
 
-    def nothing(self, steps) -> list[Sequence]:
+    def nothing(self, steps: Any) -> list[Sequence]:
         """Invalid steps for every input."""
         mask = np.zeros((self.batch_size, steps), bool)
         return [
@@ -187,13 +196,13 @@ class Ends:
             for spec, dtype in zip(self.specs, self.numpy_dtypes, strict=True)
         ] + [Sequence(mask, mask) for _ in self._presence]
 
-    def no_output(self, number):
+    def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
-        specs = self._known_specs + self._presence
-        spec = parts(self.layer.output_spec(specs if len(specs) > 1 else specs[0]))[number]
+        specs: Any = self._known_specs + self._presence
+        spec = parts(self.layer.output_spec(specs[0] if len(specs) == 1 else specs))[number]
         return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
 
-    def give(self, outputs):
+    def give(self, outputs: Any) -> Any:
         """Outputs in the structure of the model and the form of the caller's chunks."""
         return _filled(self.output_structure, [self._formed(y) for y in outputs])
 
@@ -205,10 +214,6 @@ class Ends:
             return y.values if batched else y.values[0]
         y = y.with_mask()
         return y if batched else Sequence(y.values[0], y.mask[0])
-
-
-def _as_array(x):
-    return None if x is None else np.asarray(x)
 
 
 def _listed(names):

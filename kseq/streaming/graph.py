@@ -1,5 +1,7 @@
 """A Keras model as a network of layers that step."""
 
+from typing import Any
+
 import keras
 
 from ..layers.base import SequenceLayer
@@ -11,7 +13,7 @@ from .adapters import Held
 from .reading import ModelNodes, read_nodes
 
 
-def as_layer(model) -> SequenceLayer:
+def as_layer(model: keras.Model | SequenceLayer) -> SequenceLayer:
     """A kseq layer that computes what a Keras model, or layer, of streamable layers computes, with the same weights.
 
     Args:
@@ -49,7 +51,12 @@ class ModelNetwork(Network):
         output_structure: the numbers of the outputs in the structure in which Keras gives them.
     """
 
-    def __init__(self, model):
+    model: keras.Model
+    inputs: tuple[Any, ...]
+    reads_presence: bool
+    context_names: tuple[str, ...]
+
+    def __init__(self, model: keras.Model) -> None:
         super().__init__(name=model.name, autocast=False)
         found = read_nodes(model, as_layer)
         if found.obstacles:
@@ -61,10 +68,10 @@ class ModelNetwork(Network):
         self.context_names = tuple(given.name for given in found.context.inputs)
         self.built = True
 
-    def origin(self):
+    def origin(self) -> Any:
         return self.model
 
-    def derive_context(self, context):
+    def derive_context(self, context: Any) -> Any:
         return self.nodes_read.context.values(context)
 
     @property
@@ -79,19 +86,19 @@ class ModelNetwork(Network):
         return [name for name in self.nodes_read.given if name in streams]
 
     @property
-    def input_structure(self):
+    def input_structure(self) -> Any:
         return self.nodes_read.input_structure
 
     @property
-    def output_structure(self):
+    def output_structure(self) -> Any:
         return self.nodes_read.output_structure
 
     @property
-    def channel_shape(self):
+    def channel_shape(self) -> Any:
         shapes = tuple(spec.shape for spec in self.nodes_read.input_specs)
         return shapes if self.num_inputs > 1 else shapes[0]
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         masks = parts(mask)[: len(self.inputs)]
         # Where only masks are known, what is padding is not there.
         return super().output_mask((*masks, *masks[:1]) if self.reads_presence else mask)

@@ -5,6 +5,8 @@ warm-up before the first output of a layer, and what is pushed after the last in
 What is there is known at the input of a model and followed through its layers by their timings.
 """
 
+from typing import Any
+
 from keras import ops
 
 from ..layers.base import SequenceLayer
@@ -12,6 +14,7 @@ from ..layers.network import LayerNode, Read
 from ..layers.structures import parts
 from ..padding import started
 from ..sequence import Sequence, SequenceSpec
+from ..timing import Timing
 from .adapters import Held
 
 # Steps that are counted before the counts are set back, which keeps them small in a stream without end.
@@ -28,22 +31,25 @@ class Presence:
         add: adds a node to the network.
     """
 
-    def __init__(self, source, add):
+    source: Any
+    is_used: bool
+
+    def __init__(self, source: Any, add: Any) -> None:
         self.source, self.is_used = source, False
         self._add, self._made, self._known = add, {}, {}
 
-    def follow(self, node: LayerNode):
+    def follow(self, node: LayerNode) -> None:
         """Note which node makes a value."""
         for number, key in enumerate(node.outputs):
             self._made[key] = (node, number)
 
-    def of(self, key) -> Read:
+    def of(self, key: Any) -> Read:
         """Reads a sequence whose mask says which steps of a value are there."""
         if key not in self._known:
             self._known[key] = self._find(key)
         return self._known[key]
 
-    def mask_of(self, key) -> Read:
+    def mask_of(self, key: Any) -> Read:
         """Reads that mask."""
         return self.of(key)._replace(part="mask")
 
@@ -82,37 +88,37 @@ class Present(SequenceLayer):
     State: int32 [B, 2], the inputs that were there so far and the outputs since the first of them.
     """
 
-    invalid_value = None
+    invalid_value: float | None = None
 
-    def __init__(self, layer: SequenceLayer, number: int):
+    def __init__(self, layer: SequenceLayer, number: int) -> None:
         super().__init__(name=f"{layer.name}_present", autocast=False)
         self._of = Held((layer, number))
         self.built = True
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         layer, number = self._of.value
         return layer.timings[number]
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: Any) -> SequenceSpec:
         return SPEC
 
-    def output_length(self, length):
+    def output_length(self, length: Any) -> Any:
         return self.timing.output_length(length)
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         layer, number = self._of.value
         return parts(layer.output_mask((mask,) * layer.num_inputs if layer.num_inputs > 1 else mask))[number]
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Any, *, training: bool = False) -> Any:
         batch, time = ops.shape(x.values)[:2]
         values = ops.zeros((batch, self.output_length(time)), dtype="bool")
         return Sequence(values, None if x.mask is None else self.output_mask(x.mask))
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: Any, context: Any = None) -> Any:
         return {"counts": ops.zeros((batch_size, 2), dtype="int32")}
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         timing, mask = self.timing, x.with_mask().mask
         inputs, outputs = state["counts"][:, :1], state["counts"][:, 1:]
         began = ops.logical_or(started(mask), inputs > 0)[:, :: timing.ratio.denominator]

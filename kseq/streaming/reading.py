@@ -55,7 +55,7 @@ class ModelNodes:
         return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
 
 
-def read_nodes(model, as_layer) -> ModelNodes:
+def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
     """The nodes of a model, whose inputs have the keys 0, 1, ...
 
     Args:
@@ -73,7 +73,7 @@ def read_nodes(model, as_layer) -> ModelNodes:
     streams = _upstream(called, graph.outputs, context=False)
     ahead = _upstream(called, [one.context for one in called])
     masks = _masks_of_inputs(graph, called)
-    names = {t: layer.name for t, layer in graph.input_layers.items()}
+    names: dict[Any, str] = {t: layer.name for t, layer in graph.input_layers.items()}
     found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
@@ -114,7 +114,7 @@ class _Called:
     context: dict[str, Any]
 
     @classmethod
-    def of(cls, call, as_layer):
+    def of(cls, call: Any, as_layer: Any) -> Any:
         layer = _layer_of(call, as_layer)
         return cls(call, layer, _context_of(call, layer))
 
@@ -148,7 +148,7 @@ def _context_of(call, layer):
     return dict(zip((own.name for own in inputs), _in_place_of(layer, inputs, call), strict=True))
 
 
-def _in_place_of(layer, inputs, call) -> list:
+def _in_place_of(layer, inputs, call) -> list[Any]:
     """What stands in a call in the place of inputs of a model within the model: tensors, or sequences."""
     given, own_tensors = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0])), layer.nodes_read.given
     found = []
@@ -175,7 +175,7 @@ class _Reader:
         bare: tensors that have no mask of Keras's, whatever the mask of the value that they are.
     """
 
-    def __init__(self, names, masks, inputs):
+    def __init__(self, names: Any, masks: Any, inputs: Any) -> None:
         self.nodes, self.wanted, self.names = [], {}, names
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
@@ -183,7 +183,7 @@ class _Reader:
         self.replaced = {}  # by a tensor the mask that Keras has put on it since
         self.presence = presence.Presence(len(inputs), self.nodes.append)
 
-    def add(self, one: _Called, flowing):
+    def add(self, one: _Called, flowing: Any) -> None:
         """Add a call, of whose context `flowing` is what streams."""
         call, layer = one.call, one.layer
         if layer is None:
@@ -220,7 +220,7 @@ class _Reader:
         self.presence.follow(node)
         self.nodes.append(node)
 
-    def sequence_reads(self, layer, call):
+    def sequence_reads(self, layer: Any, call: Any) -> Any:
         """Of a kseq layer: tensors or sequences, with a mask that is given beside a tensor."""
         given = call.arguments[0] if call.arguments else call.keywords["x"]
         if holds_sequences(given, layer.num_inputs):
@@ -228,7 +228,7 @@ class _Reader:
         given = (given,) if layer.num_inputs == 1 else given
         return [self.read(x, mask) for x, mask in zip(given, _masks_given(call, len(given)), strict=True)]
 
-    def model_reads(self, layer, call):
+    def model_reads(self, layer: Any, call: Any) -> Any:
         """Of a model within the model, with masks that are given beside its tensors."""
         given = list(tensors(call.arguments[0]))
         masks = dict(zip(given, _masks_given(call, len(given)), strict=True))
@@ -240,7 +240,7 @@ class _Reader:
         self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
         return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
-    def adapted(self, call):
+    def adapted(self, call: Any) -> Any:
         """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it."""
         reads, specs, keywords = [], [], dict(call.keywords)
         masks = {}
@@ -266,7 +266,7 @@ class _Reader:
             reads.append(self.presence.of(reads[0].value))
         return layer, reads
 
-    def read(self, t, mask=None) -> Read:
+    def read(self, t: Any, mask: Any = None) -> Read:
         """What is read for a tensor with Keras's mask, or with another that is given beside it."""
         read, mask = self.where[t], self.replaced.get(t) if mask is None else mask
         if mask is not None:
@@ -281,12 +281,12 @@ class _Reader:
             return read._replace(mask=self.presence.mask_of(read.value) if own is None else self.read_mask(x.mask))
         return read if own == Read(read.value, part="mask") else read._replace(mask=self.read_mask(x.mask))
 
-    def read_mask(self, mask) -> Read:
+    def read_mask(self, mask: Any) -> Read:
         """What is read for a mask."""
         read = self.where[mask]
         return read if read.part == "mask" else self.read(mask)
 
-    def ends(self, outputs):
+    def ends(self, outputs: Any) -> Any:
         """What is read for the model's outputs, and their numbers in its structure."""
         reads = []
 
@@ -316,13 +316,13 @@ def _cannot_train(layer) -> list[Obstacle]:
     return []
 
 
-def loses_mask(operation) -> bool:
+def loses_mask(operation: Any) -> bool:
     """Whether what is called gives no mask of Keras's: not a kseq layer or a model, whose outputs have their own."""
     own = isinstance(operation, (SequenceLayer, keras.Model))
     return not own and mask_rule_of(operation) is MaskRule.LOSES
 
 
-def _masks_given(call, count) -> list:
+def _masks_given(call, count) -> list[Any]:
     """The masks that a call is given beside its tensors, or `None`s."""
     mask = call.keywords.get("mask")
     if mask is None:
@@ -331,7 +331,7 @@ def _masks_given(call, count) -> list:
     return [mask] if isinstance(mask, Tensor) else list(mask)
 
 
-def _ends_of(layer, outputs) -> list:
+def _ends_of(layer, outputs) -> list[Any]:
     """The outputs of a call, tensors or sequences, in the order of the layer's."""
     structure = getattr(layer, "output_structure", None)
     if structure is not None:
@@ -342,7 +342,7 @@ def _ends_of(layer, outputs) -> list:
     return [paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]
 
 
-def paired(x):
+def paired(x: Any) -> Any:
     """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
     if isinstance(x, (list, tuple)) and len(x) == 2 and isinstance(x[1], Tensor) and x[1].is_mask:
         return as_sequence(x)

@@ -5,6 +5,7 @@ import numbers
 import threading
 import types
 import weakref
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ _of_models = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def shared_by(model) -> "Shared":
+def shared_by(model: Any) -> "Shared":
     """What the streams of a model, or layer, share; it goes with the model."""
     with _lock:
         return _of_models.setdefault(model, Shared())
@@ -29,12 +30,12 @@ class Shared:
     Nothing in here may hold the model: neither would then ever be freed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._mutex = threading.RLock()
         self._weights = weakref.WeakValueDictionary()
         self._functions, self._latest = collections.OrderedDict(), None
 
-    def weights(self, variables, copy) -> "Weights":
+    def weights(self, variables: Any, copy: Any) -> "Weights":
         """The values that variables have now: those of an earlier stream if they are the same bit for bit.
 
         Args:
@@ -53,7 +54,7 @@ class Shared:
                 found = self._weights[digest.digest()] = Weights(copy(v.value) for v in variables)
             return found
 
-    def function(self, key, make, weights=None):
+    def function(self, key: Any, make: Any, weights: Any = None) -> Any:
         """The compiled step of a key; `make()` gives it where there is none, by one thread at a time.
 
         Args:
@@ -77,11 +78,14 @@ class Shared:
 class Weights:
     """Values of variables, in their order, and the compiled steps that have them as constants."""
 
-    def __init__(self, values):
+    values: Any
+    functions: Any
+
+    def __init__(self, values: Any) -> None:
         self.values, self.functions = tuple(values), collections.OrderedDict()
 
 
-def fingerprint(layer) -> tuple:
+def fingerprint(layer: Any) -> tuple[Any, ...]:
     """What a trace of a layer depends on besides the values of its variables: equal for equal ones, and hashable.
 
     These are the attributes of the layer and of all layers within it: numbers, texts and functions, the shapes of
@@ -122,11 +126,11 @@ def fingerprint(layer) -> tuple:
 class _Same:
     """Equal to what holds the same tensor."""
 
-    def __init__(self, tensor):
+    def __init__(self, tensor: Any) -> None:
         self.tensor = tensor
 
-    def __eq__(self, other):
+    def __eq__(self, other: Any) -> Any:
         return isinstance(other, _Same) and self.tensor is other.tensor
 
-    def __hash__(self):
+    def __hash__(self) -> Any:
         return id(self.tensor)

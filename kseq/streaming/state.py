@@ -6,7 +6,7 @@ a slash (`conv/values`). Bytes hold no code: a header in JSON, the arrays, and a
 
 import hashlib
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ class LeafSpec(NamedTuple):
     dtype: str
 
 
-def specs(state) -> list[LeafSpec]:
+def specs(state: Any) -> list[LeafSpec]:
     """What every leaf of a state is.
 
     Example:
@@ -41,12 +41,12 @@ def specs(state) -> list[LeafSpec]:
     return [LeafSpec(name, tuple(x.shape), keras.backend.standardize_dtype(x.dtype)) for name, x in named_leaves(state)]
 
 
-def take(state, rows):
+def take(state: Any, rows: Any) -> Any:
     """The rows, by integers [N], of every leaf."""
     return map_leaves(lambda leaf: ops.take(leaf, rows, axis=0), state)
 
 
-def put(state, rows, other):
+def put(state: Any, rows: Any, other: Any) -> Any:
     """The state with its rows, by integers [N], replaced by the N rows of another."""
 
     def replaced(leaf, new):
@@ -55,7 +55,7 @@ def put(state, rows, other):
     return map_leaves(replaced, state, other)
 
 
-def check(state, wanted: list[LeafSpec]):
+def check(state: Any, wanted: list[LeafSpec]) -> None:
     """Refuse a state whose leaves are not as wanted.
 
     Raises:
@@ -75,7 +75,7 @@ def check(state, wanted: list[LeafSpec]):
             )
 
 
-def to_bytes(leaves, wanted: list[LeafSpec], structure: str) -> bytes:
+def to_bytes(leaves: Any, wanted: list[LeafSpec], structure: str) -> bytes:
     """The leaves of a state as bytes, which any machine and backend can read.
 
     Args:

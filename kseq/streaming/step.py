@@ -1,6 +1,7 @@
 """`StepFunction`: the step of a layer as a pure function of arrays, with a name for every leaf of its state."""
 
 import functools
+from typing import Any, overload
 
 import numpy as np
 from keras import ops
@@ -8,6 +9,7 @@ from keras import ops
 from ..arguments import as_integer
 from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, pack
+from ..sequence import Sequence, SequenceSpec
 from . import state as states
 
 
@@ -42,14 +44,28 @@ class StepFunction:
         (1, 1, 4)
     """
 
-    def __init__(self, layer: SequenceLayer, batch_size: int, input_spec, *, block: int | None = None, context=None):
+    layer: SequenceLayer
+    batch_size: int
+    input_spec: Any
+    block: int
+    state: list[states.LeafSpec]
+
+    def __init__(
+        self,
+        layer: SequenceLayer,
+        batch_size: int,
+        input_spec: SequenceSpec | tuple[SequenceSpec, ...],
+        *,
+        block: int | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
         self.layer, self.batch_size, self.input_spec = layer, batch_size, input_spec
         least = layer.timing.block_size
         self.block = least if block is None else as_integer("`block`", block, least)
         if self.block % least:
             raise ValueError(f"`block` must be a multiple of the layer's block, {least}; received {block}")
         given = {"context": layer.check_context(context)} if layer.context_names or context else {}
-        self._example = layer.initial_state(batch_size, input_spec, **given)
+        self._example = layer.initial_state(batch_size, self.input_spec, **given)
         self.state = states.specs(self._example)
 
     @property
@@ -58,7 +74,7 @@ class StepFunction:
         return self.layer.num_inputs
 
     @property
-    def output_spec(self):
+    def output_spec(self) -> Any:
         """`SequenceSpec` of the output, or a tuple of them."""
         return self.layer.output_spec(self.input_spec)
 
@@ -74,7 +90,11 @@ class StepFunction:
         """The leaves of the state before the first step, in NumPy; bfloat16 as the backend gives it."""
         return [leaf.copy() for leaf in self._initial]
 
-    def __call__(self, inputs, state, active=None):
+    @overload
+    def __call__(self, inputs: Sequence, state: list[Any], active: Any = None) -> tuple[Sequence, list[Any]]: ...
+    @overload
+    def __call__(self, inputs: Any, state: list[Any], active: Any = None) -> tuple[Any, list[Any]]: ...
+    def __call__(self, inputs: Any, state: list[Any], active: Any = None) -> tuple[Any, list[Any]]:
         """One step.
 
         Args:
@@ -89,7 +109,7 @@ class StepFunction:
         y, state = self.layer.step(inputs, state, active=active)
         return y, leaves(state)
 
-    def to_bytes(self, state) -> bytes:
+    def to_bytes(self, state: list[Any]) -> bytes:
         """The leaves of a state as bytes: `state.to_bytes`."""
         arrays = [np.asarray(ops.convert_to_numpy(leaf)) for leaf in state]
         arrays = [a.astype(states.numpy_dtype(leaf.dtype)) for a, leaf in zip(arrays, self.state, strict=True)]

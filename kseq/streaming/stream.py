@@ -1,11 +1,15 @@
 """`Stream`: a model fed chunk by chunk."""
 
+from typing import Any, overload
+
 import keras
 import numpy as np
 
 from ..arguments import as_size
+from ..layers.base import SequenceLayer
 from ..obstacles import NotStreamable
-from ..sequence import SequenceSpec
+from ..sequence import Sequence
+from ..timing import Timing
 from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
@@ -51,7 +55,13 @@ class Stream:
         True
     """
 
-    def __init__(self, model, batch_size: int = 1, *, dtype: str | None = None, context=None):
+    batch_size: int
+    layer: SequenceLayer
+    timing: Timing
+
+    def __init__(
+        self, model: keras.Model | SequenceLayer, batch_size: int = 1, *, dtype: str | None = None, context: Any = None
+    ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
         self.layer = as_layer(model)
         if not self.layer.supports_step:
@@ -60,15 +70,18 @@ class Stream:
         self.timing, self._context = self.layer.timing, context
         self._ends = Ends(self.layer, model.name, self.batch_size, dtype)
         self._blocks = Blocks(self.batch_size, self.timing.block_size, [t.output_latency for t in self.layer.timings])
-        self._weights, self._steps = freeze(self.layer), {}
-        self._step, self._block_shape = None, None
+        self._weights = freeze(self.layer)
+        self._steps: dict[Any, Any] = {}
+        self._step: Any = None  # there once dtypes are known
+        self._block_shape: tuple[int, ...] | None = None
         if self._ends.dtypes_known:
             self._use_step()
         self._reset()
 
     @property
-    def spec(self) -> SequenceSpec:
-        return self._ends.specs if len(self._ends.specs) > 1 else self._ends.specs[0]
+    def spec(self) -> Any:
+        """Channel shape and dtype of the input, or a tuple of them."""
+        return self._ends.specs[0] if len(self._ends.specs) == 1 else self._ends.specs
 
     def _use_step(self):
         """Step over inputs of the dtypes that are known by now."""
@@ -77,7 +90,7 @@ class Stream:
             # What is made of the context, once, is made with the same weights.
             with keras.StatelessScope(zip(self.layer.variables, self._weights.values, strict=True)):
                 step = StepFunction(
-                    self.layer, self.batch_size, specs if len(specs) > 1 else specs[0], context=self._context
+                    self.layer, self.batch_size, specs[0] if len(specs) == 1 else specs, context=self._context
                 )
             self._steps[specs] = compile_step(step, self._weights)
         self._step = self._steps[specs]
@@ -96,7 +109,7 @@ class Stream:
         """Be again where the stream was before what has raised."""
         self._ends.form, self._blocks.position, self._step, self._state = position
 
-    def reset(self, active=None):
+    def reset(self, active: Any = None) -> None:
         """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.
 
         Random numbers begin anew too, but where only some rows do.
@@ -135,7 +148,13 @@ class Stream:
         """
         return sum(step.compilations for step in self._steps.values())
 
-    def push(self, chunk, active=None):
+    @overload
+    def push(self, chunk: Sequence, active: None = None) -> Sequence: ...
+    @overload
+    def push(self, chunk: np.ndarray, active: None = None) -> np.ndarray: ...
+    @overload
+    def push(self, chunk: Any, active: Any = None) -> Any: ...
+    def push(self, chunk: Any, active: Any = None) -> Any:
         """Feed a chunk and return the outputs that are ready.
 
         Args:
@@ -191,7 +210,7 @@ class Stream:
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
 
-    def flush(self, active=None):
+    def flush(self, active: Any = None) -> Any:
         """End streams: return the outputs that are left, and start anew.
 
         Args:

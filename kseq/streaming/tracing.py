@@ -1,6 +1,7 @@
 """The step of one call as a pure function of arrays in a row, with weights and seeds among them, and its state."""
 
 import weakref
+from typing import Any
 
 import keras
 
@@ -18,31 +19,40 @@ class State:
         is_spent: whether the leaves were given to a call, which on jax takes their memory.
     """
 
+    leaves: Any
+    is_spent: bool
+    more: Any
+    seeds: Any
+
     __slots__ = ("is_spent", "leaves", "more", "seeds")
 
-    def __init__(self, leaves, seeds, more=None):
+    def __init__(self, leaves: Any, seeds: Any, more: Any = None) -> None:
         self.leaves, self.seeds, self.more, self.is_spent = leaves, seeds, more, False
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self.leaves)
 
 
 class Scope(keras.StatelessScope):
     """A scope in which variables have given values; notes what is written."""
 
-    def __init__(self, variables, values):
+    variables: Any
+    first: Any
+    updates: dict[Any, Any]
+
+    def __init__(self, variables: Any, values: Any) -> None:
         super().__init__(list(zip(variables, values, strict=True)))
         self.variables, self.first = variables, values
         self._numbers = {id(v): i for i, v in enumerate(variables)}
         self.updates = {}
 
-    def begin(self, seeds):
+    def begin(self, seeds: Any) -> None:
         """Give the variables that were written before the values that they have in a state, or had at first."""
         self.updates = {i: seeds.get(i, self.first[i]) for i in self.updates}
         for i, value in self.updates.items():
             super().add_update((self.variables[i], value))
 
-    def add_update(self, update):
+    def add_update(self, update: Any) -> None:
         variable, value = update
         number = self._numbers.get(id(variable))
         if number is None or keras.backend.is_float_dtype(variable.dtype):
@@ -53,7 +63,7 @@ class Scope(keras.StatelessScope):
         super().add_update(update)
         self.updates[number] = value
 
-    def has(self, variable) -> bool:
+    def has(self, variable: Any) -> bool:
         return id(variable) in self._numbers
 
 
@@ -62,19 +72,19 @@ class _TraceScope(Scope):
 
     reads_others = False
 
-    def get_current_value(self, variable):
+    def get_current_value(self, variable: Any) -> Any:
         self.reads_others |= not self.has(variable)
         return super().get_current_value(variable)
 
 
-def row_of(values, masks, active) -> list:
+def row_of(values: Any, masks: Any, active: Any) -> list[Any]:
     """Copies of all arrays of a call in a row: the caller may write its next chunk into the same ones."""
     row = [x.copy() for x in values]
     row += [m.copy() for m in masks if m is not None]
     return row if active is None else [*row, active.copy()]
 
 
-def advance(step, row, masks, active, leaves):
+def advance(step: Any, row: Any, masks: Any, active: Any, leaves: Any) -> Any:
     """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any.
 
     Of `masks` and `active` only what is `None` counts.
@@ -90,13 +100,18 @@ def advance(step, row, masks, active, leaves):
 class Trace:
     """Traces the step for one call; knows its steps only as long as they are there, and not what it is compiled to."""
 
-    def __init__(self, step, masks, active):
+    steps: Any
+    is_shareable: bool
+    written: tuple[Any, ...]
+    masks: list[bool | None]
+
+    def __init__(self, step: Any, masks: Any, active: Any) -> None:
         self.steps, self.is_shareable, self.written = weakref.WeakSet([step]), True, ()
         # Only which there are: what is compiled must not keep arrays.
         self.masks = [None if m is None else True for m in masks]
         self.active = None if active is None else True
 
-    def __call__(self, leaves, variables, row):
+    def __call__(self, leaves: Any, variables: Any, row: Any) -> Any:
         """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
         step = next(iter(self.steps))
         with _TraceScope(step.layer.variables, variables) as scope:

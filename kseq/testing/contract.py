@@ -1,5 +1,9 @@
 """`check_layer`: every property of the contract, in an order in which a failure names its cause."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from ..layers.base import SequenceLayer
 from . import fields, numerics, streaming, whole
 from .subject import Subject
 
@@ -26,8 +30,8 @@ _GRADIENTS = (numerics.check_gradients,)
 
 
 def check_layer(
-    layer,
-    input_shape,
+    layer: SequenceLayer,
+    input_shape: Iterable[int],
     *,
     dtype: str = "float32",
     rtol: float | None = None,
@@ -35,8 +39,8 @@ def check_layer(
     gradients: bool = True,
     integers: int = 4,
     seed: int = 0,
-    context: dict | None = None,
-):
+    context: dict[str, Any] | None = None,
+) -> None:
     """Test that a layer keeps the contract of `kseq.SequenceLayer`.
 
     Layer mode and step mode give the same numbers, whatever the chunks, the rows and what stands at invalid steps;
@@ -63,8 +67,6 @@ def check_layer(
         >>> import kseq
         >>> kseq.testing.check_layer(kseq.Delay(2), (2, 5, 1))
     """
-    from ..layers.base import SequenceLayer
-
     if not isinstance(layer, SequenceLayer):
         raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
     subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers, context)

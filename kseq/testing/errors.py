@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -35,13 +37,13 @@ class ContractError(AssertionError):
     """A property of the contract does not hold; the message names it, the position and the two values."""
 
 
-def fail(key: str, message: str):
+def fail(key: str, message: str) -> NoReturn:
     """Raise the `ContractError` of a property."""
     raise ContractError(f"{key} ({PROPERTIES[key]}): {message}")
 
 
 @contextlib.contextmanager
-def attempt(key: str, what: str = ""):
+def attempt(key: str, what: str = "") -> Iterator[Any]:
     """Turn whatever is raised inside into the failure of a property."""
     try:
         yield
@@ -52,23 +54,33 @@ def attempt(key: str, what: str = ""):
         raise ContractError(f"{key} ({PROPERTIES[key]}): {what} {said(error)}") from error
 
 
-def said(error) -> str:
+def said(error: Any) -> str:
     """What an error says, without what Keras puts around it: which call it was, with what arguments."""
     inner = re.search(r"\x1b\[1m(.*)\x1b\[0m", str(error), re.DOTALL)
     return f"{type(error).__name__}: {inner[1] if inner else error}"
 
 
-def numpy(x):
+def numpy(x: Any) -> Any:
     """A tensor as NumPy, `None` as it is."""
     return None if x is None else np.asarray(keras.ops.convert_to_numpy(x))
 
 
-def wide(x):
+def wide(x: Any) -> Any:
     """Values as float64, or integers as int64, so that they can be compared whatever their dtype."""
     return x.astype("int64" if x.dtype.kind in "iub" else "float64")
 
 
-def expect_same(key, found, wanted, what, *, rtol=0.0, atol=0.0, where=None, names=("received", "wanted")):
+def expect_same(
+    key: Any,
+    found: Any,
+    wanted: Any,
+    what: Any,
+    *,
+    rtol: Any = 0.0,
+    atol: Any = 0.0,
+    where: Any = None,
+    names: Any = ("received", "wanted"),
+) -> None:
     """Fail at the worst position where two arrays differ by more than the tolerance, NaN being equal to nothing.
 
     Args:

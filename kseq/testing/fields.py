@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from .errors import attempt, expect_same, fail, numpy
-from .subject import finite_extent, to_numpy
+from .subject import Subject, finite_extent, to_numpy
 
 _UNCHANGED = 1e-6  # of the largest output: rows of one batch may be summed in different orders
 
 
-def check_receptive_field(s):
+def check_receptive_field(s: Subject) -> None:
     """Property S15, phase by phase, and for every pair of an input and an output of a stretch that is long enough.
 
     And K: a tensor without a mask gives what one with a mask that is all True gives.

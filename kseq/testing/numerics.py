@@ -1,6 +1,7 @@
 """Properties of numbers: poison, gradients, precision."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ _ROUNDINGS = 64
 _POLICIES = {"bfloat16": "layer", "mixed_float16": "step"}
 
 
-def poisons(s: Subject):
+def poisons(s: Subject) -> Any:
     """Values that must not matter, by name."""
     if s.is_float:
         # Huge: finite itself, but no square of it is.
@@ -30,13 +31,13 @@ def poisons(s: Subject):
     return {"largest": info.max, "smallest": info.min}
 
 
-def poisoned(s: Subject, x: Sequence, value) -> Sequence:
+def poisoned(s: Subject, x: Sequence, value: Any) -> Sequence:
     values = x.values.copy()
     values[~x.mask] = value
     return Sequence(values, x.mask)
 
 
-def check_poison(s: Subject):
+def check_poison(s: Subject) -> None:
     """Property S8, forward: in layer mode and in a stream, by a long step and by short ones."""
     x = Sequence(s.values, s.mask)
     for name, value in poisons(s).items():
@@ -62,15 +63,19 @@ def check_poison(s: Subject):
 class Loss:
     """A random weighting of the valid outputs of layer mode, or of a stream in two chunks."""
 
-    def __init__(self, s: Subject, layer):
+    s: Subject
+    layer: Any
+    weighting: Any
+
+    def __init__(self, s: Subject, layer: Any) -> None:
         self.s, self.layer = s, layer
         self.weighting = s.rng.standard_normal((s.batch, s.expected().values.shape[1], *s.output_spec.shape))
 
-    def of_layer(self, values, mask, weighting):
+    def of_layer(self, values: Any, mask: Any, weighting: Any) -> Any:
         """Loss and outputs."""
         return self._weighted(self.s.call(Sequence(values, mask), self.layer), weighting)
 
-    def of_stream(self, values, mask, weighting):
+    def of_stream(self, values: Any, mask: Any, weighting: Any) -> Any:
         s, first = self.s, self.s.timing.output_latency
         y = in_two_chunks(s, self.layer, Sequence(values, mask))
         return self._weighted(y.slice_time(first, first + weighting.shape[1]), weighting)
@@ -83,7 +88,7 @@ class Loss:
         return ops.sum(ops.cast(valid, dtype) * weighting), y.values
 
 
-def in_two_chunks(s: Subject, layer, x: Sequence, what=""):
+def in_two_chunks(s: Subject, layer: Any, x: Sequence, what: Any = "") -> Any:
     """Outputs of a stream of a layer in two steps of about equal length."""
     state, outputs = layer.initial_state(s.batch, s.spec, **s.context()), []
     cut = max(1, s.blocks // 2) * s.block
@@ -100,14 +105,18 @@ def in_two_chunks(s: Subject, layer, x: Sequence, what=""):
 class Gradients:
     """Gradients of the loss, by name, in NumPy."""
 
-    def __init__(self, s: Subject):
+    s: Subject
+    loss: Loss
+    names: list[str]
+
+    def __init__(self, s: Subject) -> None:
         self.s, self.loss = s, Loss(s, s.layer)
         variables = s.layer.trainable_variables
         self.names = [v.path for v in variables]
         self._layer = transforms.value_and_gradients(self.loss.of_layer, variables, of_values=s.is_float)
         self._stream = transforms.value_and_gradients(self.loss.of_stream, variables, of_values=s.is_float)
 
-    def __call__(self, x: Sequence, weights, *, step=False):
+    def __call__(self, x: Sequence, weights: Any, *, step: Any = False) -> Any:
         """Loss and gradients; those of the input without padding."""
         run = self._stream if step else self._layer
         with attempt("S14", "the gradient"):
@@ -117,7 +126,7 @@ class Gradients:
         return float(numpy(loss)), by_name | dict(zip(self.names, map(numpy, of_weights), strict=True))
 
 
-def check_gradients(s: Subject):
+def check_gradients(s: Subject) -> None:
     """Properties S14 and S8: gradients of layer and step, of poisoned inputs, and finite differences."""
     x, weights = Sequence(s.values, s.mask), s.weights()
     if not s.output_is_float or not (s.is_float or weights):
@@ -185,7 +194,9 @@ def _check_differences(s, gradients, x, weights, clean):
 class Exact:
     """A copy of the layer in float64, and its layer mode of the masked input."""
 
-    def __init__(self, s: Subject):
+    values: Any
+
+    def __init__(self, s: Subject) -> None:
         self._s = s
         with transforms.float64():
             layer = s.copy("float64")
@@ -194,7 +205,7 @@ class Exact:
             values = s.values.astype("float64") if s.is_float else s.values
             self.values = self._call(values, s.weights(), loss.weighting)[1]
 
-    def loss(self, weighting, values, weights):
+    def loss(self, weighting: Any, values: Any, weights: Any) -> Any:
         return float(self._call(values, weights, weighting)[0])
 
     def _call(self, values, weights, weighting):
@@ -203,7 +214,7 @@ class Exact:
             return [numpy(a) for a in found]
 
 
-def find_exact(s: Subject):
+def find_exact(s: Subject) -> Any:
     """`Exact`, or `None` where layer mode does not run in float64: Keras casts some functions to float32 on its own."""
     try:
         return Exact(s)
@@ -211,7 +222,7 @@ def find_exact(s: Subject):
         return None
 
 
-def check_precision(s: Subject):
+def check_precision(s: Subject) -> None:
     """Property S13 (with S6): errors against float64, also under dtype policies of half the size."""
     if not s.output_is_float:
         return

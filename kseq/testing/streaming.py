@@ -1,5 +1,7 @@
 """Properties of step mode: chunking, warm-up, held and moved rows, resuming, and what is compiled."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -9,18 +11,18 @@ from ..sequence import Sequence
 from ..streaming import state as states
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
-from .subject import check_state, map_rows, to_numpy
+from .subject import Subject, check_state, map_rows, to_numpy
 from .whole import garbage
 
 
-def check_initial_state(s):
+def check_initial_state(s: Subject) -> None:
     """Property S6 before and after the first step; that of every later step is checked wherever one is made."""
     state = s.initial_state()
     check_state(state, state, s.batch, "initial_state")
     s.stream(s.padded(Sequence(s.values, s.mask)), [s.blocks, 1, 3])
 
 
-def check_resume(s):
+def check_resume(s: Subject) -> None:
     """Property S5: a copy of the layer goes on from bytes, bit for bit; and S17: it started as the layer did.
 
     It runs eagerly: what a layer hides in Python would be frozen in a compiled step.
@@ -36,7 +38,7 @@ def check_resume(s):
         state, moved = wanted[1], found[1]
 
 
-def check_repeatable(s):
+def check_repeatable(s: Subject) -> None:
     """Property S5: the same step from the same state gives the same bits, and changes no variable."""
     before, start = [numpy(v) for v in s.layer.variables], s.initial_state()
     wanted, found = _eager_step(s, s.layer, 0, start), _eager_step(s, s.layer, 0, start)
@@ -58,34 +60,34 @@ def _expect_identical(key, found, wanted, names, i):
     expect_same(key, y.mask, wanted_y.mask, f"mask of block {i}", names=names)
     expect_same(key, y.values, wanted_y.values, f"values of block {i}", where=wanted_y.mask, names=names)
     for leaf, (a, b) in enumerate(zip(leaves(state), leaves(wanted_state), strict=True)):
-        expect_same(key, *map(_bits, (numpy(a), numpy(b))), f"bytes of state leaf {leaf} after block {i}", names=names)
+        expect_same(key, _bits(numpy(a)), _bits(numpy(b)), f"bytes of state leaf {leaf} after block {i}", names=names)
 
 
 def _bits(x):
     return np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8).reshape(*x.shape, x.dtype.itemsize)
 
 
-def to_bytes(state) -> bytes:
+def to_bytes(state: Any) -> bytes:
     """The leaves of a state as bytes."""
     wanted = states.specs(state)
     arrays = zip(leaves(state), wanted, strict=True)
     return states.to_bytes([numpy(a).astype(states.numpy_dtype(leaf.dtype)) for a, leaf in arrays], wanted, "")
 
 
-def from_bytes(data, like):
+def from_bytes(data: Any, like: Any) -> Any:
     """The state that `to_bytes` was given, with the structure of another."""
     found = states.from_bytes(data, states.specs(like), "")
     return pack(like, [ops.convert_to_tensor(a) for a in found])
 
 
-def check_agreement(s):
+def check_agreement(s: Subject) -> None:
     """Properties 2 and S7: one long step gives layer mode, its warm-up and all that follows the end are invalid."""
     y, _ = s.stream(s.padded(Sequence(s.values, s.mask)), [s.blocks, *[1] * (s.total - s.blocks)])
     s.expect_stream("2", y, f"one step over {s.blocks} blocks, then single ones")
     check_latency(s)
 
 
-def check_latency(s):
+def check_latency(s: Subject) -> None:
     """Property S7: the input latency is enough for the last output, and no whole block too long."""
     timing, spare = s.timing, []
     for time in range(max(1, s.time - s.block + 1), s.time + 1):
@@ -109,7 +111,7 @@ def check_latency(s):
         )
 
 
-def check_chunking(s):
+def check_chunking(s: Subject) -> None:
     """Property S2: single blocks, three at once, and random partitions; without a mask pairs of blocks."""
     x = s.padded(Sequence(s.values, s.mask))
     partitions = [1] * s.total, [3] * (s.total // 3), s.partition(s.total), s.partition(s.total, first=(3, 1))
@@ -135,7 +137,7 @@ def check_chunking(s):
         )
 
 
-def check_prefix(s):
+def check_prefix(s: Subject) -> None:
     """Property S1: leading invalid blocks, as many in every row and a different number in each."""
     x = s.padded(Sequence(s.values, s.mask))
     for counts in ([3] * s.batch, [7] * s.batch, [row % 8 for row in range(s.batch)]):
@@ -158,7 +160,7 @@ def check_prefix(s):
             s.expect_stream("S1", found, what, rows=alone, latency=False)
 
 
-def check_prefill(s):
+def check_prefill(s: Subject) -> None:
     """Property S10: from the middle of a stream, one step over everything that is left, and single steps after it."""
     x = s.padded(Sequence(s.values, s.mask))
     for first in ([1], [1, 1], [3]):
@@ -167,7 +169,7 @@ def check_prefill(s):
         s.expect_stream("S10", y, f"chunks of {partition} blocks")
 
 
-def check_compiled(s):
+def check_compiled(s: Subject) -> None:
     """Property S11: eager and compiled agree; checked after everything else: no shape was compiled twice."""
     if keras.backend.backend() == "torch":
         return  # nothing is compiled
@@ -176,7 +178,7 @@ def check_compiled(s):
             fail("S11", f"{name[0]} was traced {count} times (received) for inputs of shapes {name[1]}, wanted once")
 
 
-def check_eager(s):
+def check_eager(s: Subject) -> None:
     """Property S11: the first blocks of a stream, or layer mode of what cannot stream."""
     if not s.steps:
         with attempt("S11", "an eager call"), transforms.no_gradients():
@@ -202,17 +204,17 @@ class _Slots:
         position: blocks that each slot has read.
     """
 
-    def __init__(self, s):
+    def __init__(self, s: Subject) -> None:
         self.s, self.x = s, s.padded(Sequence(s.values, s.mask))
         self.source, self.position = np.arange(s.batch), np.zeros(s.batch, int)
         self.state = s.initial_state()
 
-    def take(self, rows):
+    def take(self, rows: Any) -> None:
         """Slots and state rows at these indices."""
         self.source, self.position = self.source[rows], self.position[rows]
         self.state = map_rows(lambda leaf: leaf[rows], self.state)
 
-    def step(self, key, what, active=None, blocks=1):
+    def step(self, key: Any, what: Any, active: Any = None, blocks: Any = 1) -> None:
         """Advance the active slots and compare their outputs."""
         s, steps = self.s, blocks * self.s.block
         active = np.ones(len(self.source), bool) if active is None else active
@@ -233,13 +235,15 @@ class _Slots:
         close = {"where": wanted_mask, "names": names, "rtol": s.rtol, "atol": s.atol}
         expect_same(key, y.values, wanted_values, f"{what}: values", **close)
         for leaf, (new, old) in enumerate(zip(leaves(state), leaves(self.state), strict=True)):
-            held = [_bits(numpy(a))[~active] for a in (new, old)]
-            expect_same(key, *held, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before"))
+            held, before = (_bits(numpy(a))[~active] for a in (new, old))
+            expect_same(
+                key, held, before, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before")
+            )
         self.state = state
         self.position = self.position + blocks * active
 
 
-def check_ragged(s):
+def check_ragged(s: Subject) -> None:
     """Property S3: random rows receive one block or three; the others receive garbage that must not count."""
     slots = _Slots(s)
     for _ in range(8):
@@ -249,7 +253,7 @@ def check_ragged(s):
     slots.step("S3", "a step with no active row", np.zeros(s.batch, bool))
 
 
-def check_row_operations(s):
+def check_row_operations(s: Subject) -> None:
     """Property S4: permute, copy over, insert fresh streams, split, step the halves apart, merge."""
     slots, half = _Slots(s), s.batch // 2
     slots.step("S4", "before any row moves", blocks=3 if s.total >= 9 else 1)

@@ -4,13 +4,17 @@ import collections
 import functools
 import json
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
+from numpy.typing import NDArray
 
+from ..annotations import Shape
 from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
+from ..timing import Timing
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy, said
 
@@ -30,7 +34,43 @@ class Subject:
         total: blocks in the streams of the tests, some of them beyond the end.
     """
 
-    def __init__(self, layer, input_shape, dtype, rtol, atol, seed, integers, context=None):
+    layer: Any
+    dtype: str
+    integers: int
+    rng: np.random.Generator
+    batch: int
+    time: int
+    channels: Shape
+    spec: SequenceSpec
+    input_shape: Shape
+    timing: Timing
+    ratio: Any
+    block: int
+    steps: bool
+    is_float: bool
+    output_spec: SequenceSpec
+    output_is_float: bool
+    rtol: float
+    atol: float
+    full: Any
+    mask: NDArray[np.bool_]
+    values: NDArray[Any]
+    blocks: int
+    total: int
+    traces: Any
+    layer_mode: Any
+
+    def __init__(
+        self,
+        layer: Any,
+        input_shape: Any,
+        dtype: Any,
+        rtol: Any,
+        atol: Any,
+        seed: Any,
+        integers: Any,
+        context: Any = None,
+    ) -> None:
         if len(input_shape) < 2 or min(input_shape) < 1:
             raise ValueError(f"`input_shape` must be (batch, time, *channels), all at least 1; received {input_shape}")
         self.layer, self.dtype, self.integers = layer, dtype, integers
@@ -61,7 +101,7 @@ class Subject:
         self._step = self.compile(self._step_function, "step")
         self._expected = None
 
-    def compile(self, fn, name):
+    def compile(self, fn: Any, name: str) -> Any:
         """A compiled function of NumPy arrays that gives tensors, and whose traces are counted by its input shapes."""
 
         def traced(*arguments):
@@ -83,7 +123,7 @@ class Subject:
         tensor = self.layer(values, mask=x.mask, **self.context()), self.layer.compute_mask(values, x.mask)
         return self.call(x), *tensor, self.output_mask(x)
 
-    def output_mask(self, x):
+    def output_mask(self, x: Any) -> Any:
         """The mask rule, which takes masks alone where it can."""
         layer = self.layer
         return layer.compute_mask(x.values, x.mask) if layer.mask_reads_values else layer.output_mask(x.mask)
@@ -100,41 +140,41 @@ class Subject:
             found[name] = Sequence.from_lengths(values, lengths)
         return found
 
-    def context(self, rows=slice(None)) -> dict:
+    def context(self, rows: Any = slice(None)) -> dict[str, Any]:
         """The keyword argument `context` of a call on some rows, if there is any."""
         if not self._context:
             return {}
         return {"context": {k: Sequence(x.values[rows], x.mask[rows]) for k, x in self._context.items()}}
 
-    def call(self, x, layer=None, rows=slice(None)):
+    def call(self, x: Any, layer: Any = None, rows: Any = slice(None)) -> Any:
         """Layer mode of a sequence or tensor, of the layer or of a copy of it."""
         return (self.layer if layer is None else layer)(x, **self.context(rows))
 
-    def build(self, layer):
+    def build(self, layer: Any) -> None:
         shapes = {name: x.values.shape for name, x in self._context.items()}
         if not layer.built:
             layer.build(self.input_shape, **({"context_shape": shapes} if shapes else {}))
 
-    def randomize(self):
+    def randomize(self) -> None:
         """Move every weight away from where its initialiser put it: zero biases hide mistakes."""
         for variable in self.layer.trainable_variables:
             value = numpy(variable)
             noise = 0.5 * self.rng.standard_normal(value.shape)
             variable.assign((value.astype("float64") + noise).astype(value.dtype))
 
-    def draw(self, shape):
+    def draw(self, shape: Any) -> Any:
         """Random values of the input's dtype."""
         if self.is_float:
             return self.rng.standard_normal(shape).astype(self.dtype)
         high = 2 if self.dtype == "bool" else self.integers
         return self.rng.integers(0, high, shape).astype(self.dtype)
 
-    def weights(self):
+    def weights(self) -> Any:
         return [numpy(v) for v in self.layer.trainable_variables]
 
     # Layer mode.
 
-    def expected(self):
+    def expected(self) -> Any:
         """Layer mode of the masked input, in NumPy, with a mask that is an array."""
         if self._expected is None:
             with attempt("1", "layer mode"):
@@ -151,7 +191,7 @@ class Subject:
             self._expected = to_numpy(y)
         return self._expected
 
-    def blocks_for(self, time):
+    def blocks_for(self, time: Any) -> Any:
         """Blocks that a stream of `time` steps needs until its last output has come out.
 
         More than the input latency gives where a layer had to drop more steps than there are: `streaming.check_latency`
@@ -162,29 +202,29 @@ class Subject:
             -(-(time + self.timing.input_latency) // self.block), math.ceil(outputs / self.output_steps(self.block))
         )
 
-    def output_steps(self, steps):
+    def output_steps(self, steps: Any) -> Any:
         return int(steps * self.ratio)
 
     # Step mode.
 
-    def initial_state(self, batch=None):
+    def initial_state(self, batch: Any = None) -> Any:
         with attempt("S6", "initial_state"):
             rows = self.batch if batch is None else batch
             return self.layer.initial_state(rows, self.spec, **self.context(slice(None, rows)))
 
-    def step(self, values, mask, state, active=None):
+    def step(self, values: Any, mask: Any, state: Any, active: Any = None) -> Any:
         """One compiled step, checked for what holds of every step."""
         with attempt("2", f"a step over {values.shape[1]} steps"), transforms.no_gradients():
             y, new = self._step(values, mask, state, active)
         self.check_step(y, new, state, values.shape[1])
         return to_numpy(y), new
 
-    def check_step(self, y, new, old, steps):
+    def check_step(self, y: Any, new: Any, old: Any, steps: Any) -> None:
         shape = (old_batch(old, y), self.output_steps(steps), *self.output_spec.shape)
         self.check_values(y, shape, f"step over {steps} steps")
         check_state(new, old, shape[0], f"after a step over {steps} steps")
 
-    def check_values(self, y, shape, what):
+    def check_values(self, y: Any, shape: Any, what: Any) -> None:
         """Shape and dtype of outputs and mask."""
         if not isinstance(y, Sequence):
             fail("1", f"{what}: received {type(y).__name__}, wanted a Sequence")
@@ -204,12 +244,12 @@ class Subject:
                     f"{tuple(shape[:2])} and dtype bool (wanted)",
                 )
 
-    def padded(self, x: Sequence, blocks=None) -> Sequence:
+    def padded(self, x: Sequence, blocks: Any = None) -> Sequence:
         """A sequence with invalid steps after it, up to a number of blocks."""
         steps = (self.total if blocks is None else blocks) * self.block
         return x.pad_time(0, steps - x.values.shape[1])
 
-    def stream(self, x: Sequence, partition, state=None):
+    def stream(self, x: Sequence, partition: Any, state: Any = None) -> Any:
         """Step through a sequence by calls of the given numbers of blocks; returns outputs in NumPy and the state."""
         state = self.initial_state() if state is None else state
         outputs, start = [], 0
@@ -223,14 +263,16 @@ class Subject:
             start = stop
         return Sequence.concatenate(outputs), state
 
-    def partition(self, blocks, first=()):
+    def partition(self, blocks: Any, first: Any = ()) -> Any:
         """A random partition of a number of blocks into the sizes that are compiled."""
         parts = list(first) if sum(first) <= blocks else []
         while sum(parts) < blocks:
             parts.append(int(self.rng.choice([n for n in _SIZES if n <= blocks - sum(parts)])))
         return parts
 
-    def expect_stream(self, key, y: Sequence, what, *, start=0, rows=None, latency=True):
+    def expect_stream(
+        self, key: Any, y: Sequence, what: Any, *, start: Any = 0, rows: Any = None, latency: Any = True
+    ) -> None:
         """Fail unless a stream's outputs from output `start` on are warm-up, layer mode, and nothing valid after it."""
         wanted = self.wanted_stream(start + y.values.shape[1])
         wanted = wanted.slice_time(start, None)
@@ -247,7 +289,7 @@ class Subject:
         expect_same(key, y.mask, wanted.mask, f"{what}: mask", names=names)
         expect_same(key, y.values, wanted.values, f"{what}: values", **close)
 
-    def wanted_stream(self, length) -> Sequence:
+    def wanted_stream(self, length: Any) -> Sequence:
         """What the first outputs of a stream of the masked input must be."""
         y, first = self.expected(), self.timing.output_latency
         y = Sequence(np.where(y.expanded_mask(), y.values, np.zeros((), y.values.dtype)), y.mask)
@@ -256,18 +298,18 @@ class Subject:
     # Copies.
 
     @functools.cache  # noqa: B019 - a subject lives as long as its test
-    def twin(self):
+    def twin(self) -> Any:
         """The layer from its configuration, with the same weights."""
         return self.copy()
 
     @functools.cache  # noqa: B019 - a subject lives as long as its test
-    def exact(self):
+    def exact(self) -> Any:
         """A copy in float64, or `None`: see `numerics.find_exact`."""
         from .numerics import find_exact
 
         return find_exact(self)
 
-    def copy(self, policy=None):
+    def copy(self, policy: Any = None) -> Any:
         """The layer built anew from its configuration as JSON, with its weights, under another policy if given."""
         with attempt("S17", "the round trip through JSON"):
             config = json.loads(json.dumps(self.layer.get_config()))
@@ -278,7 +320,7 @@ class Subject:
         return twin
 
 
-def draw_mask(rng, batch, time):
+def draw_mask(rng: Any, batch: Any, time: Any) -> Any:
     """A mask of rows that are all valid, shorter, of one step and none, with holes, with leading invalid steps."""
     steps = np.arange(time)
     lead = min(3, time - 1)
@@ -301,12 +343,12 @@ def to_numpy(y: Sequence) -> Sequence:
     return Sequence(numpy(y.values), numpy(y.mask)).with_mask()
 
 
-def old_batch(state, y):
+def old_batch(state: Any, y: Any) -> Any:
     found = leaves(state)
     return found[0].shape[0] if found else y.values.shape[0]
 
 
-def check_state(new, old, batch, what):
+def check_state(new: Any, old: Any, batch: Any, what: Any) -> None:
     """Fail unless a state has the structure, shapes and dtypes of another, the batch first in every leaf."""
     names = [[name for name, _ in named_leaves(state)] for state in (new, old)]
     if names[0] != names[1]:
@@ -323,12 +365,12 @@ def check_state(new, old, batch, what):
             fail("S6", f"{what}: state leaf {name} is {found[0]} (received), was {found[1]} before")
 
 
-def map_rows(fn, *states):
+def map_rows(fn: Any, *states: Any) -> Any:
     """Apply a function of NumPy arrays to the leaves of states, and give tensors."""
     return map_leaves(lambda *found: ops.convert_to_tensor(fn(*map(numpy, found))), *states)
 
 
-def with_policy(config, policy):
+def with_policy(config: Any, policy: Any) -> Any:
     """A layer's configuration with every dtype policy in it replaced, and initialisers by one that costs nothing."""
     if isinstance(config, dict):
         if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
@@ -337,6 +379,6 @@ def with_policy(config, policy):
     return [with_policy(v, policy) for v in config] if isinstance(config, list) else config
 
 
-def finite_extent(interval):
+def finite_extent(interval: Any) -> Any:
     """The finite ends of a receptive field."""
     return [end for end in interval or () if math.isfinite(end)]

@@ -1,6 +1,7 @@
 """Compiling, differentiating and float64, each as the backend does it: what Keras does not offer and tests need."""
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import tree
@@ -13,7 +14,7 @@ _QUICK_COMPILE = {
 }
 
 
-def jit(fn, *, quick=False):
+def jit(fn: Any, *, quick: Any = False) -> Any:
     """Compile a function of NumPy arrays or trees of them, for tests; on torch it runs as it is.
 
     With `quick` less time goes into compiling and more into running.
@@ -30,7 +31,7 @@ def jit(fn, *, quick=False):
     return fn
 
 
-def float64():
+def float64() -> Any:
     """A scope in which float64 exists: jax has it only on request, the others always."""
     if keras.backend.backend() == "jax":
         import jax
@@ -39,7 +40,7 @@ def float64():
     return contextlib.nullcontext()
 
 
-def no_gradients():
+def no_gradients() -> Any:
     """A scope in which nothing is kept for gradients, which only torch would keep."""
     if keras.backend.backend() == "torch":
         import torch
@@ -48,7 +49,7 @@ def no_gradients():
     return contextlib.nullcontext()
 
 
-def stateless(fn, variables):
+def stateless(fn: Any, variables: Any) -> Any:
     """Compile `fn(*arguments)` into `run(weights, *arguments)`, where `weights` are values for Keras variables."""
 
     def run(weights, *arguments):
@@ -59,7 +60,7 @@ def stateless(fn, variables):
     return jit(run, quick=True)
 
 
-def value_and_gradients(fn, variables, *, of_values=True):
+def value_and_gradients(fn: Any, variables: Any, *, of_values: Any = True) -> Any:
     """Compile a scalar function with its gradients, for tests.
 
     Args:
@@ -105,7 +106,7 @@ def _tensorflow_value(loss, of_values):
         with tf.GradientTape() as tape:
             tape.watch(sources)
             value, more = loss(values, weights, *arguments)
-        found = tape.gradient(value, sources, unconnected_gradients="zero") if sources else []
+        found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO) if sources else []
         return value, more, [tf.convert_to_tensor(g) for g in found]
 
     def run(values, weights, *arguments):
@@ -134,7 +135,7 @@ def _torch_value(loss, of_values):
     return run
 
 
-def gradients_of_gradients(fn, variables):
+def gradients_of_gradients(fn: Any, variables: Any) -> Any:
     """Compile the gradients of a gradient penalty, the sum of squares of all gradients of a scalar function, for tests.
 
     Args:

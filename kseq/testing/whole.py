@@ -1,6 +1,7 @@
 """Properties of layer mode: specs, masks, the Keras call, configuration, edges."""
 
 import json
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,10 +11,10 @@ from ..layers.leaves import leaves
 from ..sequence import Sequence
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
-from .subject import to_numpy
+from .subject import Subject, to_numpy
 
 
-def check_specs(s):
+def check_specs(s: Subject) -> None:
     """Property 1: what the layer declares is what comes out."""
     y = s.expected()
     length = s.layer.output_length(s.time)
@@ -43,7 +44,7 @@ def check_specs(s):
             fail("K", f"compute_output_spec of {given}: {found} (received) against {(shape, wanted[1])} (wanted)")
 
 
-def check_masks(s):
+def check_masks(s: Subject) -> None:
     """Properties M and K: the mask rule, and the door for tensors."""
     y = s.expected()
     for mask, what in ((s.mask, "of the masked input"), (np.ones_like(s.mask), "of an input that is all valid")):
@@ -66,7 +67,7 @@ def check_masks(s):
     expect_same("K", numpy(values), y.values, "values of a call on a tensor", **close)
 
 
-def check_rows(s):
+def check_rows(s: Subject) -> None:
     """Property 7: what another row holds changes nothing."""
     values, mask, y = s.values.copy(), s.mask.copy(), s.expected()
     others = np.arange(s.batch) % 3 != 1
@@ -85,14 +86,14 @@ def check_rows(s):
     )
 
 
-def garbage(s, shape):
+def garbage(s: Subject, shape: Any) -> Any:
     """Valid but absurd values."""
     if s.is_float:
         return np.full(shape, np.nan, s.dtype)
     return s.draw(shape)
 
 
-def check_config(s):
+def check_config(s: Subject) -> None:
     """Property S17, less the numbers: those of the copy are compared where it is run."""
     with attempt("S17", "get_config"):
         text = json.dumps(s.layer.get_config(), sort_keys=True)
@@ -121,7 +122,7 @@ def check_config(s):
     expect_same("S17", found.values, wanted.values, "values of layer mode", where=wanted.mask, names=names)
 
 
-def check_obstacle(s):
+def check_obstacle(s: Subject) -> None:
     """Property N: the error of `step` gives the reason."""
     reason, values = s.layer.step_obstacle, s.full[:, : s.block]
     try:
@@ -133,7 +134,7 @@ def check_obstacle(s):
         fail("N", f"step returned (received), wanted a ValueError with the reason {reason!r}")
 
 
-def check_edges(s):
+def check_edges(s: Subject) -> None:
     """Property S20: shapes at the edge, of the layer's copy, in one compiled function because each is small."""
     one, none = Sequence(s.full[:, :1], s.mask[:, :1]), Sequence(s.values[:0], s.mask[:0])
     short = max(1, s.time - 1)

@@ -1,9 +1,11 @@
 """Local self attention with lookahead, rotary positions, and a cache that is a ring."""
 
 import math
+from typing import Any, Unpack
 
 from keras import ops
 
+from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
@@ -49,7 +51,12 @@ class LocalSelfAttention(SequenceLayer):
         ((1, 7, 6), 1)
     """
 
-    input_rank = 3
+    num_heads: int
+    key_dim: int
+    max_past_horizon: int
+    max_future_horizon: int
+
+    input_rank: int | None = 3
 
     def __init__(
         self,
@@ -61,14 +68,14 @@ class LocalSelfAttention(SequenceLayer):
         output_dim: int | bool | None = None,
         use_bias: bool = True,
         attention_logits_soft_cap: float | None = None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.num_heads = as_size("num_heads", num_heads)
@@ -78,7 +85,7 @@ class LocalSelfAttention(SequenceLayer):
         if rope_wavelength is not None and key_dim % 2:
             raise ValueError(f"rotary positions need an even `key_dim`; received {key_dim}")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         heads = (self.num_heads, self.key_dim)
         self._projections = {}
         for name in ("query", "key", "value"):
@@ -98,19 +105,19 @@ class LocalSelfAttention(SequenceLayer):
         return self.max_past_horizon + self.max_future_horizon
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         return Timing(
             input_latency=self.max_future_horizon,
             output_latency=self.max_future_horizon,
             receptive_field_per_step=((-self.max_past_horizon, self.max_future_horizon),),
         )
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         if self.output_dim is False:
             return SequenceSpec((self.num_heads, self.key_dim), self.compute_dtype)
         return SequenceSpec((input_spec.shape[-1] if self.output_dim is None else self.output_dim,), self.compute_dtype)
 
-    def call_layer(self, x: Sequence, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         query, key, value, _ = self._project(x, 0)
         past, future = self.max_past_horizon, self.max_future_horizon
         around = [(0, 0), (0, 0), (past, future), (0, 0)]
@@ -123,7 +130,7 @@ class LocalSelfAttention(SequenceLayer):
     # [B, 2] int32: the slot to write next and the position of the next valid step. With lookahead also the queries
     # that wait for their future [B, H, F, D] and their mask [B, F].
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         window, future = self._reach + 1, self.max_future_horizon
         ring = (batch_size, self.num_heads, window, self.key_dim)
         state = {
@@ -138,10 +145,10 @@ class LocalSelfAttention(SequenceLayer):
             state["mask"] = ops.zeros((batch_size, future), dtype="bool")
         return state
 
-    def call_step(self, x: Sequence, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         return self._step(x, state)
 
-    def hold_step(self, x: Sequence, state, active, *, training=False):
+    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if x.values.shape[1] > 1:
             return super().hold_step(x, state, active, training=training)
         # What is written into the ring of a held row is what stood there: nothing else of a ring changes.
@@ -258,7 +265,7 @@ class LocalSelfAttention(SequenceLayer):
         return y if bias is None else y + self.weight(bias)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         small = {"num_heads": 2, "key_dim": 2, "max_past_horizon": 3}
         return [
             Example(small | {"rope_wavelength": 100.0}),

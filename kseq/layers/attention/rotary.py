@@ -1,13 +1,14 @@
 """Rotary positions (RoPE), half-split."""
 
 import math
+from typing import Any
 
 from keras import ops
 
 _BITS = 32
 
 
-def rotate(x, positions, wavelength: float):
+def rotate(x: Any, positions: Any, wavelength: float) -> Any:
     """Rotate the pairs (i, i + D/2) of the last axis of x [B, T, ..., D] by angles that grow with positions [B, T].
 
     Pair `i` turns once every `2 pi * wavelength ** (2 i / D)` positions. Positions are int32, and so are angles, in

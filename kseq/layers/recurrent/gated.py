@@ -2,11 +2,12 @@
 
 import functools
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import keras
 from keras import ops
 
+from ...annotations import ActivationLike, ConstraintLike, InitializerLike, RecurrentOptions, RegularizerLike, Shape
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
@@ -32,9 +33,14 @@ def _in_float64(function, x):
 class _Recurrent(SequenceLayer):
     """Weights, state and both modes of a recurrence; a subclass names its cell and the shape of its bias."""
 
-    input_rank = 3
+    input_rank: int | None = 3
     kernels: int  # gates with a kernel, in units
-    fixed_arguments: ClassVar = {
+    units: int
+    seed_generator: Any
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+    fixed_arguments: ClassVar[dict[str, Only]] = {
         "recurrent_dropout": Only((0.0, 0), "use `dropout`, of the input"),
         "return_sequences": Only((True,), "take the last step of the output, `y[:, -1]`, or train on every step"),
         "return_state": Only((False,), "`y, state = layer.step(x, state)` gives the state"),
@@ -50,13 +56,15 @@ class _Recurrent(SequenceLayer):
         "use_cudnn": Only(("auto", False), "leave it out, the numbers are the same"),
     }
 
-    def __call__(self, x, *args, initial_state=None, **kwargs):
-        if initial_state is not None:
-            raise TypeError(
-                f"{type(self).__name__} takes no `initial_state` when it is called: `y, state = layer.step(x, state)` "
-                "goes through whole sequences from any state"
-            )
-        return super().__call__(x, *args, **kwargs)
+    if not TYPE_CHECKING:  # its types are those of every layer
+
+        def __call__(self, x, *args, initial_state=None, **kwargs):
+            if initial_state is not None:
+                raise TypeError(
+                    f"{type(self).__name__} takes no `initial_state` when it is called: "
+                    "`y, state = layer.step(x, state)` goes through whole sequences from any state"
+                )
+            return super().__call__(x, *args, **kwargs)
 
     def _make_cell(self, cell_class):
         self.units = as_size("units", self.units)
@@ -71,7 +79,7 @@ class _Recurrent(SequenceLayer):
         if keras.backend.backend() == "tensorflow" and not self._cell.has_gradient:
             self.supports_jit = False  # XLA does not compile the gradient of Keras's scan there
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = self.kernels * self.units
         self.kernel = self.add_parameter("kernel", (input_shape[-1], size))
         self.recurrent_kernel = self.add_parameter(
@@ -87,7 +95,7 @@ class _Recurrent(SequenceLayer):
         return ops.cast(self.recurrent_initializer(shape, dtype=wide), dtype or wide)
 
     @property
-    def _bias_shape(self):
+    def _bias_shape(self) -> Shape:
         return (self.kernels * self.units,)
 
     @property
@@ -98,21 +106,21 @@ class _Recurrent(SequenceLayer):
         """Kernel, recurrent kernel, and the biases of the input's product and of the hidden state's, if any."""
         return self.weight(self.kernel), self.weight(self.recurrent_kernel), *self._biases()
 
-    def _biases(self):
+    def _biases(self) -> tuple[Any, ...]:
         return () if self.bias is None else (self.weight(self.bias),)
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         return Timing(receptive_field_per_step=((-math.inf, 0),))
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((self.units,), self.compute_dtype)
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         shape = (batch_size, self.units)
         return {name: ops.zeros(shape, dtype=self.compute_dtype) for name in self._cell.states}
 
-    def call_step(self, x: Sequence, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if training and self.dropout:
             x = x.apply(self._drop)
         names = self._cell.states
@@ -131,7 +139,7 @@ class _Recurrent(SequenceLayer):
         kept = ops.ones((batch, 1, channels), dtype=values.dtype)  # the same channels at every step
         return values * keras.random.dropout(kept, self.dropout, seed=self.seed_generator)
 
-    def call_layer(self, x: Sequence, *, training=False):
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         state = self.initial_state(ops.shape(x.values)[0], x.spec)
         return self.call_step(x, state, training=training)[0]
 
@@ -166,23 +174,23 @@ class LSTM(_Recurrent):
     def __init__(
         self,
         units: int,
-        activation="tanh",
-        recurrent_activation="sigmoid",
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         dropout: float = 0.0,
         seed: int | None = None,
-        **kwargs,
-    ):
+        **kwargs: Unpack[RecurrentOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self._make_cell(cells.LSTMCell)
@@ -200,7 +208,7 @@ class LSTM(_Recurrent):
         return initializer
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"units": 3}), Example({"units": 2, "activation": "softsign", "use_bias": False})]
 
 
@@ -235,23 +243,23 @@ class GRU(_Recurrent):
     def __init__(
         self,
         units: int,
-        activation="tanh",
-        recurrent_activation="sigmoid",
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         dropout: float = 0.0,
         seed: int | None = None,
         reset_after: bool = True,
-        **kwargs,
-    ):
+        **kwargs: Unpack[RecurrentOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self._make_cell(cells.GRUCell if reset_after else cells.ResetBeforeGRUCell)
@@ -265,5 +273,5 @@ class GRU(_Recurrent):
         return (biases[0][0], biases[0][1]) if biases and self.reset_after else biases
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [Example({"units": 3}), Example({"units": 2, "reset_after": False, "dropout": 0.5, "seed": 1})]

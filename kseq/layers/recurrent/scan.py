@@ -7,13 +7,14 @@ gradients of the states, and one matrix product over all steps makes the weight 
 
 import functools
 import itertools
+from typing import Any
 
 from keras import ops, tree
 
 from ...gradients import with_gradient
 
 
-def one_step(cell, x, mask, states, parameters):
+def one_step(cell: Any, x: Any, mask: Any, states: Any, parameters: Any) -> Any:
     """Advance by one step: x [B, C] and states [B, units] to the next states; rows where `mask` [B] is false stay.
 
     Args:
@@ -22,7 +23,7 @@ def one_step(cell, x, mask, states, parameters):
     return _advance(cell, x, mask, states, parameters)[0]
 
 
-def many_steps(cell, x, mask, states, parameters):
+def many_steps(cell: Any, x: Any, mask: Any, states: Any, parameters: Any) -> Any:
     """Advance through x [B, T, C] with mask [B, T]; returns the states after every step, each [B, T, units]."""
     x = ops.transpose(x, (1, 0, 2))  # [T, B, C]
     mask = None if mask is None else ops.transpose(mask)  # [T, B]

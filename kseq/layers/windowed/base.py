@@ -1,13 +1,14 @@
 """What convolution, pooling and framing share: a window of taps that moves over the sequence."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras import ops
 
 from ... import padding as rules
 from ...arguments import as_size
-from ...sequence import Sequence
-from ...window import Window
+from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
+from ...window import Padding, Window
 from ..base import SequenceLayer, representable
 from ..parameters import Only
 from ..structures import filled
@@ -17,29 +18,29 @@ class OfWindow(SequenceLayer):
     """A layer whose timing and mask are those of its `window`, which the constructor sets."""
 
     window: Window
-    fixed_arguments: ClassVar = {
+    fixed_arguments: ClassVar[dict[str, Only]] = {
         "data_format": Only(
             ("channels_last", None), "sequences are [batch, time, channels], which `keras.layers.Permute((2, 1))` makes"
         )
     }
 
     @property
-    def timing(self):
+    def timing(self) -> Timing:
         return self.window.timing
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return self.window.obstacle
 
     @property
-    def step_remedy(self):
+    def step_remedy(self) -> str | None:
         return self.window.remedy
 
     @property
-    def creates_mask(self):
+    def creates_mask(self) -> bool:
         return self.window.creates_mask
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         return rules.output_mask(mask, self.window)
 
 
@@ -63,7 +64,12 @@ class WindowedLayer(OfWindow):
         >>> kseq.testing.check_layer(Range(3), (2, 6, 1))
     """
 
-    def set_window(self, size: str):
+    window: Window
+    strides: int
+    dilation_rate: int
+    padding: Padding
+
+    def set_window(self, size: str) -> None:
         """Check the arguments that make a window, of which the one named `size` is the number of taps, and set it."""
         for name in (size, "strides", "dilation_rate"):
             setattr(self, name, as_size(name, getattr(self, name)))
@@ -77,15 +83,15 @@ class WindowedLayer(OfWindow):
         """What layer mode pads and gives to `call_windows`: if it needs a mask, one in which padding is invalid."""
         return x.with_mask() if self.needs_tap_mask else Sequence(x.values)
 
-    def call_windows(self, x: Sequence):
+    def call_windows(self, x: Sequence) -> Any:
         """Values of the outputs [B, U, ...] of all windows that fit into `x` [B, N, ...]."""
         raise NotImplementedError
 
-    def finish(self, values, mask) -> Sequence:
+    def finish(self, values: Any, mask: Any) -> Sequence:
         """The output of the values and their mask."""
         return Sequence(values, mask)
 
-    def call_layer(self, x: Sequence, *, training=False) -> Sequence:
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         mask = x.with_mask().mask if self.creates_mask else x.mask
         taps = self.known_taps(x)
         time = ops.shape(x.values)[1]
@@ -104,7 +110,7 @@ class WindowedLayer(OfWindow):
     def _buffer_length(self) -> int:
         return self.window.reach - self.window.pads[1] % self.window.stride
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         state, length, mode = {}, self._buffer_length, self.window.mode
         if length:
             dtype = self.cast_spec(input_spec).dtype
@@ -120,7 +126,7 @@ class WindowedLayer(OfWindow):
             state["mask"] = ops.zeros((batch_size, self.timing.output_latency), dtype="bool")
         return state
 
-    def call_step(self, x: Sequence, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         new_state = {}
         windows = Sequence(_with_past("values", x.values, state, new_state))
         if self.needs_tap_mask:

@@ -1,10 +1,12 @@
 """Convolutions over time."""
 
 import math
+from typing import Any, Unpack
 
 from keras import ops
 
 from ... import padding as rules
+from ...annotations import ActivationLike, ConstraintLike, InitializerLike, RegularizerLike, Shape, WindowOptions
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
@@ -20,10 +22,11 @@ _MATMUL_OUTPUTS = 4
 class _Convolution(WindowedLayer):
     """What convolutions over time share: the window, the bias and the activation."""
 
-    input_rank = 3
+    input_rank: int | None = 3
+    bias: Any
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return super().step_obstacle or mixing_activation(self)
 
     def _add_bias(self, size):
@@ -62,6 +65,10 @@ class Conv1D(_Convolution):
         (1, 4, 8)
     """
 
+    filters: int
+    groups: int
+    kernel: Any
+
     def __init__(
         self,
         filters: int,
@@ -70,16 +77,16 @@ class Conv1D(_Convolution):
         padding: Padding = "causal",
         dilation_rate: int = 1,
         groups: int = 1,
-        activation=None,
+        activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        **kwargs: Unpack[WindowOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.set_window("kernel_size")
@@ -88,17 +95,17 @@ class Conv1D(_Convolution):
         if self.filters % self.groups:
             raise ValueError(f"`filters` (={filters}) must be divisible by `groups` (={groups})")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.groups:
             raise ValueError(f"input channels (={channels}) must be divisible by `groups` (={self.groups})")
         self.kernel = self.add_parameter("kernel", (self.kernel_size, channels // self.groups, self.filters))
         self._add_bias(self.filters)
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((self.filters,), self.compute_dtype)
 
-    def call_windows(self, x: Sequence):
+    def call_windows(self, x: Sequence) -> Any:
         values, kernel, window, time = x.values, self.weight(self.kernel), self.window, x.values.shape[1]
         outputs = (time - window.span) // window.stride + 1 if isinstance(time, int) else math.inf
         if self.groups == 1 and outputs <= _MATMUL_OUTPUTS:
@@ -121,7 +128,7 @@ class Conv1D(_Convolution):
         return self._bias_and_activate(y)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [
             Example({"filters": 2, "kernel_size": 3, "activation": "tanh"}),
             Example({"filters": 2, "kernel_size": 2, "dilation_rate": 2, "padding": "causal_valid"}),
@@ -159,6 +166,9 @@ class DepthwiseConv1D(_Convolution):
         (1, 7, 8)
     """
 
+    depth_multiplier: int
+    kernel: Any
+
     def __init__(
         self,
         kernel_size: int,
@@ -166,38 +176,38 @@ class DepthwiseConv1D(_Convolution):
         padding: Padding = "causal",
         depth_multiplier: int = 1,
         dilation_rate: int = 1,
-        activation=None,
+        activation: ActivationLike = None,
         use_bias: bool = True,
-        depthwise_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        depthwise_regularizer=None,
-        bias_regularizer=None,
-        depthwise_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        depthwise_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        depthwise_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        depthwise_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        **kwargs: Unpack[WindowOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.set_window("kernel_size")
         self.depth_multiplier = as_size("depth_multiplier", depth_multiplier)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.kernel = self.add_parameter("kernel", (self.kernel_size, channels, self.depth_multiplier), "depthwise")
         self._add_bias(channels * self.depth_multiplier)
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((input_spec.shape[-1] * self.depth_multiplier,), self.compute_dtype)
 
-    def call_windows(self, x: Sequence):
+    def call_windows(self, x: Sequence) -> Any:
         # A sum over taps: grouped convolutions are slow on CPUs, and this fuses into one loop.
         kernel = self.weight(self.kernel)
         taps = rules.taps(x.values, self.window)
-        y = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
+        y: Any = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
         return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], y.shape[2] * y.shape[3])))
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [
             Example({"kernel_size": 3, "depth_multiplier": 2}),
             Example({"kernel_size": 4, "strides": 2, "padding": "reverse_causal", "dilation_rate": 2}),

@@ -2,10 +2,12 @@
 
 import functools
 import math
+from typing import Any, Unpack
 
 from keras import ops
 
 from ... import padding as rules
+from ...annotations import WindowOptions
 from ...registry import register
 from ...sequence import Sequence
 from ...window import Padding
@@ -16,17 +18,20 @@ from .base import WindowedLayer
 class _Pooling(WindowedLayer):
     """What pooling over time shares: the window, and zeros at invalid outputs."""
 
+    pool_size: int
+    strides: int
+
     def _check_arguments(self):
         if self.strides is None:
             self.strides = self.pool_size
         self.set_window("pool_size")
 
-    def finish(self, values, mask):
+    def finish(self, values: Any, mask: Any) -> Sequence:
         # A window without valid steps would leave an infinity where losses multiply by zero.
         return Sequence(values, mask).mask_invalid()
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         return [
             Example({"pool_size": 3, "strides": 1}),
             Example({"pool_size": 2, "padding": "reverse_causal_valid"}),
@@ -57,7 +62,7 @@ class MaxPooling1D(_Pooling):
         [5.0, 3.0]
     """
 
-    invalid_value = -math.inf
+    invalid_value: float | None = -math.inf
 
     def __init__(
         self,
@@ -65,13 +70,13 @@ class MaxPooling1D(_Pooling):
         strides: int | None = None,
         padding: Padding = "causal",
         dilation_rate: int = 1,
-        **kwargs,
-    ):
+        **kwargs: Unpack[WindowOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self._check_arguments()
 
-    def call_windows(self, x: Sequence):
+    def call_windows(self, x: Sequence) -> Any:
         return functools.reduce(ops.maximum, rules.taps(x.values, self.window))
 
 
@@ -104,20 +109,20 @@ class AveragePooling1D(_Pooling):
         padding: Padding = "causal",
         dilation_rate: int = 1,
         masked_average: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Unpack[WindowOptions],
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self._check_arguments()
 
     @property
-    def needs_tap_mask(self):
+    def needs_tap_mask(self) -> bool:
         return self.masked_average or self.padding == "same"
 
-    def known_taps(self, x: Sequence):
+    def known_taps(self, x: Sequence) -> Sequence:
         return super().known_taps(x if self.masked_average else Sequence(x.values))
 
-    def call_windows(self, x: Sequence):
+    def call_windows(self, x: Sequence) -> Any:
         total = functools.reduce(ops.add, rules.taps(x.values, self.window))
         count = self.pool_size
         if x.mask is not None:
@@ -127,7 +132,7 @@ class AveragePooling1D(_Pooling):
         return ops.cast(divide(total, count), x.values.dtype)
 
     @classmethod
-    def examples(cls):
+    def examples(cls) -> list[Example]:
         masked = [
             Example({"pool_size": 3, "strides": 1, "masked_average": True}),
             Example({"pool_size": 4, "strides": 2, "padding": "reverse_causal", "masked_average": True}),

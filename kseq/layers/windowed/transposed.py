@@ -1,8 +1,10 @@
 """What transposed convolution and overlap-add share: every input step adds to a window of outputs."""
 
+from typing import Any
+
 from keras import ops
 
-from ...sequence import Sequence
+from ...sequence import Sequence, SequenceSpec
 from ...window import Window
 from .base import OfWindow
 
@@ -15,28 +17,28 @@ class TransposedWindowedLayer(OfWindow):
     (a bias) or is not linear (an activation) is for `finish`.
     """
 
-    def call_taps(self, x: Sequence):
+    def call_taps(self, x: Sequence) -> Any:
         """What the steps of `x` [B, T, ...] add to their outputs, one every `dilation`: [B, T, size, ...]."""
         raise NotImplementedError
 
-    def finish(self, values, mask) -> Sequence:
+    def finish(self, values: Any, mask: Any) -> Sequence:
         """The output of complete sums [B, U, ...] and their mask."""
         return Sequence(values, mask)
 
-    def call_layer(self, x: Sequence, *, training=False) -> Sequence:
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         window, time = self.window, ops.shape(x.values)[1]
         sums = overlap_add(self.call_taps(x), window)
         start = window.reach - window.pads[0]
         mask = None if x.mask is None else self.output_mask(x.mask)
         return self.finish(sums[:, start : start + window.output_length(time)], mask)
 
-    def initial_state(self, batch_size, input_spec, context=None):
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         if not self.window.tail:
             return ()
         spec = self.output_spec(input_spec)
         return {"sums": ops.zeros((batch_size, self.window.tail, *spec.shape), dtype=spec.dtype)}
 
-    def call_step(self, x: Sequence, state, *, training=False):
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         sums, outputs = overlap_add(self.call_taps(x), self.window), x.values.shape[1] * self.window.stride
         if self.window.tail:
             channels = [(0, 0)] * (len(sums.shape) - 2)
@@ -45,7 +47,7 @@ class TransposedWindowedLayer(OfWindow):
         return self.finish(sums[:, :outputs], None if x.mask is None else self.output_mask(x.mask)), state
 
 
-def overlap_add(taps, window: Window):
+def overlap_add(taps: Any, window: Window) -> Any:
     """Sums [B, T * stride + tail, ...] of what every step adds, [B, T, size, ...]."""
     batch, time, size, *channels = ops.shape(taps)
     rest = [(0, 0)] * len(channels)

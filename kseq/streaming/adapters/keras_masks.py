@@ -1,6 +1,7 @@
 """Keras's masks: which rule a layer follows, and the masks that Keras puts on tensors."""
 
 import enum
+from typing import Any
 
 import keras
 from keras import ops
@@ -14,7 +15,7 @@ class MaskRule(enum.Enum):
     OWN = "what its `compute_mask` says"
 
 
-def mask_rule_of(operation) -> MaskRule:
+def mask_rule_of(operation: Any) -> MaskRule:
     """Keras's rule for the mask of a layer or operation."""
     if not isinstance(operation, keras.layers.Layer) or not operation.supports_masking:
         return MaskRule.LOSES
@@ -25,23 +26,23 @@ def mask_rule_of(operation) -> MaskRule:
 class MaskOf(keras.layers.Layer):
     """Gives the mask that Keras has put on a tensor, or `None`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.supports_masking = True
 
-    def call(self, x, mask=None):
+    def call(self, x: Any, mask: Any = None) -> Any:
         return mask
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None
 
 
 class WithMask(keras.layers.Layer):
     """Gives a tensor on which Keras's mask is another: a copy, so that the tensor itself stays as it is."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(autocast=False)
         self.supports_masking = True
 
-    def call(self, x, mask=None):
+    def call(self, x: Any, mask: Any = None) -> Any:
         return ops.copy(x)

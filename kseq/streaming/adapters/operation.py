@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,6 +13,7 @@ from ...model_graph import map_structure
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
 from .keras_masks import MaskRule, mask_rule_of
 from .operations import check_operation
 
@@ -35,9 +37,12 @@ class Operation(SequenceLayer):
         num_slots: how many slots there are.
     """
 
-    invalid_value = None
+    reads_presence: bool
+    num_inputs: int
 
-    def __init__(self, adapted, arguments, keywords, num_slots):
+    invalid_value: float | None = None
+
+    def __init__(self, adapted: Any, arguments: Any, keywords: Any, num_slots: Any) -> None:
         super().__init__(name=adapted.name, autocast=False)
         self.adapted = adapted
         self.reads_presence = mask_rule_of(adapted) is MaskRule.OWN
@@ -46,29 +51,29 @@ class Operation(SequenceLayer):
         self.built = True
 
     @classmethod
-    def of(cls, layer, specs, **keywords):
+    def of(cls, layer: Any, specs: Any, **keywords: Any) -> Any:
         """A layer called on its input, or on a list of inputs."""
         several = isinstance(specs, list)
         slots = [InputSlot(i) for i in range(len(specs))] if several else InputSlot(0)
         return cls(layer, (slots,), keywords, len(specs) if several else 1)
 
-    def origin(self):
+    def origin(self) -> Any:
         return self.adapted
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: Any) -> Any:
         given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in self._slots(input_spec)]
         arguments, keywords = _filled(self._call.value, given)
         made = self.adapted.compute_output_spec(*arguments, **keywords)
         return SequenceSpec(tuple(made.shape[2:]), keras.backend.standardize_dtype(made.dtype))
 
-    def output_mask(self, mask):
+    def output_mask(self, mask: Any) -> Any:
         masks = self._slots(mask)
         if self.reads_presence and self._num_slots > 1:  # a merge, whose rule looks at no values
             given = [ops.cast(m, "float32")[..., None] for m in masks]
             return self._own_mask(given, masks, parts(mask)[-1])
         return functools.reduce(ops.logical_and, masks)
 
-    def call_layer(self, x, *, training=False):
+    def call_layer(self, x: Any, *, training: bool = False) -> Any:
         values, masks = zip(*self._slots(x), strict=True)
         arguments, keywords = _filled(self._call.value, self.arguments_of(values, masks))
         if training and isinstance(self.adapted, keras.layers.Layer):
@@ -79,14 +84,14 @@ class Operation(SequenceLayer):
         masks = [m for m in masks[:1] if m is not None]
         return Sequence(y, masks[0] if masks else None)
 
-    def call_step(self, x, state, *, training=False):
+    def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         return self.call_layer(x, training=training), state
 
-    def arguments_of(self, values, masks):
+    def arguments_of(self, values: Any, masks: Any) -> Any:
         """What is called of values and their masks; by default the layer sees no masks."""
         return values
 
-    def _slots(self, x) -> tuple:
+    def _slots(self, x) -> tuple[Any, ...]:
         """Of the input that of the slots."""
         return parts(x)[: self._num_slots]
 
@@ -102,7 +107,7 @@ class Operation(SequenceLayer):
 class Held:
     """A value that Keras, which tracks the attributes of layers, does not look into."""
 
-    def __init__(self, value):
+    def __init__(self, value: Any) -> None:
         self.value = value
 
 
@@ -126,32 +131,35 @@ class Unadapted(SequenceLayer):
         num_inputs: how many sequences it reads.
     """
 
-    def __init__(self, adapted, obstacles, specs, num_inputs):
+    adapted: Any
+    num_inputs: int
+
+    def __init__(self, adapted: Any, obstacles: Any, specs: Any, num_inputs: Any) -> None:
         super().__init__(name=adapted.name)
         self.adapted, self.num_inputs = adapted, num_inputs
         self._held = Held((list(obstacles), tuple(specs)))
         self.built = True
 
-    def origin(self):
+    def origin(self) -> Any:
         return self.adapted
 
-    def obstacles(self):
+    def obstacles(self) -> list[Obstacle]:
         return self._held.value[0]
 
     @property
-    def step_obstacle(self):
+    def step_obstacle(self) -> str | None:
         return "; ".join(row.reason for row in self.obstacles())
 
     @property
-    def timings(self):
+    def timings(self) -> tuple[Timing, ...]:
         return (self.timing,) * len(self._held.value[1])
 
-    def output_spec(self, input_spec):
+    def output_spec(self, input_spec: Any) -> Any:
         specs = self._held.value[1]
         return specs if len(specs) > 1 else specs[0]
 
 
-def adapt(call, specs, outputs) -> SequenceLayer:
+def adapt(call: Any, specs: Any, outputs: Any) -> SequenceLayer:
     """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
 
     Args:
@@ -186,7 +194,7 @@ def adapt(call, specs, outputs) -> SequenceLayer:
 
 
 class _NoAdapter(Exception):
-    def __init__(self, reason, instead=None):
+    def __init__(self, reason: Any, instead: Any = None) -> None:
         super().__init__(reason)
         self.reason, self.instead = reason, instead
 
@@ -201,7 +209,7 @@ def _instead(layer):
 
 
 # Layers of ours that do, within a window of time, what layers of Keras's of other names do.
-_OTHER_NAMES = dict.fromkeys(
+_OTHER_NAMES: dict[str, str] = dict.fromkeys(
     ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "LocalSelfAttention"
 )
 

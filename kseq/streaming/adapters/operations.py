@@ -1,6 +1,7 @@
 """What `x + y`, `keras.ops.relu(x)` and the like put into a functional model; the classes themselves are private."""
 
 import re
+from typing import Any
 
 # Value by value, of inputs of one rank.
 # fmt: off
@@ -33,7 +34,7 @@ ADDS_AXIS = {"ExpandDims", "OneHot", "Stack"}
 MIXES_TIME = "this operation may mix time steps; put it into a kseq layer"
 
 
-def check_operation(call, specs):
+def check_operation(call: Any, specs: Any) -> None:
     """Refuse an operation that is not known to treat every step by itself.
 
     Args:
@@ -69,7 +70,7 @@ def check_operation(call, specs):
         raise ValueError(MIXES_TIME)
 
 
-def check_ranks(specs):
+def check_ranks(specs: Any) -> None:
     """Refuse inputs of several ranks, which broadcasting would not lay time on time.
 
     Raises:
@@ -80,7 +81,7 @@ def check_ranks(specs):
         raise ValueError(f"it combines tensors of rank {min(ranks)} and {max(ranks)}, which do not meet in time")
 
 
-def check_axes(axes, rank):
+def check_axes(axes: Any, rank: Any) -> None:
     """Refuse axes, counted from either end, that are batch or time.
 
     Raises:

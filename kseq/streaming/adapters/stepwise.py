@@ -1,11 +1,12 @@
 """Adapters of Keras's layers that treat every step by itself."""
 
 import functools
+from typing import Any
 
 import keras
 
 from ...layers.stepwise import is_known, mixes_time
-from ...registry import adapts
+from ...registry import Class, adapts
 from .operation import Operation
 from .operations import check_axes, keeps_time
 
@@ -38,7 +39,7 @@ _TRAIN_IN_TIME = (keras.layers.BatchNormalization, keras.layers.SpatialDropout1D
     keras.layers.TimeDistributed,
     keras.layers.UnitNormalization,
 )
-def stepwise(layer, specs, training=False, **options):
+def stepwise(layer: Any, specs: Any, training: bool = False, **options: Any) -> Any:
     """A layer of one input that works on channels."""
     check_axis(layer, specs)
     check_training(layer, training)
@@ -47,7 +48,7 @@ def stepwise(layer, specs, training=False, **options):
 
 
 @adapts(keras.layers.EinsumDense)
-def einsum_dense(layer, specs, **options):
+def einsum_dense(layer: Any, specs: Any, **options: Any) -> Any:
     """A product over channels."""
     if not keeps_time(layer.equation):
         raise ValueError(f"its equation {layer.equation!r} may mix time steps")
@@ -55,14 +56,14 @@ def einsum_dense(layer, specs, **options):
 
 
 @adapts(keras.layers.PReLU)
-def prelu(layer, specs, **options):
+def prelu(layer: Any, specs: Any, **options: Any) -> Any:
     """A learned slope, the same at all steps."""
     if 1 not in (layer.shared_axes or ()):
         raise ValueError("it has a slope for every time step; use shared_axes=[1]")
     return stepwise(layer, specs, **options)
 
 
-def pointwise(cls: type) -> type:
+def pointwise(cls: Class) -> Class:
     """Declare that a class of Keras layers treats every time step by itself, so that its layers stream.
 
     Such a layer is called on chunks in the place of whole sequences: [B, T, ...] -> [B, T, ...], every output made of
@@ -91,7 +92,7 @@ def pointwise(cls: type) -> type:
     return cls
 
 
-def check_axis(layer, specs):
+def check_axis(layer: Any, specs: Any) -> None:
     """Refuse a layer that works along batch or time.
 
     Raises:
@@ -101,7 +102,7 @@ def check_axis(layer, specs):
     check_axes(axis, 2 + len((specs[0] if isinstance(specs, list) else specs).shape))
 
 
-def check_function(layer, specs):
+def check_function(layer: Any, specs: Any) -> None:
     """Refuse a layer whose function is not Keras's own and mixes time when it is tried.
 
     Raises:
@@ -123,7 +124,7 @@ def _calls_of_keras():
     return {cls.call for cls in classes if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)}
 
 
-def check_training(layer, training):
+def check_training(layer: Any, training: bool) -> None:
     """Refuse a layer that is told to train in the model, where it would then mix time.
 
     Raises:

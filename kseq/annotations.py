@@ -1,0 +1,94 @@
+"""What annotations name: shapes, tensors of any backend, and the arguments that every layer takes."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+
+Shape = tuple[int, ...]
+
+
+class Shaped(Protocol):
+    """What has a shape and a dtype: a tensor of any backend, or a symbol that stands for one."""
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+class BackendTensor(Shaped, Protocol):
+    """A tensor of the Keras backend: what jax's, tensorflow's and torch's have in common."""
+
+    @property
+    def ndim(self) -> int: ...
+    def __array__(self, *arguments: Any, **options: Any) -> Any: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __neg__(self) -> Any: ...
+    def __add__(self, other: Any, /) -> Any: ...
+    def __radd__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rmul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __rtruediv__(self, other: Any, /) -> Any: ...
+    def __pow__(self, other: Any, /) -> Any: ...
+    def __matmul__(self, other: Any, /) -> Any: ...
+    def __lt__(self, other: Any, /) -> Any: ...
+    def __le__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+    def __ge__(self, other: Any, /) -> Any: ...
+
+
+class LayerOptions(TypedDict, total=False):
+    """What every layer takes, as any of Keras's does."""
+
+    name: str | None
+    dtype: Any
+    trainable: bool
+    autocast: bool
+    activity_regularizer: "RegularizerLike"
+
+
+class WindowOptions(LayerOptions, total=False):
+    """The same, with what a layer over windows of time takes of Keras's in one meaning alone."""
+
+    data_format: Literal["channels_last"] | None
+
+
+class RecurrentOptions(LayerOptions, total=False):
+    """The same, with what a recurrent layer takes of Keras's in one meaning alone."""
+
+    recurrent_dropout: float
+    return_sequences: Literal[True]
+    return_state: Literal[False]
+    go_backwards: Literal[False]
+    stateful: Literal[False]
+    unroll: Literal[False]
+    zero_output_for_mask: Literal[False]
+    implementation: Literal[0, 1, 2]
+    use_cudnn: Literal["auto", False]
+
+
+class EmbeddingOptions(LayerOptions, total=False):
+    """The same, with what an embedding takes of Keras's in one meaning alone."""
+
+    weights: None
+
+
+class NormalizationOptions(LayerOptions, total=False):
+    """The same, with what a normalisation takes of Keras's in one meaning alone."""
+
+    rms_scaling: Literal[False]
+
+
+if TYPE_CHECKING:
+    # By name, as a saved configuration, or the object itself.
+    ActivationLike = str | dict[str, Any] | Callable[..., Any] | None
+    InitializerLike = str | dict[str, Any] | Callable[..., Any]
+    RegularizerLike = str | dict[str, Any] | Callable[..., Any] | None
+    ConstraintLike = str | dict[str, Any] | Callable[..., Any] | None
+else:
+    # What such an argument may be follows from its name, for Keras and for specs: at run time it has no annotation.
+    ActivationLike = InitializerLike = RegularizerLike = ConstraintLike = inspect.Parameter.empty
