@@ -1,6 +1,7 @@
 """The graph of a functional or sequential Keras model: its calls in order, with the tensors each reads and makes."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,16 @@ def is_graph(model: Any) -> bool:
     return isinstance(model, keras.Sequential) or (isinstance(model, keras.Model) and hasattr(model, "operations"))
 
 
+def in_words(model: Any) -> str:
+    """A model or layer as errors call it: by the name that its maker gave it, or by what it is."""
+    kind = "model" if isinstance(model, keras.Model) else "layer"
+    # Keras makes names of classes: `functional`, `functional_4`.
+    own = re.fullmatch(r"([a-z0-9_]+?)(_[0-9]+)?", model.name)
+    if own and own[1].replace("_", "") == type(model).__name__.lower():
+        return f"the {kind}" if kind == "model" else f"the {type(model).__name__}"
+    return f"the {kind} {model.name!r}"
+
+
 def read_model(model: Any) -> ModelGraph:
     """The graph of a built sequential or functional model, which stays as it is.
 
@@ -84,7 +95,7 @@ def read_model(model: Any) -> ModelGraph:
             f"expected a sequential or functional Keras model; received {model!r} of type {type(model).__name__}"
         )
     if not model.built:
-        raise ValueError(f"the model {model.name!r} must be built before its graph is read: give it a keras.Input")
+        raise ValueError(f"{in_words(model)} must be built before its graph is read: give it a keras.Input")
     known, calls = {}, []
 
     def known_tensor(x):

@@ -10,6 +10,7 @@ import keras
 
 import kseq
 
+from ..model_graph import in_words
 from ..spec import Limits, SpecError, load_spec, shipped
 from ..spec.errors import did_you_mean
 from ..spec.node import DEFAULT_LIMITS
@@ -147,7 +148,9 @@ def open_stream(model, batch_size=1) -> kseq.Stream:
     except (TypeError, ValueError) as error:
         raise ModelError(_line(error)) from error
     if not all(stream.spec.shape):  # None or 0
-        raise ModelError(f"{model.name} cannot stream: its input must have known channels; it has {stream.spec.shape}")
+        raise ModelError(
+            f"{in_words(model)} cannot stream: its input must have known channels; it has {stream.spec.shape}"
+        )
     return stream
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..layers import Network, SequenceLayer
 from ..layers.structures import first, parts
-from ..model_graph import is_graph
+from ..model_graph import in_words, is_graph
 from ..obstacles import NotStreamable
 from ..printable import printable
 from ..sequence import SequenceSpec
@@ -100,7 +100,7 @@ def summary_rows(model: keras.Model | SequenceLayer) -> list[dict[str, Any]]:
             f"received {model!r} of type {type(model).__name__}"
         )
     if not model.built:
-        raise ValueError(f"the model {model.name!r} must be built before it has a summary: give it a keras.Input")
+        raise ValueError(f"{in_words(model)} must be built before it has a summary: give it a keras.Input")
     found = read_nodes(model, as_layer)
     return [*_node_rows(found.nodes, found.input_specs, 0), _model_row(model, 0)]
 

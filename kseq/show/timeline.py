@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
+from ..model_graph import in_words
 from ..printable import printable
 from ..streaming import as_layer
 from ..timing import Timing
@@ -48,7 +49,7 @@ def timeline_svg(model: Any) -> str:
     """
     layer = as_layer(model)
     if layer.step_obstacle is not None:
-        raise ValueError(f"{model.name} cannot stream, so it has no timeline: {layer.step_obstacle}")
+        raise ValueError(f"{in_words(model)} cannot stream, so it has no timeline: {layer.step_obstacle}")
     return timing_svg(layer.timing, model.name)
 
 

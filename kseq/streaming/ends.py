@@ -1,5 +1,6 @@
 """What goes into a stream and comes out of it, in the structure of the model and in the form of the caller's chunks."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,11 @@ class Ends:
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
         """
         parts_given = self._split(chunk)
-        given = [self._standard(x, spec) for x, spec in zip(parts_given, self.specs, strict=True)]
+        several = len(parts_given) > 1
+        given = [
+            self._standard(x, spec, f"{self._input_in_words(n)} of a chunk" if several else "a chunk")
+            for n, (x, spec) in enumerate(zip(parts_given, self.specs, strict=True))
+        ]
         inputs, batched = [x for x, _ in given], all(b for _, b in given)
         if len({x.values.shape[1] for x in inputs}) > 1:
             raise ValueError(
@@ -165,7 +170,12 @@ class Ends:
         for part in pairs:
             yield from self._matched(*part)
 
-    def _standard(self, chunk, spec):
+    def _input_in_words(self, number):
+        name = self.inputs[number].name if self.inputs else ""
+        own = not re.fullmatch(r"(input_layer|keras_tensor)(_[0-9]+)?|", name)  # those that Keras makes
+        return f"the input {name!r}" if own else f"input {number + 1}"
+
+    def _standard(self, chunk, spec, what):
         """A `Sequence` of NumPy arrays [B, T, ...], and whether the caller gave a batch axis."""
         is_sequence, rank = isinstance(chunk, Sequence), len(spec.shape)
         values, mask = chunk if is_sequence else (chunk, None)
@@ -175,12 +185,12 @@ class Ends:
         if not batched and (values.ndim != rank + 1 or self.batch_size != 1):
             short = "[time, ...] or " if self.batch_size == 1 else ""
             raise ValueError(
-                f"a chunk must have shape {short}[batch (={self.batch_size}), time, ...] with channels "
+                f"{what} must have shape {short}[batch (={self.batch_size}), time, ...] with channels "
                 f"{spec.shape}; received {shape}"
             )
         if shape[values.ndim - rank :] != spec.shape or (batched and shape[0] != self.batch_size):
             raise ValueError(
-                f"a chunk must have batch {self.batch_size} and channels {spec.shape}; received shape {shape}"
+                f"{what} must have batch {self.batch_size} and channels {spec.shape}; received shape {shape}"
             )
         if mask is not None and not batched:
             if mask.shape != shape[:1]:

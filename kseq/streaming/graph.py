@@ -8,6 +8,7 @@ from ..layers.base import SequenceLayer
 from ..layers.network import Network
 from ..layers.structures import parts
 from ..masks import mask_rule
+from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from .adapters import Held
 from .reading import ModelNodes, read_nodes
@@ -61,7 +62,7 @@ class ModelNetwork(Network):
         found = read_nodes(model, as_layer)
         if found.obstacles:
             reasons = "; ".join(map(str, found.obstacles))
-            raise NotStreamable(f"the model {model.name!r} cannot stream: {reasons}", found.obstacles)
+            raise NotStreamable(f"{in_words(model)} cannot stream: {reasons}", found.obstacles)
         self.model, self.inputs, self.reads_presence = model, found.inputs, found.reads_presence
         self._read = Held(found)
         self.connect(found.nodes, found.reads, len(found.inputs) + found.reads_presence)

@@ -9,7 +9,7 @@ import keras
 from ..layers.base import SequenceLayer
 from ..layers.network import LayerNode, Network, Read
 from ..layers.structures import as_sequence, as_sequences, holds_sequences, parts
-from ..model_graph import Call, Tensor, is_graph, map_structure, matched, read_model, tensors
+from ..model_graph import Call, Tensor, in_words, is_graph, map_structure, matched, read_model, tensors
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
@@ -67,7 +67,7 @@ def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
         ValueError: a model that is not built.
     """
     if is_graph(model) and not model.built:
-        raise ValueError(f"the model {model.name!r} must be built before it can stream: give it a keras.Input")
+        raise ValueError(f"{in_words(model)} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)
     called = [_Called.of(call, as_layer) for call in graph.calls]
     streams = _upstream(called, graph.outputs, context=False)

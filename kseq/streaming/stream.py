@@ -7,6 +7,7 @@ import numpy as np
 
 from ..arguments import as_size
 from ..layers.base import SequenceLayer
+from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..sequence import Sequence
 from ..timing import Timing
@@ -66,9 +67,9 @@ class Stream:
         self.layer = as_layer(model)
         if not self.layer.supports_step:
             found = self.layer.obstacles()
-            raise NotStreamable(f"{model.name} cannot stream: {'; '.join(map(str, found))}", found)
+            raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)
         self.timing, self._context = self.layer.timing, context
-        self._ends = Ends(self.layer, model.name, self.batch_size, dtype)
+        self._ends = Ends(self.layer, in_words(model), self.batch_size, dtype)
         self._blocks = Blocks(self.batch_size, self.timing.block_size, [t.output_latency for t in self.layer.timings])
         self._weights = freeze(self.layer)
         self._steps: dict[Any, Any] = {}

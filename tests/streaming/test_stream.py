@@ -181,3 +181,15 @@ def test_what_cannot_stream_says_why():
         kseq.Stream("model")
     with pytest.raises(ValueError, match="at least 1; received 0"):
         kseq.Stream(built(kseq.Dense(2)), batch_size=0)
+
+
+def test_errors_use_the_names_that_the_user_gave():
+    inputs = keras.Input((None, 3)), keras.Input((None, 4), name="text")
+    outputs = [keras.layers.Dense(2)(x) for x in inputs]
+    for name, said in ((None, "the model cannot"), ("tagger", "the model 'tagger' cannot")):
+        with pytest.raises(kseq.NotStreamable, match=said):
+            kseq.Stream(keras.Model(inputs[0], keras.layers.Flatten()(inputs[0]), **({"name": name} if name else {})))
+    stream = kseq.Stream(keras.Model(inputs, outputs))
+    for widths, said in (((5, 4), "^input 1 of a chunk"), ((3, 5), "^the input 'text' of a chunk")):
+        with pytest.raises(ValueError, match=said):
+            stream.push([np.ones((2, width), "float32") for width in widths])
