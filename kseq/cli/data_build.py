@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from .arguments import CommandError, positive_int
+from .arguments import CommandError, positive_int, say
 from .models import variable
 
 
@@ -81,6 +81,10 @@ def _build(args) -> int:
             progress=not args.json,
             **given,
         )
+    except KeyboardInterrupt:
+        left = "what was there is as it was" if os.path.lexists(args.path) else "nothing is written there"
+        say(f"kseq data build: interrupted; {args.path}: {left}", file=sys.stderr)
+        raise
     except data.DataError:
         raise
     except (TypeError, ValueError) as error:  # arguments that do not go together

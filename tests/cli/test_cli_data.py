@@ -137,6 +137,23 @@ def test_given_splits_and_tfrecords(capsys):
     assert len(kd.open("store")) == 16
 
 
+def test_an_interrupted_build_says_what_is_there(capsys, monkeypatch):
+    options = ["--record", "corpus_records:Line", "--source", "lines.csv"]
+    run("build", "before", *options)
+
+    def interrupted(task, advance):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kseq.data.builds.run.build_shard", interrupted)
+    capsys.readouterr()
+    run("build", "out", *options, status=130)
+    assert capsys.readouterr().err == "kseq data build: interrupted; out: nothing is written there\n"
+    assert os.listdir(".").count("out") == 0
+    run("build", "before", *options, "--overwrite", status=130)
+    assert "before: what was there is as it was" in capsys.readouterr().err
+    assert len(kd.open("before/train")) == 16
+
+
 def test_a_failing_row(capsys):
     with open("lines.csv", "a") as file:
         file.write("fail\n")

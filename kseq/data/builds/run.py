@@ -29,19 +29,19 @@ def run(tasks, executor=None, workers=1, progress=False) -> dict:
         BuildError: a row failed; or the class of the records is one that other processes cannot import.
         BuildWorkerError: the workers died, again and again.
     """
-    if executor is not None:
-        running = _submitted(tasks, lambda: contextlib.nullcontext(executor))
-    elif workers > 1:
-        _check_importable(tasks)
-        running = _submitted(tasks, functools.partial(processes, workers))
-    else:
-        running = ((place, build_shard(task)) for place, task in enumerate(tasks))
     results = {}
-    with contextlib.closing(running), _bar(len(tasks), progress) as advance:
-        for place, result in running:
-            _raise_or_log(tasks[place], result)
-            results[place] = result
-            advance()
+    with _bar(sum(len(task.source.rows) for task in tasks), progress) as advance:
+        if executor is not None:
+            running = _submitted(tasks, lambda: contextlib.nullcontext(executor), advance)
+        elif workers > 1:
+            _check_importable(tasks)
+            running = _submitted(tasks, functools.partial(processes, workers), advance)
+        else:
+            running = ((place, build_shard(task, advance)) for place, task in enumerate(tasks))
+        with contextlib.closing(running):
+            for place, result in running:
+                _raise_or_log(tasks[place], result)
+                results[place] = result
     return results
 
 
@@ -70,7 +70,7 @@ def _check_importable(tasks):
         ) from error
 
 
-def _submitted(tasks, open_executor):
+def _submitted(tasks, open_executor, advance):
     """Run tasks by an executor, and yield the place of each with its result as they come.
 
     What died with its worker is submitted again.
@@ -78,6 +78,7 @@ def _submitted(tasks, open_executor):
     Args:
         tasks: the `ShardTask`s.
         open_executor: function that returns a context manager of an executor, called again after workers died.
+        advance: called with the number of rows that are done.
 
     Raises:
         BuildWorkerError: in several rounds not one task was finished.
@@ -102,6 +103,7 @@ def _submitted(tasks, open_executor):
                         left.append(futures[future])
                         cause = error
                     else:
+                        advance(len(tasks[futures[future]].source.rows))
                         yield futures[future], result
             finally:
                 for future in futures:
@@ -120,14 +122,14 @@ def _submitted(tasks, open_executor):
 
 @contextlib.contextmanager
 def _bar(total, show):
-    """A function to call for every shard that is done; it shows how many on a terminal."""
+    """A function to call with a number of rows that are done; it shows them on a terminal."""
     if not show or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda count: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("shards"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
+    columns = TextColumn("rows"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=total)
-        yield lambda: progress.advance(bar)
+        yield lambda count: progress.advance(bar, count)

@@ -90,7 +90,7 @@ class ShardResult:
     of_row: bool = False
 
 
-def build_shard(task) -> ShardResult:
+def build_shard(task, advance=None) -> ShardResult:
     """Load, divide and write the records of a slice of rows as one shard or several, under their final names.
 
     Running it again, after it was killed or while it runs elsewhere, gives the same files. Errors are returned, so that
@@ -98,6 +98,7 @@ def build_shard(task) -> ShardResult:
 
     Args:
         task: the `ShardTask`.
+        advance: called with the number of rows that are done, from time to time.
     """
     outcomes, error = [], None
     try:
@@ -107,11 +108,16 @@ def build_shard(task) -> ShardResult:
                 sink.begin_row(place)
                 outcome, error = work.do(row)
                 outcomes.append(outcome)
+                if advance is not None and (place + 1 == len(task.source.rows) or (place + 1) % _SHOWN == 0):
+                    advance(place % _SHOWN + 1)
                 if error is not None and not task.recipe.skip_errors:
                     return ShardResult((), outcomes, *_portable(error), of_row=True)
             return ShardResult(tuple(sink.close()), outcomes)
     except Exception as error:
         return ShardResult((), outcomes, *_portable(error))
+
+
+_SHOWN = 500  # rows after which progress is told
 
 
 class _RowWork:
