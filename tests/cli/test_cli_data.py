@@ -151,7 +151,7 @@ def test_an_interrupted_build_says_what_is_there(capsys, monkeypatch):
     assert os.listdir(".").count("out") == 0
     run("build", "before", *options, "--overwrite", status=130)
     assert "before: what was there is as it was" in capsys.readouterr().err
-    assert len(kd.open("before/train")) == 16
+    assert len(kd.open("before/train")) == 12
 
 
 def test_a_failing_row(capsys):
