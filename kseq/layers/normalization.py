@@ -13,6 +13,8 @@ from .stepwise import StepwiseLayer
 
 class _Normalization(StepwiseLayer):
     def _channel_axes(self, rank) -> tuple[int, ...]:
+        if rank < 3:
+            raise ValueError(f"{type(self).__name__} takes values [B, T, channels, ...]; received rank {rank}")
         axes = self.axis if isinstance(self.axis, (tuple, list)) else (self.axis,)
         positive = sorted(a + rank if a < 0 else a for a in axes)
         if not positive or positive[0] < 2 or positive[-1] >= rank:

@@ -184,3 +184,9 @@ def test_the_configuration_of_the_keras_layer_makes_ours(name, arguments):
 def test_a_configuration_that_means_something_else_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(kseq, name).from_config(getattr(keras.layers, name)(**arguments).get_config())
+
+
+@pytest.mark.parametrize("name", ["LayerNormalization", "RMSNormalization"])
+def test_a_normalization_needs_channels(name):
+    with pytest.raises(ValueError, match=f"{name} takes values .*; received rank 2"):
+        getattr(kseq, name)().build((None, 3))
