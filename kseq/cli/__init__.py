@@ -10,7 +10,7 @@ from ..spec import SpecError
 from . import bench, check, data, demo, draw, init, layers, schema, show, stream, train
 from .arguments import CommandError, say
 
-_INTERRUPTED = 130  # as a shell tells SIGINT
+_INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell tells SIGINT and SIGPIPE
 _COMMANDS = (init, check, show, draw, schema, layers, data, train, stream, bench, demo)
 
 
@@ -44,8 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         say(error, file=sys.stderr)  # each problem begins with its place, as editors want it
         return 1
     except BrokenPipeError:  # whoever reads has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at exit either
-        return 0
+        with open(os.devnull, "wb") as nowhere:  # Python would complain on exit, when it flushes what is left
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return _PIPE_CLOSED
     except (OSError, CommandError) as error:
         say(f"{args.prog}: {error}", file=sys.stderr)
         return 1

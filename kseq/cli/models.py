@@ -10,6 +10,7 @@ import keras
 
 import kseq
 
+from ..keras_errors import unframed
 from ..model_graph import in_words
 from ..spec import Limits, SpecError, load_spec, shipped
 from ..spec.errors import did_you_mean
@@ -179,7 +180,6 @@ def _limit(text) -> tuple:
 
 
 def _line(error):
-    """One line of an error: Keras words its own over many, some with the whole configuration."""
-    # Keras puts the cause last, behind a configuration that may be long.
-    text = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
+    """One line of an error, which Keras words over many."""
+    text = " ".join(unframed(error).split())
     return text if len(text) <= 500 else f"{text[:500]}..."

@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
@@ -15,7 +14,6 @@ from .writers import Watched, open_writer
 
 # The latest pushes, of which the median is told: a stream may never end.
 _TIMED_PUSHES = 10_000
-_PIPE_CLOSED = 141  # as a shell tells SIGPIPE
 
 
 def add_parser(commands):
@@ -59,17 +57,11 @@ def add_parser(commands):
 
 
 def run(args) -> int:
-    try:
-        results = _stream(args)
-        if args.json:
-            out = sys.stderr if args.output == "-" else sys.stdout
-            print(json.dumps(results, allow_nan=False), file=out, flush=True)
-        return 0
-    except BrokenPipeError:
-        # Whoever reads has enough. Python would complain on exit, when it flushes what is left.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return _PIPE_CLOSED
+    results = _stream(args)
+    if args.json:
+        out = sys.stderr if args.output == "-" else sys.stdout
+        print(json.dumps(results, allow_nan=False), file=out, flush=True)
+    return 0
 
 
 def _stream(args):

@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from ..keras_errors import unframed
 from ..sequence import Sequence
 from .branches import Branches
 from .budget import Budget, metrics_among
@@ -174,14 +175,11 @@ def _reporting(problems, node, path, places=None):
 
 
 def _cause(error) -> str:
-    """What an error says, less what Keras puts around it: where it was, and what the layer was called with."""
-    text = _AROUND.split(_STYLE.sub("", str(error)))[-1].partition("\n\nArguments received by")[0]
-    paragraph = text.strip().partition("\n\n")[0]
+    """What an error says first, without names that Keras has made."""
+    paragraph = unframed(error).partition("\n\n")[0]
     return _TENSOR.sub(r"\2 of shape \1", _TENSOR_NAME.sub("", " ".join(paragraph.split())))
 
 
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
-_AROUND = re.compile(r"Exception encountered when calling [^\n]*\n\n|(?:Error|Exception) encountered:\s+(?:'')?")
 _TENSOR_NAME = re.compile(r" with name '(?:None|keras_tensor\w*)'")
 # Its name says how many tensors this process has made before.
 _TENSOR = re.compile(r"<KerasTensor shape=(\([^)]*\)), dtype=(\w+)[^>]*>")

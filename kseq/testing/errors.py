@@ -1,12 +1,13 @@
 """What the contract says, property by property, and the error that names the one that does not hold."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
+
+from ..keras_errors import unframed
 
 PROPERTIES = {
     "1": "output spec: values have the channel shape, dtype and length that the layer declares",
@@ -55,9 +56,8 @@ def attempt(key: str, what: str = "") -> Iterator[Any]:
 
 
 def said(error: Any) -> str:
-    """What an error says, without what Keras puts around it: which call it was, with what arguments."""
-    inner = re.search(r"\x1b\[1m(.*)\x1b\[0m", str(error), re.DOTALL)
-    return f"{type(error).__name__}: {inner[1] if inner else error}"
+    """What an error is and says."""
+    return f"{type(error).__name__}: {unframed(error)}"
 
 
 def numpy(x: Any) -> Any:

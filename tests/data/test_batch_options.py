@@ -210,3 +210,10 @@ def test_a_bound_is_worth_its_price(lengths, price):
 
 def test_a_small_store_has_one_shape(store):
     assert len({batch[0].values.shape for batch in store.batches(batch_size=4)}) == 1
+
+
+def test_the_mask_of_a_shifted_input_goes_through_the_model(store):
+    model = keras.Sequential([keras.Input((None, 1)), keras.layers.Dense(1)])
+    batches = store.batches(batch_size=4, inputs=shift("tokens"), targets=shift("tokens"), model=model, pad_to=13)
+    (_, mask), _, weights = batches.batch(0)
+    assert np.array_equal(weights > 0, mask & (np.arange(len(mask)) < len(batches.records(0)))[:, None])

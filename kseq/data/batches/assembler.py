@@ -21,18 +21,13 @@ class Assembler:
     """
 
     def __init__(self, layout, lengths, options, filled):
-        self._layout, self._lengths, self._weighting = (
-            layout,
-            lengths,
-            Weighting(layout, lengths, options.side == "left"),
-        )
+        self._layout, self._lengths = layout, lengths
+        self._weighting = Weighting(layout, lengths, options.side == "left")
         self._pack, self._weigh_rows = options.pack, filled
         # Keras too is given batches whose rows are filled up where there are many that are not full: with a shape of
         # its own each would be compiled. Without targets nothing could say to it that a row is filled.
         self._fills = options.batch_size is None and layout.targets is not None
-        # Without masks Keras divides by all cells.
-        scaled = options.masks is None if options.scale_weights is None else bool(options.scale_weights)
-        self.own = BatchReader(False, scaled)
+        self.own = BatchReader(False, options.scaled)
         # "max" and a multiple: every batch's lengths are looked at before it is made.
         self._looks = options.multiple_of > 1 and -1 in self._lengths.padded(1).values()
         groups = layout.groups
@@ -66,8 +61,7 @@ class Assembler:
         weighed = (self._weigh_rows and fills) or self._layout.weights is not None
         output_mask = None
         if self._layout.rule is not None:
-            leader = next(slot for slot in self._layout.slots if slot.name == self._layout.leader and not slot.shift)
-            output_mask = np.asarray(self._layout.rule(arrays[leader.mask_at]))
+            output_mask = np.asarray(self._layout.rule(arrays[self._layout.ruled.mask_at]))
         if self._layout.labels:
             return self._with_labels(inputs, arrays, output_mask, rows, whole, weighed)
         targets = self._layout.targets.build(arrays)

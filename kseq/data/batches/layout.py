@@ -25,6 +25,7 @@ class BatchLayout:
         fixed: padded lengths of other sequences by field, -1 for that of the longest.
         followers: the rest, whose padded length is a ratio of the leader's.
         rule: how the model changes a mask, or None.
+        ruled: the slot of the input whose mask goes through the model, or None.
         labels: whether the target is a dict of labels and lengths (CTC).
         added: steps that are put before and after the stored ones of each sequence.
 
@@ -67,6 +68,7 @@ class BatchLayout:
         self.slots = [slot for group in self.groups for slot in group.slots]
         self.inputs = Structure(inputs, [slots[each] for each in inputs.shown], options.masks, options.pack)
         self.targets = None if targets is None else Structure(targets, [slots[each] for each in targets.shown], None)
+        self.ruled = self.rule and next(slot for slot in self.inputs.slots if slot.name == self.leader)
         self.weights = None if options.sample_weights is None else slots[options.sample_weights]
         if options.pack:
             self._check_packing(fields)

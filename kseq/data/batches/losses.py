@@ -22,7 +22,7 @@ class KnownModel:
 
     def __init__(self, layout, options):
         self._layout, self._scale, self._model = layout, options.scale_weights, None
-        self.reader = BatchReader(True, options.masks is None if self._scale is None else bool(self._scale))
+        self.reader = BatchReader(True, options.scaled)
 
     def asks(self, look):
         """Keras begins an epoch. `look` gives inputs of the model."""

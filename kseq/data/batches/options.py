@@ -15,7 +15,7 @@ class Options:
 
     Attributes that differ from the arguments:
         rows_at: for each padded length the rows of a batch, where `batch_size` is a dict; `batch_size` is then None.
-        ratios: `length_ratios` as (numerator, denominator).
+        length_ratios: as (numerator, denominator).
     """
 
     batch_size: int | None
@@ -48,6 +48,11 @@ class Options:
     block_size: int
     blocks_in_flight: int
     prefetch: int
+
+    @property
+    def scaled(self) -> bool:
+        """Whether weights make up for padded cells, where no model says it: without masks a loss is divided by all."""
+        return self.masks is None if self.scale_weights is None else bool(self.scale_weights)
 
     @classmethod
     def of(cls, given) -> "Options":

@@ -122,9 +122,9 @@ class Weighting:
         shown = slot.shown_steps(steps, length)
         if layout.rule is None:
             return int(shown.sum())
-        leader = np.minimum(self._lengths.steps(layout.leader, ids), whole.bound if whole.bound >= 0 else _NO_BOUND)
+        leader = self._lengths.steps(layout.leader, ids)
         padded = whole.bound if whole.bound >= 0 else int(leader.max())
-        output_mask = np.asarray(layout.rule(self._mask(leader, padded)))
+        output_mask = np.asarray(layout.rule(self._mask(layout.ruled.shown_steps(leader, padded), padded)))
         return np.count_nonzero(output_mask & self._mask(shown, length))
 
     def _mask(self, lengths, padded):

@@ -6,6 +6,7 @@ import functools
 import importlib
 import typing
 
+from ..store.aside import CompletedOrAborted
 from ..store.schema import Schema
 
 
@@ -36,7 +37,7 @@ def rows_of(columns):
         yield dict(zip(columns, values, strict=True))
 
 
-class RecordSink(abc.ABC):
+class RecordSink(CompletedOrAborted):
     """A file of another format, written record by record; used as a context manager.
 
     An exception inside the `with` leaves no file: it is written aside and renamed when it is complete.
@@ -45,23 +46,6 @@ class RecordSink(abc.ABC):
     @abc.abstractmethod
     def write(self, record):
         """Write one record, a dict."""
-
-    @abc.abstractmethod
-    def close(self):
-        """Complete the file."""
-
-    @abc.abstractmethod
-    def abort(self):
-        """Leave nothing behind."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,32 @@
 """Files that are complete or not there: written beside their place, which they take in the end, durably."""
 
+import abc
 import os
 import pathlib
 import uuid
 
 from ..errors import StoreExistsError, StoreWriteError
+
+
+class CompletedOrAborted(abc.ABC):
+    """What is written within a `with`: complete at its end, given up where it is left by an error."""
+
+    @abc.abstractmethod
+    def close(self):
+        """Complete it."""
+
+    @abc.abstractmethod
+    def abort(self):
+        """Leave nothing behind."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
 
 
 class Aside:

@@ -5,6 +5,7 @@ import contextlib
 from kseq.arguments import as_integer
 
 from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
+from .aside import CompletedOrAborted
 from .columns import rows_for, stretches
 from .commits import CommitLines, check_json, check_no_leftovers, commit_shards
 from .conversion import as_columns, as_dict, convert_column, convert_record
@@ -20,7 +21,7 @@ SHARD_BYTES = 256 << 20
 _FEW = 6  # rows that are sooner written one by one than by column
 
 
-class Writer:
+class Writer(CompletedOrAborted):
     """Write records to a new store, or append to one.
 
     A shard becomes part of the store when it is complete: it is written aside, synchronised to the disk and renamed,
@@ -288,15 +289,6 @@ class Writer:
                 self._folder.remove_all()
         finally:
             self._release()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def let_go(self):
         """In a process that was forked: the store is its parent's."""
