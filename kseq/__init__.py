@@ -63,6 +63,15 @@ _PUBLIC = {
     "Conv1DTranspose": "layers",
     "Conv2DTranspose": "layers",
     "Conv3DTranspose": "layers",
+    "Resample": "layers",
+    "Downsample1D": "layers",
+    "SqueezeTime": "layers",
+    "UnsqueezeTime": "layers",
+    "UpSampling1D": "layers",
+    "UpSampling2D": "layers",
+    "UpSampling3D": "layers",
+    "SincFilter1D": "layers",
+    "SincFilter1DTranspose": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -117,6 +126,7 @@ if typing.TYPE_CHECKING:
     from .layers import Dense as Dense
     from .layers import DepthwiseConv1D as DepthwiseConv1D
     from .layers import DepthwiseConv2D as DepthwiseConv2D
+    from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import Embedding as Embedding
     from .layers import LayerNormalization as LayerNormalization
@@ -131,13 +141,21 @@ if typing.TYPE_CHECKING:
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import Parallel as Parallel
     from .layers import Repeat as Repeat
+    from .layers import Resample as Resample
     from .layers import Residual as Residual
     from .layers import RMSNormalization as RMSNormalization
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
+    from .layers import SincFilter1D as SincFilter1D
+    from .layers import SincFilter1DTranspose as SincFilter1DTranspose
+    from .layers import SqueezeTime as SqueezeTime
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
+    from .layers import UnsqueezeTime as UnsqueezeTime
+    from .layers import UpSampling1D as UpSampling1D
+    from .layers import UpSampling2D as UpSampling2D
+    from .layers import UpSampling3D as UpSampling3D
     from .layers import WindowedLayer as WindowedLayer
     from .obstacles import NotStreamable as NotStreamable
     from .ragged import Ragged as Ragged

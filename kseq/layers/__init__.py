@@ -30,6 +30,7 @@ from .windowed import Conv3D as Conv3D
 from .windowed import Conv3DTranspose as Conv3DTranspose
 from .windowed import DepthwiseConv1D as DepthwiseConv1D
 from .windowed import DepthwiseConv2D as DepthwiseConv2D
+from .windowed import Downsample1D as Downsample1D
 from .windowed import MaxPooling1D as MaxPooling1D
 from .windowed import MaxPooling2D as MaxPooling2D
 from .windowed import MaxPooling3D as MaxPooling3D
@@ -37,6 +38,14 @@ from .windowed import MinPooling1D as MinPooling1D
 from .windowed import MinPooling2D as MinPooling2D
 from .windowed import MinPooling3D as MinPooling3D
 from .windowed import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
+from .windowed import Resample as Resample
 from .windowed import SeparableConv1D as SeparableConv1D
 from .windowed import SeparableConv2D as SeparableConv2D
+from .windowed import SincFilter1D as SincFilter1D
+from .windowed import SincFilter1DTranspose as SincFilter1DTranspose
+from .windowed import SqueezeTime as SqueezeTime
+from .windowed import UnsqueezeTime as UnsqueezeTime
+from .windowed import UpSampling1D as UpSampling1D
+from .windowed import UpSampling2D as UpSampling2D
+from .windowed import UpSampling3D as UpSampling3D
 from .windows import WindowedLayer as WindowedLayer

@@ -119,7 +119,7 @@ class WindowedLayer(OfWindow):
         time = ops.shape(x.values)[1]
         left, right = self.window.pads_of(time)
         padded = taps.pad_time(left, right, valid=taps.mask is None, value=self.padding_value(x.spec.dtype))
-        values = rules.of_length(self.compute_windows(padded, training), self.window.output_length(time))
+        values = rules.of_length(self.compute_windows(padded, training), self.output_length(time))
         return self.finish(values, None if mask is None else self.output_mask(mask))
 
     def padding_value(self, dtype: str) -> Any:

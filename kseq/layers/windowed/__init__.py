@@ -15,8 +15,17 @@ from .pooling import MaxPooling3D as MaxPooling3D
 from .pooling import MinPooling1D as MinPooling1D
 from .pooling import MinPooling2D as MinPooling2D
 from .pooling import MinPooling3D as MinPooling3D
+from .resample import Resample as Resample
+from .sampling import Downsample1D as Downsample1D
+from .sampling import SqueezeTime as SqueezeTime
+from .sampling import UnsqueezeTime as UnsqueezeTime
+from .sampling import UpSampling1D as UpSampling1D
+from .sampling import UpSampling2D as UpSampling2D
+from .sampling import UpSampling3D as UpSampling3D
 from .separable import SeparableConv1D as SeparableConv1D
 from .separable import SeparableConv2D as SeparableConv2D
+from .sinc import SincFilter1D as SincFilter1D
+from .sinc import SincFilter1DTranspose as SincFilter1DTranspose
 from .transposed import Conv1DTranspose as Conv1DTranspose
 from .transposed import Conv2DTranspose as Conv2DTranspose
 from .transposed import Conv3DTranspose as Conv3DTranspose
