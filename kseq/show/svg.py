@@ -1,6 +1,5 @@
 """SVG: a picture that stands alone and reads on light and dark pages, its elements, and how wide texts are."""
 
-import re
 import unicodedata
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -11,13 +10,12 @@ from ..printable import printable
 GREY, GREY_ON_DARK = "#767676", "#868686"
 BLUE, ORANGE = "#3b7dd8", "#d0670a"  # readable on both
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NARROW, _BROAD = frozenset("iljtfrI.,:;'|!()[]-/ ·"), frozenset("mwMWQO@%&")
 
 
 def clean(text: Any, longest: int | None = None) -> str:
     """Text that XML can hold and that shows what it is, cut off after `longest` characters."""
-    text = printable(_NOT_XML.sub("\ufffd", str(text)), keep="")
+    text = printable(text, keep="")  # what is printed XML can hold, too
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 

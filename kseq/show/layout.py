@@ -1,0 +1,213 @@
+"""A drawing of boxes and wires: where each stands and by which corners it goes, with boxes within boxes."""
+
+import dataclasses
+import itertools
+from collections.abc import Hashable
+from typing import Any
+
+from .boxes import Box, Wire
+from .columns import set_columns
+from .ranks import Ranks, Slot, ranked
+from .svg import text_width
+
+NAME, LINE = 13, 11  # font sizes: of names, which are bold, and of what else is said
+SPACING, PAD = 15.0, 10.0  # between lines; around them
+_GAP, _PASSING = 26.0, 10.0  # between boxes side by side; the place of a wire
+_CHANNEL, _TRACK = 14.0, 9.0  # from a box to the first track between ranks, and from track to track
+_PORT = 10.0  # between wires that end at one box
+
+Point = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawing:
+    """Boxes with their places (left, top, width, height), the drawings within them, and the corners of wires."""
+
+    width: float
+    height: float
+    places: dict[Box, tuple[float, float, float, float]]
+    within: dict[Box, "Drawing"]
+    wires: list[tuple[Wire, Box, Box, list[Point]]]
+    enter: float = 0.0
+    leave: tuple[float, ...] = ()
+
+
+def lay_out(boxes: tuple[Box, ...]) -> Drawing:
+    """The drawing of boxes, each after those that it reads; the same for the same boxes.
+
+    Boxes stand in ranks, below what they read; wires run in their own columns through the ranks that they pass, and
+    turn between the ranks, so that they cross neither boxes nor texts.
+    """
+    within = {box: lay_out(box.inside) for box in boxes if box.inside}
+    ranks = ranked(boxes, lambda box: _slot(box, within.get(box)), _PASSING)
+    frame = boxes[0].kind == "entry" if boxes else False
+    width = set_columns(ranks, _GAP)
+    if frame:
+        width = _framed(ranks, width)
+    ports = _Ports(ranks)
+    height = _set_rows(ranks, ports)
+    wires = [
+        (wire, ports.makers[wire.value], box, ports.corners(wire.value, ports.makers[wire.value], box))
+        for box in boxes
+        for wire in box.reads
+    ]
+    places = {box: (slot.x, slot.y, slot.width, slot.height) for box, slot in ranks.of.items()}
+    return Drawing(width, height, places, within, wires, *_ends(ranks, boxes, ports, width) if frame else ())
+
+
+def _slot(box, drawing) -> Slot:
+    if box.kind in ("entry", "exit"):
+        size = _text_size(box.lines) if box.lines else (0.0, 0.0)
+        return Slot(box, None, *size, 0.0, dict.fromkeys(box.gives, 0.0), bus=True)
+    width, height = _text_size(box.lines)
+    if drawing is not None:
+        leave = dict(zip(box.gives, drawing.leave, strict=True))
+        return Slot(box, None, drawing.width, drawing.height, drawing.enter, leave)
+    width = max(width, _PORT * (1 + max(len(box.reads), len(box.gives))))
+    parts = len(box.gives) + 1
+    return Slot(box, None, width, height, width / 2, {v: width * i / parts for i, v in enumerate(box.gives, 1)})
+
+
+def _text_size(lines) -> Point:
+    widths = [text_width(lines[0], NAME, bold=True), *(text_width(line, LINE) for line in lines[1:])]
+    return max(widths) + 2 * PAD, SPACING * len(lines) + PAD
+
+
+def _framed(ranks, width) -> float:
+    """Move what is within a frame into it, whose entry and exit are as wide as it is."""
+    (entry,), (end,) = ranks.slots[0], ranks.slots[-1]
+    inner = [slot for slots in ranks.slots[1:-1] for slot in slots]
+    left = min((slot.x for slot in inner), default=0.0)
+    right = max((slot.x + slot.width for slot in inner), default=0.0)
+    width = max(right - left + 2 * PAD, entry.width)
+    for slot in inner:
+        slot.x += (width - (right - left)) / 2 - left
+    for slot in (entry, end):
+        slot.x, slot.width = 0.0, width
+    return width
+
+
+def _ends(ranks, boxes, ports, width) -> tuple[float, tuple[float, ...]]:
+    """Where wires enter a frame, and where they leave it: in line with the first box and with what the exit reads."""
+    leave = tuple(ports.x_of[ports.entering(boxes[-1], wire.value)] for wire in boxes[-1].reads)
+    first = [slot for slot in ranks.slots[1] if slot.box and slot.box.kind != "exit"] if len(ranks.slots) > 2 else []
+    enter = first[0].x + first[0].enter if first else width / 2
+    return enter, leave or (width / 2,)
+
+
+class _Ports:
+    """Where each step of a wire begins and ends, from left to right, and on which track between ranks it turns."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.makers = {value: box for box in ranks.of for value in box.gives}
+        self.x_of: dict[Any, float] = {}  # by (lower slot, value) where the step ends
+        self.tracks: list[dict[Any, int]] = [{}]  # for each rank by (upper slot, value)
+        self.turn_y: dict[Any, float] = {}  # by (upper slot, value)
+        for steps in ranks.steps[1:]:
+            self._set_ends(steps)
+            self.tracks.append(_tracks(self._nets(steps)))
+
+    def start(self, step: Any) -> float:
+        """Where a step begins: from a bus, right above its end."""
+        upper = step.upper
+        return self.x_of[step.lower, step.value] if upper.bus else upper.x + upper.leave[step.value]
+
+    def entering(self, box: Box, value: Hashable) -> Any:
+        return self.ranks.of[box], value
+
+    def _set_ends(self, steps):
+        starts = {(s.upper, s.value): s.upper.x + s.upper.leave[s.value] for s in steps if not s.upper.bus}
+        by_lower: dict[Slot, list[Any]] = {}
+        for step in steps:
+            by_lower.setdefault(step.lower, []).append(step)
+        for lower, found in by_lower.items():
+            middle = lower.x + lower.enter
+            taken: list[float] = []
+            for step in sorted(found, key=lambda step: starts.get((step.upper, step.value), middle)):
+                start = starts.get((step.upper, step.value), middle)
+                if lower.box is None:
+                    x = middle
+                elif lower.bus:
+                    x = start
+                else:
+                    others = [x for key, x in starts.items() if key != (step.upper, step.value)]
+                    x = _free(lower, start, taken, others)
+                taken.append(x)
+                self.x_of[lower, step.value] = x
+
+    def _nets(self, steps):
+        """By (upper slot, value) where wires that must turn begin and where they end."""
+        nets: dict[Any, tuple[float, list[float]]] = {}
+        for step in steps:
+            start = self.start(step)
+            nets.setdefault((step.upper, step.value), (start, []))[1].append(self.x_of[step.lower, step.value])
+        return {key: net for key, net in nets.items() if any(abs(end - net[0]) > 0.5 for end in net[1])}
+
+    def corners(self, value: Hashable, maker: Box, reader: Box) -> list[Point]:
+        """The corners of a wire from the lower edge of its maker to the upper edge of its reader."""
+        way = self.ranks.way(value, self.ranks.of[maker], self.ranks.of[reader])
+        first = way[0]
+        x = self.x_of[way[1], value] if first.bus else first.x + first.leave[value]
+        points = [(x, first.y + first.height)]
+        for upper, lower in itertools.pairwise(way):
+            end = self.x_of[lower, value]
+            if abs(end - x) > 0.5:
+                y = self.turn_y[upper, value]
+                points += [(x, y), (end, y)]
+            x = end
+        return [*points, (x, way[-1].y)]
+
+
+def _free(slot, start, taken, others) -> float:
+    """A place at a slot for a wire that begins at `start`, apart from others that begin or end there."""
+    low, high = slot.x + _PORT / 2, slot.x + slot.width - _PORT / 2
+    wanted = slot.x + slot.enter if not low <= start <= high else start
+    count = int((high - low) / _PORT) + 1
+    places = [wanted, *(wanted + side * _PORT * i for i in range(1, count + 1) for side in (1, -1))]
+    places = [x for x in places if low <= x <= high]
+    if not low <= start <= high:  # it comes from one side, and ends on that side of what is taken
+        places.sort(key=lambda x: (abs(x - wanted) if not taken else 0, abs(x - start)))
+    apart = [x for x in places if all(abs(x - other) >= _PORT - 0.5 for other in taken)]
+    clear = [x for x in apart if all(abs(x - other) >= 4 for other in others)]
+    return (clear or apart or places or [wanted])[0]
+
+
+def _tracks(nets) -> dict[Any, int]:
+    """A track for each wire that turns, so that none lies on another: it is below those that begin where it ends."""
+    after: dict[Any, list[Any]] = {key: [] for key in nets}
+    for key, (_, ends) in nets.items():
+        for other, (start, _) in nets.items():
+            if other != key and any(abs(end - start) < 4 for end in ends):
+                after[key].append(other)
+    tracks: dict[Any, int] = {}
+    used: list[list[tuple[float, float]]] = []
+    left = list(nets)
+    while left:
+        # Where they wait for each other in a circle, the first goes first.
+        key = next((k for k in left if all(other in tracks for other in after[k])), left[0])
+        left.remove(key)
+        start, ends = nets[key]
+        low, high = min(start, *ends) - 4, max(start, *ends) + 4
+        track = max((tracks[other] + 1 for other in after[key] if other in tracks), default=0)
+        while track < len(used) and any(low < right and first < high for first, right in used[track]):
+            track += 1
+        used += [[] for _ in range(track + 1 - len(used))]
+        used[track].append((low, high))
+        tracks[key] = track
+    return tracks
+
+
+def _set_rows(ranks, ports) -> float:
+    """Give every slot its `y` and every turn its height, and return the height of all."""
+    y = 0.0
+    for r, slots in enumerate(ranks.slots):
+        if r:
+            tracks = ports.tracks[r]
+            for key, track in tracks.items():
+                ports.turn_y[key] = y + _CHANNEL + track * _TRACK
+            y += 2 * _CHANNEL + max(tracks.values(), default=0) * _TRACK
+        for slot in slots:
+            slot.y = y
+        y += max(slot.height for slot in slots)
+    return y
