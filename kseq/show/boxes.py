@@ -86,14 +86,14 @@ def model_boxes(model: Any) -> tuple[Box, ...]:
 class _Contents:
     """What is within a network or a model; ends are what each output reads and its delays, by the key of a value.
 
-    Context is by name what is given, and by the name that nodes read it by what they are `wanted` to read, which
-    `calls` may have made of it.
+    Inputs are names with what else is to say. Context is by name what is given, and by the name that nodes read it by
+    what they are `wanted` to read, which `calls` may have made of it.
     """
 
     nodes: Any
     specs: tuple[Any, ...]
     ends: Any
-    inputs: list[str]
+    inputs: list[tuple[str, ...]]
     outputs: list[str]
     given: dict[str, Any]
     wanted: dict[str, Any]
@@ -123,10 +123,11 @@ class _Scope:
 
     def add_inputs(self, contents: _Contents, entry: Any) -> None:
         """Add the inputs and the context of a network, which read the entry of a box around it, if there is one."""
-        reads = [entry]
-        for i, (name, spec) in enumerate(zip(contents.inputs, contents.specs, strict=False)):
-            self.drawn[i] = self.add("input", name, _shape(spec), reads=reads)
-        made = {given: self.add("input", name, "context", reads=reads) for name, given in contents.given.items()}
+        for i, (name, *more) in enumerate(contents.inputs):
+            self.drawn[i] = self.add("input", name, _shape(contents.specs[i]), *more, reads=[entry])
+        made = {}
+        for name, given in contents.given.items():
+            made[given] = self.add("input", name, "context", reads=[entry], once=True)
         for call in contents.calls:
             found, operation = tuple(tensors(call.outputs)), call.operation
             kind = f"{type(operation).__name__} · {' and '.join(shape_text(t.shape) for t in found)}"
@@ -216,8 +217,9 @@ def _contents(layer, spec) -> _Contents | None:
     if not isinstance(layer, Network):
         return None
     ends, context = [(end.read, end.delays) for end in layer.ends], {name: name for name in layer.context_names}
-    names = _numbered("input", layer.num_inputs), _numbered("output", len(ends))
-    contents = _Contents(layer.nodes, parts(spec), ends, *names, context, context, inline=isinstance(layer, Residual))
+    inputs, outputs = [(name,) for name in _numbered("input", layer.num_inputs)], _numbered("output", len(ends))
+    own = isinstance(layer, Residual)
+    contents = _Contents(layer.nodes, parts(spec), ends, inputs, outputs, context, context, inline=own)
     return _folded(layer, contents) if isinstance(layer, Repeat) else contents
 
 
@@ -225,7 +227,8 @@ def _contents_of_model(model, network) -> _Contents:
     found = read_nodes(model, as_layer) if network is None else network.nodes_read
     nodes = found.nodes if network is None else network.nodes
     ends = [(read, {}) for read in found.reads] if network is None else [(e.read, e.delays) for e in network.ends]
-    inputs, outputs = [given.name for given in found.inputs], _numbered("output", len(ends))
+    inputs = [(given.name, *[f"mask {given.mask}"] * (given.mask is not None)) for given in found.inputs]
+    outputs = _numbered("output", len(ends))
     if isinstance(found.output_structure, dict):
         outputs = [str(name) for name, _ in sorted(found.output_structure.items(), key=lambda item: item[1])]
         # A structure within has no names of its own.

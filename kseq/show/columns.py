@@ -31,7 +31,33 @@ def set_columns(ranks: Ranks, gap: float) -> float:
             right[root] = min(right[root], right[other] - apart)
     for slot, root in column.items():
         slot.x = (left[root] + right[root]) / 2 + shift[slot]
+    _straighten(ranks, column, width, gap)
     return width
+
+
+def _straighten(ranks, column, width, gap) -> None:
+    """Move columns that one wire enters below where it begins, as far as there is room."""
+    members: dict[Slot, list[Slot]] = {}
+    for slot, root in column.items():
+        members.setdefault(root, []).append(slot)
+    beside = {pair for slots in ranks.slots for pair in itertools.pairwise(slots)}
+    before = {other: one for one, other in beside}
+    after = dict(beside)
+    for steps in ranks.steps:
+        for step in steps:
+            lower, upper = step.lower, step.upper
+            if column[lower] is not lower or upper.bus or lower.bus or sum(s.lower is lower for s in steps) > 1:
+                continue
+            room = [
+                [(s.x - b.x - b.width - _gap(b, s, gap)) for s in members[lower] if (b := before.get(s))],
+                [(a.x - s.x - s.width - _gap(s, a, gap)) for s in members[lower] if (a := after.get(s))],
+            ]
+            wanted = upper.x + upper.leave[step.value] - lower.x - lower.ends.get(step.value, lower.enter)
+            # What stands alone must not leave the picture.
+            least = -min([*room[0], min(s.x for s in members[lower])])
+            most = min([*room[1], width - max(s.x + s.width for s in members[lower])])
+            for slot in members[lower]:
+                slot.x += max(least, min(wanted, most))
 
 
 def _gap(one, other, gap) -> float:
@@ -50,7 +76,7 @@ def _columns(ranks) -> tuple[dict[Slot, Slot], dict[Slot, float]]:
             if all((u < u2 and v < v2) or (u > u2 and v > v2) for u2, v2 in taken):
                 taken.append((u, v))
                 column[step.lower] = column[step.upper]
-                enter = step.lower.enter
+                enter = step.lower.ends.get(step.value, step.lower.enter)
                 shift[step.lower] = shift[step.upper] + step.upper.leave[step.value] - enter
     return column, shift
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from .boxes import model_boxes
+from .boxes import Box, model_boxes
 from .layout import LINE, NAME, PAD, SPACING, Drawing, lay_out
-from .svg import BLUE, ORANGE, add, add_line, add_text, clean, fit, picture, text_width
+from .svg import BLUE, ORANGE, add, add_line, add_text, clean, cut, fit, picture, text_width
 from .table import summary_rows
 
 _MARGIN, _TOP = 16, 74
@@ -34,12 +34,25 @@ def graph_svg(model: Any) -> str:
         >>> "memory" in graph_svg(layer)
         True
     """
-    drawing, total = lay_out(model_boxes(model)), summary_rows(model)[-1]
-    title, facts = clean(model.name), _facts(total)
+    return boxes_svg(model_boxes(model), clean(model.name), _facts(summary_rows(model)[-1]))
+
+
+def boxes_svg(boxes: tuple[Box, ...], title: str, facts: str) -> str:
+    """The picture of `graph_svg` for boxes, each after those that it reads.
+
+    Args:
+        boxes: what to draw.
+        title: the name of all.
+        facts: a line below it.
+
+    Returns:
+        The text of an SVG image that stands alone.
+    """
+    drawing, head = lay_out(boxes), cut(title, 700, 16, bold=True)
     svg = picture("kseq-graph", f"Layers of {title}", f"The layers of {title}: {facts}.")
-    add_text(svg, _MARGIN, 28, clean(title, 50), font_size=16, font_weight="bold")
+    add_text(svg, _MARGIN, 28, head, font_size=16, font_weight="bold")
     add_text(svg, _MARGIN, 50, facts)
-    width = max(drawing.width, text_width(facts), text_width(clean(title, 50), 16, bold=True))
+    width = max(drawing.width, text_width(facts), text_width(head, 16, bold=True))
     _draw(svg, drawing, _MARGIN + (width - drawing.width) / 2, _TOP)
     return fit(svg, width + 2 * _MARGIN, _TOP + drawing.height + _MARGIN)
 
@@ -71,8 +84,15 @@ def _draw(svg, drawing: Drawing, left, top) -> None:
         else:
             _rectangle(group, "box", box, x, y, width, height)
             _write(group, box.lines, x + width / 2, y, "middle")
-    for wire, _, reader, points in drawing.wires:
-        _draw_wire(svg, wire, [(left + x, top + y) for x, y in points], arrow=reader.kind != "exit")
+    for wires in _by_value(drawing.wires):
+        _draw_wires(svg, wires, left, top)
+
+
+def _by_value(wires):
+    found: dict[Any, list[Any]] = {}
+    for wire in wires:
+        found.setdefault(wire[0], []).append(wire)
+    return found.values()
 
 
 def _rectangle(svg, kind, box, x, y, width, height):
@@ -85,7 +105,7 @@ def _rectangle(svg, kind, box, x, y, width, height):
     if box.kind == "context":
         look["stroke_dasharray"] = "5 3"
     if kind == "frame":
-        look |= {"fill": "currentColor", "fill_opacity": 0.06}
+        look |= {"fill": "currentColor", "fill_opacity": 0.025}
     add(svg, "rect", class_=kind, x=float(x), y=float(y), width=float(width), height=float(height), **look)
 
 
@@ -95,10 +115,16 @@ def _write(svg, lines, x, y, anchor):
         add_text(svg, x, y + PAD / 2 + SPACING * (i + 1) - 4, line, text_anchor=anchor, **look)
 
 
-def _draw_wire(svg, wire, points, arrow):
-    kind = "wire once" if wire.once else "wire"
-    add_line(svg, kind, points, stroke_linejoin="round", **{"stroke_dasharray": "5 3"} if wire.once else {})
-    if arrow:
-        x, y = points[-1]
-        head = f"M{x:.7g},{y:.7g}l-4,-7h8z"
-        add(svg, "path", class_="arrow", d=head, fill="currentColor")
+def _draw_wires(svg, wires, left, top):
+    """The wires of one value as one line, which is as thick where they share their way as where they do not."""
+    paths, heads = [], []
+    for _, _, reader, points in wires:
+        corners = [f"{left + x:.7g},{top + y:.7g}" for x, y in points]
+        paths.append("M" + "L".join(corners))
+        heads += [f"M{corners[-1]}l-4,-7h8z"] * (reader.kind != "exit")
+    once = wires[0][0].once
+    look = {"stroke": "currentColor", "stroke_width": 1.5, "stroke_linejoin": "round"}
+    look |= {"stroke_dasharray": "5 3"} if once else {}
+    add(svg, "path", class_="wire once" if once else "wire", d="".join(paths), **look)
+    if heads:
+        add(svg, "path", class_="arrow", d="".join(heads), fill="currentColor")

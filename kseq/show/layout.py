@@ -14,21 +14,24 @@ NAME, LINE = 13, 11  # font sizes: of names, which are bold, and of what else is
 SPACING, PAD = 15.0, 10.0  # between lines; around them
 _GAP, _PASSING = 26.0, 10.0  # between boxes side by side; the place of a wire
 _CHANNEL, _TRACK = 14.0, 9.0  # from a box to the first track between ranks, and from track to track
-_PORT = 10.0  # between wires that end at one box
+_PORT, _CORNER = 12.0, 14.0  # between wires that end at one box; from its sides to them
 
 Point = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
-    """Boxes with their places (left, top, width, height), the drawings within them, and the corners of wires."""
+    """Boxes with their places (left, top, width, height), the drawings within them, and the corners of wires.
+
+    Of the drawing within a box, where wires leave it and, by the inputs that it shows, where they enter: from its left.
+    """
 
     width: float
     height: float
     places: dict[Box, tuple[float, float, float, float]]
     within: dict[Box, "Drawing"]
     wires: list[tuple[Wire, Box, Box, list[Point]]]
-    enter: float = 0.0
+    enter: tuple[float, ...] = ()
     leave: tuple[float, ...] = ()
 
 
@@ -62,8 +65,10 @@ def _slot(box, drawing) -> Slot:
     width, height = _text_size(box.lines)
     if drawing is not None:
         leave = dict(zip(box.gives, drawing.leave, strict=True))
-        return Slot(box, None, drawing.width, drawing.height, drawing.enter, leave)
-    width = max(width, _PORT * (1 + max(len(box.reads), len(box.gives))))
+        middle, values = sum(drawing.enter) / len(drawing.enter), [wire.value for wire in box.reads]
+        ends = dict(zip(values, drawing.enter, strict=True)) if len(values) == len(drawing.enter) > 1 else {}
+        return Slot(box, None, drawing.width, drawing.height, middle, leave, ends)
+    width = max(width, 2 * _CORNER + _PORT * max(len(box.reads), len(box.gives)))
     parts = len(box.gives) + 1
     return Slot(box, None, width, height, width / 2, {v: width * i / parts for i, v in enumerate(box.gives, 1)})
 
@@ -87,12 +92,11 @@ def _framed(ranks, width) -> float:
     return width
 
 
-def _ends(ranks, boxes, ports, width) -> tuple[float, tuple[float, ...]]:
-    """Where wires enter a frame, and where they leave it: in line with the first box and with what the exit reads."""
-    leave = tuple(ports.x_of[ports.entering(boxes[-1], wire.value)] for wire in boxes[-1].reads)
-    first = [slot for slot in ranks.slots[1] if slot.box and slot.box.kind != "exit"] if len(ranks.slots) > 2 else []
-    enter = first[0].x + first[0].enter if first else width / 2
-    return enter, leave or (width / 2,)
+def _ends(ranks, boxes, ports, width) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where wires enter a frame and where they leave it: above its inputs, or at best straight above what it gives."""
+    leave = tuple(ports.x_of[ranks.of[boxes[-1]], wire.value] for wire in boxes[-1].reads) or (width / 2,)
+    inputs = tuple(slot.x + slot.enter for box, slot in ranks.of.items() if box.kind == "input")
+    return inputs or leave[:1], leave
 
 
 class _Ports:
@@ -113,9 +117,6 @@ class _Ports:
         upper = step.upper
         return self.x_of[step.lower, step.value] if upper.bus else upper.x + upper.leave[step.value]
 
-    def entering(self, box: Box, value: Hashable) -> Any:
-        return self.ranks.of[box], value
-
     def _set_ends(self, steps):
         starts = {(s.upper, s.value): s.upper.x + s.upper.leave[s.value] for s in steps if not s.upper.bus}
         by_lower: dict[Slot, list[Any]] = {}
@@ -123,18 +124,18 @@ class _Ports:
             by_lower.setdefault(step.lower, []).append(step)
         for lower, found in by_lower.items():
             middle = lower.x + lower.enter
-            taken: list[float] = []
-            for step in sorted(found, key=lambda step: starts.get((step.upper, step.value), middle)):
-                start = starts.get((step.upper, step.value), middle)
-                if lower.box is None:
-                    x = middle
-                elif lower.bus:
-                    x = start
-                else:
-                    others = [x for key, x in starts.items() if key != (step.upper, step.value)]
-                    x = _free(lower, start, taken, others)
-                taken.append(x)
-                self.x_of[lower, step.value] = x
+            found.sort(key=lambda step: starts.get((step.upper, step.value), middle))
+            keys = [(step.upper, step.value) for step in found]
+            begun = [starts.get(key, middle) for key in keys]
+            if lower.box is None:
+                ends = [middle] * len(found)
+            elif lower.bus:
+                ends = begun
+            elif lower.ends:
+                ends = [lower.x + lower.ends[step.value] for step in found]
+            else:
+                ends = _ends_at(lower, begun, [x for key, x in starts.items() if key not in keys])
+            self.x_of |= {(lower, step.value): x for step, x in zip(found, ends, strict=True)}
 
     def _nets(self, steps):
         """By (upper slot, value) where wires that must turn begin and where they end."""
@@ -159,18 +160,32 @@ class _Ports:
         return [*points, (x, way[-1].y)]
 
 
-def _free(slot, start, taken, others) -> float:
-    """A place at a slot for a wire that begins at `start`, apart from others that begin or end there."""
-    low, high = slot.x + _PORT / 2, slot.x + slot.width - _PORT / 2
-    wanted = slot.x + slot.enter if not low <= start <= high else start
-    count = int((high - low) / _PORT) + 1
-    places = [wanted, *(wanted + side * _PORT * i for i in range(1, count + 1) for side in (1, -1))]
-    places = [x for x in places if low <= x <= high]
-    if not low <= start <= high:  # it comes from one side, and ends on that side of what is taken
-        places.sort(key=lambda x: (abs(x - wanted) if not taken else 0, abs(x - start)))
-    apart = [x for x in places if all(abs(x - other) >= _PORT - 0.5 for other in taken)]
-    clear = [x for x in apart if all(abs(x - other) >= 4 for other in others)]
-    return (clear or apart or places or [wanted])[0]
+def _ends_at(slot, starts, others) -> list[float]:
+    """Where wires that begin at `starts`, from left to right, end at a box: in line, or on the side they come from."""
+    low, high, middle = slot.x + _CORNER, slot.x + slot.width - _CORNER, slot.x + slot.enter
+    above = [x for x in starts if low <= x <= high]
+    ends, left = [], sum(x < low for x in starts)
+    for i, x in enumerate(starts):
+        if x < low:
+            x = min([*above, middle]) - _PORT * (left - i if above else left - i - 1)
+        elif x > high:
+            x = max([*above, middle]) + _PORT * (i + 1 - left - len(above) if above else i - left)
+        if x not in starts and any(abs(x - other) < 4 for other in others):
+            x += _PORT / 2  # beside where another wire begins right above
+        ends.append(x)
+    # Apart from each other, and within the box.
+    apart = min(_PORT, (high - low) / max(len(starts) - 1, 1))
+    for i in range(1, len(ends)):
+        ends[i] = max(ends[i], ends[i - 1] + apart)
+    limit = high
+    for i in reversed(range(len(ends))):
+        ends[i] = limit = min(ends[i], limit)
+        limit -= apart
+    limit = low
+    for i in range(len(ends)):
+        ends[i] = limit = max(ends[i], limit)
+        limit += apart
+    return ends
 
 
 def _tracks(nets) -> dict[Any, int]:
@@ -182,19 +197,22 @@ def _tracks(nets) -> dict[Any, int]:
                 after[key].append(other)
     tracks: dict[Any, int] = {}
     used: list[list[tuple[float, float]]] = []
-    left = list(nets)
+    # Wires to the right from the right, those to the left from the left, each below the one before: few cross so.
+    to_right = {key: max(ends) > start for key, (start, ends) in nets.items()}
+    left = sorted(nets, key=lambda key: -nets[key][0] if to_right[key] else nets[key][0])
+    highest = {True: 0, False: 0}
     while left:
         # Where they wait for each other in a circle, the first goes first.
         key = next((k for k in left if all(other in tracks for other in after[k])), left[0])
         left.remove(key)
         start, ends = nets[key]
         low, high = min(start, *ends) - 4, max(start, *ends) + 4
-        track = max((tracks[other] + 1 for other in after[key] if other in tracks), default=0)
+        track = max([highest[to_right[key]], *(tracks[other] + 1 for other in after[key] if other in tracks)])
         while track < len(used) and any(low < right and first < high for first, right in used[track]):
             track += 1
         used += [[] for _ in range(track + 1 - len(used))]
         used[track].append((low, high))
-        tracks[key] = track
+        tracks[key] = highest[to_right[key]] = track
     return tracks
 
 

@@ -18,6 +18,7 @@ class Slot:
         x, width, height: of the place; x is its left edge, from the left of the level.
         enter: where a wire from above best ends, from x.
         leave: by value where its wires begin, from x.
+        ends: by value where its wires must end, from x.
     """
 
     box: Box | None
@@ -26,6 +27,7 @@ class Slot:
     height: float
     enter: float
     leave: dict[Hashable, float]
+    ends: dict[Hashable, float] = dataclasses.field(default_factory=dict)
     bus: bool = False
     x: float = 0.0
     y: float = 0.0

@@ -19,6 +19,15 @@ def clean(text: Any, longest: int | None = None) -> str:
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def cut(text: str, width: float, size: float, bold: bool = False) -> str:
+    """A text that is no wider than this, cut off where it would be."""
+    if text_width(text, size, bold) <= width:
+        return text
+    while text and text_width(f"{text}…", size, bold) > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
 def picture(kind: str, title: str, description: str, style: str = "") -> ET.Element:
     """The root of a picture; `fit` gives it its size."""
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": kind, "role": "img"})

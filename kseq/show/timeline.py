@@ -7,7 +7,7 @@ from ..model_graph import in_words
 from ..streaming import as_layer
 from ..timing import Timing
 from .axis import FOLD_TEXT, Axis
-from .svg import BLUE, GREY, ORANGE, add, add_line, add_text, clean, fit, picture, text_width
+from .svg import BLUE, GREY, ORANGE, add, add_line, add_text, clean, cut, fit, picture, text_width
 
 _LEFT, _RIGHT, _MARGIN = 104, 826, 74  # where the cells begin and, if they fit, end; the room to the right of them
 _CROWD = 4  # outputs of one input step that can still be told apart
@@ -61,7 +61,7 @@ def timing_svg(timing: Timing, title: str) -> str:
     notes = _notes(timing, axis)
     description = ". ".join([f"An output of {title} {_needs(timing)}", *_facts(timing), *notes]) + "."
     svg = picture("kseq-timeline", f"Timeline of {title}", description, _STYLE)
-    add_text(svg, 8, 24, clean(title, 50), font_size=16, font_weight="bold")
+    add_text(svg, 8, 24, cut(title, 700, 16, bold=True), font_size=16, font_weight="bold")
     add_text(svg, 8, 46, " · ".join(_facts(timing)))
     add_text(svg, 8, 66, f"The marked output {_needs(timing)}.")
     _draw_field(svg, timing, axis)
