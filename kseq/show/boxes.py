@@ -57,14 +57,14 @@ def model_boxes(model: Any) -> tuple[Box, ...]:
         ValueError: a model or layer that is not built.
         TypeError: neither a kseq layer nor a sequential or functional Keras model.
     """
-    scope = _Scope()
+    level = _Level()
     if isinstance(model, SequenceLayer):
         specs = parts(built_for(model))
         names = _numbered("input", len(specs))
-        wires = [Wire(scope.add("input", name, _shape(spec))) for name, spec in zip(names, specs, strict=True)]
-        wires += [Wire(scope.add("input", name, "context"), once=True) for name in model.context_names]
+        wires = [Wire(level.add("input", name, _shape(spec))) for name, spec in zip(names, specs, strict=True)]
+        wires += [Wire(level.add("input", name, "context"), once=True) for name in model.context_names]
         ends, names = [object() for _ in model.timings], _numbered("output", len(model.timings))
-        scope.add_layer(model, specs if len(specs) > 1 else specs[0], wires, ends)
+        level.add_layer(model, specs if len(specs) > 1 else specs[0], wires, ends)
     elif not is_graph(model):
         raise TypeError(
             "expected a kseq layer, or a sequential or functional Keras model; "
@@ -75,11 +75,11 @@ def model_boxes(model: Any) -> tuple[Box, ...]:
     else:
         network = _network_of(model)
         contents = _contents_of_model(model, network)
-        scope.add_inputs(contents, None)
-        ends, names = scope.add_nodes(contents), contents.outputs
+        level.add_inputs(contents, None)
+        ends, names = level.add_nodes(contents), contents.outputs
     for name, end in zip(names, ends, strict=True):
-        scope.add("output", name, reads=[end])
-    return tuple(scope.boxes)
+        level.add("output", name, reads=[end])
+    return tuple(level.boxes)
 
 
 @dataclasses.dataclass
@@ -102,7 +102,7 @@ class _Contents:
     inline: bool = False  # whether its `Serial`s were not written by its author
 
 
-class _Scope:
+class _Level:
     """The boxes of one level.
 
     Attributes:
@@ -157,7 +157,7 @@ class _Scope:
         sources = [self._source(read, node.delays, known) for read in node.reads]
         context = {name: self.context.get(key) for name, key in node.context.items()}
         if is_identity(layer) or (inline and isinstance(layer, Serial)):
-            within = _Scope(self.boxes, enumerate(sources), context)
+            within = _Level(self.boxes, enumerate(sources), context)
             self.drawn |= zip(node.outputs, within.add_nodes(_contents(layer, spec)), strict=True)
             return
         self.drawn |= zip(node.outputs, node.outputs, strict=True)
@@ -189,17 +189,17 @@ class _Scope:
 
 
 def _inside(contents, lines) -> tuple[Box, ...]:
-    scope, entry = _Scope(), object()
-    scope.boxes.append(Box("entry", lines, gives=(entry,)))
+    level, entry = _Level(), object()
+    level.boxes.append(Box("entry", lines, gives=(entry,)))
     if len(contents.inputs) == 1 and not contents.given:
-        scope.drawn[0] = entry
+        level.drawn[0] = entry
     else:
-        scope.add_inputs(contents, entry)
-    ends = scope.add_nodes(contents)
+        level.add_inputs(contents, entry)
+    ends = level.add_nodes(contents)
     if len(ends) > 1:
-        ends = [scope.add("output", name, reads=[end]) for name, end in zip(contents.outputs, ends, strict=True)]
-    scope.boxes.append(Box("exit", (), _wires(ends)))
-    return tuple(scope.boxes)
+        ends = [level.add("output", name, reads=[end]) for name, end in zip(contents.outputs, ends, strict=True)]
+    level.boxes.append(Box("exit", (), _wires(ends)))
+    return tuple(level.boxes)
 
 
 def _network_of(model) -> ModelNetwork | None:

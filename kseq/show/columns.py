@@ -1,46 +1,46 @@
-"""Where the slots of ranks stand from left to right: what is in line is drawn in line, and nothing overlaps."""
+"""Where the spots of ranks stand from left to right: what is in line is drawn in line, and nothing overlaps."""
 
 import itertools
 from typing import Any
 
-from .ranks import Ranks, Slot
+from .ranks import Ranks, Spot
 
 
 def set_columns(ranks: Ranks, gap: float) -> float:
-    """Give every slot its `x`, and return the width of all.
+    """Give every spot its `x`, and return the width of all.
 
-    Slots that one wire joins stand in one column, as far as columns do not cross (after U. Brandes and B. Koepf, 2001,
+    Spots that one wire joins stand in one column, as far as columns do not cross (after U. Brandes and B. Koepf, 2001,
     "Fast and Simple Horizontal Coordinate Assignment"). Columns stand halfway between as far left and as far right as
     they can, so that what has room around it is in the middle.
     """
     column, shift = _columns(ranks)
-    order: dict[Slot, list[tuple[Slot, float]]] = {root: [] for root in column.values()}
-    for slots in ranks.slots:
-        for one, other in itertools.pairwise(slots):
+    order: dict[Spot, list[tuple[Spot, float]]] = {root: [] for root in column.values()}
+    for spots in ranks.spots:
+        for one, other in itertools.pairwise(spots):
             apart = shift[one] + one.width + _gap(one, other, gap) - shift[other]
             order[column[one]].append((column[other], apart))
     sorted_roots = _sorted(order)
-    left = {root: max(-shift[slot] for slot in column if column[slot] is root) for root in order}
+    left = {root: max(-shift[spot] for spot in column if column[spot] is root) for root in order}
     for root in sorted_roots:
         for other, apart in order[root]:
             left[other] = max(left[other], left[root] + apart)
-    width = max((left[root] + shift[slot] + slot.width for slot, root in column.items()), default=0.0)
+    width = max((left[root] + shift[spot] + spot.width for spot, root in column.items()), default=0.0)
     right = {root: min(width - shift[s] - s.width for s in column if column[s] is root) for root in order}
     for root in reversed(sorted_roots):
         for other, apart in order[root]:
             right[root] = min(right[root], right[other] - apart)
-    for slot, root in column.items():
-        slot.x = (left[root] + right[root]) / 2 + shift[slot]
+    for spot, root in column.items():
+        spot.x = (left[root] + right[root]) / 2 + shift[spot]
     _straighten(ranks, column, width, gap)
     return width
 
 
 def _straighten(ranks, column, width, gap) -> None:
     """Move columns that one wire enters below where it begins, as far as there is room."""
-    members: dict[Slot, list[Slot]] = {}
-    for slot, root in column.items():
-        members.setdefault(root, []).append(slot)
-    beside = {pair for slots in ranks.slots for pair in itertools.pairwise(slots)}
+    members: dict[Spot, list[Spot]] = {}
+    for spot, root in column.items():
+        members.setdefault(root, []).append(spot)
+    beside = {pair for spots in ranks.spots for pair in itertools.pairwise(spots)}
     before = {other: one for one, other in beside}
     after = dict(beside)
     for steps in ranks.steps:
@@ -56,20 +56,20 @@ def _straighten(ranks, column, width, gap) -> None:
             # What stands alone must not leave the picture.
             least = -min([*room[0], min(s.x for s in members[lower])])
             most = min([*room[1], width - max(s.x + s.width for s in members[lower])])
-            for slot in members[lower]:
-                slot.x += max(least, min(wanted, most))
+            for spot in members[lower]:
+                spot.x += max(least, min(wanted, most))
 
 
 def _gap(one, other, gap) -> float:
     return gap if one.box and other.box else gap / 2
 
 
-def _columns(ranks) -> tuple[dict[Slot, Slot], dict[Slot, float]]:
-    """By slot the first of its column, and how far to the right of that it stands."""
-    column = {slot: slot for slots in ranks.slots for slot in slots}
+def _columns(ranks) -> tuple[dict[Spot, Spot], dict[Spot, float]]:
+    """By spot the first of its column, and how far to the right of that it stands."""
+    column = {spot: spot for spots in ranks.spots for spot in spots}
     shift = dict.fromkeys(column, 0.0)
-    for above, below, steps in zip(ranks.slots, ranks.slots[1:], ranks.steps[1:], strict=False):
-        upper, lower = ({slot: i for i, slot in enumerate(slots)} for slots in (above, below))
+    for above, below, steps in zip(ranks.spots, ranks.spots[1:], ranks.steps[1:], strict=False):
+        upper, lower = ({spot: i for i, spot in enumerate(spots)} for spots in (above, below))
         taken: list[Any] = []
         for step in _by_importance(steps, upper, lower):
             u, v = upper[step.upper], lower[step.lower]
@@ -84,7 +84,7 @@ def _columns(ranks) -> tuple[dict[Slot, Slot], dict[Slot, float]]:
 def _by_importance(steps, upper, lower) -> list[Any]:
     """The steps that would best be straight first: of long wires, then between boxes, of each the middle one."""
     straight = [step for step in steps if not step.upper.bus and not step.lower.bus]
-    read: dict[Slot, list[int]] = {}
+    read: dict[Spot, list[int]] = {}
     for step in straight:
         read.setdefault(step.lower, []).append(upper[step.upper])
 
@@ -97,7 +97,7 @@ def _by_importance(steps, upper, lower) -> list[Any]:
     return sorted(straight, key=importance)
 
 
-def _sorted(order) -> list[Slot]:
+def _sorted(order) -> list[Spot]:
     """Columns, each after those to its left."""
     waits = dict.fromkeys(order, 0)
     for after in order.values():

@@ -7,13 +7,14 @@ from typing import Any
 
 from .boxes import Box, Wire
 from .columns import set_columns
-from .ranks import Ranks, Slot, ranked
+from .ranks import Ranks, Spot, ranked
 from .svg import text_width
 
 NAME, LINE = 13, 11  # font sizes: of names, which are bold, and of what else is said
 SPACING, PAD = 15.0, 10.0  # between lines; around them
 _GAP, _PASSING = 26.0, 10.0  # between boxes side by side; the place of a wire
 _CHANNEL, _TRACK = 14.0, 9.0  # from a box to the first track between ranks, and from track to track
+_STRAIGHT = 1e-3  # ends that are no further apart are in line
 _PORT, _CORNER = 12.0, 14.0  # between wires that end at one box; from its sides to them
 
 Point = tuple[float, float]
@@ -42,7 +43,7 @@ def lay_out(boxes: tuple[Box, ...]) -> Drawing:
     turn between the ranks, so that they cross neither boxes nor texts.
     """
     within = {box: lay_out(box.inside) for box in boxes if box.inside}
-    ranks = ranked(boxes, lambda box: _slot(box, within.get(box)), _PASSING)
+    ranks = ranked(boxes, lambda box: _spot(box, within.get(box)), _PASSING)
     frame = boxes[0].kind == "entry" if boxes else False
     width = set_columns(ranks, _GAP)
     if frame:
@@ -54,23 +55,23 @@ def lay_out(boxes: tuple[Box, ...]) -> Drawing:
         for box in boxes
         for wire in box.reads
     ]
-    places = {box: (slot.x, slot.y, slot.width, slot.height) for box, slot in ranks.of.items()}
+    places = {box: (spot.x, spot.y, spot.width, spot.height) for box, spot in ranks.of.items()}
     return Drawing(width, height, places, within, wires, *_ends(ranks, boxes, ports, width) if frame else ())
 
 
-def _slot(box, drawing) -> Slot:
+def _spot(box, drawing) -> Spot:
     if box.kind in ("entry", "exit"):
         size = _text_size(box.lines) if box.lines else (0.0, 0.0)
-        return Slot(box, None, *size, 0.0, dict.fromkeys(box.gives, 0.0), bus=True)
+        return Spot(box, None, *size, 0.0, dict.fromkeys(box.gives, 0.0), bus=True)
     width, height = _text_size(box.lines)
     if drawing is not None:
         leave = dict(zip(box.gives, drawing.leave, strict=True))
         middle, values = sum(drawing.enter) / len(drawing.enter), [wire.value for wire in box.reads]
         ends = dict(zip(values, drawing.enter, strict=True)) if len(values) == len(drawing.enter) > 1 else {}
-        return Slot(box, None, drawing.width, drawing.height, middle, leave, ends)
+        return Spot(box, None, drawing.width, drawing.height, middle, leave, ends)
     width = max(width, 2 * _CORNER + _PORT * max(len(box.reads), len(box.gives)))
     parts = len(box.gives) + 1
-    return Slot(box, None, width, height, width / 2, {v: width * i / parts for i, v in enumerate(box.gives, 1)})
+    return Spot(box, None, width, height, width / 2, {v: width * i / parts for i, v in enumerate(box.gives, 1)})
 
 
 def _text_size(lines) -> Point:
@@ -80,22 +81,22 @@ def _text_size(lines) -> Point:
 
 def _framed(ranks, width) -> float:
     """Move what is within a frame into it, whose entry and exit are as wide as it is."""
-    (entry,), (end,) = ranks.slots[0], ranks.slots[-1]
-    inner = [slot for slots in ranks.slots[1:-1] for slot in slots]
-    left = min((slot.x for slot in inner), default=0.0)
-    right = max((slot.x + slot.width for slot in inner), default=0.0)
+    (entry,), (end,) = ranks.spots[0], ranks.spots[-1]
+    inner = [spot for spots in ranks.spots[1:-1] for spot in spots]
+    left = min((spot.x for spot in inner), default=0.0)
+    right = max((spot.x + spot.width for spot in inner), default=0.0)
     width = max(right - left + 2 * PAD, entry.width)
-    for slot in inner:
-        slot.x += (width - (right - left)) / 2 - left
-    for slot in (entry, end):
-        slot.x, slot.width = 0.0, width
+    for spot in inner:
+        spot.x += (width - (right - left)) / 2 - left
+    for spot in (entry, end):
+        spot.x, spot.width = 0.0, width
     return width
 
 
 def _ends(ranks, boxes, ports, width) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Where wires enter a frame and where they leave it: above its inputs, or at best straight above what it gives."""
     leave = tuple(ports.x_of[ranks.of[boxes[-1]], wire.value] for wire in boxes[-1].reads) or (width / 2,)
-    inputs = tuple(slot.x + slot.enter for box, slot in ranks.of.items() if box.kind == "input")
+    inputs = tuple(spot.x + spot.enter for box, spot in ranks.of.items() if box.kind == "input")
     return inputs or leave[:1], leave
 
 
@@ -105,9 +106,9 @@ class _Ports:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.makers = {value: box for box in ranks.of for value in box.gives}
-        self.x_of: dict[Any, float] = {}  # by (lower slot, value) where the step ends
-        self.tracks: list[dict[Any, int]] = [{}]  # for each rank by (upper slot, value)
-        self.turn_y: dict[Any, float] = {}  # by (upper slot, value)
+        self.x_of: dict[Any, float] = {}  # by (lower spot, value) where the step ends
+        self.tracks: list[dict[Any, int]] = [{}]  # for each rank by (upper spot, value)
+        self.turn_y: dict[Any, float] = {}  # by (upper spot, value)
         for steps in ranks.steps[1:]:
             self._set_ends(steps)
             self.tracks.append(_tracks(self._nets(steps)))
@@ -119,7 +120,7 @@ class _Ports:
 
     def _set_ends(self, steps):
         starts = {(s.upper, s.value): s.upper.x + s.upper.leave[s.value] for s in steps if not s.upper.bus}
-        by_lower: dict[Slot, list[Any]] = {}
+        by_lower: dict[Spot, list[Any]] = {}
         for step in steps:
             by_lower.setdefault(step.lower, []).append(step)
         for lower, found in by_lower.items():
@@ -138,12 +139,12 @@ class _Ports:
             self.x_of |= {(lower, step.value): x for step, x in zip(found, ends, strict=True)}
 
     def _nets(self, steps):
-        """By (upper slot, value) where wires that must turn begin and where they end."""
+        """By (upper spot, value) where wires that must turn begin and where they end."""
         nets: dict[Any, tuple[float, list[float]]] = {}
         for step in steps:
             start = self.start(step)
             nets.setdefault((step.upper, step.value), (start, []))[1].append(self.x_of[step.lower, step.value])
-        return {key: net for key, net in nets.items() if any(abs(end - net[0]) > 0.5 for end in net[1])}
+        return {key: net for key, net in nets.items() if any(abs(end - net[0]) > _STRAIGHT for end in net[1])}
 
     def corners(self, value: Hashable, maker: Box, reader: Box) -> list[Point]:
         """The corners of a wire from the lower edge of its maker to the upper edge of its reader."""
@@ -153,16 +154,16 @@ class _Ports:
         points = [(x, first.y + first.height)]
         for upper, lower in itertools.pairwise(way):
             end = self.x_of[lower, value]
-            if abs(end - x) > 0.5:
+            if abs(end - x) > _STRAIGHT:
                 y = self.turn_y[upper, value]
                 points += [(x, y), (end, y)]
-            x = end
+                x = end
         return [*points, (x, way[-1].y)]
 
 
-def _ends_at(slot, starts, others) -> list[float]:
+def _ends_at(spot, starts, others) -> list[float]:
     """Where wires that begin at `starts`, from left to right, end at a box: in line, or on the side they come from."""
-    low, high, middle = slot.x + _CORNER, slot.x + slot.width - _CORNER, slot.x + slot.enter
+    low, high, middle = spot.x + _CORNER, spot.x + spot.width - _CORNER, spot.x + spot.enter
     above = [x for x in starts if low <= x <= high]
     ends, left = [], sum(x < low for x in starts)
     for i, x in enumerate(starts):
@@ -217,15 +218,15 @@ def _tracks(nets) -> dict[Any, int]:
 
 
 def _set_rows(ranks, ports) -> float:
-    """Give every slot its `y` and every turn its height, and return the height of all."""
+    """Give every spot its `y` and every turn its height, and return the height of all."""
     y = 0.0
-    for r, slots in enumerate(ranks.slots):
+    for r, spots in enumerate(ranks.spots):
         if r:
             tracks = ports.tracks[r]
             for key, track in tracks.items():
                 ports.turn_y[key] = y + _CHANNEL + track * _TRACK
             y += 2 * _CHANNEL + max(tracks.values(), default=0) * _TRACK
-        for slot in slots:
-            slot.y = y
-        y += max(slot.height for slot in slots)
+        for spot in spots:
+            spot.y = y
+        y += max(spot.height for spot in spots)
     return y

@@ -1,4 +1,4 @@
-"""The layers of a drawing: boxes in ranks, long wires as slots of their own in the ranks they pass, in a good order."""
+"""The layers of a drawing: boxes in ranks, long wires as spots of their own in the ranks they pass, in a good order."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ _SWEEPS = 6
 
 
 @dataclasses.dataclass(eq=False)
-class Slot:
+class Spot:
     """A place in a rank: of a box, or of the wires of one value that pass; `bus` if wires may end anywhere along it.
 
     Attributes:
@@ -35,62 +35,62 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """Part of a wire, from a slot to one in the next rank."""
+    """Part of a wire, from a spot to one in the next rank."""
 
-    upper: Slot
-    lower: Slot
+    upper: Spot
+    lower: Spot
     value: Hashable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ranks:
-    """Slots by rank from left to right, and the steps to each rank from that above."""
+    """Spots by rank from left to right, and the steps to each rank from that above."""
 
-    slots: list[list[Slot]]
+    spots: list[list[Spot]]
     steps: list[list[Step]]
-    of: dict[Box, Slot]
-    passing: dict[Any, Slot]  # by value and rank
+    of: dict[Box, Spot]
+    passing: dict[Any, Spot]  # by value and rank
 
-    def way(self, value: Hashable, maker: Slot, reader: Slot) -> list[Slot]:
-        """The slots that a wire passes, with both its ends."""
-        by_slot = {slot: rank for rank, slots in enumerate(self.slots) for slot in slots}
-        between = range(by_slot[maker] + 1, by_slot[reader])
+    def way(self, value: Hashable, maker: Spot, reader: Spot) -> list[Spot]:
+        """The spots that a wire passes, with both its ends."""
+        by_spot = {spot: rank for rank, spots in enumerate(self.spots) for spot in spots}
+        between = range(by_spot[maker] + 1, by_spot[reader])
         return [maker, *(self.passing[value, rank] for rank in between), reader]
 
 
-def ranked(boxes: tuple[Box, ...], slot_of: Any, passing_width: float) -> Ranks:
+def ranked(boxes: tuple[Box, ...], spot_of: Any, passing_width: float) -> Ranks:
     """The ranks of boxes, each below those that it reads.
 
     Args:
         boxes: each after those that it reads.
-        slot_of: makes the slot of a box.
-        passing_width: of the slots of wires.
+        spot_of: makes the spot of a box.
+        passing_width: of the spots of wires.
     """
     makers = {value: box for box in boxes for value in box.gives}
     rank = _ranks(boxes, makers)
-    of: dict[Box, Slot] = {box: slot_of(box) for box in boxes}
-    slots: list[list[Slot]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
+    of: dict[Box, Spot] = {box: spot_of(box) for box in boxes}
+    spots: list[list[Spot]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
     for box in boxes:
-        slots[rank[box]].append(of[box])
+        spots[rank[box]].append(of[box])
     lowest: dict[Hashable, int] = {}
     for box in boxes:
         for wire in box.reads:
             lowest[wire.value] = max(lowest.get(wire.value, 0), rank[box])
-    passing: dict[Any, Slot] = {}
+    passing: dict[Any, Spot] = {}
     for value, last in lowest.items():
         for r in range(rank[makers[value]] + 1, last):
             half = passing_width / 2
-            passing[value, r] = Slot(None, value, passing_width, 0.0, half, {value: half})
-            slots[r].append(passing[value, r])
-    steps: list[list[Step]] = [[] for _ in slots]
-    for (value, r), slot in passing.items():
-        steps[r].append(Step(passing.get((value, r - 1), of[makers[value]]), slot, value))
+            passing[value, r] = Spot(None, value, passing_width, 0.0, half, {value: half})
+            spots[r].append(passing[value, r])
+    steps: list[list[Step]] = [[] for _ in spots]
+    for (value, r), spot in passing.items():
+        steps[r].append(Step(passing.get((value, r - 1), of[makers[value]]), spot, value))
     for box in boxes:
         for wire in box.reads:
             r = rank[box]
             steps[r].append(Step(passing.get((wire.value, r - 1), of[makers[wire.value]]), of[box], wire.value))
-    _put_in_order(slots, steps)
-    return Ranks(slots, steps, of, passing)
+    _put_in_order(spots, steps)
+    return Ranks(spots, steps, of, passing)
 
 
 def _ranks(boxes, makers) -> dict[Box, int]:
@@ -118,34 +118,34 @@ def _ranks(boxes, makers) -> dict[Box, int]:
     return rank
 
 
-def _put_in_order(slots, steps) -> None:
-    """Reorder the slots of each rank so that few wires cross; the best of what some sweeps find."""
-    best, fewest = [list(rank) for rank in slots], _crossings(slots, steps)
+def _put_in_order(spots, steps) -> None:
+    """Reorder the spots of each rank so that few wires cross; the best of what some sweeps find."""
+    best, fewest = [list(rank) for rank in spots], _crossings(spots, steps)
     for sweep in range(_SWEEPS if fewest else 0):
         down = sweep % 2 == 0
-        ranks = range(1, len(slots)) if down else range(len(slots) - 2, -1, -1)
+        ranks = range(1, len(spots)) if down else range(len(spots) - 2, -1, -1)
         for r in ranks:
-            ends: dict[Slot, list[int]] = {}
-            fixed = slots[r - 1 if down else r + 1]
-            place = {slot: i for i, slot in enumerate(fixed)}
+            ends: dict[Spot, list[int]] = {}
+            fixed = spots[r - 1 if down else r + 1]
+            place = {spot: i for i, spot in enumerate(fixed)}
             for step in steps[r if down else r + 1]:
                 one, other = (step.lower, step.upper) if down else (step.upper, step.lower)
                 if not other.bus:
                     ends.setdefault(one, []).append(place[other])
             # Those without neighbours keep to where they are.
-            own = {slot: i * len(fixed) / len(slots[r]) for i, slot in enumerate(slots[r])}
-            middle = {slot: sum(ends[slot]) / len(ends[slot]) if slot in ends else own[slot] for slot in slots[r]}
-            slots[r].sort(key=lambda slot: middle[slot])
-        found = _crossings(slots, steps)
+            own = {spot: i * len(fixed) / len(spots[r]) for i, spot in enumerate(spots[r])}
+            middle = {spot: sum(ends[spot]) / len(ends[spot]) if spot in ends else own[spot] for spot in spots[r]}
+            spots[r].sort(key=lambda spot: middle[spot])
+        found = _crossings(spots, steps)
         if found < fewest:
-            best, fewest = [list(rank) for rank in slots], found
-    slots[:] = best
+            best, fewest = [list(rank) for rank in spots], found
+    spots[:] = best
 
 
-def _crossings(slots, steps) -> int:
+def _crossings(spots, steps) -> int:
     count = 0
-    for (above, below), between in zip(itertools.pairwise(slots), steps[1:], strict=True):
-        upper, lower = ({slot: i for i, slot in enumerate(rank)} for rank in (above, below))
+    for (above, below), between in zip(itertools.pairwise(spots), steps[1:], strict=True):
+        upper, lower = ({spot: i for i, spot in enumerate(rank)} for rank in (above, below))
         ends = sorted((upper[s.upper], lower[s.lower]) for s in between if not s.upper.bus and not s.lower.bus)
         for i, (_, end) in enumerate(ends):
             count += sum(other < end for _, other in ends[i + 1 :])

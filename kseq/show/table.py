@@ -186,7 +186,7 @@ def _steps(steps):
 
 
 def _state_bytes(layer, spec):
-    if layer.context_names:
+    if layer.context_names:  # of any length
         return None
     return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in layer.state_specs(spec))
 
