@@ -59,12 +59,13 @@ def model_boxes(model: Any) -> tuple[Box, ...]:
     """
     level = _Level()
     if isinstance(model, SequenceLayer):
-        specs = parts(built_for(model))
+        given = built_for(model)
+        specs = parts(given)
         names = _numbered("input", len(specs))
         wires = [Wire(level.add("input", name, _shape(spec))) for name, spec in zip(names, specs, strict=True)]
         wires += [Wire(level.add("input", name, "context"), once=True) for name in model.context_names]
         ends, names = [object() for _ in model.timings], _numbered("output", len(model.timings))
-        level.add_layer(model, specs if len(specs) > 1 else specs[0], wires, ends)
+        level.add_layer(model, given, wires, ends)
     elif not is_graph(model):
         raise TypeError(
             "expected a kseq layer, or a sequential or functional Keras model; "
@@ -156,9 +157,10 @@ class _Level:
         known: dict[Any, Any] = {}
         sources = [self._source(read, node.delays, known) for read in node.reads]
         context = {name: self.context.get(key) for name, key in node.context.items()}
-        if is_identity(layer) or (inline and isinstance(layer, Serial)):
+        contents = _contents(layer, spec) if is_identity(layer) or (inline and isinstance(layer, Serial)) else None
+        if contents is not None:
             within = _Level(self.boxes, enumerate(sources), context)
-            self.drawn |= zip(node.outputs, within.add_nodes(_contents(layer, spec)), strict=True)
+            self.drawn |= zip(node.outputs, within.add_nodes(contents), strict=True)
             return
         self.drawn |= zip(node.outputs, node.outputs, strict=True)
         self.add_layer(layer, spec, (*_wires(sources), *_wires(context.values(), once=True)), node.outputs)

@@ -10,7 +10,7 @@ from ..printable import printable
 GREY, GREY_ON_DARK = "#767676", "#868686"
 BLUE, ORANGE = "#3b7dd8", "#d0670a"  # readable on both
 
-_NARROW, _BROAD = frozenset("iljtfrI.,:;'|!()[]-/ ·"), frozenset("mwMWQO@%&")
+_NARROW, _WIDE, _BROAD = frozenset("iljtfrI.,:;'|!()[]-/ ·"), frozenset("#+<=>^~"), frozenset("mwMWQO@%&")
 
 
 def clean(text: Any, longest: int | None = None) -> str:
@@ -74,9 +74,9 @@ def text_width(text: str, size: float = 12, bold: bool = False) -> float:
 
 def _em(character) -> float:
     if character in _NARROW:
-        return 0.42
+        return 0.46
     if character in _BROAD:
         return 1.0
     if character.isascii():
-        return 0.76 if character.isupper() else 0.65
-    return 1.3 if unicodedata.east_asian_width(character) in "WF" else 1.0
+        return 0.85 if character in _WIDE else 0.78 if character.isupper() else 0.66
+    return 1.3 if unicodedata.east_asian_width(character) in "WF" else 1.1

@@ -171,7 +171,7 @@ def _draw_inputs(svg, timing, axis):
 
 
 def _numbered(axis):
-    """The cells that have room for their number: first those that matter, then each fifth, then all if all have it."""
+    """The cells whose number has room: first those that matter, then all or, where none is folded, each fifth."""
     taken = []
 
     def room(cell):
@@ -188,7 +188,8 @@ def _numbered(axis):
     found = list(filter(room, sorted(marks, key=lambda cell: abs(cell.first))))
     others = [cell for cell in cells if cell not in found]
     every = all(text_width(_step(cell.first), 11) + 8 <= cell.width for cell in cells)
-    return found + [cell for cell in others if (every or cell.first % 5 == 0) and room(cell)]
+    fifths = not axis.folds
+    return found + [cell for cell in others if (every or (fifths and cell.first % 5 == 0)) and room(cell)]
 
 
 def _side(step):
