@@ -14,7 +14,6 @@ from kseq.show import graph_svg
 from kseq.show.boxes import Box, Wire
 from kseq.show.graph import boxes_svg
 from kseq.show.svg import text_width
-from kseq.spec import shipped
 
 SVG = "{http://www.w3.org/2000/svg}"
 NEAR = 0.02
@@ -180,7 +179,6 @@ MODELS = {
     "wide": lambda: sequential(kseq.Parallel([kseq.Activation("relu") for _ in range(40)], "add")),
     "merged": merged,
     "nested": nested,
-    "conformer": lambda: kseq.load_spec(shipped()["conformer"]),
 }
 
 
