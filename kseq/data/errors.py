@@ -71,6 +71,9 @@ class RecordError(DataError, ValueError):
         field: name of the field, or None.
     """
 
+    record: int | None
+    field: str | None
+
     def __init__(self, message: str, record: int | None = None, field: str | None = None) -> None:
         where = [] if record is None else [f"record {record}"]
         where += [] if field is None else [f"field {field!r}"]
@@ -94,6 +97,10 @@ class BuildError(DataError):
         row: number of the row in its source, from 0, or None.
         line: line of the file on which the row begins, from 1, or None.
     """
+
+    path: AnyPath | None
+    row: int | None
+    line: int | None
 
     def __init__(
         self, message: str, path: AnyPath | None = None, row: int | None = None, line: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack, overload
 
 import numpy as np
 import xxhash
@@ -24,6 +24,7 @@ from .splits import fold_indices, split_indices
 
 if TYPE_CHECKING:
     from ..batches.batches import Batches
+    from ..batches.options import BatchOptions
 
 
 def open(path: AnyPaths, *, in_memory: bool = False, verify: bool = False, cache: AnyPath | None = None) -> Store:
@@ -187,6 +188,10 @@ class Store:
         core, _, rows = self._leading
         return core.rows if rows is None else len(rows)
 
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool] | NDArray[Any]) -> Store: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
     def __getitem__(self, index: Any) -> Any:
         """A record, for an integer; a view, for a slice, integers or a mask [N]."""
         if isinstance(index, (slice, list, tuple, np.ndarray)):
@@ -281,7 +286,7 @@ class Store:
         pairs = fold_indices(len(self), count, self._groups(by), seed)
         return [(self[train], self[test]) for train, test in pairs]
 
-    def batches(self, **options: Any) -> Batches:
+    def batches(self, **options: Unpack[BatchOptions]) -> Batches:
         """Padded batches for `model.fit`: see `kseq.data.Batches`, which has the arguments."""
         from ..batches.batches import Batches
 
