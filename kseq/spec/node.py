@@ -174,7 +174,7 @@ def is_new(name: str, key: Node, keys: Mapping[str, Node], problems: Collector, 
 class _Unknown:
     """The value of what has been reported already."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "something unknown"
 
 
