@@ -37,9 +37,8 @@ class CallPlanner:
     def __init__(self, layers: LayerPlanner, inputs: Sequence[InputPlan]) -> None:
         self.layers, self.values, self.problems = layers, layers.values, layers.problems
         self.inputs, self.calls = inputs, []
-        self.known: dict[str, CallPlan | None] = {
-            plan.id: None for plan in inputs
-        }  # what an id stands for: a call, or an input
+        # What an id stands for: a call, or an input.
+        self.known: dict[str, CallPlan | None] = {plan.id: None for plan in inputs}
         self.below: dict[str, Node] = {}  # nodes of the ids of this layer and of those after it
         self.connected: bool = True  # whether all that layers read is known
 

@@ -40,9 +40,8 @@ class Assembler:
         self._plain = whole and all(slot.plain for slot in layout.slots)
         simple = whole and not any(slot.text or slot.cast for slot in layout.slots)
         self._direct: Any = groups[0].chunks.table.batch if simple else None
-        self._targets_of: dict[
-            int, list[tuple[int, ...]]
-        ] = {}  # for each bound the padded lengths, as the kernel wants them
+        # For each bound the padded lengths, as the kernel wants them.
+        self._targets_of: dict[int, list[tuple[int, ...]]] = {}
 
     def batch(
         self, rows: BatchRows, shard: tuple[int, int] = (0, 1), reader: BatchReader | None = None

@@ -141,10 +141,8 @@ class EpochPlan:
         self._kept: list[list[BatchRows]] | None = None
         # No padded length is known before a batch is made.
         self._unbound = settings.bounds is None and settings.multiple_of == 1
-        self._held: tuple[int, list[BatchRows]] = (
-            0,
-            [],
-        )  # the first batch of the window that was used last, and its rows
+        # The first batch of the window that was used last, and its rows.
+        self._held: tuple[int, list[BatchRows]] = (0, [])
         if settings.pack:
             self._pack()
         self._measure()
@@ -202,7 +200,7 @@ class EpochPlan:
         if s.shuffle == "block" and not s.pack and s.blocks_in_flight > 1:
             return s.block_size * s.blocks_in_flight
         if s.shuffle == "block" and not s.pack:  # nothing is mixed: a window of whole blocks is for speed alone
-            return s.block_size * max(s.window * (self._size) // s.block_size, 1)
+            return s.block_size * max(s.window * self._size // s.block_size, 1)
         if not s.by_length:
             return self._size * s.window
         sample = np.linspace(0, self.count - 1, min(self.count, 1024)).astype(np.int64)
