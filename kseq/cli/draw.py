@@ -1,12 +1,14 @@
 """`kseq draw`."""
 
+import argparse
 import pathlib
 
 from ..show import graph_svg, timeline_svg
+from .arguments import Commands
 from .models import ModelError, add_arguments, load_model
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "draw",
         help="draw which inputs an output needs, or the layers of a model",
@@ -19,7 +21,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     try:
         picture = (graph_svg if args.graph else timeline_svg)(load_model(args))
     except (TypeError, ValueError) as error:  # a SpecError, too, says all that is to say

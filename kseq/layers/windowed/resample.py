@@ -45,6 +45,11 @@ class Resample(WindowedLayer):
         (441, Fraction(160, 441), 465)
     """
 
+    up: int
+    down: int
+    half_length: int | None
+    window: Window
+
     def __init__(
         self,
         up: int,
