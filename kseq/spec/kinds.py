@@ -5,7 +5,7 @@ A kind says in words what it wants, whether a node looks like it (`accepts`), wh
 know (`schema`).
 """
 
-from .errors import Near, shown
+from .errors import Near, shorten, shown
 from .node import plain_scalar
 from .objects import role
 
@@ -139,6 +139,10 @@ class ListOf(Kind):
     def faults(self, node):
         if not self.repeated and len(node.value) != len(self.kinds):
             yield f"must be {self.wanted}; received {len(node.value)} items", node, None
+
+    def hint(self, node):
+        alone = self.repeated and isinstance(node.value, (str, int, float)) and self.part(0).accepts(node)
+        return f"write a list: `[{shorten(str(node.value))}]`" if alone else None
 
     def part(self, key):
         return self.kinds[0 if self.repeated else key]
