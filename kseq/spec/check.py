@@ -65,6 +65,7 @@ def check(tree: Node, problems, limits, variables=None, arguments=None) -> SpecP
         outputs=outputs,
         compile=plan_compile(section("compile"), layers.values, outputs, planner.output_names(outputs)),
         node=name or tree,
+        compile_node=parts.get("compile"),
     )
 
 
