@@ -30,7 +30,7 @@ def try_call(layer, given, said, held):
     failure, wanted = None, _channels(said)
     for steps in _lengths(layer, given, wanted, held):
         try:
-            found = _channels(_called(layer, keras.tree.map_structure(functools.partial(_sized, steps), given)))
+            found = _channels(_trial(layer, keras.tree.map_structure(functools.partial(_sized, steps), given)))
         except Exception as error:
             failure = failure or error
             continue
@@ -41,8 +41,8 @@ def try_call(layer, given, said, held):
         raise failure
 
 
-def _called(layer, given):
-    call = _Call(layer)
+def _trial(layer, given):
+    call = _Trial(layer)
     if keras.backend.backend() != "torch":
         return call.compute_output_spec(given)
     # It has shapes without values too, but takes more of them than it can compute.
@@ -78,7 +78,7 @@ def _sized(steps, x):
     return keras.KerasTensor((_BATCH, steps if time is None else time, *channels), x.dtype)
 
 
-class _Call(keras.Operation):
+class _Trial(keras.Operation):
     """A call of which the backend says the shape, and not the layer."""
 
     def __init__(self, layer):
