@@ -17,7 +17,6 @@ import pytest
 import kseq
 from kseq import cli
 
-
 SPEC = """kseq: 1
 vars: {d: 2}
 input: {shape: [null, 3]}
