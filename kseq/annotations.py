@@ -89,6 +89,9 @@ if TYPE_CHECKING:
     InitializerLike = str | dict[str, Any] | Callable[..., Any]
     RegularizerLike = str | dict[str, Any] | Callable[..., Any] | None
     ConstraintLike = str | dict[str, Any] | Callable[..., Any] | None
+    # A number, or an array as nested lists or as one of NumPy's or of the backend's.
+    ConstantLike = float | list[Any] | tuple[Any, ...] | Shaped
 else:
     # What such an argument may be follows from its name, for Keras and for specs: at run time it has no annotation.
     ActivationLike = InitializerLike = RegularizerLike = ConstraintLike = inspect.Parameter.empty
+    ConstantLike = float | list[Any]

@@ -1,0 +1,81 @@
+"""What pointwise layers share: a function of the values, the channels and the dtype that it gives."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ...annotations import Shape
+from ...sequence import SequenceSpec
+from ..stepwise import StepwiseLayer
+
+
+class PointwiseLayer(StepwiseLayer):
+    """A layer without memory that says which channels and which dtype it makes of its input's."""
+
+    def output_channels(self, channels: Shape) -> Shape:
+        """The channel shape of the output; by default the input's."""
+        return channels
+
+    def output_dtype(self, dtype: str) -> str:
+        """The dtype of the output, of that of the input after the cast; by default the same."""
+        return dtype
+
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        spec = self.cast_spec(input_spec)
+        return SequenceSpec(tuple(self.output_channels(tuple(spec.shape))), self.output_dtype(spec.dtype))
+
+
+class RealFunction(PointwiseLayer):
+    """A function of real numbers, value by value: integers become floats."""
+
+    def output_dtype(self, dtype: str) -> str:
+        return float_of(self, dtype)
+
+    def call_values(self, values: Any, training: bool = False) -> Any:
+        return self.function(as_float(self, values))
+
+    def function(self, x: Any) -> Any:
+        """What the layer makes of floats."""
+        raise NotImplementedError
+
+
+class Unchanged(PointwiseLayer):
+    """A layer that gives its input."""
+
+    invalid_value: float | None = None
+
+    def call_values(self, values: Any, training: bool = False) -> Any:
+        return values
+
+
+def dtype_of(values: Any) -> str:
+    """The name of a tensor's dtype."""
+    return keras.backend.standardize_dtype(values.dtype)
+
+
+def is_complex(dtype: str) -> bool:
+    return dtype.startswith("complex")
+
+
+def check_real(layer: Any, dtype: str) -> None:
+    """Refuse complex numbers.
+
+    Raises:
+        TypeError: a complex dtype.
+    """
+    if is_complex(dtype):
+        raise TypeError(
+            f"{layer.name} ({type(layer).__name__}) takes real numbers; received {dtype}: `kseq.Abs` makes them real"
+        )
+
+
+def float_of(layer: Any, dtype: str) -> str:
+    """The dtype in which a layer computes what is defined for real numbers."""
+    check_real(layer, dtype)
+    return dtype if keras.backend.is_float_dtype(dtype) else layer.compute_dtype
+
+
+def as_float(layer: Any, values: Any) -> Any:
+    """Values as floats."""
+    return ops.cast(values, float_of(layer, dtype_of(values)))
