@@ -85,7 +85,7 @@ class Lambda(StepwiseLayer):
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         spec = self.cast_spec(input_spec)
         self._check_input(spec)
-        (y,) = specs_of(lambda: [self._called(Sequence(ops.zeros((1, 1, *spec.shape), dtype=spec.dtype))).values])
+        (y,) = specs_of(lambda: [self._applied(Sequence(ops.zeros((1, 1, *spec.shape), dtype=spec.dtype))).values])
         return SequenceSpec(tuple(y.shape[2:]), keras.backend.standardize_dtype(y.dtype))
 
     @property
@@ -105,13 +105,13 @@ class Lambda(StepwiseLayer):
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         self._check_input(x.spec)
-        y = self._called(x)
+        y = self._applied(x)
         found, given = tuple(y.values.shape[:2]), tuple(x.values.shape[:2])
         if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(found, given, strict=True)):
             raise ValueError(f"{self.name} (Lambda): its function must keep batch and time {given}; received {found}")
         return y.mask_invalid() if self.mask_required else y
 
-    def _called(self, x):
+    def _applied(self, x):
         if not self.sequence_input:
             return Sequence(ops.convert_to_tensor(self.function(x.values)), x.mask).check()
         y = self.function(x)
@@ -121,7 +121,7 @@ class Lambda(StepwiseLayer):
 
     def _of_mask_as_values(self, values, mask):
         """What the function makes of a sequence, mask and all, as values."""
-        y = self._called(Sequence(values, mask))
+        y = self._applied(Sequence(values, mask))
         flat = ops.reshape(ops.cast(y.values, "float32"), (*y.values.shape[:2], -1))
         return ops.concatenate([flat, ops.cast(y.mask, "float32")[..., None]], axis=-1)
 

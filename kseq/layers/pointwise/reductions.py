@@ -221,15 +221,15 @@ class OneHot(PointwiseLayer):
         return (*channels, self.depth)
 
     def output_dtype(self, dtype: str) -> str:
-        if not keras.backend.is_int_dtype(dtype):
-            raise TypeError(f"{self.name} (OneHot) takes integers; received {dtype}")
         return self.compute_dtype
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         dtype = dtype_of(values)
+        if not keras.backend.is_int_dtype(dtype):
+            raise TypeError(f"{self.name} (OneHot) takes integers; received {dtype}")
         # No backend's own function, since they differ where an index is outside.
         found = ops.equal(ops.expand_dims(values, -1), ops.arange(self.depth, dtype=dtype))
-        return ops.cast(found, self.output_dtype(dtype))
+        return ops.cast(found, self.compute_dtype)
 
     @classmethod
     def examples(cls) -> list[Example]:

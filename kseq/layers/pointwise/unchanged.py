@@ -174,15 +174,18 @@ class AssertChannelSpec(Unchanged):
             )
         return channels
 
-    def output_dtype(self, dtype: str) -> str:
-        if self.expected_dtype not in (None, dtype):
-            raise ValueError(f"{self.name} expects values of dtype {self.expected_dtype}; received {dtype}")
-        return dtype
+    def check_shapes(self, x: Any) -> None:
+        super().check_shapes(x)
+        self._check(x.values)
 
     def call_values(self, values: Any, training: bool = False) -> Any:
-        self.output_channels(tuple(values.shape[2:]))
-        self.output_dtype(dtype_of(values))
+        self._check(values)
         return values
+
+    def _check(self, values):
+        self.output_channels(tuple(values.shape[2:]))
+        if self.expected_dtype not in (None, dtype_of(values)):
+            raise ValueError(f"{self.name} expects values of dtype {self.expected_dtype}; received {dtype_of(values)}")
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -193,8 +193,8 @@ class ExpandDims(ChannelRearrangement):
     Mask: unchanged. Timing: none.
 
     Args:
-        axis: place of the new axis among the channel axes of the output, or places of several: 0 is the first. A negative
-            place is counted from the end of the input's, -1 being behind the last.
+        axis: place of the new axis among the channel axes of the output, or places of several: 0 is the first. A
+            negative place is counted from the end of the input's, -1 being behind the last.
 
     Raises:
         ValueError: a place that is not there, or one that is named twice.

@@ -167,7 +167,9 @@ class GlobalReshape(GlobalRearrangement):
         return SequenceSpec(self.output_shape[1:], self.cast_spec(input_spec).dtype)
 
     def rearrange(self, values: Any, channels: Shape) -> Any:
-        return ops.reshape(values, (ops.shape(values)[0], -1, *self.output_shape[1:]))
+        batch, time = ops.shape(values)[:2]
+        outputs = time * self.ratio().numerator // self.ratio().denominator
+        return ops.reshape(values, (batch, outputs, *self.output_shape[1:]))
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         time, wanted = x.values.shape[1], self.output_shape[0]
@@ -282,10 +284,11 @@ class GlobalEinopsRearrange(GlobalRearrangement):
 
     def rearrange(self, values: Any, channels: Shape) -> Any:
         pattern, sizes = self._sizes(channels)
-        batch = ops.shape(values)[0]
-        apart = (-1 if name == self._time else sizes[name] for name in pattern.names)
-        y = ops.transpose(ops.reshape(values, (batch, *apart)), (0, *(1 + place for place in pattern.order)))
-        return ops.reshape(y, (batch, -1, *shape_of(pattern.right[1:], sizes)))
+        batch, time = ops.shape(values)[:2]
+        sizes[self._time] = time // shape_of(pattern.left[:1], sizes | {self._time: 1})[0]
+        y = ops.reshape(values, (batch, *(sizes[name] for name in pattern.names)))
+        y = ops.transpose(y, (0, *(1 + place for place in pattern.order)))
+        return ops.reshape(y, (batch, *shape_of(pattern.right, sizes)))
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         time, block = x.values.shape[1], shape_of(self._in_time[:1], self._in_time[2])[0]

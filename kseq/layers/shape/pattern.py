@@ -1,6 +1,7 @@
 """Patterns of axes in the notation of einops, as `"(a b) c -> b (a c)"`."""
 
 import dataclasses
+import itertools
 import math
 import re
 from typing import Any
@@ -35,7 +36,7 @@ class Pattern:
             raise ValueError(f"`pattern` must be of the form 'left -> right'; received {text!r}")
         names = [sorted(name for group in side for name in group) for side in sides]
         for side in names:
-            for name, following in zip(side, side[1:], strict=False):
+            for name, following in itertools.pairwise(side):
                 if name == following:
                     raise ValueError(f"`pattern` names {name!r} twice on one side; received {text!r}")
         if names[0] != names[1]:
