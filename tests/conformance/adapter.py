@@ -64,13 +64,8 @@ class Implementation:
                 str(phase): _interval(field) for phase, field in enumerate(timing.receptive_field_per_step)
             },
         }
-        # Deliberate deviations: what the reference refuses to step kseq steps.
-        if _has(self._node, _is_causal_valid_pooling):
-            del found["supports_step"]
-        if _has(self._node, _is_same_as_a_pair):
-            for name in ("supports_step", "input_latency", "output_latency"):
-                del found[name]
-        return found
+        withheld = {name for condition, names in _DEVIATIONS.items() if _has(self._node, condition) for name in names}
+        return {name: value for name, value in found.items() if name not in withheld}
 
     def grads(self, values, mask, constants, cotangent):
         """Gradients of sum(y * cotangent), the input's zero at invalid steps."""
@@ -144,6 +139,14 @@ def _is_same_as_a_pair(name, config):
     return windowed and config.get("padding") == "same" and (config.get("strides", 1) > 1 or name == "AveragePooling1D")
 
 
+# Deliberate deviations: properties that are others than the reference's, by the condition of a node (`_has`). What the
+# reference refuses to step kseq steps.
+_DEVIATIONS: dict[Callable, tuple[str, ...]] = {
+    _is_causal_valid_pooling: ("supports_step",),
+    _is_same_as_a_pair: ("supports_step", "input_latency", "output_latency"),
+}
+
+
 def _padding(name, options, size):
     """The reference's padding in kseq's words."""
     if not _is_same_as_a_pair(name, options):
@@ -202,8 +205,6 @@ def _make(node, spec):
     name = node["layer"]
     if name not in _MAKERS:
         raise NotImplementedError(f"{name}: no such layer")
-    if spec.dtype.startswith("complex"):
-        raise NotImplementedError(f"{name}: complex input")
     try:
         return _MAKERS[name](node["config"], spec, name)
     except _Unsupported as error:
@@ -286,31 +287,12 @@ class Function:
         return cls(**config)
 
 
-def _constant(fn):
-    """A function of values and of a constant in their type."""
-    return lambda x, value: fn(x, ops.convert_to_tensor(value, dtype=x.dtype))
-
-
 _FUNCTIONS = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "square": ops.square,
     "add_one": lambda x: x + 1,
     "reverse_channels": lambda x: ops.flip(x, axis=-1),
     "hard_tanh": lambda x: ops.clip(x, -1, 1),
-    "abs": ops.abs,
-    "exp": ops.exp,
-    "log": ops.log,
-    "stop_gradient": ops.stop_gradient,
-    "gelu": keras.activations.gelu,
-    "elu": keras.activations.elu,
-    "leaky_relu": keras.activations.leaky_relu,
-    "softmax": keras.activations.softmax,
-    "power": lambda x, value: ops.power(x, value),
-    "scale": _constant(ops.multiply),
-    "add": _constant(ops.add),
-    "mod": _constant(ops.mod),
-    "maximum": _constant(ops.maximum),
-    "minimum": _constant(ops.minimum),
 }
 
 
@@ -326,61 +308,6 @@ def _function(value):
     if name not in _FUNCTIONS:
         raise _Unsupported(f"activation {name!r}")
     return Function(name)
-
-
-def _activation(function, spec):
-    return kseq.Activation(function, dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Relu", "Tanh", "Sigmoid", "Swish", "Softplus", "Exp", "Log", "Abs", "StopGradient", "MaskInvalid")
-def _plain(config, spec, name):
-    _options(config, {})
-    if name not in ("Relu", "Abs", "StopGradient", "MaskInvalid"):
-        _needs_float(spec)
-    function = {
-        "Relu": "relu",
-        "Tanh": "tanh",
-        "Sigmoid": "sigmoid",
-        "Swish": "swish",
-        "Softplus": "softplus",
-        "MaskInvalid": "linear",  # every Activation zeroes invalid steps
-        "StopGradient": Function("stop_gradient"),
-    }.get(name)
-    return _activation(function or Function(name.lower()), spec)
-
-
-def _needs_float(spec):
-    if not keras.backend.is_float_dtype(spec.dtype):
-        raise _Unsupported(f"{spec.dtype} input, which changes its type")
-
-
-@_reference("Gelu", "Elu", "LeakyRelu", "Power")
-def _parametric(config, spec, name):
-    _needs_float(spec)
-    ours, defaults, renamed = {
-        "Gelu": ("gelu", {"approximate": True}, "approximate"),
-        "Elu": ("elu", {"alpha": 1.0}, "alpha"),
-        "LeakyRelu": ("leaky_relu", {"negative_slope": 0.01}, "negative_slope"),
-        "Power": ("power", {"power": 1.0}, "value"),
-    }[name]
-    (value,) = _options(config, defaults).values()
-    return _activation(Function(ours, **{renamed: value}), spec)
-
-
-@_reference("Softmax")
-def _softmax(config, spec, name):
-    _needs_float(spec)
-    return _activation(Function("softmax", axis=_options(config, {"axis": -1})["axis"]), spec)
-
-
-@_reference("Scale", "Add", "Mod", "Maximum", "Minimum")
-def _with_constant(config, spec, name):
-    option = {"Scale": "scale", "Add": "shift", "Mod": "divisor", "Maximum": "maximum", "Minimum": "minimum"}[name]
-    value = _options(config, {option: None})[option]
-    value = value["array"] if isinstance(value, dict) else value
-    if np.broadcast_shapes(np.shape(value), spec.shape) != tuple(spec.shape):
-        raise _Unsupported(f"{option} of shape {np.shape(value)}, which enlarges channels {spec.shape}")
-    return _activation(Function(name.lower(), value=value), spec)
 
 
 @_reference("Dropout")
@@ -657,10 +584,10 @@ def _numbered(plans, attribute, prefix="layers_"):
     return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
 
 
-@_reference("Serial", "Identity")
+@_reference("Serial")
 def _serial(config, spec, name):
-    nodes = _options(config, {"layers": []} if name == "Serial" else {}, share_scope=False).get("layers", [])
-    layers, plans = _make_chain(nodes, spec)
+    options = _options(config, {"layers": []}, share_scope=False)
+    layers, plans = _make_chain(options["layers"], spec)
     return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
 
 
@@ -697,3 +624,7 @@ def _repeat(config, spec, name):
         ("child_layer", (i,), lambda layer, i=i: layer.sublayers[i], plan) for i in range(options["num_repeats"])
     ]
     return layer, Plan(children=children)
+
+
+# The other handlers register themselves.
+import adapters_simple  # noqa: E402, F401

@@ -144,10 +144,8 @@ class AssertChannelSpec(Unchanged):
 
     Example:
         >>> import kseq, numpy as np
-        >>> kseq.AssertChannelSpec((2,))(np.ones((1, 1, 3), "float32"))
-        Traceback (most recent call last):
-            ...
-        ValueError: assert_channel_spec expects values of channel shape (2,); received (3,)
+        >>> kseq.AssertChannelSpec((2,), "float32")(np.ones((1, 7, 2), "float32")).shape
+        (1, 7, 2)
     """
 
     expected_channel_shape: tuple[int, ...] | None
