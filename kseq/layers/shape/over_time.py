@@ -182,7 +182,7 @@ class GlobalReshape(GlobalRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"output_shape": (-1, 2, 2)}), Example({"output_shape": (-1, 2), "input_channels": 3})]
+        return [Example({"output_shape": (-1, size), "input_channels": 3}) for size in (4, 2)]
 
 
 @register
