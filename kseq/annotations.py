@@ -41,14 +41,19 @@ class BackendTensor(Shaped, Protocol):
     def __ge__(self, other: Any, /) -> Any: ...
 
 
-class LayerOptions(TypedDict, total=False):
-    """What every layer takes, as any of Keras's does."""
+class OtherOptions(TypedDict, total=False):
+    """What every layer takes beside a dtype."""
 
     name: str | None
-    dtype: Any
     trainable: bool
     autocast: bool
     activity_regularizer: "RegularizerLike"
+
+
+class LayerOptions(OtherOptions, total=False):
+    """What every layer takes, as any of Keras's does."""
+
+    dtype: Any
 
 
 class WindowOptions(LayerOptions, total=False):

@@ -9,7 +9,7 @@ from ...annotations import LayerOptions, Shape
 from ...registry import register
 from ..axes import as_axes, channel_axes
 from ..base import Example
-from .base import RealFunction, check_real, dtype_of, float_of
+from .base import RealFunction
 
 
 @register
@@ -49,16 +49,16 @@ class ReLU(RealFunction):
         self.keep(locals())
 
     def output_dtype(self, dtype: str) -> str:
-        check_real(self, dtype)
-        return dtype if self._is_plain else float_of(self, dtype)
+        return dtype if self._is_plain and dtype != "bool" else self.float_of(dtype)
 
     @property
     def _is_plain(self):
         return self.max_value is None and not self.negative_slope and not self.threshold
 
     def call_values(self, values: Any, training: bool = False) -> Any:
-        check_real(self, dtype_of(values))
-        return ops.relu(values) if self._is_plain else super().call_values(values, training)
+        if self._is_plain and dtype_of(values) != "bool":
+            return ops.relu(values)
+        return super().call_values(values, training)
 
     def function(self, x: Any) -> Any:
         return keras.activations.relu(

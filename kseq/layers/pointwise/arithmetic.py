@@ -24,6 +24,8 @@ class Abs(PointwiseLayer):
         [[[5.0]]]
     """
 
+    takes_complex = True
+
     def output_dtype(self, dtype: str) -> str:
         return _REAL_PARTS.get(dtype, dtype)
 

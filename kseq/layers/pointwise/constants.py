@@ -9,7 +9,7 @@ from keras import ops
 from ...annotations import ConstantLike, LayerOptions, Shape
 from ...registry import register
 from ..base import Example
-from .base import PointwiseLayer, check_real, dtype_of
+from .base import PointwiseLayer, dtype_of
 
 
 class ConstantLayer(PointwiseLayer):
@@ -17,11 +17,9 @@ class ConstantLayer(PointwiseLayer):
 
     Attributes:
         constants: names of the arguments that are constants; `None` where there is none.
-        takes_complex: whether values may be complex.
     """
 
     constants: ClassVar[tuple[str, ...]] = ()
-    takes_complex: ClassVar[bool] = False
 
     def keep(self, given: dict[str, Any]) -> None:
         super().keep(given | {name: _plain(self, name, given[name]) for name in self.constants if name in given})
@@ -32,8 +30,6 @@ class ConstantLayer(PointwiseLayer):
         return channels
 
     def output_dtype(self, dtype: str) -> str:
-        if not self.takes_complex:
-            check_real(self, dtype)
         for name in self.constants:
             self._check_fits(name, dtype)
         return dtype

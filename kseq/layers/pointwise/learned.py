@@ -9,7 +9,7 @@ from ...arguments import as_size
 from ...registry import register
 from ..axes import as_axes
 from ..base import Example
-from .base import PointwiseLayer, RealFunction, check_real
+from .base import PointwiseLayer, RealFunction
 from .constants import broadcast_channels
 
 
@@ -177,7 +177,6 @@ class Affine(PointwiseLayer):
         return broadcast_channels("shape", self.shape, channels)
 
     def output_dtype(self, dtype: str) -> str:
-        check_real(self, dtype)
         return self.compute_dtype
 
     def call_values(self, values: Any, training: bool = False) -> Any:

@@ -5,11 +5,11 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from ...annotations import LayerOptions, Shape
+from ...annotations import LayerOptions, OtherOptions, Shape
 from ...gradients import map_gradient
 from ...registry import register
-from ...sequence import SequenceSpec
 from ..base import Example
+from ..parameters import Parameters
 from .base import PointwiseLayer, Unchanged, dtype_of, is_complex
 
 
@@ -45,27 +45,38 @@ class MaskInvalid(Unchanged):
 
 @register
 class Cast(PointwiseLayer):
-    """Values in another dtype: `dtype`, which every layer has, is what this one is there for.  [B, T, ...] -> same.
+    """Values in another dtype.  [B, T, ...] -> [B, T, ...].
 
     Floats become integers by dropping what follows the point, complex numbers become real ones by dropping the
     imaginary part. Mask: unchanged. Timing: none.
 
     Args:
-        dtype: a dtype's name: a float, an integer, "bool" or "complex64".
+        dtype: a dtype's name: a float, an integer, "bool" or "complex64"; or a Keras policy, whose compute dtype it is.
 
     Example:
         >>> import kseq, numpy as np
-        >>> np.asarray(kseq.Cast(dtype="int32")(np.full((1, 1), -1.5, "float32"))).tolist()
+        >>> np.asarray(kseq.Cast("int32")(np.full((1, 1), -1.5, "float32"))).tolist()
         [[-1]]
     """
 
-    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        return SequenceSpec(tuple(input_spec.shape), self.compute_dtype)
+    takes_complex = True
+
+    def __init__(self, dtype: Any, **kwargs: Unpack[OtherOptions]) -> None:
+        if not isinstance(dtype, (str, dict, keras.DTypePolicy)):
+            dtype = keras.backend.standardize_dtype(dtype)
+        # Keras itself takes "int8" for a way to quantise weights.
+        super().__init__(**kwargs, dtype=keras.DTypePolicy(dtype) if isinstance(dtype, str) else dtype)
+
+    def output_dtype(self, dtype: str) -> str:
+        return self.compute_dtype
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         if is_complex(dtype_of(values)) and not is_complex(self.compute_dtype):
             values = ops.real(values)
         return ops.cast(values, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return super(Parameters, self).get_config()  # in which the dtype is
 
     @classmethod
     def examples(cls) -> list[Example]:
