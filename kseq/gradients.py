@@ -62,6 +62,8 @@ def map_gradient(x: Any, fn: Any) -> Any:
         x: an array of floats.
         fn: a function of the gradient, differentiable by the backend.
     """
+    if keras.backend.backend() == "jax":
+        return _with_cotangent(x, fn)
 
     def function(x):
         def gradient(*args, upstream=None):
@@ -70,3 +72,14 @@ def map_gradient(x: Any, fn: Any) -> Any:
         return ops.copy(x), gradient
 
     return ops.custom_gradient(function)(x)
+
+
+def _with_cotangent(x, fn):
+    import jax
+
+    @jax.custom_vjp
+    def function(x):
+        return x
+
+    function.defvjp(lambda x: (function(x), None), lambda _, gradient: (fn(gradient),))
+    return function(x)

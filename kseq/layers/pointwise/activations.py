@@ -9,7 +9,7 @@ from ...annotations import LayerOptions, Shape
 from ...registry import register
 from ..axes import as_axes, channel_axes
 from ..base import Example
-from .base import RealFunction
+from .base import RealFunction, dtype_of
 
 
 @register

@@ -16,10 +16,12 @@ class ConstantLayer(PointwiseLayer):
     """A function of the values and of constants, which take the dtype of the values.
 
     Attributes:
-        constants: names of the arguments that are constants; `None` where there is none.
+        constants: names of the arguments that are constants.
+        optional: whether one may be missing, and `None`.
     """
 
     constants: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[bool] = False
 
     def keep(self, given: dict[str, Any]) -> None:
         super().keep(given | {name: _plain(self, name, given[name]) for name in self.constants if name in given})
@@ -190,6 +192,7 @@ class Clip(ConstantLayer):
     maximum: float | list[Any] | None
 
     constants = ("minimum", "maximum")
+    optional = True
 
     def __init__(
         self, minimum: ConstantLike | None = None, maximum: ConstantLike | None = None, **kwargs: Unpack[LayerOptions]
@@ -242,7 +245,7 @@ def _array(layer, name):
 
 def _plain(layer, name, value):
     """A constant as a number or nested lists, which any configuration can hold."""
-    if value is None:
+    if value is None and layer.optional:
         return None
     try:
         array = np.asarray(keras.ops.convert_to_numpy(value) if hasattr(value, "shape") else value)

@@ -3,6 +3,7 @@
 from typing import Any, Unpack
 
 import keras
+import numpy as np
 from keras import ops
 
 from ...annotations import LayerOptions, Shape
@@ -228,8 +229,10 @@ class OneHot(PointwiseLayer):
         dtype = dtype_of(values)
         if not keras.backend.is_int_dtype(dtype):
             raise TypeError(f"{self.name} (OneHot) takes integers; received {dtype}")
-        # No backend's own function, since they differ where an index is outside.
-        found = ops.equal(ops.expand_dims(values, -1), ops.arange(self.depth, dtype=dtype))
+        # No backend's own function, since they differ where an index is outside. Small integers may not hold the last.
+        dtype = "int32" if dtype in _SMALL else dtype
+        indices = ops.convert_to_tensor(np.arange(self.depth), dtype=dtype)
+        found = ops.equal(ops.expand_dims(ops.cast(values, dtype), -1), indices)
         return ops.cast(found, self.compute_dtype)
 
     @classmethod
