@@ -138,10 +138,9 @@ def test_symbolic_shapes():
     wanted = X[..., 0].reshape(2, 6, 3, 2)[:, :, ::-1, 1].reshape(2, 3, 6)[:, ::-1]
     np.testing.assert_array_equal(array(model(X[..., 0])), wanted)
     np.testing.assert_array_equal(model.predict(X[..., 0], verbose=0), wanted)
-    odd = model.predict(X[:, :5, ..., 0], verbose=0)  # two steps, and half of one
-    np.testing.assert_array_equal(
-        odd[:, 1:], X[:, :4, ..., 0].reshape(2, 4, 3, 2)[:, :, ::-1, 1].reshape(2, 2, 6)[:, ::-1]
-    )
+    odd = model.predict(X[:, :5, ..., 0], verbose=0)  # two steps, and half of one, which is not valid
+    assert odd.shape == (2, 3, 6)
+    np.testing.assert_array_equal(odd[:, :2], wanted[:, 1:])
 
 
 # Time.
