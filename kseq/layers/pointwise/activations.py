@@ -155,7 +155,7 @@ class Softmax(RealFunction):
 
     def function(self, x: Any) -> Any:
         axes = channel_axes(self.axis, len(x.shape))
-        return ops.softmax(x, axis=axes if len(axes) > 1 else axes[0])
+        return ops.softmax(x, axis=axes[0] if len(axes) == 1 else axes)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -67,7 +67,9 @@ class Emitting(Network):
     def __init__(self, layer: SequenceLayer, **kwargs: Unpack[LayerOptions]) -> None:
         if not isinstance(layer, SequenceLayer):
             raise TypeError(f"`layer` must be a kseq layer; received {layer!r} of type {type(layer).__name__}")
-        super().__init__(**{"dtype": layer.dtype_policy, "autocast": False} | kwargs)  # the layers within cast
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        kwargs.setdefault("autocast", False)  # the layers within cast
+        super().__init__(**kwargs)
         self.layer = layer
         inputs = tuple(Read(i) for i in range(layer.num_inputs))
         nodes, outputs = _inlined(layer, inputs, {name: name for name in layer.context_names}, None)

@@ -98,10 +98,15 @@ class Lambda(StepwiseLayer):
         else:
             return None  # what it can be tried on is not known
         masks = [SequenceSpec((), "bool")] if self.sequence_input else []
-        found = [mixes_time(self._tried, *zip(spec, *masks, strict=True)) for spec in specs]
-        why = None if None in found else next((why for why in found if not fails(why)), found[0])
+        found = []
+        for spec in specs:
+            why = mixes_time(self._tried, *zip(spec, *masks, strict=True))
+            if why is None:
+                return None
+            found.append(why)
+        why = next((why for why in found if not fails(why)), found[0])
         name = getattr(self.function, "__name__", self.function)
-        return why and f"its function {name!r} does not treat every step by itself: {why}"
+        return f"its function {name!r} does not treat every step by itself: {why}"
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         self._check_input(x.spec)

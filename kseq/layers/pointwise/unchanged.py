@@ -51,7 +51,8 @@ class Cast(PointwiseLayer):
     imaginary part. Mask: unchanged. Timing: none.
 
     Args:
-        dtype: a dtype's name: a float, an integer, "bool" or "complex64"; or a Keras policy, whose compute dtype it is.
+        dtype: a dtype's name: a float, an integer, "bool" or "complex64"; or a Keras policy, whose compute dtype it is. By
+            default that of Keras.
 
     Example:
         >>> import kseq, numpy as np
@@ -61,8 +62,8 @@ class Cast(PointwiseLayer):
 
     takes_complex = True
 
-    def __init__(self, dtype: Any, **kwargs: Unpack[OtherOptions]) -> None:
-        if not isinstance(dtype, (str, dict, keras.DTypePolicy)):
+    def __init__(self, dtype: Any = None, **kwargs: Unpack[OtherOptions]) -> None:
+        if not isinstance(dtype, (str, dict, keras.DTypePolicy, type(None))):
             dtype = keras.backend.standardize_dtype(dtype)
         # Keras itself takes "int8" for a way to quantise weights.
         super().__init__(**kwargs, dtype=keras.DTypePolicy(dtype) if isinstance(dtype, str) else dtype)

@@ -125,14 +125,13 @@ def sizes_by_name(axes_lengths: Any) -> dict[str, int]:
     return {name: as_size(f"axes_lengths[{name!r}]", length) for name, length in (axes_lengths or {}).items()}
 
 
-def _plain(one):
+def _plain(one: Any) -> Any:
     """A slice as an integer, `None` or a tuple."""
     if one is None:
         return None
-    if isinstance(one, slice):
-        one = one.start, one.stop, one.step
-    if isinstance(one, (tuple, list)) and 1 <= len(one) <= 3:
-        found = tuple(None if part is None else operator.index(part) for part in one)
-        slice(*found).indices(1)  # a step of zero is an error
-        return found
-    return operator.index(one)
+    parts = [one.start, one.stop, one.step] if isinstance(one, slice) else one
+    if not (isinstance(parts, (tuple, list)) and 1 <= len(parts) <= 3):
+        return operator.index(one)
+    found = tuple(None if part is None else operator.index(part) for part in parts)
+    slice(*found).indices(1)  # a step of zero is an error
+    return found
