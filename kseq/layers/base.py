@@ -74,6 +74,8 @@ class SequenceLayer(Parameters, KerasDoor):
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
+    #: Whether specs may name the layer: not where what it is given, as a function, is no data.
+    in_specs: bool = True
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
 

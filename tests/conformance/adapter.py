@@ -5,7 +5,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the replay loads this file by its path
 
-import adapters_windowed  # noqa: F401 - registers its layers
+import adapters_simple  # noqa: F401 - registers its layers, as the next
+import adapters_windowed  # noqa: F401
 from reference import Implementation, build
 
 __all__ = ["Implementation", "build"]

@@ -200,8 +200,6 @@ def _make(node, spec):
     name = node["layer"]
     if name not in _MAKERS:
         raise NotImplementedError(f"{name}: no such layer")
-    if spec.dtype.startswith("complex"):
-        raise NotImplementedError(f"{name}: complex input")
     try:
         return _MAKERS[name](node["config"], spec, name)
     except _Unsupported as error:
@@ -284,31 +282,12 @@ class Function:
         return cls(**config)
 
 
-def _constant(fn):
-    """A function of values and of a constant in their type."""
-    return lambda x, value: fn(x, ops.convert_to_tensor(value, dtype=x.dtype))
-
-
 _FUNCTIONS = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "square": ops.square,
     "add_one": lambda x: x + 1,
     "reverse_channels": lambda x: ops.flip(x, axis=-1),
     "hard_tanh": lambda x: ops.clip(x, -1, 1),
-    "abs": ops.abs,
-    "exp": ops.exp,
-    "log": ops.log,
-    "stop_gradient": ops.stop_gradient,
-    "gelu": keras.activations.gelu,
-    "elu": keras.activations.elu,
-    "leaky_relu": keras.activations.leaky_relu,
-    "softmax": keras.activations.softmax,
-    "power": lambda x, value: ops.power(x, value),
-    "scale": _constant(ops.multiply),
-    "add": _constant(ops.add),
-    "mod": _constant(ops.mod),
-    "maximum": _constant(ops.maximum),
-    "minimum": _constant(ops.minimum),
 }
 
 
@@ -324,61 +303,6 @@ def _function(value):
     if name not in _FUNCTIONS:
         raise _Unsupported(f"activation {name!r}")
     return Function(name)
-
-
-def _activation(function, spec):
-    return kseq.Activation(function, dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Relu", "Tanh", "Sigmoid", "Swish", "Softplus", "Exp", "Log", "Abs", "StopGradient", "MaskInvalid")
-def _plain(config, spec, name):
-    _options(config, {})
-    if name not in ("Relu", "Abs", "StopGradient", "MaskInvalid"):
-        _needs_float(spec)
-    function = {
-        "Relu": "relu",
-        "Tanh": "tanh",
-        "Sigmoid": "sigmoid",
-        "Swish": "swish",
-        "Softplus": "softplus",
-        "MaskInvalid": "linear",  # every Activation zeroes invalid steps
-        "StopGradient": Function("stop_gradient"),
-    }.get(name)
-    return _activation(function or Function(name.lower()), spec)
-
-
-def _needs_float(spec):
-    if not keras.backend.is_float_dtype(spec.dtype):
-        raise _Unsupported(f"{spec.dtype} input, which changes its type")
-
-
-@_reference("Gelu", "Elu", "LeakyRelu", "Power")
-def _parametric(config, spec, name):
-    _needs_float(spec)
-    ours, defaults, renamed = {
-        "Gelu": ("gelu", {"approximate": True}, "approximate"),
-        "Elu": ("elu", {"alpha": 1.0}, "alpha"),
-        "LeakyRelu": ("leaky_relu", {"negative_slope": 0.01}, "negative_slope"),
-        "Power": ("power", {"power": 1.0}, "value"),
-    }[name]
-    (value,) = _options(config, defaults).values()
-    return _activation(Function(ours, **{renamed: value}), spec)
-
-
-@_reference("Softmax")
-def _softmax(config, spec, name):
-    _needs_float(spec)
-    return _activation(Function("softmax", axis=_options(config, {"axis": -1})["axis"]), spec)
-
-
-@_reference("Scale", "Add", "Mod", "Maximum", "Minimum")
-def _with_constant(config, spec, name):
-    option = {"Scale": "scale", "Add": "shift", "Mod": "divisor", "Maximum": "maximum", "Minimum": "minimum"}[name]
-    value = _options(config, {option: None})[option]
-    value = value["array"] if isinstance(value, dict) else value
-    if np.broadcast_shapes(np.shape(value), spec.shape) != tuple(spec.shape):
-        raise _Unsupported(f"{option} of shape {np.shape(value)}, which enlarges channels {spec.shape}")
-    return _activation(Function(name.lower(), value=value), spec)
 
 
 @_reference("Dropout")
@@ -610,10 +534,10 @@ def _numbered(plans, attribute, prefix="layers_"):
     return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
 
 
-@_reference("Serial", "Identity")
+@_reference("Serial")
 def _serial(config, spec, name):
-    nodes = _options(config, {"layers": []} if name == "Serial" else {}, share_scope=False).get("layers", [])
-    layers, plans = _make_chain(nodes, spec)
+    options = _options(config, {"layers": []}, share_scope=False)
+    layers, plans = _make_chain(options["layers"], spec)
     return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
 
 
