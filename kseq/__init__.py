@@ -47,6 +47,10 @@ _PUBLIC = {
     "Serial": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
+    "AddTimingSignal": "layers",
+    "ConcatPositionEmbedding": "layers",
+    "ConcatTimingSignal": "layers",
+    "RotaryEmbedding": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -88,7 +92,10 @@ if typing.TYPE_CHECKING:
     from .layers import GRU as GRU
     from .layers import LSTM as LSTM
     from .layers import Activation as Activation
+    from .layers import AddTimingSignal as AddTimingSignal
     from .layers import AveragePooling1D as AveragePooling1D
+    from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
+    from .layers import ConcatTimingSignal as ConcatTimingSignal
     from .layers import Conv1D as Conv1D
     from .layers import Delay as Delay
     from .layers import Dense as Dense
@@ -103,6 +110,7 @@ if typing.TYPE_CHECKING:
     from .layers import Repeat as Repeat
     from .layers import Residual as Residual
     from .layers import RMSNormalization as RMSNormalization
+    from .layers import RotaryEmbedding as RotaryEmbedding
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer

@@ -15,6 +15,10 @@ from .dense import Embedding as Embedding
 from .network import Network as Network
 from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
+from .position import AddTimingSignal as AddTimingSignal
+from .position import ConcatPositionEmbedding as ConcatPositionEmbedding
+from .position import ConcatTimingSignal as ConcatTimingSignal
+from .position import RotaryEmbedding as RotaryEmbedding
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .stepwise import StepwiseLayer as StepwiseLayer

@@ -76,6 +76,8 @@ class SequenceLayer(Parameters, KerasDoor):
     invalid_value: float | None = 0
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
+    #: Why step mode cannot train as layer mode does, or `None` where it can.
+    training_obstacle: str | None = None
 
     def __init__(self, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
@@ -106,6 +108,11 @@ class SequenceLayer(Parameters, KerasDoor):
     @property
     def mask_reads_values(self) -> bool:
         """Whether some values make outputs invalid: then `output_mask`, which knows none, is that of all others."""
+        return False
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether outputs depend on how many valid steps came before, whatever they hold; fields then reach there."""
         return False
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
