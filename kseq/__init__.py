@@ -51,6 +51,14 @@ _PUBLIC = {
     "ConcatPositionEmbedding": "layers",
     "ConcatTimingSignal": "layers",
     "RotaryEmbedding": "layers",
+    "BatchNormalization": "layers",
+    "GroupNormalization": "layers",
+    "InstanceNormalization": "layers",
+    "L2Normalize": "layers",
+    "DenseShaped": "layers",
+    "EinsumDense": "layers",
+    "EmbeddingTranspose": "layers",
+    "ReversibleEmbedding": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -94,14 +102,21 @@ if typing.TYPE_CHECKING:
     from .layers import Activation as Activation
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import AveragePooling1D as AveragePooling1D
+    from .layers import BatchNormalization as BatchNormalization
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
     from .layers import ConcatTimingSignal as ConcatTimingSignal
     from .layers import Conv1D as Conv1D
     from .layers import Delay as Delay
     from .layers import Dense as Dense
+    from .layers import DenseShaped as DenseShaped
     from .layers import DepthwiseConv1D as DepthwiseConv1D
     from .layers import Dropout as Dropout
+    from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
+    from .layers import EmbeddingTranspose as EmbeddingTranspose
+    from .layers import GroupNormalization as GroupNormalization
+    from .layers import InstanceNormalization as InstanceNormalization
+    from .layers import L2Normalize as L2Normalize
     from .layers import LayerNormalization as LayerNormalization
     from .layers import LocalSelfAttention as LocalSelfAttention
     from .layers import Lookahead as Lookahead
@@ -109,6 +124,7 @@ if typing.TYPE_CHECKING:
     from .layers import Parallel as Parallel
     from .layers import Repeat as Repeat
     from .layers import Residual as Residual
+    from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization
     from .layers import RotaryEmbedding as RotaryEmbedding
     from .layers import SequenceLayer as SequenceLayer

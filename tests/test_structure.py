@@ -16,17 +16,6 @@ LIMIT = 400
 # modules that know every family: combinators use others in their examples.
 BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "quantization", "rotary", "stepwise"}
 BELOW_FAMILIES |= {"structures"}
-    "base",
-    "delay",
-    "door",
-    "leaves",
-    "network",
-    "parameters",
-    "quantization",
-    "rotary",
-    "stepwise",
-    "structures",
-}
 ABOVE_FAMILIES = {"__init__", "combinators"}
 
 
