@@ -1,6 +1,9 @@
 """Normalisations of the reference."""
 
-from adapter import _TYPES, Plan, _options, _own_policy, _policy, _reference
+import math
+
+import numpy as np
+from adapter import _TYPES, Implementation, Plan, _options, _own_policy, _policy, _reference
 
 import kseq
 
