@@ -1,6 +1,5 @@
 """Embeddings: a learned vector per integer, and back from vectors to a number for each integer."""
 
-import functools
 from typing import Any, ClassVar, Unpack
 
 import keras
@@ -143,6 +142,11 @@ class EmbeddingTranspose(StepwiseLayer):
             raise ValueError(f"`logit_soft_cap` must be positive; received {logit_soft_cap}")
         self.keep(locals())
 
+    @property
+    def sublayers(self) -> tuple[keras.layers.Layer, ...]:
+        """The embedding: a layer that may have a place of its own in the model."""
+        return (self.embedding,)
+
     def build(self, input_shape: Shape) -> None:
         self._check_size(input_shape)
         if not self.embedding.built:
@@ -181,8 +185,8 @@ class ReversibleEmbedding(Embedding):
     """A learned vector per integer, and with `reverse=True` logits of vectors.  int [B, T] -> [B, T, output_dim].
 
     Called with `reverse=True` it maps [B, T, ..., output_dim] to [B, T, ..., input_dim]: that is a layer of its own,
-    `reversed`, which is what models and streams have in the place of such a call. Mask: unchanged, or with `mask_zero`
-    also invalid where the index is 0; unchanged in reverse. Timing: none. The weights are those of
+    `reversed()`, which is what models and streams have in the place of such a call. Mask: unchanged, or with
+    `mask_zero` also invalid where the index is 0; unchanged in reverse. Timing: none. The weights are those of
     `keras.layers.ReversibleEmbedding`.
 
     Args:
@@ -223,6 +227,7 @@ class ReversibleEmbedding(Embedding):
         given = locals()
         super().__init__(input_dim, output_dim, mask_zero=mask_zero, **kwargs)
         self.keep(given)
+        self._reversed = _Kept()
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
@@ -230,20 +235,26 @@ class ReversibleEmbedding(Embedding):
         untied = None if self.tie_weights else self.add_parameter("reverse_embeddings", shape, "embeddings")
         self.reverse_embeddings = untied
 
-    # Not in the way in which Keras finds a layer's layers: this one is within it, not it within this one.
-    @functools.cached_property
     def reversed(self) -> EmbeddingTranspose:
-        """The layer that gives logits."""
-        dtype = self.dtype_policy if self.reverse_dtype is None else self.reverse_dtype
-        name = f"{self.name}_reversed"
-        return EmbeddingTranspose(self, use_bias=False, logit_soft_cap=self.logit_soft_cap, name=name, dtype=dtype)
+        """The layer that gives logits, always the same one."""
+        if self._reversed.layer is None:
+            dtype = self.dtype_policy if self.reverse_dtype is None else self.reverse_dtype
+            options = {"name": f"{self.name}_reversed", "dtype": dtype}
+            self._reversed.layer = EmbeddingTranspose(self, False, self.logit_soft_cap, **options)
+        return self._reversed.layer
 
     def __call__(
         self, x: Any, mask: Any = None, training: bool | None = None, context: Any = None, reverse: bool = False
     ) -> Any:
         """Vectors of integers, or with `reverse` logits of vectors."""
-        return (self.reversed if reverse else super()).__call__(x, mask, training, context)
+        return (self.reversed() if reverse else super()).__call__(x, mask, training, context)
 
     @classmethod
     def examples(cls) -> list[Example]:
         return [Example({"input_dim": 7, "output_dim": 3, "tie_weights": False}, (4, 12), "int32")]
+
+
+class _Kept:
+    """A layer that is made of another one, where Keras, which would go around in a circle, does not look for it."""
+
+    layer: EmbeddingTranspose | None = None

@@ -43,23 +43,24 @@ def seen_so_far(x: Sequence, axes: Any, state: Any, cumulative: bool) -> Any:
     Returns:
         deviations [B, T, ...], variances [B, T, ...] with 1 along the axes, and the state after the last step.
     """
-    own = ops.mean(x.values, axis=axes, keepdims=True)
-    own_variance = ops.mean(ops.square(x.values - own), axis=axes, keepdims=True)
     steps, first, start, variance = (state[name] for name in ("steps", "first", "mean", "variance"))
     valid = ops.cast(x.with_mask().mask, "int32")
     count = steps[:, None] + ops.cumsum(valid, axis=1)  # [B, T]
-    begins = ops.cast(ops.logical_and(valid > 0, count == 1), own.dtype)
+    begins = ops.cast(ops.logical_and(valid > 0, count == 1), "int32")
     # Outputs do not depend on what is subtracted first: there is no gradient of it.
-    first = first + ops.stop_gradient(ops.sum(own * _wide(begins, own), axis=1, keepdims=True))
+    of_first_step = ops.sum(ops.stop_gradient(x.values) * _wide(begins, x.values), axis=1, keepdims=True)
+    first = first + ops.mean(of_first_step, axis=axes, keepdims=True)
+    y = x.values - first
+    own = ops.mean(y, axis=axes, keepdims=True)
+    own_variance = ops.mean(ops.square(y - own), axis=axes, keepdims=True)
     number, there = _wide(ops.maximum(count, 1), own), _wide(valid, own)
     before = ops.cast(ops.reshape(steps, (-1, *[1] * (len(own.shape) - 1))), own.dtype)
-    own = own - first
     mean = start + ops.cumsum((own - start) * there, axis=1) / number
     previous = ops.concatenate([start, mean[:, :-1]], axis=1)
     squares = own_variance + (own - mean) * (own - (mean if cumulative else previous))
     variance = variance * (before / number) + ops.cumsum(squares * there, axis=1) / number
     last = {"first": first, "mean": mean[:, -1:], "variance": variance[:, -1:], "steps": count[:, -1]}
-    return x.values - first - mean, variance, last
+    return y - mean, variance, last
 
 
 def _wide(x, like):
