@@ -276,8 +276,8 @@ class RotaryEmbedding(PositionLayer):
         axis: channel axis whose channels are paired.
         positions: `"valid"` counts valid steps, `"all"` all steps from the first valid one on; with `"given"` the layer
             has a second input, integers [B, T], which are the positions.
-        positions_in_at_least_fp32: whether sines are made of angles in float32 at least, or of angles rounded to the
-            dtype of the values, for weights that were trained in that way.
+        positions_in_at_least_fp32: whether angles are exact, or are multiplied in the dtype of the values, for weights
+            that were trained in that way.
 
     Raises:
         ValueError: a wavelength that is not positive, an axis that is no channel axis or is of odd size, values that
@@ -304,19 +304,27 @@ class RotaryEmbedding(PositionLayer):
             raise ValueError(f"`max_wavelength` must be positive; received {max_wavelength}")
         self._set_positions(positions)
 
+    def build(self, input_shape: Any) -> None:
+        self._paired_axis(tuple((input_shape[0] if self.num_inputs == 2 else input_shape)[2:]))
+
     def output_spec(self, input_spec: Any) -> SequenceSpec:
         spec = super().output_spec(input_spec)
-        size = spec.shape[_channel_axis("axis", self.axis, len(spec.shape))]
-        if isinstance(size, int) and size % 2:
-            raise ValueError(
-                f"{self._named} pairs channels: the size of `axis` {self.axis} must be even; received {size}"
-            )
+        self._paired_axis(spec.shape)
         return spec
 
+    def _paired_axis(self, channels) -> int:
+        """The number of `axis` among the channel axes."""
+        axis = _channel_axis("axis", self.axis, len(channels))
+        if channels[axis] % 2:
+            raise ValueError(
+                f"{self._named} pairs channels: the size of `axis` {self.axis} must be even; received {channels[axis]}"
+            )
+        return axis
+
     def call_values(self, values: Any, positions: Any) -> Any:
-        axis = 2 + _channel_axis("axis", self.axis, len(values.shape) - 2)
+        axis = 2 + self._paired_axis(tuple(values.shape[2:]))
         last = ops.moveaxis(values, axis, -1)
-        return ops.moveaxis(rotate(last, positions, self.max_wavelength, not self.positions_in_at_least_fp32), -1, axis)
+        return ops.moveaxis(rotate(last, positions, self.max_wavelength, self.positions_in_at_least_fp32), -1, axis)
 
     @classmethod
     def examples(cls) -> list[Example]:

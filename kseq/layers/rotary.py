@@ -36,7 +36,7 @@ def angles(positions: Any, frequencies: list[float], dtype: Any = "float32", abs
     return found
 
 
-def rotate(x: Any, positions: Any, wavelength: float, rounds_angles: bool = False) -> Any:
+def rotate(x: Any, positions: Any, wavelength: float, exact: bool = True) -> Any:
     """Rotate the pairs (i, i + D/2) of the last axis of x [B, T, ..., D] by angles that grow with positions [B, T].
 
     Pair `i` turns once every `2 pi * wavelength ** (2 i / D)` positions.
@@ -45,16 +45,17 @@ def rotate(x: Any, positions: Any, wavelength: float, rounds_angles: bool = Fals
         x: values.
         positions: of each step, of all rows or of one for all.
         wavelength: of the slowest pair, were there one more.
-        rounds_angles: whether angles are rounded to the dtype of x before they are made sines.
+        exact: whether angles are, or are products of positions and frequencies in the dtype of x.
 
     Source: Su et al., 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding".
     """
     half = x.shape[-1] // 2
-    frequencies = [wavelength ** (-i / half) / math.tau for i in range(half)]
-    wide = keras.backend.standardize_dtype(x.dtype) == "float64"
-    turned = angles(positions, frequencies, "float64" if wide else "float32")
-    if rounds_angles:
-        turned = ops.cast(turned, x.dtype)
+    speeds = [wavelength ** (-i / half) for i in range(half)]
+    if exact:
+        wide = keras.backend.standardize_dtype(x.dtype) == "float64"
+        turned = angles(positions, [speed / math.tau for speed in speeds], "float64" if wide else "float32")
+    else:
+        turned = ops.cast(positions, x.dtype)[..., None] * ops.convert_to_tensor(speeds, dtype=x.dtype)
     for _ in range(len(x.shape) - 3):
         turned = ops.expand_dims(turned, 2)
     cos, sin = ops.cast(ops.cos(turned), x.dtype), ops.cast(ops.sin(turned), x.dtype)
