@@ -76,8 +76,6 @@ class SequenceLayer(Parameters, KerasDoor):
     invalid_value: float | None = 0
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
-    #: Why step mode cannot train as layer mode does, or `None` where it can.
-    training_obstacle: str | None = None
 
     def __init__(self, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
@@ -98,6 +96,11 @@ class SequenceLayer(Parameters, KerasDoor):
     @property
     def step_remedy(self) -> str | None:
         """What to use instead of a layer that cannot step, or `None` where there is nothing."""
+        return None
+
+    @property
+    def training_obstacle(self) -> str | None:
+        """Why step mode cannot train as layer mode does, or `None` where it can."""
         return None
 
     @property

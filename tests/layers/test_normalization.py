@@ -237,26 +237,30 @@ def test_what_is_refused_over_time():
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "stock"),
     [
-        lambda: kseq.Conv1D(6, 3),
-        lambda: kseq.Dense(6, dtype="mixed_bfloat16"),
-        lambda: keras.layers.Dense(6),
+        (lambda: kseq.Conv1D(6, 3), lambda: keras.layers.Conv1D(6, 3, padding="causal")),
+        (lambda: kseq.Dense(6, dtype="mixed_bfloat16"), lambda: keras.layers.Dense(6, dtype="mixed_bfloat16")),
+        (lambda: keras.layers.Dense(6), None),
     ],
 )
-def test_spectral_normalization_of_keras_trains_saves_and_streams(make, tmp_path):
-    layer = keras.layers.SpectralNormalization(make(), power_iterations=8)
-    model = keras.Sequential([keras.Input((None, 6)), layer, kseq.GRU(2)])
-    model.compile(keras.optimizers.SGD(1e-4), "mse")
-    model.fit(X, np.zeros((4, 9, 2)), epochs=2, verbose=0)
-    kernel = numpy(layer.kernel.value)
-    np.testing.assert_allclose(np.linalg.norm(kernel.reshape(-1, 6), 2), 1, atol=0.1)
+def test_spectral_normalization_of_keras_trains_saves_and_streams(make, stock, tmp_path):
+    kernels = []
+    for inner in filter(None, (stock, make)):
+        keras.utils.set_random_seed(1)
+        layer = keras.layers.SpectralNormalization(inner(), power_iterations=8)
+        model = keras.Sequential([keras.Input((None, 6)), layer, kseq.GRU(2)])
+        model.compile(keras.optimizers.SGD(1e-2), "mse")
+        model.fit(X, np.zeros((4, 9, 2)), epochs=2, shuffle=False, verbose=0)
+        kernels.append(numpy(layer.kernel.value))
+    rounding = 1e-5 if layer.layer.compute_dtype == "float32" else 5e-3
+    np.testing.assert_allclose(kernels[-1], kernels[0], atol=rounding)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     for each in (model, loaded):
         stream = kseq.Stream(each)
         streamed = np.concatenate([stream.push(X[0, :4]), stream.push(X[0, 4:])])
-        np.testing.assert_allclose(streamed, model.predict(X, verbose=0)[0], atol=1e-5)
+        np.testing.assert_allclose(streamed, model.predict(X, verbose=0)[0], atol=rounding)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not support masking")  # so says Keras, but the mask goes through

@@ -10,7 +10,7 @@ from ..base import SequenceLayer
 class ChannelNormalization(SequenceLayer):
     """A layer with an `axis`, over which its weights `gamma` and `beta` go."""
 
-    axis: int | tuple[int, ...]
+    axis: Any
     gamma: Any
     beta: Any
 

@@ -44,7 +44,6 @@ class BatchNormalization(ChannelNormalization):
         -1.0
     """
 
-    axis: int
     moving_mean: Any
     moving_variance: Any
 

@@ -27,7 +27,6 @@ class NormalizationOverTime(ChannelNormalization):
         statistics: over which steps, as the argument of these layers says.
     """
 
-    axis: int
     statistics: Statistics
 
     def _set_statistics(self, statistics):
