@@ -1,5 +1,6 @@
 """Normalisation over the batch: statistics of valid steps alone."""
 
+import math
 from typing import Any, ClassVar, Unpack
 
 from keras import ops
@@ -107,7 +108,7 @@ class BatchNormalization(ChannelNormalization):
             found = mean, ops.mean(ops.square(x.values - mean), axis=others, keepdims=True)
         else:
             there = ops.cast(x.expanded_mask(), x.values.dtype)
-            number = ops.sum(ops.broadcast_to(there, ops.shape(x.values)), axis=others, keepdims=True)
+            number = ops.sum(there) * math.prod(x.values.shape[a] for a in others if a > 1)
             mean = ops.sum(x.values, axis=others, keepdims=True) / ops.maximum(number, 1)  # zeros at invalid steps
             squares = ops.square(x.values - mean) * there
             variance = ops.sum(squares, axis=others, keepdims=True) / ops.maximum(number, 1)
