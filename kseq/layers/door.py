@@ -26,9 +26,8 @@ AnyTensor = TypeVar("AnyTensor", bound=Shaped)
 
 # Layers that Keras is calling at present.
 _CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
-# Losses of layers within one that is rematerialised, and new values of their variables: they leave it as outputs.
+# Losses of layers within one that is rematerialised: they leave it as outputs.
 _LOSSES: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("losses", default=None)
-_ASSIGNED: contextvars.ContextVar[dict[int, Any] | None] = contextvars.ContextVar("assigned", default=None)
 
 
 class KerasDoor(keras.layers.Layer):
@@ -109,36 +108,20 @@ class KerasDoor(keras.layers.Layer):
             check_returned(self, "call_layer", "a Sequence", y, y)
             return y
 
-        variables: list[Any] = []
-
         def run_with_losses(x, context):
             losses: list[Any] = []
-            assigned: dict[int, Any] = {}
-            before = _LOSSES.set(losses), _ASSIGNED.set(assigned)
+            found = _LOSSES.set(losses)
             try:
-                y = run(x, context)
+                return run(x, context), tuple(losses)
             finally:
-                _LOSSES.reset(before[0])
-                _ASSIGNED.reset(before[1])
-            variables[:] = [variable for variable, _ in assigned.values()]
-            return y, tuple(losses), tuple(value for _, value in assigned.values())
+                _LOSSES.reset(found)
 
         if super().rematerialized_call(run, each(_values, x)) is run:
             return run(x, context)
         on_arrays, arrays, restore = of_arrays(run_with_losses, (x, context))
-        y, losses, assigned = restore(super().rematerialized_call(on_arrays, each(_values, x))(*arrays))
+        y, losses = restore(super().rematerialized_call(on_arrays, each(_values, x))(*arrays))
         self.add_loss(losses)
-        for variable, value in zip(variables, assigned, strict=True):
-            self.assign_after(variable, value)
         return y
-
-    def assign_after(self, variable: Any, value: Any) -> None:
-        """Assign a variable in a call, or, where the call is run again for gradients, once after it."""
-        within = _ASSIGNED.get()
-        if within is None:
-            variable.assign(value)
-        else:
-            within[id(variable)] = variable, value
 
     def add_loss(self, loss: Any) -> Any:
         within = _LOSSES.get()

@@ -116,7 +116,7 @@ class BatchNormalization(ChannelNormalization):
             found = [ops.where(number > 0, new, old) for new, old in zip((mean, variance), kept, strict=True)]
         for variable, old, new in zip((self.moving_mean, self.moving_variance), moving, found, strict=True):
             new = ops.stop_gradient(ops.reshape(new, old.shape))
-            self.assign_after(variable, old * self.momentum + new * (1 - self.momentum))
+            variable.assign(old * self.momentum + new * (1 - self.momentum))
         return found
 
     @classmethod
