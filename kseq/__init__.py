@@ -59,6 +59,31 @@ _PUBLIC = {
     "EinsumDense": "layers",
     "EmbeddingTranspose": "layers",
     "ReversibleEmbedding": "layers",
+    "AveragePooling2D": "layers",
+    "AveragePooling3D": "layers",
+    "Conv2D": "layers",
+    "Conv3D": "layers",
+    "DepthwiseConv2D": "layers",
+    "NormalizedDepthwiseConv1D": "layers",
+    "MaxPooling2D": "layers",
+    "MaxPooling3D": "layers",
+    "MinPooling1D": "layers",
+    "MinPooling2D": "layers",
+    "MinPooling3D": "layers",
+    "SeparableConv1D": "layers",
+    "SeparableConv2D": "layers",
+    "Conv1DTranspose": "layers",
+    "Conv2DTranspose": "layers",
+    "Conv3DTranspose": "layers",
+    "Resample": "layers",
+    "Downsample1D": "layers",
+    "SqueezeTime": "layers",
+    "UnsqueezeTime": "layers",
+    "UpSampling1D": "layers",
+    "UpSampling2D": "layers",
+    "UpSampling3D": "layers",
+    "SincFilter1D": "layers",
+    "SincFilter1DTranspose": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -102,14 +127,23 @@ if typing.TYPE_CHECKING:
     from .layers import Activation as Activation
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import AveragePooling1D as AveragePooling1D
+    from .layers import AveragePooling2D as AveragePooling2D
+    from .layers import AveragePooling3D as AveragePooling3D
     from .layers import BatchNormalization as BatchNormalization
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
     from .layers import ConcatTimingSignal as ConcatTimingSignal
     from .layers import Conv1D as Conv1D
+    from .layers import Conv1DTranspose as Conv1DTranspose
+    from .layers import Conv2D as Conv2D
+    from .layers import Conv2DTranspose as Conv2DTranspose
+    from .layers import Conv3D as Conv3D
+    from .layers import Conv3DTranspose as Conv3DTranspose
     from .layers import Delay as Delay
     from .layers import Dense as Dense
     from .layers import DenseShaped as DenseShaped
     from .layers import DepthwiseConv1D as DepthwiseConv1D
+    from .layers import DepthwiseConv2D as DepthwiseConv2D
+    from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
@@ -121,15 +155,31 @@ if typing.TYPE_CHECKING:
     from .layers import LocalSelfAttention as LocalSelfAttention
     from .layers import Lookahead as Lookahead
     from .layers import MaxPooling1D as MaxPooling1D
+    from .layers import MaxPooling2D as MaxPooling2D
+    from .layers import MaxPooling3D as MaxPooling3D
+    from .layers import MinPooling1D as MinPooling1D
+    from .layers import MinPooling2D as MinPooling2D
+    from .layers import MinPooling3D as MinPooling3D
+    from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import Parallel as Parallel
     from .layers import Repeat as Repeat
+    from .layers import Resample as Resample
     from .layers import Residual as Residual
     from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization
     from .layers import RotaryEmbedding as RotaryEmbedding
+    from .layers import SeparableConv1D as SeparableConv1D
+    from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
+    from .layers import SincFilter1D as SincFilter1D
+    from .layers import SincFilter1DTranspose as SincFilter1DTranspose
+    from .layers import SqueezeTime as SqueezeTime
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
+    from .layers import UnsqueezeTime as UnsqueezeTime
+    from .layers import UpSampling1D as UpSampling1D
+    from .layers import UpSampling2D as UpSampling2D
+    from .layers import UpSampling3D as UpSampling3D
     from .layers import WindowedLayer as WindowedLayer
     from .obstacles import NotStreamable as NotStreamable
     from .ragged import Ragged as Ragged

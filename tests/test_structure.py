@@ -14,8 +14,21 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LIMIT = 400
 # What families of layers share (`delay` aligns branches), and the
 # modules that know every family: combinators use others in their examples.
-BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "quantization", "rotary", "stepwise"}
-BELOW_FAMILIES |= {"structures"}
+BELOW_FAMILIES = {
+    "base",
+    "delay",
+    "door",
+    "leaves",
+    "network",
+    "parameters",
+    "quantization",
+    "rotary",
+    "space",
+    "stepwise",
+    "structures",
+    "transposed_windows",
+    "windows",
+}
 ABOVE_FAMILIES = {"__init__", "combinators"}
 
 

@@ -1,6 +1,6 @@
 """Dense layers and embeddings of the reference."""
 
-from adapter import _FACTORIES, _HINTS, _TYPES, Plan, _function, _options, _policy, _reference
+from reference import _FACTORIES, _HINTS, _TYPES, Plan, _function, _options, _policy, _reference
 
 import kseq
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from adapter import _TYPES, Implementation, Plan, _options, _own_policy, _policy, _reference
+from reference import _TYPES, Implementation, Plan, _options, _own_policy, _policy, _reference
 
 import kseq
 

@@ -5,8 +5,8 @@ counts from the first valid one, which is the same where there are none; alone, 
 """
 
 import numpy as np
-from adapter import _TYPES, Implementation, Plan, _options, _own_policy, _policy, _readable, _reference, _Unsupported
 from keras import ops
+from reference import _TYPES, Implementation, Plan, _options, _own_policy, _policy, _readable, _reference, _Unsupported
 
 import kseq
 
