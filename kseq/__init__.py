@@ -47,6 +47,18 @@ _PUBLIC = {
     "Serial": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
+    "AddTimingSignal": "layers",
+    "ConcatPositionEmbedding": "layers",
+    "ConcatTimingSignal": "layers",
+    "RotaryEmbedding": "layers",
+    "BatchNormalization": "layers",
+    "GroupNormalization": "layers",
+    "InstanceNormalization": "layers",
+    "L2Normalize": "layers",
+    "DenseShaped": "layers",
+    "EinsumDense": "layers",
+    "EmbeddingTranspose": "layers",
+    "ReversibleEmbedding": "layers",
     "AveragePooling2D": "layers",
     "AveragePooling3D": "layers",
     "Conv2D": "layers",
@@ -170,6 +182,7 @@ if typing.TYPE_CHECKING:
     from .layers import LSTM as LSTM
     from .layers import Abs as Abs
     from .layers import Activation as Activation
+    from .layers import AddTimingSignal as AddTimingSignal
     from .layers import Affine as Affine
     from .layers import ApplySharding as ApplySharding
     from .layers import Argmax as Argmax
@@ -177,9 +190,12 @@ if typing.TYPE_CHECKING:
     from .layers import AveragePooling1D as AveragePooling1D
     from .layers import AveragePooling2D as AveragePooling2D
     from .layers import AveragePooling3D as AveragePooling3D
+    from .layers import BatchNormalization as BatchNormalization
     from .layers import Cast as Cast
     from .layers import CheckpointName as CheckpointName
     from .layers import Clip as Clip
+    from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
+    from .layers import ConcatTimingSignal as ConcatTimingSignal
     from .layers import Conv1D as Conv1D
     from .layers import Conv1DTranspose as Conv1DTranspose
     from .layers import Conv2D as Conv2D
@@ -188,12 +204,15 @@ if typing.TYPE_CHECKING:
     from .layers import Conv3DTranspose as Conv3DTranspose
     from .layers import Delay as Delay
     from .layers import Dense as Dense
+    from .layers import DenseShaped as DenseShaped
     from .layers import DepthwiseConv1D as DepthwiseConv1D
     from .layers import DepthwiseConv2D as DepthwiseConv2D
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import EinopsRearrange as EinopsRearrange
+    from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
+    from .layers import EmbeddingTranspose as EmbeddingTranspose
     from .layers import Emit as Emit
     from .layers import Exp as Exp
     from .layers import ExpandDims as ExpandDims
@@ -204,7 +223,10 @@ if typing.TYPE_CHECKING:
     from .layers import GlobalEinopsRearrange as GlobalEinopsRearrange
     from .layers import GlobalReshape as GlobalReshape
     from .layers import GradientClipping as GradientClipping
+    from .layers import GroupNormalization as GroupNormalization
     from .layers import Identity as Identity
+    from .layers import InstanceNormalization as InstanceNormalization
+    from .layers import L2Normalize as L2Normalize
     from .layers import Lambda as Lambda
     from .layers import LayerNormalization as LayerNormalization
     from .layers import LeakyReLU as LeakyReLU
@@ -236,7 +258,9 @@ if typing.TYPE_CHECKING:
     from .layers import Reshape as Reshape
     from .layers import Residual as Residual
     from .layers import ReverseSequence as ReverseSequence
+    from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization
+    from .layers import RotaryEmbedding as RotaryEmbedding
     from .layers import Scale as Scale
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D

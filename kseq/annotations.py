@@ -93,6 +93,13 @@ class NormalizationOptions(LayerOptions, total=False):
     rms_scaling: Literal[False]
 
 
+class BatchOptions(LayerOptions, total=False):
+    """The same, with what a normalisation over the batch takes of Keras's in one meaning alone."""
+
+    synchronized: Literal[False]
+    renorm: Literal[False]
+
+
 if TYPE_CHECKING:
     # By name, as a saved configuration, or the object itself.
     ActivationLike = str | dict[str, Any] | Callable[..., Any] | None

@@ -23,6 +23,7 @@ BELOW_FAMILIES = {
     "network",
     "parameters",
     "quantization",
+    "rotary",
     "space",
     "stepwise",
     "structures",

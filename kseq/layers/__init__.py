@@ -11,8 +11,16 @@ from .combinators import Serial as Serial
 from .delay import Delay as Delay
 from .delay import Lookahead as Lookahead
 from .dense import Dense as Dense
+from .dense import DenseShaped as DenseShaped
+from .dense import EinsumDense as EinsumDense
 from .dense import Embedding as Embedding
+from .dense import EmbeddingTranspose as EmbeddingTranspose
+from .dense import ReversibleEmbedding as ReversibleEmbedding
 from .network import Network as Network
+from .normalization import BatchNormalization as BatchNormalization
+from .normalization import GroupNormalization as GroupNormalization
+from .normalization import InstanceNormalization as InstanceNormalization
+from .normalization import L2Normalize as L2Normalize
 from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
 from .pointwise import ELU as ELU
@@ -58,6 +66,10 @@ from .pointwise import Swish as Swish
 from .pointwise import Tanh as Tanh
 from .pointwise import Translate as Translate
 from .pointwise import emitting as emitting
+from .position import AddTimingSignal as AddTimingSignal
+from .position import ConcatPositionEmbedding as ConcatPositionEmbedding
+from .position import ConcatTimingSignal as ConcatTimingSignal
+from .position import RotaryEmbedding as RotaryEmbedding
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .shape import EinopsRearrange as EinopsRearrange
