@@ -47,6 +47,16 @@ _PUBLIC = {
     "Serial": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
+    "Bidirectional": "layers",
+    "Blockwise": "layers",
+    "CheckpointGradient": "layers",
+    "DeterministicDropout": "layers",
+    "GaussianDropout": "layers",
+    "GaussianNoise": "layers",
+    "Noise": "layers",
+    "ParallelChannels": "layers",
+    "Skip": "layers",
+    "SpatialDropout1D": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -89,22 +99,32 @@ if typing.TYPE_CHECKING:
     from .layers import LSTM as LSTM
     from .layers import Activation as Activation
     from .layers import AveragePooling1D as AveragePooling1D
+    from .layers import Bidirectional as Bidirectional
+    from .layers import Blockwise as Blockwise
+    from .layers import CheckpointGradient as CheckpointGradient
     from .layers import Conv1D as Conv1D
     from .layers import Delay as Delay
     from .layers import Dense as Dense
     from .layers import DepthwiseConv1D as DepthwiseConv1D
+    from .layers import DeterministicDropout as DeterministicDropout
     from .layers import Dropout as Dropout
     from .layers import Embedding as Embedding
+    from .layers import GaussianDropout as GaussianDropout
+    from .layers import GaussianNoise as GaussianNoise
     from .layers import LayerNormalization as LayerNormalization
     from .layers import LocalSelfAttention as LocalSelfAttention
     from .layers import Lookahead as Lookahead
     from .layers import MaxPooling1D as MaxPooling1D
+    from .layers import Noise as Noise
     from .layers import Parallel as Parallel
+    from .layers import ParallelChannels as ParallelChannels
     from .layers import Repeat as Repeat
     from .layers import Residual as Residual
     from .layers import RMSNormalization as RMSNormalization
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
+    from .layers import Skip as Skip
+    from .layers import SpatialDropout1D as SpatialDropout1D
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
     from .layers import WindowedLayer as WindowedLayer
     from .obstacles import NotStreamable as NotStreamable

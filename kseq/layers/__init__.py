@@ -1,13 +1,17 @@
 """The layers, a module or a package a family."""
 
 from .activation import Activation as Activation
-from .activation import Dropout as Dropout
 from .attention import LocalSelfAttention as LocalSelfAttention
 from .base import SequenceLayer as SequenceLayer
+from .combinators import Bidirectional as Bidirectional
+from .combinators import Blockwise as Blockwise
+from .combinators import CheckpointGradient as CheckpointGradient
 from .combinators import Parallel as Parallel
+from .combinators import ParallelChannels as ParallelChannels
 from .combinators import Repeat as Repeat
 from .combinators import Residual as Residual
 from .combinators import Serial as Serial
+from .combinators import Skip as Skip
 from .delay import Delay as Delay
 from .delay import Lookahead as Lookahead
 from .dense import Dense as Dense
@@ -15,6 +19,12 @@ from .dense import Embedding as Embedding
 from .network import Network as Network
 from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
+from .random import DeterministicDropout as DeterministicDropout
+from .random import Dropout as Dropout
+from .random import GaussianDropout as GaussianDropout
+from .random import GaussianNoise as GaussianNoise
+from .random import Noise as Noise
+from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .stepwise import StepwiseLayer as StepwiseLayer
