@@ -177,7 +177,8 @@ def reversed_rows(x: Any, steps: Any) -> Any:
     at, steps = ops.arange(time, dtype="int32"), ops.expand_dims(steps, 1)
     source = ops.where(at < steps, steps - 1 - at, at)
     rows = ops.arange(batch, dtype="int32")[:, None] * time
-    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), rows + source, axis=0)
+    taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), ops.reshape(rows + source, (-1,)), axis=0)
+    return ops.reshape(taken, (batch, time, *x.shape[2:]))
 
 
 def _steps(mask):
@@ -219,7 +220,6 @@ def _of_keras(config, backwards):
     own = registered_layers().get(config.get("class_name"))
     if own is None or not str(config.get("module")).startswith("keras."):
         return config
-    inner = dict(config["config"])
-    if backwards:
-        inner.pop("go_backwards", None)
-    return own.from_config(inner)
+    # What Keras's layer sets itself: it sees to the direction, and invalid outputs are invalid here.
+    set_by_keras = {"zero_output_for_mask"} | ({"go_backwards"} if backwards else set())
+    return own.from_config({k: v for k, v in config["config"].items() if k not in set_by_keras})
