@@ -14,7 +14,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LIMIT = 400
 # What families of layers share (`delay` aligns branches), and the
 # modules that know every family: combinators use others in their examples.
-BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "quantization", "stepwise", "structures"}
+BELOW_FAMILIES = {"base", "delay", "door", "leaves", "network", "parameters", "quantization"}
+BELOW_FAMILIES |= {"rematerialize", "stepwise", "structures"}
 ABOVE_FAMILIES = {"__init__", "combinators"}
 
 

@@ -23,8 +23,8 @@ WRONG = {
     "Residual: {layers: [{Dense: {units: 12}}]}": ["(12,) for branch 'body' and (4,) for branch 'shortcut'"],
     "Parallel: {combination: add, layers: [{Dense: {units: 1}}, {Dense: {units: 3, name: a}}, "
     "{Dense: {units: 2, name: b}}]}": ["'add' combines; received (3,) for branch 'a' and (2,) for branch 'b'"],
-    "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 1, name: b}}]}": [
-        "'stack' combines; received (3,) for branch 'a' and (1,) for branch 'b'"
+    "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 2, name: b}}]}": [
+        "'stack' combines; received (3,) for branch 'a' and (2,) for branch 'b'"
     ],
     "Parallel: {combination: concat, layers: [{Dense: {units: 3, name: a}}, "
     "{Conv1D: {filters: 3, kernel_size: 2, strides: 2, name: b}}]}": [
@@ -120,7 +120,7 @@ def test_other_branches_are_checked_after_an_error_in_one():
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [
-        ("SpatialDropout1D: {rate: 0.5}", "Input 0 of layer 'spatial_dropout1d' is incompatible with the layer"),
+        ("keras.SpatialDropout1D: {rate: 0.5}", "Input 0 of layer 'spatial_dropout1d' is incompatible with the layer"),
         ("EinsumDense: {equation: 'abc,cd->abd', output_shape: [null, 3], bias_axes: z}", "z"),
         ("keras.Normalization: {axis: 7}", "All `axis` values must be in the range"),
         ("GRU: {units: 2}", "gru (GRU) takes values of rank 3; received shape (None, None, 4, 5)"),

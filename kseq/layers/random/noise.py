@@ -141,15 +141,15 @@ class Noise(RandomLayer):
                 f"a {distribution} distribution has the parameters {' and '.join(defaults)}; "
                 f"received {name}={given[name]}"
             )
-        self._parameters = defaults | given
+        self._given = defaults | given
         if "stddev" in defaults:
-            _check_positive("stddev", self._parameters["stddev"])
-        elif self._parameters["minval"] > self._parameters["maxval"]:
-            raise ValueError(f"`minval` must be at most `maxval`; received {self._parameters}")
+            _check_positive("stddev", self._given["stddev"])
+        elif self._given["minval"] > self._given["maxval"]:
+            raise ValueError(f"`minval` must be at most `maxval`; received {self._given}")
         self.make_generator(seed, draws=True)
 
     def changed(self, values: Any) -> Any:
-        return values + self.draw(self._sample, values, **self._parameters)
+        return values + self.draw(self._sample, values, **self._given)
 
     @classmethod
     def examples(cls) -> list[Example]:
