@@ -39,8 +39,8 @@ class Blockwise(Combinator):
 
     Raises:
         TypeError: not a kseq layer.
-        ValueError: a block that is no multiple of the layer's, or, when called, a layer that cannot step or has an
-            activity regularizer, which sees no whole sequence.
+        ValueError: a block that is no multiple of the layer's; when it is built a layer that cannot step, and when it
+            trains one with an activity regularizer, which would see no whole sequence.
 
     Example:
         >>> import kseq, numpy as np
@@ -67,8 +67,18 @@ class Blockwise(Combinator):
     def timings(self) -> tuple[Timing, ...]:
         return tuple(dataclasses.replace(timing, block_size=self.block_size) for timing in super().timings)
 
+    def build(self, input_shape: Any, context_shape: Any = None) -> None:
+        super().build(input_shape, context_shape)
+        if rows := self.obstacles():
+            raise NotStreamable(
+                f"{self._named} goes through sequences by steps, which its layer cannot make: "
+                + "; ".join(map(str, rows)),
+                rows,
+            )
+
     def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
-        self._check_layer(training)
+        if training:
+            self._check_regularizers()
         (batch, time), timing = ops.shape(x.values)[:2], self.timing  # numbers, symbols or tensors
         blocks = (time + timing.input_latency + self.block_size - 1) // self.block_size
         masked = x.mask is not None or self.creates_mask
@@ -115,14 +125,8 @@ class Blockwise(Combinator):
         values = ops.zeros((*shape, *spec.shape), dtype=spec.dtype)
         return [values, ops.zeros(shape, dtype="bool")] if masked else [values]
 
-    def _check_layer(self, training):
-        if rows := self.obstacles():
-            raise NotStreamable(
-                f"{self._named} goes through a sequence by steps, which its layer cannot make: "
-                + "; ".join(map(str, rows)),
-                rows,
-            )
-        for layer in _within(self.layer) if training else ():
+    def _check_regularizers(self):
+        for layer in _within(self.layer):
             if layer.activity_regularizer is not None:
                 raise ValueError(
                     f"{self._named} shows the layers within no whole sequence, so that their outputs cannot be "

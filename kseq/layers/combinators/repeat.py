@@ -54,7 +54,8 @@ class Repeat(Combinator):
         ]
         repeats = [list(self.layers), *copies]
         self.sublayers = tuple(layer for repeat in repeats for layer in repeat)
-        nodes, last = chain(map(_rematerialized, repeats) if remat else self.sublayers, Read(0))
+        shown = [_rematerialized(i, layers) for i, layers in enumerate(repeats)] if remat else self.sublayers
+        nodes, last = chain(shown, Read(0))
         self.connect(nodes, [last])
 
     @classmethod
@@ -68,9 +69,9 @@ def copied(layer: SequenceLayer, i: int, name: str) -> SequenceLayer:
     return type(layer).from_config(config | {"name": name})
 
 
-def _rematerialized(layers):
-    layer = layers[0] if len(layers) == 1 else Serial(layers, autocast=False)
-    return CheckpointGradient(layer, autocast=False)
+def _rematerialized(i, layers):
+    layer = layers[0] if len(layers) == 1 else Serial(layers, name="layers", autocast=False)
+    return CheckpointGradient(layer, name=f"repeat_{i}", autocast=False)
 
 
 def _repeats(layer) -> int:

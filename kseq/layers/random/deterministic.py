@@ -71,6 +71,9 @@ class DeterministicDropout(SequenceLayer):
                 f"row_seeds_name={row_seeds_name!r}"
             )
 
+    def build(self, input_shape: Any, context_shape: Any = None) -> None:
+        noise_shape_for(self, input_shape[2:])
+
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         state = {"position": ops.zeros((batch_size,), dtype="int32")}
         if self.context_names:
