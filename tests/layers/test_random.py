@@ -185,9 +185,9 @@ def test_a_seed_that_is_drawn_is_kept():
 
 
 def test_a_stream_drops_as_layer_mode_does():
-    layer = kseq.DeterministicDropout(0.5, seed=1, always_dropout=True)
-    stream = kseq.Stream(keras.Sequential([keras.Input((None, 40)), layer]), batch_size=2)
+    x, layer = keras.Input((None, 40)), kseq.DeterministicDropout(0.5, seed=1)
+    stream = kseq.Stream(keras.Model(x, layer(x, training=True)), batch_size=2)
     found = np.concatenate([np.asarray(stream.push(ONES[:, start : start + 25])) for start in (0, 25)], axis=1)
-    np.testing.assert_array_equal(found, numpy(layer(ONES)))
+    np.testing.assert_array_equal(found, numpy(layer(ONES, training=True)))
     assert (found == 0).any()
     np.testing.assert_array_equal(numpy(kseq.DeterministicDropout(1.0, always_dropout=True)(ONES)), 0 * ONES)
