@@ -19,7 +19,8 @@ def test_random_network(number):
     time = int(network.rng.integers(1, 14))
     try:
         # Gradients of each layer are tested on their own, precision too.
-        check_layer(network.layer, (2, time, *network.spec.shape), dtype=network.spec.dtype, gradients=False)
+        shape = (2, time, *network.spec.shape)
+        check_layer(network.layer, shape, dtype=network.spec.dtype, gradients=False, receptive_field="bound")
     except Exception as error:
         error.add_note(f"of {network.parts} on {network.spec}, {time} steps; {network.layer.timing}")
         raise
