@@ -3,6 +3,7 @@
 import pathlib
 import statistics
 import tempfile
+import sys
 import time
 
 import keras
@@ -100,7 +101,8 @@ def fit(model, rows, labels, epochs, verbose):
         sample_weight=mask.astype("float32"),
         batch_size=BATCH_SIZE,
         epochs=epochs,
-        verbose=verbose,
+        # A bar needs a terminal, which moves the cursor; elsewhere a line an epoch is what there is to read.
+        verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
     )
 
 
