@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from reference import Plan, _make, _options, _own_policy, _reference
+from reference import Implementation, Plan, _make, _options, _own_policy, _reference
 
 import kseq
 
@@ -17,6 +17,7 @@ class _Shared:
 
     find: Callable
     plan: Plan
+    implementation: type = Implementation
 
     def bind(self, layer, path, index):
         yield from self.plan.bind(self.find(layer), path, index)
@@ -24,6 +25,8 @@ class _Shared:
 
 class _Several:
     """Several plans of one layer."""
+
+    implementation = Implementation
 
     def __init__(self, *plans):
         self.plans = plans
