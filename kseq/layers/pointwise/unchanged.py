@@ -51,8 +51,8 @@ class Cast(PointwiseLayer):
     imaginary part. Mask: unchanged. Timing: none.
 
     Args:
-        dtype: a dtype's name: a float, an integer, "bool" or "complex64"; or a Keras policy, whose compute dtype it is. By
-            default that of Keras.
+        dtype: a dtype's name: a float, an integer, "bool" or "complex64"; or a Keras policy, whose compute dtype it is.
+            By default that of Keras.
 
     Example:
         >>> import kseq, numpy as np
