@@ -47,6 +47,31 @@ _PUBLIC = {
     "Serial": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
+    "AveragePooling2D": "layers",
+    "AveragePooling3D": "layers",
+    "Conv2D": "layers",
+    "Conv3D": "layers",
+    "DepthwiseConv2D": "layers",
+    "NormalizedDepthwiseConv1D": "layers",
+    "MaxPooling2D": "layers",
+    "MaxPooling3D": "layers",
+    "MinPooling1D": "layers",
+    "MinPooling2D": "layers",
+    "MinPooling3D": "layers",
+    "SeparableConv1D": "layers",
+    "SeparableConv2D": "layers",
+    "Conv1DTranspose": "layers",
+    "Conv2DTranspose": "layers",
+    "Conv3DTranspose": "layers",
+    "Resample": "layers",
+    "Downsample1D": "layers",
+    "SqueezeTime": "layers",
+    "UnsqueezeTime": "layers",
+    "UpSampling1D": "layers",
+    "UpSampling2D": "layers",
+    "UpSampling3D": "layers",
+    "SincFilter1D": "layers",
+    "SincFilter1DTranspose": "layers",
     "Abs": "layers",
     "Affine": "layers",
     "ApplySharding": "layers",
@@ -150,13 +175,22 @@ if typing.TYPE_CHECKING:
     from .layers import Argmax as Argmax
     from .layers import AssertChannelSpec as AssertChannelSpec
     from .layers import AveragePooling1D as AveragePooling1D
+    from .layers import AveragePooling2D as AveragePooling2D
+    from .layers import AveragePooling3D as AveragePooling3D
     from .layers import Cast as Cast
     from .layers import CheckpointName as CheckpointName
     from .layers import Clip as Clip
     from .layers import Conv1D as Conv1D
+    from .layers import Conv1DTranspose as Conv1DTranspose
+    from .layers import Conv2D as Conv2D
+    from .layers import Conv2DTranspose as Conv2DTranspose
+    from .layers import Conv3D as Conv3D
+    from .layers import Conv3DTranspose as Conv3DTranspose
     from .layers import Delay as Delay
     from .layers import Dense as Dense
     from .layers import DepthwiseConv1D as DepthwiseConv1D
+    from .layers import DepthwiseConv2D as DepthwiseConv2D
+    from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import EinopsRearrange as EinopsRearrange
     from .layers import Embedding as Embedding
@@ -181,10 +215,16 @@ if typing.TYPE_CHECKING:
     from .layers import MaskInvalid as MaskInvalid
     from .layers import Max as Max
     from .layers import MaxPooling1D as MaxPooling1D
+    from .layers import MaxPooling2D as MaxPooling2D
+    from .layers import MaxPooling3D as MaxPooling3D
     from .layers import Mean as Mean
     from .layers import Min as Min
+    from .layers import MinPooling1D as MinPooling1D
+    from .layers import MinPooling2D as MinPooling2D
+    from .layers import MinPooling3D as MinPooling3D
     from .layers import Modulo as Modulo
     from .layers import MoveAxis as MoveAxis
+    from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import OneHot as OneHot
     from .layers import OptimizationBarrier as OptimizationBarrier
     from .layers import Parallel as Parallel
@@ -192,19 +232,25 @@ if typing.TYPE_CHECKING:
     from .layers import PReLU as PReLU
     from .layers import ReLU as ReLU
     from .layers import Repeat as Repeat
+    from .layers import Resample as Resample
     from .layers import Reshape as Reshape
     from .layers import Residual as Residual
     from .layers import ReverseSequence as ReverseSequence
     from .layers import RMSNormalization as RMSNormalization
     from .layers import Scale as Scale
+    from .layers import SeparableConv1D as SeparableConv1D
+    from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
     from .layers import Sigmoid as Sigmoid
+    from .layers import SincFilter1D as SincFilter1D
+    from .layers import SincFilter1DTranspose as SincFilter1DTranspose
     from .layers import Slice as Slice
     from .layers import Snake as Snake
     from .layers import Softmax as Softmax
     from .layers import Softplus as Softplus
     from .layers import Squeeze as Squeeze
+    from .layers import SqueezeTime as SqueezeTime
     from .layers import StopGradient as StopGradient
     from .layers import Sum as Sum
     from .layers import SwapAxes as SwapAxes
@@ -213,6 +259,10 @@ if typing.TYPE_CHECKING:
     from .layers import Translate as Translate
     from .layers import Transpose as Transpose
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
+    from .layers import UnsqueezeTime as UnsqueezeTime
+    from .layers import UpSampling1D as UpSampling1D
+    from .layers import UpSampling2D as UpSampling2D
+    from .layers import UpSampling3D as UpSampling3D
     from .layers import WindowedLayer as WindowedLayer
     from .layers import emitting as emitting
     from .obstacles import NotStreamable as NotStreamable

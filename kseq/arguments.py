@@ -44,6 +44,24 @@ def as_size(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
+def as_sizes(name: str, value: Any, count: int, least: int = 1) -> Any:
+    """Return a layer's argument of `count` axes as a tuple of `int`, of one axis as an `int`; a number is of all axes.
+
+    Raises:
+        ValueError: another number of values, or one that is no integer or below `least`.
+
+    Example:
+        >>> as_sizes("kernel_size", 3, 2), as_sizes("kernel_size", [3], 1)
+        ((3, 3), 3)
+    """
+    if count == 1:
+        return as_size(name, value, least)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
+    if len(values) != count:
+        raise ValueError(f"`{name}` must be an integer or {count} of them; received {value!r}")
+    return tuple(as_size(name, each, least) for each in values)
+
+
 def as_integers(name: str, values: Any) -> NDArray[np.int64]:
     """Return `values` as a contiguous int64 array of rank 1; `name` is what errors call it.
 

@@ -32,6 +32,21 @@ def taps(x: Any, window: Window) -> list[Any]:
     return [x[:, tap : (tap - last) or None : window.stride] for tap in range(0, last + 1, window.dilation)]
 
 
+def frames(x: Any, window: Window) -> Any:
+    """Every window of `x` [B, T, ...] with its taps on an axis of their own, [B, U, size, ...], with no padding."""
+    stride, time = window.stride, x.shape[1]
+    outputs = (time - window.span) // stride + 1 if isinstance(time, int) else None
+    if window.dilation > 1 or not outputs or window.size <= 2 * -(-window.size // stride):
+        return ops.stack(taps(x, window), axis=2)
+    # Blocks of a stride, several of which make a window: fewer slices than there are taps.
+    blocks = -(-window.size // stride)
+    rest = [(0, 0)] * (len(x.shape) - 2)
+    steps = (outputs + blocks - 1) * stride
+    x = ops.pad(x, [(0, 0), (0, max(steps - time, 0)), *rest])[:, :steps]
+    x = ops.reshape(x, (ops.shape(x)[0], outputs + blocks - 1, stride, *x.shape[2:]))
+    return ops.concatenate([x[:, n : n + outputs] for n in range(blocks)], axis=2)[:, :, : window.size]
+
+
 def started(mask: Any) -> Any:
     """Whether a valid step has been seen, up to and including each step of `mask` [B, T]."""
     return ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0

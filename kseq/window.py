@@ -4,7 +4,7 @@ The modes follow google/sequence-layers. In the table `reach` is the number of s
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, cast
 
@@ -98,6 +98,10 @@ def padding_table() -> list[tuple[str, str, str, str, str]]:
             (name, mode.text, "yes" if mode.streams else "no", after if mode.streams else "", valid[mode.valid_by])
         )
     return found
+
+
+def _divided(a, b) -> int | None:
+    return None if a % b else a // b
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,17 +236,23 @@ class Window:
     @property
     def timing(self) -> Timing:
         """The timing of a layer of such windows."""
+        return self.timing_of(range(self.size))
+
+    def timing_of(self, taps: Iterable[int]) -> Timing:
+        """The timing of a layer of such windows, of which only some `taps` count: of a filter, those that are not 0."""
+        taps = frozenset(taps)
         if self.transposed:
-            fields = tuple(map(self._inputs_of, range(self.stride)))
+            fields = tuple(self._inputs_of(phase, taps) for phase in range(self.stride))
             return Timing(ratio=self.stride, receptive_field_per_step=fields, length_stages=self.length_stages)
         before = [self.pads_of(length)[0] for length in range(1, self.stride + 1)]
+        field = (min(taps) * self.dilation - max(before), max(taps) * self.dilation - min(before)) if taps else None
         input_latency, output_latency = self.latency
         return Timing(
             block_size=self.stride,
             ratio=Fraction(1, self.stride),
             input_latency=input_latency,
             output_latency=output_latency,
-            receptive_field_per_step=((-max(before), self.reach - min(before)),),
+            receptive_field_per_step=(field,),
             length_stages=self.length_stages,
         )
 
@@ -255,11 +265,11 @@ class Window:
         more = 0 if self.padding == "same" else sum(self.pads) - self.reach
         return merged_stages([(Fraction(1), more), (Fraction(1, self.stride), 0)])
 
-    def _inputs_of(self, phase):
-        """First and last input that adds to an output of a phase, relative to its own."""
+    def _inputs_of(self, phase, taps):
+        """First and last input that adds to an output of a phase by one of `taps`, relative to its own."""
         last = phase + self.reach - self.pads[0]  # outputs from the start of the own step's window
         offsets = range(-(-(last - self.reach) // self.stride), last // self.stride + 1)
-        found = [n for n in offsets if (last - n * self.stride) % self.dilation == 0]
+        found = [n for n in offsets if _divided(last - n * self.stride, self.dilation) in taps]
         return (min(found), max(found)) if found else None
 
     def output_length(self, length: Any) -> Any:

@@ -23,8 +23,11 @@ BELOW_FAMILIES = {
     "network",
     "parameters",
     "quantization",
+    "space",
     "stepwise",
     "structures",
+    "transposed_windows",
+    "windows",
 }
 ABOVE_FAMILIES = {"__init__", "combinators"}
 

@@ -5,11 +5,14 @@ import dataclasses
 import importlib
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 import kseq
 
+from ..annotations import AnyPath
 from ..keras_errors import unframed
 from ..model_graph import in_words
 from ..spec import Limits, SpecError, load_spec, shipped
@@ -20,7 +23,7 @@ from ..spec.reader import read_value
 from .arguments import CommandError, not_there
 from .plugins import load_plugins
 
-_SAVED = ".keras"
+_SAVED, _WEIGHTS = ".keras", ".weights.h5"
 _LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
 
 
@@ -28,7 +31,7 @@ class ModelError(CommandError):
     """A file that gives no model, or a model that does not do what is asked."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of commands that take a saved model or a spec."""
     parser.add_argument(
         "model",
@@ -60,7 +63,7 @@ def add_arguments(parser):
     add_import(parser)
 
 
-def add_import(parser):
+def add_import(parser: argparse.ArgumentParser) -> None:
     """The argument for modules that register layers."""
     parser.add_argument(
         "--import",
@@ -83,12 +86,18 @@ def _imported(name):
         sys.path.remove("")
 
 
-def load_model(args, compile=False):
+def load_model(args: argparse.Namespace, compile: bool = False) -> keras.Model:
     """The model of a command's arguments, as `load` gives it."""
     return load(args.model, dict(args.vars), compile, set=dict(args.set), limits=Limits(**dict(args.limit)))
 
 
-def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
+def load(
+    path: AnyPath,
+    variables: Mapping[str, Any] | None = None,
+    compile: bool = False,
+    set: Mapping[str, Any] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> keras.Model:
     """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
 
     Saved models are loaded in Keras's safe mode: a file must not bring code with it. Most commands have no use for the
@@ -123,22 +132,39 @@ def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
         raise ModelError(f"{path}: cannot be loaded in safe mode, as kseq loads models: {reason}") from error
 
 
-def load_trained(path):
-    """The model of a `.keras` file: a spec is refused, for it has no trained weights.
+def load_trained(args: argparse.Namespace) -> keras.Model:
+    """The model of a command's arguments with trained weights: a `.keras` file, or a spec with a file of weights.
 
     Raises:
         OSError: a file that cannot be opened.
-        ModelError: as for `load`, and a spec.
+        SpecError: a spec with errors.
+        ModelError: as for `load`, a spec without weights, or weights of another model.
     """
-    if str(path) in shipped() or pathlib.Path(path).suffix in _SPECS:
+    path, weights = args.model, args.weights
+    is_spec = str(path) in shipped() or pathlib.Path(path).suffix in _SPECS
+    if not is_spec:
+        if weights:
+            raise ModelError(f"{path}: --weights is for specs; a saved model has its own")
+        return load_model(args)
+    if not weights:
         raise ModelError(
-            f"{path}: a spec has no trained weights; give the file of a model that was built from it, trained, "
-            f"and saved by `model.save('....{_SAVED[1:]}')`"
+            f"{path}: a spec has no trained weights; give them by --weights FILE{_WEIGHTS}, as `model.save_weights` "
+            f"writes it, or give a model that `kseq train` or `model.save` has saved"
         )
-    return load(path)
+    if not weights.endswith((_WEIGHTS, _SAVED)):
+        raise ModelError(f"{weights}: weights are a file of the kind {_WEIGHTS} or {_SAVED}")
+    with open(weights, "rb"):  # before a model is built: Keras says of every file but that it cannot be read
+        model = load_model(args)
+    try:
+        model.load_weights(weights)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own on what they cannot read
+        raise ModelError(
+            f"{weights}: no weights of {in_words(model)}: {type(error).__name__}: {_line(error)}"
+        ) from error
+    return model
 
 
-def open_stream(model, batch_size=1) -> kseq.Stream:
+def open_stream(model: Any, batch_size: int = 1) -> kseq.Stream:
     """A stream of a model.
 
     Raises:
@@ -155,7 +181,7 @@ def open_stream(model, batch_size=1) -> kseq.Stream:
     return stream
 
 
-def variable(text) -> tuple:
+def variable(text: str) -> tuple[str, Any]:
     """NAME=VALUE with the value read as YAML, or an error that argparse prints."""
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -166,7 +192,7 @@ def variable(text) -> tuple:
         raise argparse.ArgumentTypeError(f"the value must be YAML; received {text!r}") from None
 
 
-def _limit(text) -> tuple:
+def _limit(text: str) -> tuple[str, int]:
     """NAME=NUMBER of a limit, or an error that argparse prints."""
     name, number = variable(text)
     if name not in _LIMITS:

@@ -1,7 +1,7 @@
 """The reference's pointwise, reducing, reshaping and utility layers (its family `simple`)."""
 
 import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
-from adapter import _DEVIATIONS, _TYPES, Plan, _dtype, _function, _options, _own_policy, _policy, _reference
+from reference import _TYPES, DEVIATIONS, Plan, _dtype, _function, _options, _own_policy, _policy, _reference
 
 REQUIRED = None  # what no default stands for
 # By the reference's name: ours, and of each option its default and what it is called here.
@@ -11,11 +11,11 @@ _LAYERS = {
     "ApplySharding": ("ApplySharding", {}),
     "Argmax": ("Argmax", {}),
     "CheckpointName": ("CheckpointName", {"checkpoint_name": (REQUIRED, "checkpoint_name")}),
-    "Downsample1D": ("Downsample1D", {"rate": (REQUIRED, "rate")}),
     "EinopsRearrange": (
         "EinopsRearrange",
         {"pattern": (REQUIRED, "pattern"), "axes_lengths": (None, "axes_lengths")},
     ),
+    "Downsample1D": ("Downsample1D", {"rate": (REQUIRED, "rate")}),
     "Elu": ("ELU", {"alpha": (1.0, "alpha")}),
     "Emit": ("Emit", {}),
     "Exp": ("Exp", {}),
@@ -137,4 +137,4 @@ def _rearranges_time(name, config):
 
 
 # The reference says that they keep the length and see every step, whatever they do.
-_DEVIATIONS[_rearranges_time] = ("block_size", "output_ratio", "receptive_field", "receptive_field_per_step")
+DEVIATIONS.append((_rearranges_time, ("block_size", "output_ratio", "receptive_field", "receptive_field_per_step")))

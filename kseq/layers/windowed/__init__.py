@@ -1,8 +1,31 @@
 """Layers whose output is a function of a window of inputs, or whose inputs spread over a window of outputs."""
 
-from .base import WindowedLayer as WindowedLayer
+from .average_pooling import AveragePooling1D as AveragePooling1D
+from .average_pooling import AveragePooling2D as AveragePooling2D
+from .average_pooling import AveragePooling3D as AveragePooling3D
 from .convolution import Conv1D as Conv1D
-from .convolution import DepthwiseConv1D as DepthwiseConv1D
-from .pooling import AveragePooling1D as AveragePooling1D
+from .convolution import Conv2D as Conv2D
+from .convolution import Conv3D as Conv3D
+from .depthwise import DepthwiseConv1D as DepthwiseConv1D
+from .depthwise import DepthwiseConv2D as DepthwiseConv2D
+from .lightweight import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
 from .pooling import MaxPooling1D as MaxPooling1D
-from .transposed import TransposedWindowedLayer as TransposedWindowedLayer
+from .pooling import MaxPooling2D as MaxPooling2D
+from .pooling import MaxPooling3D as MaxPooling3D
+from .pooling import MinPooling1D as MinPooling1D
+from .pooling import MinPooling2D as MinPooling2D
+from .pooling import MinPooling3D as MinPooling3D
+from .resample import Resample as Resample
+from .sampling import Downsample1D as Downsample1D
+from .sampling import SqueezeTime as SqueezeTime
+from .sampling import UnsqueezeTime as UnsqueezeTime
+from .sampling import UpSampling1D as UpSampling1D
+from .sampling import UpSampling2D as UpSampling2D
+from .sampling import UpSampling3D as UpSampling3D
+from .separable import SeparableConv1D as SeparableConv1D
+from .separable import SeparableConv2D as SeparableConv2D
+from .sinc import SincFilter1D as SincFilter1D
+from .sinc import SincFilter1DTranspose as SincFilter1DTranspose
+from .transposed import Conv1DTranspose as Conv1DTranspose
+from .transposed import Conv2DTranspose as Conv2DTranspose
+from .transposed import Conv3DTranspose as Conv3DTranspose

@@ -1,4 +1,4 @@
-"""Convolutions over time."""
+"""Convolutions over time, and over axes of space with it: Conv1D, Conv2D, Conv3D."""
 
 import math
 from typing import Any, Unpack
@@ -7,33 +7,67 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import ActivationLike, ConstraintLike, InitializerLike, RegularizerLike, Shape, WindowOptions
-from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...window import Padding
 from ..base import Example
-from ..stepwise import mixing_activation
-from .base import WindowedLayer
+from ..space import SpatialPadding, pad_space, space_taps
+from ..windows import WindowedLayer
+from .kernels import ConvolutionKernel
 
 # Up to here a chunk is one matrix product over gathered windows; beyond, a convolution reuses its input better.
 _MATMUL_OUTPUTS = 4
 
 
-class _Convolution(WindowedLayer):
-    """What convolutions over time share: the window, the bias and the activation."""
+class _Convolution(ConvolutionKernel, WindowedLayer):
+    """What convolutions share that mix channels: the kernel [*sizes, C / groups, filters]."""
 
-    input_rank: int | None = 3
-    bias: Any
+    filters: int
+    groups: int
 
-    @property
-    def step_obstacle(self) -> str | None:
-        return super().step_obstacle or mixing_activation(self)
+    def _check_arguments(self):
+        self.set_window("kernel_size")
+        self.check_filters()
 
-    def _add_bias(self, size):
-        self.bias = self.add_parameter("bias", (size,)) if self.use_bias else None
+    def build(self, input_shape: Shape) -> None:
+        inputs = self.channels_per_group(input_shape[-1])
+        self.add_kernel((*self.sizes_of("kernel_size"), inputs, self.filters))
+        self.add_bias(self.filters)
 
-    def _bias_and_activate(self, y):
-        return self.activation(y if self.bias is None else y + self.weight(self.bias))
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        return SequenceSpec((*self.spatial_shape(input_spec.shape[:-1]), self.filters), self.compute_dtype)
+
+    def call_windows(self, x: Sequence) -> Any:
+        values = pad_space(x.values, self.space)
+        kernel, window, time = self.normalized_kernel(), self.window, values.shape[1]
+        outputs = (time - window.span) // window.stride + 1 if isinstance(time, int) else math.inf
+        if self.groups == 1 and not self.space and outputs <= _MATMUL_OUTPUTS:
+            if outputs == 1:  # the window is there already: one concatenation fewer
+                taps = values[:, :: window.dilation][:, : window.size]
+                taps = ops.reshape(taps, (-1, 1, window.size * values.shape[-1]))
+            else:
+                taps = ops.concatenate(rules.taps(values, window), axis=-1)
+            y = ops.matmul(taps, ops.reshape(kernel, (-1, self.filters)))
+        elif not rules.is_symbol(time) or window.stride == self.groups == 1:
+            y = self._convolve(values, kernel)
+        else:  # jax finds no gradient of such a convolution where time is a symbol
+            taps = [tap for view in rules.taps(values, window) for tap in space_taps(view, self.space)]
+            taps = ops.stack(taps, axis=-2)  # [B, U, *space, taps, C]
+            inputs = values.shape[-1] // self.groups
+            taps = ops.reshape(taps, (*ops.shape(taps)[:-1], self.groups, inputs))
+            kernel = ops.reshape(kernel, (-1, inputs, self.groups, self.filters // self.groups))
+            y = ops.einsum("...kgc,kcgf->...gf", taps, kernel)
+            y = ops.reshape(y, (*ops.shape(y)[:-2], self.filters))
+        return self.bias_and_activate(y)
+
+    def _convolve(self, values, kernel):
+        windows = self.window, *(axis.window for axis in self.space)
+        strides, dilations = [w.stride for w in windows], [w.dilation for w in windows]
+        skips = [1] * len(windows)
+        if max(strides) > 1 and max(dilations) > 1:  # Keras refuses both on some backends: then drop outputs instead
+            strides, skips = skips, strides
+        y = ops.conv(values, kernel, tuple(strides), "valid", "channels_last", tuple(dilations))
+        return y[(slice(None), *(slice(None, None, skip) for skip in skips))]
 
 
 @register
@@ -55,6 +89,8 @@ class Conv1D(_Convolution):
         groups: channel groups, each convolved on its own.
         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
             kernel_constraint, bias_constraint: as in Keras.
+        use_weight_norm: whether the kernel of each filter is divided by its norm and multiplied by a learned `scale`,
+            at first its norm (Salimans and Kingma, 2016, "Weight Normalization").
 
     Raises:
         ValueError: sizes below 1, an unknown padding, or channels that `groups` does not divide.
@@ -64,10 +100,6 @@ class Conv1D(_Convolution):
         >>> kseq.Conv1D(8, kernel_size=3, strides=2)(np.zeros((1, 7, 4), "float32")).shape
         (1, 4, 8)
     """
-
-    filters: int
-    groups: int
-    kernel: Any
 
     def __init__(
         self,
@@ -85,47 +117,12 @@ class Conv1D(_Convolution):
         bias_regularizer: RegularizerLike = None,
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
+        use_weight_norm: bool = False,
         **kwargs: Unpack[WindowOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
-        self.set_window("kernel_size")
-        self.filters = as_size("filters", filters)
-        self.groups = as_size("groups", groups)
-        if self.filters % self.groups:
-            raise ValueError(f"`filters` (={filters}) must be divisible by `groups` (={groups})")
-
-    def build(self, input_shape: Shape) -> None:
-        channels = input_shape[-1]
-        if channels % self.groups:
-            raise ValueError(f"input channels (={channels}) must be divisible by `groups` (={self.groups})")
-        self.kernel = self.add_parameter("kernel", (self.kernel_size, channels // self.groups, self.filters))
-        self._add_bias(self.filters)
-
-    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        return SequenceSpec((self.filters,), self.compute_dtype)
-
-    def call_windows(self, x: Sequence) -> Any:
-        values, kernel, window, time = x.values, self.weight(self.kernel), self.window, x.values.shape[1]
-        outputs = (time - window.span) // window.stride + 1 if isinstance(time, int) else math.inf
-        if self.groups == 1 and outputs <= _MATMUL_OUTPUTS:
-            if outputs == 1:  # the window is there already: one concatenation fewer
-                taps = values[:, :: window.dilation][:, : window.size]
-                taps = ops.reshape(taps, (-1, 1, window.size * values.shape[-1]))
-            else:
-                taps = ops.concatenate(rules.taps(values, window), axis=-1)
-            y = ops.matmul(taps, ops.reshape(kernel, (-1, self.filters)))
-        elif not rules.is_symbol(time) or window.stride == self.groups == 1:
-            # Keras refuses strides together with dilation on some backends: then drop outputs instead.
-            skip = window.stride if window.dilation > 1 else 1
-            y = ops.conv(values, kernel, window.stride // skip, "valid", "channels_last", window.dilation)[:, ::skip]
-        else:  # jax finds no gradient of such a convolution where time is a symbol
-            parts = self.groups, values.shape[-1] // self.groups
-            taps = ops.stack(rules.taps(values, window), axis=2)
-            taps = ops.reshape(taps, (*ops.shape(taps)[:3], *parts))
-            y = ops.einsum("bukgc,kcgf->bugf", taps, ops.reshape(kernel, (window.size, parts[1], self.groups, -1)))
-            y = ops.reshape(y, (*ops.shape(y)[:2], self.filters))
-        return self._bias_and_activate(y)
+        self._check_arguments()
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -137,78 +134,105 @@ class Conv1D(_Convolution):
             ),
             Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "reverse_causal_valid"}),
             Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "semicausal"}),
-            Example({"filters": 2, "kernel_size": 4, "padding": (1, 2)}),
+            Example({"filters": 2, "kernel_size": 4, "padding": (1, 2), "use_weight_norm": True}),
             Example({"filters": 2, "kernel_size": 3, "padding": "same"}),
             Example({"filters": 2, "kernel_size": 3, "strides": 2, "padding": "valid"}),
             Example({"filters": 2, "kernel_size": 1, "use_bias": False}),
         ]
 
 
-@register
-class DepthwiseConv1D(_Convolution):
-    """Convolution over time of each channel by itself.  [B, T, C] -> [B, ceil(T / strides), C * depth_multiplier].
-
-    Output channel `c * depth_multiplier + m` reads input channel `c`. Mask, timing and padding are those of `Conv1D`.
-    The weights are those of `keras.layers.DepthwiseConv1D`.
-
-    Args:
-        kernel_size, strides, padding, dilation_rate, activation, use_bias: as in `Conv1D`.
-        depth_multiplier: output channels per input channel.
-        depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, depthwise_constraint,
-            bias_constraint: as in Keras.
-
-    Raises:
-        ValueError: sizes below 1 or an unknown padding.
-
-    Example:
-        >>> import kseq, numpy as np
-        >>> kseq.DepthwiseConv1D(kernel_size=3, depth_multiplier=2)(np.zeros((1, 7, 4), "float32")).shape
-        (1, 7, 8)
-    """
-
-    depth_multiplier: int
-    kernel: Any
+class _ConvolutionOfSpace(_Convolution):
+    """Convolutions over axes of space too, which differ in their number."""
 
     def __init__(
         self,
-        kernel_size: int,
-        strides: int = 1,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = 1,
         padding: Padding = "causal",
-        depth_multiplier: int = 1,
-        dilation_rate: int = 1,
+        spatial_padding: SpatialPadding | None = None,
+        dilation_rate: int | tuple[int, ...] = 1,
+        groups: int = 1,
         activation: ActivationLike = None,
         use_bias: bool = True,
-        depthwise_initializer: InitializerLike = "glorot_uniform",
+        kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
-        depthwise_regularizer: RegularizerLike = None,
+        kernel_regularizer: RegularizerLike = None,
         bias_regularizer: RegularizerLike = None,
-        depthwise_constraint: ConstraintLike = None,
+        kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
+        use_weight_norm: bool = False,
         **kwargs: Unpack[WindowOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
-        self.set_window("kernel_size")
-        self.depth_multiplier = as_size("depth_multiplier", depth_multiplier)
+        self._check_arguments()
 
-    def build(self, input_shape: Shape) -> None:
-        channels = input_shape[-1]
-        self.kernel = self.add_parameter("kernel", (self.kernel_size, channels, self.depth_multiplier), "depthwise")
-        self._add_bias(channels * self.depth_multiplier)
 
-    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        return SequenceSpec((input_spec.shape[-1] * self.depth_multiplier,), self.compute_dtype)
+@register
+class Conv2D(_ConvolutionOfSpace):
+    """Convolution over time and an axis of space.  [B, T, S, C] -> [B, ceil(T / strides), S', filters].
 
-    def call_windows(self, x: Sequence) -> Any:
-        # A sum over taps: grouped convolutions are slow on CPUs, and this fuses into one loop.
-        kernel = self.weight(self.kernel)
-        taps = rules.taps(x.values, self.window)
-        y: Any = sum(ops.expand_dims(tap, -1) * kernel[i] for i, tap in enumerate(taps))  # [B, U, C, M]
-        return self._bias_and_activate(ops.reshape(y, (*ops.shape(y)[:2], y.shape[2] * y.shape[3])))
+    The first axis of kernel, strides and dilation is time, whose mask, timing and `padding` are those of `Conv1D`. The
+    weights are those of `keras.layers.Conv2D`.
+
+    Args:
+        filters, padding, groups: as in `Conv1D`.
+        kernel_size, strides, dilation_rate: of time and space, or one number for both.
+        spatial_padding: `same` as in Keras, another mode of `kseq.window.MODES`, or any pair of zeros (before, after);
+            by default that of time where it is `valid` or `same`, as in Keras, else `same`.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            kernel_constraint, bias_constraint, use_weight_norm: as in `Conv1D`.
+
+    Raises:
+        ValueError: sizes below 1, an unknown padding, channels that `groups` does not divide, or an axis of space that
+            is shorter than a window.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.Conv2D(8, (3, 5), strides=(1, 2))(np.zeros((1, 7, 40, 1), "float32")).shape
+        (1, 7, 20, 8)
+    """
+
+    window_rank = 2
+    input_rank: int | None = 4
 
     @classmethod
     def examples(cls) -> list[Example]:
+        shape = (4, 12, 4, 2)
         return [
-            Example({"kernel_size": 3, "depth_multiplier": 2}),
-            Example({"kernel_size": 4, "strides": 2, "padding": "reverse_causal", "dilation_rate": 2}),
+            Example({"filters": 2, "kernel_size": (3, 2), "padding": "reverse_causal"}, shape),
+            Example({"filters": 2, "kernel_size": 3, "strides": 2, "spatial_padding": (2, 1), "groups": 2}, shape),
         ]
+
+
+@register
+class Conv3D(_ConvolutionOfSpace):
+    """Convolution over time and two axes of space.  [B, T, H, W, C] -> [B, ceil(T / strides), H', W', filters].
+
+    The first axis of kernel, strides and dilation is time, whose mask, timing and `padding` are those of `Conv1D`. The
+    weights are those of `keras.layers.Conv3D`.
+
+    Args:
+        filters, padding, groups: as in `Conv1D`.
+        kernel_size, strides, dilation_rate: of time and both axes of space, or one number for all.
+        spatial_padding: as in `Conv2D`, or one for each axis of space.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            kernel_constraint, bias_constraint, use_weight_norm: as in `Conv1D`.
+
+    Raises:
+        ValueError: as in `Conv2D`.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> kseq.Conv3D(8, 3, strides=(1, 2, 2))(np.zeros((1, 7, 16, 16, 1), "float32")).shape
+        (1, 7, 8, 8, 8)
+    """
+
+    window_rank = 3
+    input_rank: int | None = 5
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        config = {"filters": 2, "kernel_size": (3, 2, 2), "strides": (2, 1, 1), "spatial_padding": ("same", (1, 0))}
+        return [Example(config, (4, 12, 3, 3, 1))]
