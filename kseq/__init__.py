@@ -72,6 +72,18 @@ _PUBLIC = {
     "UpSampling3D": "layers",
     "SincFilter1D": "layers",
     "SincFilter1DTranspose": "layers",
+    "ApplyWindow": "layers",
+    "FFT": "layers",
+    "Frame": "layers",
+    "IFFT": "layers",
+    "IRFFT": "layers",
+    "InverseSTFT": "layers",
+    "LinearToMelSpectrogram": "layers",
+    "OverlapAdd": "layers",
+    "RDFT": "layers",
+    "RFFT": "layers",
+    "STFT": "layers",
+    "Spectrogram": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -110,9 +122,16 @@ if typing.TYPE_CHECKING:
     from . import testing as testing
     from . import timing as timing
     from . import window as window
+    from .layers import FFT as FFT
     from .layers import GRU as GRU
+    from .layers import IFFT as IFFT
+    from .layers import IRFFT as IRFFT
     from .layers import LSTM as LSTM
+    from .layers import RDFT as RDFT
+    from .layers import RFFT as RFFT
+    from .layers import STFT as STFT
     from .layers import Activation as Activation
+    from .layers import ApplyWindow as ApplyWindow
     from .layers import AveragePooling1D as AveragePooling1D
     from .layers import AveragePooling2D as AveragePooling2D
     from .layers import AveragePooling3D as AveragePooling3D
@@ -129,7 +148,10 @@ if typing.TYPE_CHECKING:
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import Embedding as Embedding
+    from .layers import Frame as Frame
+    from .layers import InverseSTFT as InverseSTFT
     from .layers import LayerNormalization as LayerNormalization
+    from .layers import LinearToMelSpectrogram as LinearToMelSpectrogram
     from .layers import LocalSelfAttention as LocalSelfAttention
     from .layers import Lookahead as Lookahead
     from .layers import MaxPooling1D as MaxPooling1D
@@ -139,6 +161,7 @@ if typing.TYPE_CHECKING:
     from .layers import MinPooling2D as MinPooling2D
     from .layers import MinPooling3D as MinPooling3D
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
+    from .layers import OverlapAdd as OverlapAdd
     from .layers import Parallel as Parallel
     from .layers import Repeat as Repeat
     from .layers import Resample as Resample
@@ -150,6 +173,7 @@ if typing.TYPE_CHECKING:
     from .layers import Serial as Serial
     from .layers import SincFilter1D as SincFilter1D
     from .layers import SincFilter1DTranspose as SincFilter1DTranspose
+    from .layers import Spectrogram as Spectrogram
     from .layers import SqueezeTime as SqueezeTime
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
     from .layers import UnsqueezeTime as UnsqueezeTime

@@ -16,6 +16,7 @@ LIMIT = 400
 # modules that know every family: combinators use others in their examples.
 BELOW_FAMILIES = {
     "base",
+    "complex_values",
     "delay",
     "door",
     "leaves",
