@@ -3,9 +3,15 @@
 import kseq  # noqa: F401, isort: skip - before Keras: it chooses a backend where there is no choice
 import keras
 import pytest
+import sampling
 
 
 @pytest.fixture(autouse=True)
 def seed():
     """The same weights and dropout in every run."""
     keras.utils.set_random_seed(0)
+
+
+def pytest_report_header():
+    """Which sample of the long tests this is."""
+    return f"backend: {keras.backend.backend()}; KSEQ_TEST_SEED={sampling.SEED}"

@@ -5,16 +5,22 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sampling import todays
 
 import kseq
 from kseq.testing import check_layer
 
-_EXAMPLES = [
-    pytest.param(cls, example, id=f"{name}-{i}")
-    for name, cls in kseq.registered_layers().items()
-    if "." not in name  # other tests register layers of third parties
-    for i, example in enumerate(cls.examples())
-]
+_EXAMPLES = todays(
+    [
+        pytest.param(cls, example, id=f"{name}-{i}")
+        for name, cls in kseq.registered_layers().items()
+        if "." not in name  # other tests register layers of third parties
+        for i, example in enumerate(cls.examples())
+    ],
+    of="contract",
+    jax=0.25,
+    tensorflow=0.3,
+)
 
 
 def _conv(padding="causal", **options):

@@ -74,12 +74,23 @@ def _axis(size, stride, dilation, padding, transposed):
 
 
 def spatial_shape(axes: tuple[SpatialAxis, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Lengths of the axes of space after the windows."""
+    """Lengths of the axes of space after the windows.
+
+    Raises:
+        ValueError: fewer axes, or one that is too short for one window.
+    """
+    if len(shape) != len(axes):
+        raise ValueError(f"windows over space need {len(axes)} axes after time; received {tuple(shape)}")
     return tuple(axis.output_length(n) for axis, n in zip(axes, shape, strict=True))
 
 
 def pad_space(values: Any, axes: tuple[SpatialAxis, ...], value: float = 0) -> Any:
-    """`values` [B, T, *space, ...] padded for the windows over space."""
+    """`values` [B, T, *space, ...] padded for the windows over space.
+
+    Raises:
+        ValueError: an axis that is too short for one window.
+    """
+    spatial_shape(axes, values.shape[2 : 2 + len(axes)])
     pads = [axis.pads_of(n) for axis, n in zip(axes, values.shape[2:], strict=False)]
     if not any(map(sum, pads)):
         return values

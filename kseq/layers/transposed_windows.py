@@ -55,14 +55,14 @@ class TransposedWindowedLayer(OfWindow):
 def overlap_add(taps: Any, window: Window) -> Any:
     """Sums [B, T * stride + tail, ...] of what every step adds, [B, T, size, ...]."""
     batch, time, size, *channels = ops.shape(taps)
-    rest = [(0, 0)] * len(channels)
+    taps = ops.reshape(taps, (batch, time, size, -1))
     if window.dilation > 1:  # a tap every `dilation` outputs, zeros in between
-        taps = ops.pad(taps[:, :, :, None], [(0, 0), (0, 0), (0, 0), (0, window.dilation - 1), *rest])
-        taps = ops.reshape(taps, (batch, time, size * window.dilation, *channels))[:, :, : window.span]
+        taps = ops.pad(taps[:, :, :, None], [(0, 0), (0, 0), (0, 0), (0, window.dilation - 1), (0, 0)])
+        taps = ops.reshape(taps, (batch, time, size * window.dilation, -1))[:, :, : window.span]
     strides = -(-window.span // window.stride)
-    taps = ops.pad(taps, [(0, 0), (0, 0), (0, strides * window.stride - window.span), *rest])
-    taps = ops.reshape(taps, (batch, time, strides, window.stride, *channels))
-    shifted = [ops.pad(taps[:, :, i], [(0, 0), (i, strides - 1 - i), (0, 0), *rest]) for i in range(strides)]
+    taps = ops.pad(taps, [(0, 0), (0, 0), (0, strides * window.stride - window.span), (0, 0)])
+    taps = ops.reshape(taps, (batch, time, strides, window.stride, -1))
+    shifted = [ops.pad(taps[:, :, i], [(0, 0), (i, strides - 1 - i), (0, 0), (0, 0)]) for i in range(strides)]
     sums = ops.reshape(sum(shifted[1:], shifted[0]), (batch, (time + strides - 1) * window.stride, *channels))
     return sums[:, : time * window.stride + window.tail]
 

@@ -34,8 +34,6 @@ class PoolingLayer(WindowedLayer):
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         shape, dtype = self.cast_spec(input_spec)
         rank = len(self.space)
-        if len(shape) < rank:
-            raise ValueError(f"{type(self).__name__} needs {rank} axes of space; received channel shape {shape}")
         return SequenceSpec((*spatial_shape(self.space, shape[:rank]), *shape[rank:]), dtype)
 
     def reduce(self, fn: Any, values: Any, value: float = 0) -> Any:

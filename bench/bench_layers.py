@@ -1,20 +1,24 @@
-"""Milliseconds over whole sequences: forward and training step of models A, B, C at B=8, T=1000, on jax.
+"""Milliseconds over whole sequences: forward and training step of layers and models at B=8, T=1000, on jax.
 
-    python bench/bench_layer.py [--quick] [--json] [--only "B/*"] [--systems "kseq*"]
+    python bench/bench_layers.py [--quick] [--json] [--only "B/*"] [--systems "kseq*"]
 
-A training step is the loss (mean square of the outputs) and its gradient by every weight, without an optimiser. The
-systems share jax, the weights and one thread (`threads.py`), so that the figures compare the libraries alone. Outputs
-are checked against the float64 reference before timing, gradients through its derivative along the weights.
-`sequence-layers` uses the faster of two attention blocks; `keras` is stock Keras layers where there are any.
+A, B and C are the models of the step bench (A: five causal convolutions), `stft` frames of 64 every 16 steps, `audio`
+frames of 400 every 160 steps of two seconds, `pair` a strided convolution and the transposed one that undoes its
+stride. `A/step` is one step of A at B=1. A training step is the loss (mean square of the outputs) and its gradient by
+every weight, without an optimiser. The systems share jax, the weights and one thread (`threads.py`), so that the
+figures compare the libraries alone. Outputs are checked against the float64 reference before timing, gradients through
+its derivative along the weights. `sequence-layers` uses the faster of two attention blocks; `keras` is stock Keras
+layers where there are any.
 """
 
 import statistics
 import time
 
 import threads
-from harness import Bench, System, Unavailable
+from harness import Bench, System, Unavailable, median_us
 
 BATCH, STEPS = 8, 1000
+MODELS = "A", "B", "C", "stft", "audio", "pair"
 SYSTEMS = [
     System("kseq[jax]", threads.KSEQ["jax"], ("kseq", "keras", "jax", "jaxlib")),
     System("sequence-layers", threads.JAX, ("sequence-layers", "jax", "jaxlib")),
@@ -24,6 +28,12 @@ SYSTEMS = [
 
 def candidates(system, model):
     """`(forward, weights)` pairs of a system; `forward(weights, x) -> y` is pure."""
+    import layer_models
+
+    if model in layer_models.SHAPES:
+        if system == "keras":
+            raise Unavailable("Keras has no causal one")
+        return [layer_models.ours(model, pure) if system.startswith("kseq") else layer_models.theirs(model)]
     if system == "sequence-layers":
         import peer_sequence_layers
 
@@ -70,25 +80,34 @@ def compile_call(forward, weights, x, task):
     import jax.numpy as jnp
 
     def loss(weights, x):
-        return jnp.mean(jnp.square(forward(weights, x)))
+        return jnp.mean(jnp.square(jnp.abs(forward(weights, x))))
 
-    function = jax.jit(forward if task == "forward" else jax.value_and_grad(loss))
+    # What has no weights is trained through.
+    function = jax.jit(forward if task == "forward" else jax.value_and_grad(loss, 0 if weights else 1))
     return lambda: jax.block_until_ready(function(weights, x))
 
 
 def check(model, task, result, weights, x):
     """Raise if the outputs, or the gradient along the weights themselves, are not the reference's."""
     import jax
+    import layer_models
     import models
     import numpy as np
 
+    def reference(x, scale=1.0):
+        if model in layer_models.SHAPES:
+            return layer_models.reference(model, x, scale)
+        return models.reference(model, x, scale=scale)
+
     if task == "forward":
-        models.check(model, np.asarray(result[:1]), models.reference(model, x[:1]))
+        models.check(model, np.asarray(result[:1]), reference(x[:1]))
         return
-    products = jax.tree.map(lambda w, g: np.vdot(np.float64(w), np.float64(g)), weights, result[1])
+    along = weights if weights else x  # without weights the input is scaled, and not they
+    products = jax.tree.map(lambda w, g: np.vdot(np.float64(w), np.float64(g)), along, result[1])
     got = sum(jax.tree.leaves(products))  # d loss(a * weights) / da at a = 1
     a = 1e-4
-    high, low = (np.mean(models.reference(model, x, scale=1 + sign * a) ** 2) for sign in (1, -1))
+    scaled = {True: lambda s: reference(x, scale=s), False: lambda s: reference(x * s)}[bool(weights)]
+    high, low = (np.mean(np.abs(scaled(1 + sign * a)) ** 2) for sign in (1, -1))
     want = (high - low) / (2 * a)
     if not abs(got - want) < 1e-3 * abs(want):
         raise ValueError(f"model {model}: derivative along the weights {got:.6g}, reference {want:.6g}")
@@ -97,10 +116,13 @@ def check(model, task, result, weights, x):
 def prepare(system, case, quick):
     """Compile the task, check its result, choose the fastest candidate."""
     import jax
+    import layer_models
     import models
 
     model, task = case.split("/")
-    x = models.frames(model, BATCH, STEPS)
+    if task == "step":
+        return prepare_step(system, model, quick)
+    x = layer_models.signal(model, BATCH) if model in layer_models.SHAPES else models.frames(model, BATCH, STEPS)
     on_device = jax.device_put(x)
     tried = []
     for forward, weights in candidates(system, model):
@@ -112,6 +134,21 @@ def prepare(system, case, quick):
     return lambda: {"ms": statistics.median(milliseconds(call) for _ in range(repeats))}
 
 
+def prepare_step(system, model, quick):
+    """One step of one frame, NumPy to NumPy."""
+    import models
+
+    if system == "keras":
+        raise Unavailable("Keras's layers have no step")
+    if system == "sequence-layers":
+        import peer_sequence_layers as peer
+    else:
+        import peer_kseq as peer
+    step = peer.step(model, 1)
+    frame = models.frames(model, 1, 1)
+    return lambda: {"ms": median_us(lambda: step(frame), 300 if quick else 2000) / 1e3}
+
+
 def milliseconds(call):
     start = time.perf_counter()
     call()
@@ -120,9 +157,9 @@ def milliseconds(call):
 
 def main():
     bench = Bench(
-        "layer",
+        "layers",
         prepare,
-        cases=[f"{model}/{task}" for model in "ABC" for task in ("forward", "train")],
+        cases=[*(f"{model}/{task}" for model in MODELS for task in ("forward", "train")), "A/step"],
         systems=SYSTEMS,
         metrics={"ms": "lower"},
         baseline="sequence-layers",

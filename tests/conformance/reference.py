@@ -1,0 +1,652 @@
+"""Builds kseq layers from the conformance corpus's descriptions of google/sequence-layers layers.
+
+`build(node, weights, case)` returns an object with `layer`, `initial_state`, `step`, `properties` and `grads` (NumPy
+in, NumPy out), or raises `NotImplementedError` with the reason where kseq has no such layer or option. An option that
+only changes how the reference computes (a block size, a ring buffer, rematerialisation) is accepted and has no effect.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
+import keras
+import numpy as np
+from keras import ops
+
+from kseq.testing import transforms
+
+
+def build(node, weights, case) -> "Implementation":
+    """The kseq layer for a node, with the reference's weights."""
+    spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
+    layer, plan = _make(node, spec)
+    layer.build((4, 8, *spec.shape))
+    bound = list(plan.bind(layer, "params", ()))
+    unset = {id(v) for v in layer.trainable_variables} ^ {id(w.variable) for w in bound}
+    if unset or {w.path for w in bound} != set(weights):
+        raise ValueError(f"weights do not match: the reference has {sorted(weights)}, kseq {[w.path for w in bound]}")
+    for weight in bound:
+        weight.variable.assign(
+            np.reshape(weight.layout.ours(weights[weight.path][weight.index]), weight.variable.shape)
+        )
+    return Implementation(layer, spec, bound, weights, node)
+
+
+class Implementation:
+    """A kseq layer behind the interface of the replay; `layer` and `step` are compiled once per shape."""
+
+    def __init__(self, layer, spec, bound, weights, node):
+        self._layer, self._spec, self._bound, self._weights, self._node = layer, spec, bound, weights, node
+        self._whole = transforms.jit(self._call)
+        self._chunk = transforms.jit(self._step)
+
+    def layer(self, values, mask, constants):
+        return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask, self._context(constants)))
+
+    def initial_state(self, batch, channel_shape, dtype, constants):
+        spec = kseq.SequenceSpec(tuple(channel_shape), dtype)
+        return self._layer.initial_state(batch, spec, **self._context(constants))
+
+    def step(self, values, mask, state, constants):
+        y, y_mask, state = self._chunk(values, mask, state)
+        return ops.convert_to_numpy(y), ops.convert_to_numpy(y_mask), state
+
+    def properties(self):
+        timing = self._layer.timing
+        found = {
+            "supports_step": self._layer.supports_step,
+            "block_size": timing.block_size,
+            "output_ratio": str(timing.ratio),
+            "input_latency": timing.input_latency,
+            "output_latency": timing.output_latency,
+            "receptive_field": _interval(timing.receptive_field),
+            "receptive_field_per_step": {
+                str(phase): _interval(field) for phase, field in enumerate(timing.receptive_field_per_step)
+            },
+        }
+        for condition, names in DEVIATIONS:
+            if _has(self._node, condition):
+                found = {name: value for name, value in found.items() if name not in names}
+        return found
+
+    def grads(self, values, mask, constants, cotangent):
+        """Gradients of sum(y * cotangent), the input's zero at invalid steps."""
+        variables = [weight.variable for weight in self._bound]
+
+        context = self._context(constants)
+
+        def loss(values):
+            y = self._layer(self._given(values, mask), **context).values
+            return ops.sum(ops.cast(y, "float32") * ops.convert_to_tensor(cotangent, dtype="float32")), ()
+
+        floats = np.issubdtype(values.dtype, np.floating)
+        run = transforms.value_and_gradients(loss, variables, of_values=floats)
+        _, _, of_values, found = run(values, [ops.convert_to_numpy(v) for v in variables])
+        if floats:
+            of_values = ops.convert_to_numpy(of_values)
+            of_values = np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), of_values, 0)
+        found = [ops.convert_to_numpy(gradient) for gradient in found]
+        gradients = {path: np.zeros(np.shape(stored), "float32") for path, stored in self._weights.items()}
+        for weight, gradient in zip(self._bound, found, strict=True):
+            part = gradients[weight.path][weight.index]
+            gradients[weight.path][weight.index] = np.reshape(weight.layout.theirs(gradient), part.shape)
+        return of_values, gradients
+
+    def _given(self, values, mask):
+        # bfloat16 arrives as float32.
+        return kseq.Sequence(ops.cast(values, self._spec.dtype), ops.convert_to_tensor(mask))
+
+    def _context(self, constants):
+        """Of the reference's constants those that the layer reads as context; what flows along is an input."""
+        read = {name: constants[name] for name in self._layer.context_names}
+        parts = {name: x if isinstance(x, tuple) else (x, None) for name, x in read.items()}
+        return {"context": {name: kseq.Sequence(*part) for name, part in parts.items()}} if parts else {}
+
+    def _call(self, values, mask, context):
+        return _readable(self._layer(self._given(values, mask), **context))
+
+    def _step(self, values, mask, state):
+        y, state = self._layer.step(self._given(values, mask), state)
+        return *_readable(y), state
+
+
+def _readable(y):
+    y = y.with_mask()
+    narrow = keras.backend.standardize_dtype(y.values.dtype) == "bfloat16"
+    return ops.cast(y.values, "float32") if narrow else y.values, y.mask
+
+
+def _interval(field):
+    return None if field is None else [{-math.inf: "-inf", math.inf: "inf"}.get(end, end) for end in field]
+
+
+def _has(node, condition):
+    """Whether a node, or one within it, meets a condition of its layer's name and configuration."""
+    if isinstance(node, (list, tuple)):
+        return any(_has(part, condition) for part in node)
+    if not isinstance(node, dict):
+        return False
+    return ("layer" in node and condition(node["layer"], node.get("config", {}))) or _has(
+        list(node.values()), condition
+    )
+
+
+#: Deliberate deviations: a condition of a node's layer and configuration, and the properties that then differ.
+DEVIATIONS: list[tuple[Callable[[str, dict], bool], tuple[str, ...]]] = []
+
+
+# How a layer's variables come from the reference's arrays: each is a part of one array, reshaped.
+
+
+class Layout(NamedTuple):
+    """How an array of the reference's is laid out here, and back, but for its shape."""
+
+    ours: Callable
+    theirs: Callable
+
+
+SAME = Layout(lambda array: array, lambda array: array)
+
+
+class Weight(NamedTuple):
+    """A variable and the part of the reference's array that it holds."""
+
+    variable: keras.Variable
+    path: str
+    index: tuple
+    layout: Layout = SAME
+
+
+@dataclasses.dataclass
+class Plan:
+    """Where the variables of a layer, and of its children, are in the reference's tree."""
+
+    #: Variable name to path, or to (path, index).
+    names: dict[str, str | tuple[str, tuple]] = dataclasses.field(default_factory=dict)
+    #: (path, index, how to find the child, the child's plan).
+    children: list[tuple[str, tuple, Callable, "Plan"]] = dataclasses.field(default_factory=list)
+    #: Variable name to layout, where it is another.
+    layouts: dict[str, Layout] = dataclasses.field(default_factory=dict)
+
+    def bind(self, layer, path, index):
+        """The `Weight`s of a layer that is built."""
+        variables = {v.name: v for v in layer.trainable_variables} if self.names else {}
+        for name, place in self.names.items():
+            if name in variables:
+                suffix, part = (place, ()) if isinstance(place, str) else place
+                yield Weight(variables[name], f"{path}/{suffix}", index + part, self.layouts.get(name, SAME))
+        for suffix, part, find, plan in self.children:
+            yield from plan.bind(find(layer), f"{path}/{suffix}", index + part)
+
+
+# Nodes.
+
+_MAKERS: dict[str, Callable] = {}
+
+
+def _reference(*names):
+    """Register `make(config, spec, name) -> (layer, Plan)` for layers of the reference."""
+
+    def register(make):
+        _MAKERS.update(dict.fromkeys(names, make))
+        return make
+
+    return register
+
+
+def _make(node, spec):
+    name = node["layer"]
+    if name not in _MAKERS:
+        raise NotImplementedError(f"{name}: no such layer")
+    if spec.dtype.startswith("complex"):
+        raise NotImplementedError(f"{name}: complex input")
+    try:
+        return _MAKERS[name](node["config"], spec, name)
+    except _Unsupported as error:
+        raise NotImplementedError(f"{name}: {error}") from None
+
+
+class _Unsupported(Exception):
+    """An option that kseq does not have."""
+
+
+def _options(config, supported, **only):
+    """A node's options with their defaults.
+
+    Args:
+        config: the node's configuration.
+        supported: name to default of the options that the caller maps.
+        only: name to the one value with which kseq agrees.
+    """
+    found = dict(supported)
+    for name, value in config.items():
+        if name == "name" or name.endswith(("_init", "_sharding")):
+            continue  # the weights are given, and names are the reference's own
+        if name in supported:
+            found[name] = value
+        elif name not in only or value != only[name]:
+            raise _Unsupported(f"{name}={value!r}")
+    return found
+
+
+# `precision` and `guard_against_excess_precision` instruct the reference's compiler.
+_HINTS = {"precision": None}
+_FACTORIES = {"einsum_factory": None, "quantization_provider": None}
+_TYPES = {"param_dtype": {"dtype": "float32"}, "compute_dtype": None}
+
+
+def _policy(options, spec, preserves_type=False) -> str:
+    """The Keras policy of a layer with weights; `preserves_type` is one that computes in its input's type."""
+    param, compute = (_dtype(options.get(name)) for name in ("param_dtype", "compute_dtype"))
+    given = spec.dtype if keras.backend.is_float_dtype(spec.dtype) else param
+    if compute is None:
+        compute = given if preserves_type else _promote(given, param)
+    if param == "float32" and compute in ("bfloat16", "float16"):
+        return f"mixed_{compute}"
+    if _promote(param, compute) != compute:
+        raise _Unsupported(f"param_dtype={param} with compute_dtype={compute}")
+    return compute  # where weights are stored narrower, storing them wider changes no value
+
+
+def _dtype(value):
+    return value["dtype"] if isinstance(value, dict) else value
+
+
+def _promote(a, b):
+    return a if a == b else "float64" if "float64" in (a, b) else "float32"
+
+
+def _own_policy(spec) -> str:
+    """The policy of a layer without weights: the type of its input."""
+    return spec.dtype if keras.backend.is_float_dtype(spec.dtype) else "float32"
+
+
+# Functions.
+
+
+@keras.saving.register_keras_serializable("conformance")
+class Function:
+    """A function of channels with fixed options, which Keras can serialise as `kseq.Repeat` needs."""
+
+    def __init__(self, name, **options):
+        self.name, self.options = name, options
+
+    def __call__(self, x):
+        return _FUNCTIONS[self.name](x, **self.options)
+
+    def get_config(self):
+        return {"name": self.name} | self.options
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _constant(fn):
+    """A function of values and of a constant in their type."""
+    return lambda x, value: fn(x, ops.convert_to_tensor(value, dtype=x.dtype))
+
+
+_FUNCTIONS = {
+    "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
+    "square": ops.square,
+    "add_one": lambda x: x + 1,
+    "reverse_channels": lambda x: ops.flip(x, axis=-1),
+    "hard_tanh": lambda x: ops.clip(x, -1, 1),
+    "abs": ops.abs,
+    "exp": ops.exp,
+    "log": ops.log,
+    "stop_gradient": ops.stop_gradient,
+    "gelu": keras.activations.gelu,
+    "elu": keras.activations.elu,
+    "leaky_relu": keras.activations.leaky_relu,
+    "softmax": keras.activations.softmax,
+    "power": lambda x, value: ops.power(x, value),
+    "scale": _constant(ops.multiply),
+    "add": _constant(ops.add),
+    "mod": _constant(ops.mod),
+    "maximum": _constant(ops.maximum),
+    "minimum": _constant(ops.minimum),
+}
+
+
+def _function(value):
+    """An activation: Keras's own where it has it, because kseq knows the derivatives of some."""
+    if value is None:
+        return None
+    if "fn" not in value:
+        raise _Unsupported(f"activation {value!r}")
+    name = value["fn"]
+    if name in ("relu", "tanh", "sigmoid", "swish", "softplus"):
+        return name
+    if name not in _FUNCTIONS:
+        raise _Unsupported(f"activation {name!r}")
+    return Function(name)
+
+
+def _activation(function, spec):
+    return kseq.Activation(function, dtype=_own_policy(spec)), Plan()
+
+
+@_reference("Relu", "Tanh", "Sigmoid", "Swish", "Softplus", "Exp", "Log", "Abs", "StopGradient", "MaskInvalid")
+def _plain(config, spec, name):
+    _options(config, {})
+    if name not in ("Relu", "Abs", "StopGradient", "MaskInvalid"):
+        _needs_float(spec)
+    function = {
+        "Relu": "relu",
+        "Tanh": "tanh",
+        "Sigmoid": "sigmoid",
+        "Swish": "swish",
+        "Softplus": "softplus",
+        "MaskInvalid": "linear",  # every Activation zeroes invalid steps
+        "StopGradient": Function("stop_gradient"),
+    }.get(name)
+    return _activation(function or Function(name.lower()), spec)
+
+
+def _needs_float(spec):
+    if not keras.backend.is_float_dtype(spec.dtype):
+        raise _Unsupported(f"{spec.dtype} input, which changes its type")
+
+
+@_reference("Gelu", "Elu", "LeakyRelu", "Power")
+def _parametric(config, spec, name):
+    _needs_float(spec)
+    ours, defaults, renamed = {
+        "Gelu": ("gelu", {"approximate": True}, "approximate"),
+        "Elu": ("elu", {"alpha": 1.0}, "alpha"),
+        "LeakyRelu": ("leaky_relu", {"negative_slope": 0.01}, "negative_slope"),
+        "Power": ("power", {"power": 1.0}, "value"),
+    }[name]
+    (value,) = _options(config, defaults).values()
+    return _activation(Function(ours, **{renamed: value}), spec)
+
+
+@_reference("Softmax")
+def _softmax(config, spec, name):
+    _needs_float(spec)
+    return _activation(Function("softmax", axis=_options(config, {"axis": -1})["axis"]), spec)
+
+
+@_reference("Scale", "Add", "Mod", "Maximum", "Minimum")
+def _with_constant(config, spec, name):
+    option = {"Scale": "scale", "Add": "shift", "Mod": "divisor", "Maximum": "maximum", "Minimum": "minimum"}[name]
+    value = _options(config, {option: None})[option]
+    value = value["array"] if isinstance(value, dict) else value
+    if np.broadcast_shapes(np.shape(value), spec.shape) != tuple(spec.shape):
+        raise _Unsupported(f"{option} of shape {np.shape(value)}, which enlarges channels {spec.shape}")
+    return _activation(Function(name.lower(), value=value), spec)
+
+
+@_reference("Dropout")
+def _dropout(config, spec, name):
+    options = _options(config, {"rate": 0.0, "rng_collection": None}, broadcast_dims=[])
+    return kseq.Dropout(options["rate"], dtype=_own_policy(spec)), Plan()
+
+
+# Layers with weights. An initialiser of zeros is the cheapest: the weights are replaced.
+
+
+_DENSE = {"use_bias": True, "activation": None, "projectable": True} | _TYPES
+
+
+@_reference("Dense")
+def _dense(config, spec, name):
+    options = _options(config, {"features": None} | _DENSE, **_HINTS, **_FACTORIES)
+    return _dense_layer(options["features"], options, spec)
+
+
+@_reference("DenseShaped")
+def _dense_shaped(config, spec, name):
+    options = _options(config, {"output_shape": None} | _DENSE, **_HINTS, **_FACTORIES)
+    given, wanted = tuple(spec.shape), tuple(options["output_shape"])
+    if (len(given), len(wanted)) != (1, 1):
+        raise _Unsupported(f"channels {given} to {wanted}, where Dense maps the last axis")
+    return _dense_layer(wanted[0], options, spec)
+
+
+def _dense_layer(units, options, spec):
+    layer = kseq.Dense(
+        units,
+        activation=_function(options["activation"]),
+        use_bias=options["use_bias"],
+        kernel_initializer="zeros",
+        dtype=_policy(options, spec),
+    )
+    return layer, Plan({"kernel": "kernel", "bias": "bias"})
+
+
+@_reference("Embedding")
+def _embedding(config, spec, name):
+    supported = {"dimension": None, "num_embeddings": None, "embedding_param_name": "embedding"}
+    options = _options(config, supported | _TYPES)
+    layer = kseq.Embedding(
+        options["num_embeddings"],
+        options["dimension"],
+        embeddings_initializer="zeros",
+        dtype=_policy(options, spec),
+    )
+    return layer, Plan({"embeddings": options["embedding_param_name"]})
+
+
+# Only reductions in float32, the default, are kseq's.
+_NORMALIZATION_ONLY = {"guard_against_excess_precision": False, "reductions_in_at_least_fp32": True}
+
+
+@_reference("LayerNormalization")
+def _layer_normalization(config, spec, name):
+    supported = {"axis": -1, "epsilon": 1e-6, "use_bias": True, "use_scale": True, "param_dtype": _TYPES["param_dtype"]}
+    options = _options(config, supported, **_NORMALIZATION_ONLY)
+    layer = kseq.LayerNormalization(
+        options["axis"],
+        options["epsilon"],
+        center=options["use_bias"],
+        scale=options["use_scale"],
+        dtype=_policy(options, spec, preserves_type=True),
+    )
+    return layer, Plan({"gamma": "scale", "beta": "bias"})
+
+
+@_reference("RMSNormalization")
+def _rms_normalization(config, spec, name):
+    supported = {"axis": -1, "epsilon": 1e-6, "use_scale": True, "param_dtype": _TYPES["param_dtype"]}
+    options = _options(config, supported, **_NORMALIZATION_ONLY)
+    layer = kseq.RMSNormalization(
+        options["axis"],
+        options["epsilon"],
+        scale=options["use_scale"],
+        dtype=_policy(options, spec, preserves_type=True),
+    )
+    return layer, Plan({"scale": "scale"})
+
+
+@_reference("LSTM")
+def _lstm(config, spec, name):
+    functions = {"activation": {"fn": "tanh"}, "recurrent_activation": {"fn": "sigmoid"}}
+    options = _options(config, {"units": None, "use_bias": True} | functions | _TYPES, **_HINTS)
+    layer = kseq.LSTM(
+        options["units"],
+        activation=_function(options["activation"]),
+        recurrent_activation=_function(options["recurrent_activation"]),
+        use_bias=options["use_bias"],
+        kernel_initializer="zeros",
+        recurrent_initializer="zeros",
+        dtype=_policy(options, spec),
+    )
+    return layer, Plan({"kernel": "kernel/kernel", "recurrent_kernel": "recurrent_kernel/kernel", "bias": "bias"})
+
+
+# Attention.
+
+
+@_reference("DotProductSelfAttention", "LocalDotProductSelfAttention")
+def _self_attention(config, spec, name):
+    supported = {
+        "num_heads": None,
+        "units_per_head": None,
+        "max_past_horizon": None,
+        "max_future_horizon": 0,
+        "num_kv_heads": None,
+        "use_bias": False,
+        "input_projection": {"projection": "CombinedQueryKeyValueProjection"},
+        "query_network": None,
+        "key_network": None,
+        "attention_logits_soft_cap": None,
+        # A valid query sees itself, so that no row whose output counts is fully masked.
+        "zero_fully_masked": False,
+        # Where the reference cuts its computation into blocks, and how it keeps its cache (ours is always a ring).
+        "block_size": None,
+        "use_kv_cache_ringbuffer": False,
+        "experimental_accumulate_logits_in_float32": False,
+        "broadcast_dropout_across_queries": False,
+    }
+    options = _options(
+        config,
+        supported | _TYPES,
+        value_network=None,
+        relative_position_embedding=None,
+        attention_probabilities_dropout_rate=0.0,
+        per_dim_scale=False,
+        per_dim_key_scale=False,
+        query_scale=None,
+        num_sink_embeddings=0,
+        use_sink_scalars=False,
+        **_HINTS,
+    )
+    policy = _policy(options, spec)
+    if options["num_kv_heads"] not in (None, options["num_heads"]):
+        raise _Unsupported(f"num_kv_heads={options['num_kv_heads']} of num_heads={options['num_heads']}")
+    if min(options["max_past_horizon"], options["max_future_horizon"]) < 0:
+        raise _Unsupported("an unlimited horizon")
+    if options["experimental_accumulate_logits_in_float32"] and keras.DTypePolicy(policy).compute_dtype != "float32":
+        raise _Unsupported("experimental_accumulate_logits_in_float32 below float32")
+    wavelengths = {_rope_wavelength(options[network]) for network in ("query_network", "key_network")}
+    if len(wavelengths) > 1:
+        raise _Unsupported("query_network and key_network that are not the same rotary encoding")
+    layer = kseq.LocalSelfAttention(
+        options["num_heads"],
+        options["units_per_head"],
+        options["max_past_horizon"],
+        options["max_future_horizon"],
+        rope_wavelength=wavelengths.pop(),
+        output_dim=False,
+        use_bias=options["use_bias"],
+        attention_logits_soft_cap=options["attention_logits_soft_cap"],
+        kernel_initializer="zeros",
+        dtype=policy,
+    )
+    return layer, Plan(_projection_names(options["input_projection"]))
+
+
+def _rope_wavelength(network):
+    if network is None:
+        return None
+    if network["layer"] != "ApplyRotaryPositionalEncoding":
+        raise _Unsupported(f"a query or key network {network['layer']}")
+    # kseq counts valid steps, in float32 at least; the axis is that of the units, of values [B, T, heads, units].
+    options = _options(
+        network["config"],
+        {"max_wavelength": None, "axis": -1},
+        only_advance_position_for_valid_timesteps=True,
+        positions_in_at_least_fp32=True,
+        positions_name=None,
+    )
+    if options["axis"] not in (-1, 3):
+        raise _Unsupported(f"rotary positions over axis {options['axis']}")
+    return options["max_wavelength"]
+
+
+def _projection_names(projection):
+    kind = projection["projection"]
+    _options(projection.get("config", {}), {}, share_kv_projection=False, **_FACTORIES)
+    # The bias lacks the kernel's first axis, the input's.
+    kernel, bias = [(slice(None), i) for i in range(3)], [(i,) for i in range(3)]
+    if kind == "CombinedQueryKeyValueProjection":
+        places = [("query_key_value_projection", i) for i in range(3)]
+    elif kind == "SeparateQueryKeyValueProjection":
+        places = [("query_projection", None), ("key_projection", None), ("value_projection", None)]
+    elif kind == "QueryAndKeyValueProjection":
+        places = [("query_projection", None), ("key_value_projection", 0), ("key_value_projection", 1)]
+    else:
+        raise _Unsupported(f"input_projection={kind}")
+    names: dict[str, Any] = {}
+    for role, (place, i) in zip(("query", "key", "value"), places, strict=True):
+        names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
+        names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
+    return names
+
+
+# Pooling and time.
+
+
+@_reference("Delay")
+def _delay(config, spec, name):
+    return kseq.Delay(**_options(config, {"length": None, "delay_layer_output": True}), dtype=_own_policy(spec)), Plan()
+
+
+@_reference("Lookahead")
+def _lookahead(config, spec, name):
+    options = _options(config, {"length": None}, preserve_length_in_layer=False)
+    return kseq.Lookahead(**options, dtype=_own_policy(spec)), Plan()
+
+
+# Combinators.
+
+
+def _make_chain(nodes, spec):
+    """Layers one after the other: (layers, plans)."""
+    made = []
+    for node in nodes:
+        made.append(_make(node, spec))
+        spec = made[-1][0].output_spec(spec)
+    return [layer for layer, _ in made], [plan for _, plan in made]
+
+
+def _numbered(plans, attribute, prefix="layers_"):
+    """Children `layers_0`, `layers_1` and so on, found in an attribute of the layer."""
+    return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
+
+
+@_reference("Serial", "Identity")
+def _serial(config, spec, name):
+    nodes = _options(config, {"layers": []} if name == "Serial" else {}, share_scope=False).get("layers", [])
+    layers, plans = _make_chain(nodes, spec)
+    return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
+
+
+@_reference("Residual")
+def _residual(config, spec, name):
+    options = _options(config, {"layers": [], "shortcut_layers": None}, share_scope=False)
+    layers, plans = _make_chain(options["layers"], spec)
+    shortcut, shortcut_plans = _make_chain(options["shortcut_layers"] or [], spec)
+    children = _numbered(plans, "layers") + _numbered(shortcut_plans, "shortcut_layers", "shortcut_layer/layers_")
+    return kseq.Residual(layers, shortcut, dtype=_own_policy(spec)), Plan(children=children)
+
+
+@_reference("Parallel")
+def _parallel(config, spec, name):
+    options = _options(config, {"layers": [], "combination": {"combine": "STACK"}}, share_scope=False)
+    made = [_make(node, spec) for node in options["layers"]]
+    layer = kseq.Parallel(
+        [layer for layer, _ in made],
+        combination=options["combination"]["combine"].lower(),
+        dtype=_own_policy(spec),
+    )
+    return layer, Plan(children=_numbered([plan for _, plan in made], "layers"))
+
+
+@_reference("Repeat")
+def _repeat(config, spec, name):
+    # All but the layer and its number say how the reference compiles the loop.
+    compilation = dict.fromkeys(("remat", "prevent_cse", "policy", "unroll_layer", "unroll_step"))
+    options = _options(config, {"layer": None, "num_repeats": None} | compilation)
+    child, plan = _make(options["layer"], spec)
+    layer = kseq.Repeat(child, options["num_repeats"], dtype=_own_policy(spec))
+    # The repeats' weights are stacked; the copies that Repeat makes are nowhere public.
+    children = [
+        ("child_layer", (i,), lambda layer, i=i: layer.sublayers[i], plan) for i in range(options["num_repeats"])
+    ]
+    return layer, Plan(children=children)

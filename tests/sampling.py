@@ -1,0 +1,30 @@
+"""The day's sample of tests that take long: every day another, all of them behind the marker `slow`.
+
+Compilation dominates on jax and tensorflow; torch runs everything. `KSEQ_TEST_SEED=20260131` repeats a day's choice.
+"""
+
+import datetime
+import os
+import random
+
+import kseq  # noqa: F401, isort: skip - before Keras: it chooses a backend where there is no choice
+import keras
+import pytest
+
+SEED = int(os.environ.get("KSEQ_TEST_SEED") or datetime.date.today().strftime("%Y%m%d"))
+
+
+def todays(params, *, of="", **shares):
+    """The parameters of a test, those that are not in today's sample marked `slow`.
+
+    Args:
+        params: `pytest.param`s.
+        of: what they are, so that two lists are not sampled alike.
+        shares: by backend what part of them is run; all where it says nothing.
+    """
+    share = shares.get(keras.backend.backend(), 1)
+    chosen = set(random.Random(f"{SEED} {of}").sample(range(len(params)), max(1, round(share * len(params)))))
+    return [
+        param if i in chosen else pytest.param(*param.values, id=param.id, marks=[*param.marks, pytest.mark.slow])
+        for i, param in enumerate(params)
+    ]
