@@ -5,6 +5,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the replay loads this file by its path
 
+import adapters_signal  # noqa: F401 - registers its layers
 import adapters_windowed  # noqa: F401 - registers its layers
 from reference import Implementation, build
 

@@ -200,8 +200,6 @@ def _make(node, spec):
     name = node["layer"]
     if name not in _MAKERS:
         raise NotImplementedError(f"{name}: no such layer")
-    if spec.dtype.startswith("complex"):
-        raise NotImplementedError(f"{name}: complex input")
     try:
         return _MAKERS[name](node["config"], spec, name)
     except _Unsupported as error:
@@ -577,20 +575,6 @@ def _projection_names(projection):
         names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
         names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
     return names
-
-
-# Pooling and time.
-
-
-@_reference("Delay")
-def _delay(config, spec, name):
-    return kseq.Delay(**_options(config, {"length": None, "delay_layer_output": True}), dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Lookahead")
-def _lookahead(config, spec, name):
-    options = _options(config, {"length": None}, preserve_length_in_layer=False)
-    return kseq.Lookahead(**options, dtype=_own_policy(spec)), Plan()
 
 
 # Combinators.

@@ -28,10 +28,14 @@ def standard(value: Any) -> WindowFunction:
         ValueError: something else.
     """
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
-        return tuple(standard(part) if isinstance(part, (list, tuple)) else part for part in value)
+        return _tuples(value)
     if value is None or (isinstance(value, str) and value):
         return value
     raise ValueError(f"`window_function` must be {_WANTED}; received {value!r}")
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def window_values(value: WindowFunction, size: int) -> NDArray[np.float64]:
@@ -45,6 +49,12 @@ def window_values(value: WindowFunction, size: int) -> NDArray[np.float64]:
         >>> window_values("hann", 4).tolist()
         [0.0, 0.5, 1.0, 0.5]
     """
+    found = _values(value, size)
+    # An end that only rounding keeps from being zero is: it is no part of the receptive field.
+    return np.where(np.abs(found) < 1e-15 * np.abs(found).max(), 0.0, found)
+
+
+def _values(value, size):
     if value is None:
         return np.ones(size)
     name, *parameters = (value,) if isinstance(value, str) else value
@@ -61,9 +71,7 @@ def _raised_cosine(size, level):
     if size == 1:
         return np.ones(1)
     period = size if size % 2 == 0 else size - 1
-    found = level - (1 - level) * np.cos(2 * np.pi * np.arange(size) / period)
-    found[np.abs(found) < 1e-15] = 0  # an end that rounding keeps from being zero
-    return found
+    return level - (1 - level) * np.cos(2 * np.pi * np.arange(size) / period)
 
 
 def _inverse_stft(size, value, step=None, forward="hann", *others):

@@ -49,7 +49,7 @@ class ApplyWindow(StepwiseLayer):
         super().__init__(**kwargs)
         self.keep(locals())
         self.window_function = standard(window_function)
-        window_values(self.window_function, 8)  # what there is not says so at once
+        window_values(self.window_function, 512)  # what there is not says so at once
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         axis = channel_axis(self.axis, input_spec.shape, self)
