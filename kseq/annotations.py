@@ -1,10 +1,15 @@
 """What annotations name: shapes, tensors of any backend, and the arguments that every layer takes."""
 
 import inspect
+import os
+import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 Shape = tuple[int, ...]
+# A path, as `os.fspath` takes it (in `kseq.data` a URL may be one, as text), and one or several of them.
+AnyPath = str | os.PathLike[str]
+AnyPaths = AnyPath | list[str] | list[pathlib.Path] | list[AnyPath] | tuple[AnyPath, ...]
 
 
 class Shaped(Protocol):

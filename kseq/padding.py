@@ -43,7 +43,7 @@ def frames(x: Any, window: Window) -> Any:
     rest = [(0, 0)] * (len(x.shape) - 2)
     steps = (outputs + blocks - 1) * stride
     x = ops.pad(x, [(0, 0), (0, max(steps - time, 0)), *rest])[:, :steps]
-    x = ops.reshape(x, (-1, outputs + blocks - 1, stride, *x.shape[2:]))
+    x = ops.reshape(x, (ops.shape(x)[0], outputs + blocks - 1, stride, *x.shape[2:]))
     return ops.concatenate([x[:, n : n + outputs] for n in range(blocks)], axis=2)[:, :, : window.size]
 
 

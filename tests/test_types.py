@@ -18,6 +18,7 @@ PROGRAM = """
 import keras
 import numpy as np
 import kseq
+import kseq.data as kd
 from kseq import testing
 
 x = np.zeros((1, 7, 4), "float32")
@@ -100,6 +101,32 @@ kseq.load_spec_text("model: []")  # type: Model
 kseq.summary(model)  # type: None
 testing.check_layer(layer, (2, 7, 4))  # type: None
 testing.check_layer(layer, (2, 7, 4), gradient=False)  # error: reportCallIssue
+
+
+# Stores of records, and batches of them.
+@kd.record
+class Utterance:
+    path: str = kd.source()
+    label: int
+
+
+Utterance(path="a.wav", label=1).label  # type: int
+Utterance(path="a.wav", labels=1)  # error: reportCallIssue
+store = kd.open("store")
+store[0]  # type: dict[str, Any]
+store[:2]  # type: Store
+store[store.lengths < 9].split(0.8, by="label")  # type: list[Store]
+store.schema["tokens"].shape  # type: tuple[int | None, ...]
+store.batches(batch_size=8, targets=kd.shift("tokens")).state()  # type: dict[str, Any]
+store.batches(batchsize=8)  # error: reportCallIssue
+store.batches(batch_size=8, side="middle")  # error: reportArgumentType
+kd.Writer("store", {"tokens": ("int32", (None,))}).write({"tokens": [1]})  # type: int
+kd.Writer("store", appending=True)  # error: reportCallIssue
+kd.verify("store").problems  # type: tuple[tuple[str, str], ...]
+kd.Vocabulary.from_text(["to be"], level="words")  # error: reportArgumentType
+kd.formats.read("train.parquet").schema  # type: Schema | None
+kd.build("corpus", Utterance, "utterances.csv", splits={"train": 1}).splits["train"].rows  # type: int
+kseq.SpecError([]).problems  # type: list[Problem]
 """
 
 

@@ -3,15 +3,21 @@
 import argparse
 import difflib
 import os
+from collections.abc import Collection
+from typing import IO, TypeAlias
 
+from ..annotations import AnyPath
 from ..printable import printable
+
+# What `add_parser` of a command is given, for which argparse has no public name.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class CommandError(ValueError):
     """Why a command cannot do what it was asked; it prints this and exits with 1."""
 
 
-def not_there(path, names=(), what="no such file or folder") -> CommandError:
+def not_there(path: AnyPath, names: Collection[str] = (), what: str = "no such file or folder") -> CommandError:
     """The error for a path where nothing is, with what lies beside it, or is known by name, and is nearly called so."""
     folder, name = os.path.split(str(path).rstrip("/"))
     beside = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
@@ -23,7 +29,7 @@ def not_there(path, names=(), what="no such file or folder") -> CommandError:
 _MOST = 2000  # files that names are compared with
 
 
-def positive_int(text) -> int:
+def positive_int(text: str) -> int:
     """An integer of at least 1, or an error that argparse prints."""
     number = int(text)  # argparse words the error where it is no number
     if number < 1:
@@ -31,7 +37,7 @@ def positive_int(text) -> int:
     return number
 
 
-def positive_float(text) -> float:
+def positive_float(text: str) -> float:
     """A number above 0, or an error that argparse prints."""
     number = float(text)
     if not 0 < number < float("inf"):
@@ -39,6 +45,6 @@ def positive_float(text) -> float:
     return number
 
 
-def say(text, file=None):
+def say(text: object, file: IO[str] | None = None) -> None:
     """Print text with names from files in it, which must not command the terminal."""
     print(printable(text), file=file)

@@ -4,16 +4,17 @@ import argparse
 import json
 import math
 import time
+from typing import Any
 
 from ..printable import printable
-from .arguments import positive_int
+from .arguments import Commands, positive_int
 from .models import ModelError, add_arguments, load_model, open_stream
 
 _WARM_UP_PUSHES = 10
 _COMPARED_FRAMES = 64
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "bench",
         help="time the step of a model, and compare its modes",
@@ -29,7 +30,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     model = load_model(args)
     results = {"model": args.model} | measure(model, args.batch, args.block, args.steps, args.step_ms)
     if args.json:
@@ -39,7 +40,9 @@ def run(args) -> int:
     return 0
 
 
-def measure(model, batch=1, block=None, steps=200, step_ms=None) -> dict:
+def measure(
+    model: Any, batch: int = 1, block: int | None = None, steps: int = 200, step_ms: float | None = None
+) -> dict[str, Any]:
     """Time the steps of a model and compare its modes; the keys are those that `kseq bench --json` prints.
 
     Raises:

@@ -1,15 +1,16 @@
 """`kseq check`."""
 
+import argparse
 import dataclasses
 import json
 import sys
 
 from ..spec import SpecError
-from .arguments import say
+from .arguments import Commands, say
 from .models import add_arguments, load_model
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "check",
         help="say all that is wrong with a spec",
@@ -20,7 +21,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     try:
         model, problems = load_model(args), []
     except SpecError as error:

@@ -1,12 +1,13 @@
 """`kseq data`: stores of records made, converted, looked at, repaired and made compact."""
 
+import argparse
 import json
 
 from . import data_build, data_convert, data_show
-from .arguments import positive_int
+from .arguments import Commands, positive_int
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "data",
         help="build, convert, inspect, verify, repair and compact stores of records",
@@ -20,7 +21,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     if args.action is None:
         args.data_parser.print_help()
         return 2

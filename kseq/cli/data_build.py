@@ -5,12 +5,13 @@ import importlib
 import json
 import os
 import sys
+from typing import Any
 
-from .arguments import CommandError, positive_int, say
+from .arguments import CommandError, Commands, positive_int, say
 from .models import variable
 
 
-def add_parsers(actions):
+def add_parsers(actions: Commands) -> None:
     parser = actions.add_parser(
         "build",
         help="build stores of records from a table, split and in parallel",
@@ -93,14 +94,14 @@ def _build(args) -> int:
     return 0
 
 
-def _record(text):
+def _record(text: str) -> Any:
     name, colon, attribute = text.partition(":")
     if not name or not colon or not attribute:
         raise CommandError(f"the record must be MODULE:CLASS; received {text!r}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script has its own folder there
     try:
-        found = importlib.import_module(name)
+        found: Any = importlib.import_module(name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:

@@ -7,15 +7,17 @@ import json
 import os
 import pathlib
 import sys
+from typing import Any
 
-from .arguments import CommandError, not_there, say
+from ..annotations import AnyPath
+from .arguments import CommandError, Commands, not_there, say
 from .models import variable
 
 _STORE = "store"
 _OF_WRITER = ("main", "shard_rows", "shard_bytes")
 
 
-def add_parsers(actions):
+def add_parsers(actions: Commands) -> None:
     parser = actions.add_parser(
         "convert",
         help="convert between stores and files of other formats",
@@ -58,7 +60,16 @@ def _convert(args) -> int:
     return 0
 
 
-def convert(source, target, source_format=None, format=None, schema=None, options=None, to_options=None, metadata=True):
+def convert(
+    source: str,
+    target: str,
+    source_format: str | None = None,
+    format: str | None = None,
+    schema: AnyPath | None = None,
+    options: dict[str, Any] | None = None,
+    to_options: dict[str, Any] | None = None,
+    metadata: bool = True,
+) -> int:
     """Write the records of a store or of files as another, and return their number.
 
     Raises:
@@ -95,7 +106,9 @@ def convert(source, target, source_format=None, format=None, schema=None, option
     return count
 
 
-def _open(source, format, schema, options):
+def _open(
+    source: str, format: str, schema: Any, options: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
     """The records of a source, their schema or None, metadata, and the ranges of splits."""
     if format == _STORE:
         from .. import data

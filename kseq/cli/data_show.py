@@ -3,16 +3,18 @@
 import json
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 
-from .arguments import CommandError, positive_int, say
+from ..annotations import AnyPath
+from .arguments import CommandError, Commands, positive_int, say
 
 _BINS, _WIDTH, _TEXT = 12, 40, 60
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def add_parsers(actions):
+def add_parsers(actions: Commands) -> None:
     info = actions.add_parser(
         "info",
         help="say what a store holds",
@@ -41,7 +43,7 @@ def _info(args) -> int:
     return 0
 
 
-def describe(path) -> dict:
+def describe(path: AnyPath) -> dict[str, Any]:
     """What there is to say of a store without reading its records; the keys are those of `kseq data info --json`."""
     from .. import data
     from ..data.errors import IncompleteStoreWarning
@@ -114,7 +116,7 @@ def _print_info(found):
         say(f"  {label:>{wide}} {bar(bin['records'] / most, _WIDTH)} {bin['records']:,}")
 
 
-def bar(share, width) -> str:
+def bar(share: float, width: int) -> str:
     """A bar of block characters, `width` long where the share is 1.
 
     Example:

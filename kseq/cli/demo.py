@@ -1,11 +1,12 @@
 """`kseq demo`."""
 
+import argparse
 import json
 
-from .arguments import positive_int
+from .arguments import Commands, positive_int
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "demo",
         help="train on real speech, save, load, and stream the same numbers",
@@ -19,7 +20,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     from . import demo_run  # on use: it loads Keras and the data set
 
     options = {"out": args.out, "epochs": args.epochs, "seed": args.seed}

@@ -4,13 +4,18 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 import kseq
 
+from ..annotations import AnyPath
 from ..datasets import japanese_vowels
+from ..ragged import Ragged
 from ..show import summary, summary_rows
 
 # From the documentation of the data: 10 kHz audio, frames of 25.6 ms, one every 6.4 ms.
@@ -18,7 +23,13 @@ FRAME_SHIFT_SECONDS = 6.4e-3
 BATCH_SIZE = 30  # divides 270 utterances: a smaller last batch would be compiled once more
 
 
-def run(out=None, epochs: int = 40, seed: int = 0, report=print, verbose="auto") -> dict:
+def run(
+    out: AnyPath | None = None,
+    epochs: int = 40,
+    seed: int = 0,
+    report: Callable[[str], Any] = print,
+    verbose: str | int = "auto",
+) -> dict[str, Any]:
     """Run the demo and return its results.
 
     Args:
@@ -84,13 +95,13 @@ def run(out=None, epochs: int = 40, seed: int = 0, report=print, verbose="auto")
     return results
 
 
-def build_model(frames, steps) -> keras.Model:
+def build_model(frames: NDArray[Any], steps: int) -> keras.Model:
     """The shipped spec's model, which names the speaker at every frame; `frames` [N, 12] give the scale."""
     scale = {"mean": frames.mean(0).tolist(), "variance": frames.var(0).tolist()}
     return kseq.load_spec(kseq.spec.shipped()["japanese_vowels"], vars=scale | {"steps": steps})
 
 
-def fit(model, rows, labels, epochs, verbose):
+def fit(model: keras.Model, rows: Ragged, labels: NDArray[Any], epochs: int, verbose: str | int) -> None:
     """Train with the utterance's label at every valid frame; padding has no weight in the loss."""
     values, mask = kseq.pad(rows)  # [B, T, 12], [B, T]
     targets = np.repeat(labels[:, None], values.shape[1], axis=1)  # [B, T]
@@ -104,13 +115,13 @@ def fit(model, rows, labels, epochs, verbose):
     )
 
 
-def whole_logits(model, rows) -> list:
+def whole_logits(model: keras.Model, rows: Ragged) -> list[NDArray[Any]]:
     """Logits [T_i, 9] of each utterance, in one padded batch."""
     values, mask = kseq.pad(rows)
     return kseq.unpad(model.predict([values, mask], batch_size=len(values), verbose=0), mask)
 
 
-def stream_logits(model, rows) -> tuple[list, float, int]:
+def stream_logits(model: keras.Model, rows: Iterable[NDArray[Any]]) -> tuple[list[NDArray[Any]], float, int]:
     """Logits [T_i, 9] of each utterance block by block, the median time of a step, and the latency in frames."""
     stream = kseq.Stream(model)
     block, seconds, logits = stream.timing.block_size, [], []
@@ -125,13 +136,13 @@ def stream_logits(model, rows) -> tuple[list, float, int]:
     return logits, statistics.median(seconds), stream.timing.input_latency
 
 
-def accuracy(logits, labels) -> float:
+def accuracy(logits: Sequence[NDArray[Any]], labels: NDArray[Any]) -> float:
     """Share of utterances whose mean log-probability over frames is largest for the right speaker."""
     classes = [log_softmax(frames).mean(0).argmax() for frames in logits]
     return float(np.mean(np.array(classes) == labels))
 
 
-def log_softmax(logits):
+def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Log-probabilities along the last axis."""
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

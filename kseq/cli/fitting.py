@@ -1,14 +1,22 @@
 """What `kseq train` sees to around `fit`: that data and model go together, and that an interruption loses nothing."""
 
+from __future__ import annotations
+
 import contextlib
 import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..annotations import AnyPath
 from .arguments import CommandError
 
+if TYPE_CHECKING:
+    from ..data import BackupAndRestore, Batches
 
-def check_data(model, batches, path):
+
+def check_data(model: Any, batches: Batches, path: AnyPath) -> None:
     """Compare a batch with the model before anything is trained.
 
     Args:
@@ -59,12 +67,12 @@ class Interruption(keras.callbacks.Callback):
         backup: a `BackupAndRestore`, or None.
     """
 
-    def __init__(self, backup):
+    def __init__(self, backup: BackupAndRestore | None) -> None:
         super().__init__()
         self._backup, self._asked = backup, False
 
     @contextlib.contextmanager
-    def listening(self):
+    def listening(self) -> Iterator[None]:
         """Within this context Ctrl-C is noted."""
 
         def note(number, frame):
@@ -78,11 +86,11 @@ class Interruption(keras.callbacks.Callback):
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self._asked:
             if self._backup is not None:
                 self._backup.save()
             raise KeyboardInterrupt
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.on_train_batch_end(batch)

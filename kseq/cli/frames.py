@@ -6,14 +6,16 @@ import math
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from ..sequence import SequenceSpec
 from .arguments import CommandError
 
 FORMATS = ("auto", "npy", "wav", "raw")
 # Raw values by the names that tools for sound give them; integers become floats as those of WAV do.
-RAW = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": "<f4", "f64": "<f8"}
+RAW: dict[str, int | str] = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": "<f4", "f64": "<f8"}
 _MAGIC = {"npy": b"\x93NUMPY", "wav": b"RIFF"}
 _READ_BYTES = 1 << 20  # at once: memory follows what arrives, not what a header or an option says
 _MAX_HEADER_BYTES = 10_000  # as in NumPy
@@ -30,7 +32,7 @@ class _Layout:
     name: str
     dtype: np.dtype
     frame_bytes: int
-    decode: Callable  # bytes of whole frames -> values [n, *channels] of the dtype
+    decode: Callable[[bytes], np.ndarray]  # bytes of whole frames -> values [n, *channels] of the dtype
     length: int | None = None  # frames in all, where the header says so
     rate: int | None = None  # frames a second, likewise
 
@@ -43,7 +45,10 @@ class Frames:
         rate: frames a second, or None.
     """
 
-    def __init__(self, file, layout, dtype):
+    length: int | None
+    rate: int | None
+
+    def __init__(self, file: Any, layout: _Layout, dtype: np.dtype[Any]) -> None:
         if layout.dtype.kind not in "biuf" or not np.can_cast(layout.dtype, dtype, "same_kind"):
             raise FramesError(
                 f"the model takes {dtype}, to which {layout.name} input cannot be cast; received {_shown(layout.dtype)}"
@@ -82,11 +87,13 @@ class _MappedFrames(Frames):
         self._values = values
 
     def read(self, count):
-        start, self._done = self._done, min(self._done + count, self.length)
+        start, self._done = self._done, min(self._done + count, len(self._values))
         return np.ascontiguousarray(self._values[start : self._done], self._dtype)
 
 
-def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False, raw: str | None = None) -> Frames:
+def open_frames(
+    file: Any, spec: SequenceSpec, kind: str = "auto", *, raw_if_unknown: bool = False, raw: str | None = None
+) -> Frames:
     """Frames for a model's input from an open binary file or pipe.
 
     Nothing beyond what is needed is waited for, so that a slow pipe gives its first frame when that is there.
@@ -104,20 +111,21 @@ def open_frames(file, spec, kind: str = "auto", *, raw_if_unknown: bool = False,
     dtype = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
     shape = tuple(spec.shape)
     if kind == "auto":
-        kind, head = _recognize(file)
-        if kind is None and not raw_if_unknown:
+        found, head = _recognize(file)
+        if found is None and not raw_if_unknown:
             raise FramesError(f"the input must be NPY or WAV, or given with --format raw; it starts with {head!r}")
-        file = _Pushed(head, file)
+        kind, file = found or "raw", _Pushed(head, file)
     if kind == "npy":
         return _open_npy(file, shape, dtype)
     if kind == "wav":
         return Frames(file, _wav_layout(file, shape), dtype)
-    if isinstance(RAW.get(raw), int):
-        return Frames(file, _samples_layout("raw", RAW[raw], shape, dtype.kind == "f"), dtype)
-    return Frames(file, _array_layout("raw", np.dtype(RAW[raw]) if raw else dtype.newbyteorder("<"), shape), dtype)
+    what = RAW[raw] if raw else dtype.newbyteorder("<")
+    if isinstance(what, int):
+        return Frames(file, _samples_layout("raw", what, shape, dtype.kind == "f"), dtype)
+    return Frames(file, _array_layout("raw", np.dtype(what), shape), dtype)
 
 
-def _recognize(file):
+def _recognize(file: Any) -> tuple[str | None, bytes]:
     """The format by the fewest bytes that tell, or `None`, and those bytes."""
     head = b""
     while any(magic.startswith(head) for magic in _MAGIC.values()):

@@ -1,13 +1,14 @@
 """`kseq init`."""
 
+import argparse
 import pathlib
 
 from ..spec import shipped
 from ..spec.errors import did_you_mean
-from .arguments import CommandError, say
+from .arguments import CommandError, Commands, say
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "init",
         help="copy a shipped spec, to start from",
@@ -18,7 +19,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     source = shipped().get(args.name)
     if source is None:
         hint = did_you_mean(args.name, shipped()) or f"there are {', '.join(shipped())}"

@@ -1,7 +1,9 @@
 """`kseq layers`."""
 
+import argparse
 import json
 import sys
+from typing import Any
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -12,10 +14,11 @@ from ..layers import SequenceLayer
 from ..printable import printable
 from ..spec import catalog
 from ..spec.errors import did_you_mean
+from .arguments import Commands
 from .models import ModelError
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "layers",
         help="list the layers that specs can name, or describe one",
@@ -27,7 +30,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     if args.name is None:
         found = [{"name": name, "summary": _summary(name)} for name in sorted(catalog.type_names())]
     else:
@@ -48,7 +51,7 @@ def _summary(name):
     return found.summary if found else "a plugin, which is loaded when a spec names it"
 
 
-def describe(name) -> dict:
+def describe(name: str) -> dict[str, Any]:
     """What there is to know of a layer type: arguments, documentation, and the timing of its examples.
 
     Raises:

@@ -5,11 +5,14 @@ import dataclasses
 import importlib
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 import kseq
 
+from ..annotations import AnyPath
 from ..keras_errors import unframed
 from ..model_graph import in_words
 from ..spec import Limits, SpecError, load_spec, shipped
@@ -28,7 +31,7 @@ class ModelError(CommandError):
     """A file that gives no model, or a model that does not do what is asked."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of commands that take a saved model or a spec."""
     parser.add_argument(
         "model",
@@ -60,7 +63,7 @@ def add_arguments(parser):
     add_import(parser)
 
 
-def add_import(parser):
+def add_import(parser: argparse.ArgumentParser) -> None:
     """The argument for modules that register layers."""
     parser.add_argument(
         "--import",
@@ -83,12 +86,18 @@ def _imported(name):
         sys.path.remove("")
 
 
-def load_model(args, compile=False):
+def load_model(args: argparse.Namespace, compile: bool = False) -> keras.Model:
     """The model of a command's arguments, as `load` gives it."""
     return load(args.model, dict(args.vars), compile, set=dict(args.set), limits=Limits(**dict(args.limit)))
 
 
-def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
+def load(
+    path: AnyPath,
+    variables: Mapping[str, Any] | None = None,
+    compile: bool = False,
+    set: Mapping[str, Any] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> keras.Model:
     """The model of a `.keras` file, or of a spec (`.yaml`, `.yml`, `.json`, a shipped one's name) with its variables.
 
     Saved models are loaded in Keras's safe mode: a file must not bring code with it. Most commands have no use for the
@@ -123,7 +132,7 @@ def load(path, variables=None, compile=False, set=None, limits=DEFAULT_LIMITS):
         raise ModelError(f"{path}: cannot be loaded in safe mode, as kseq loads models: {reason}") from error
 
 
-def load_trained(path):
+def load_trained(path: AnyPath) -> keras.Model:
     """The model of a `.keras` file: a spec is refused, for it has no trained weights.
 
     Raises:
@@ -138,7 +147,7 @@ def load_trained(path):
     return load(path)
 
 
-def open_stream(model, batch_size=1) -> kseq.Stream:
+def open_stream(model: Any, batch_size: int = 1) -> kseq.Stream:
     """A stream of a model.
 
     Raises:
@@ -155,7 +164,7 @@ def open_stream(model, batch_size=1) -> kseq.Stream:
     return stream
 
 
-def variable(text) -> tuple:
+def variable(text: str) -> tuple[str, Any]:
     """NAME=VALUE with the value read as YAML, or an error that argparse prints."""
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -166,7 +175,7 @@ def variable(text) -> tuple:
         raise argparse.ArgumentTypeError(f"the value must be YAML; received {text!r}") from None
 
 
-def _limit(text) -> tuple:
+def _limit(text: str) -> tuple[str, int]:
     """NAME=NUMBER of a limit, or an error that argparse prints."""
     name, number = variable(text)
     if name not in _LIMITS:

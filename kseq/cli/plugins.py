@@ -5,6 +5,7 @@ import zipfile
 
 import keras
 
+from ..annotations import AnyPath
 from ..printable import printable
 from ..spec import catalog
 from .arguments import CommandError
@@ -12,7 +13,7 @@ from .arguments import CommandError
 _LARGEST = 64 << 20  # bytes of a configuration
 
 
-def load_plugins(path):
+def load_plugins(path: AnyPath) -> None:
     """Load the installed plugins of the layers that a `.keras` file names, so that Keras finds them.
 
     A plugin is an entry point of the group `kseq.layers`; only those of exactly the names in the file are imported.
@@ -28,7 +29,7 @@ def load_plugins(path):
                 raise CommandError(f"{path}: {printable(str(error))}") from error
 
 
-def _registered_names(path):
+def _registered_names(path: AnyPath) -> set[str]:
     """The names under which classes in a file are registered: `package>Class`."""
     try:
         with zipfile.ZipFile(path) as file:

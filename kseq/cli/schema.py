@@ -1,12 +1,14 @@
 """`kseq schema`."""
 
+import argparse
 import json
 import pathlib
 
 from ..spec import json_schema
+from .arguments import Commands
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "schema",
         help="print the JSON schema of specs, for editors",
@@ -17,7 +19,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     text = json.dumps(json_schema(), indent=1)
     if args.output:
         pathlib.Path(args.output).write_text(text + "\n", encoding="utf-8")

@@ -1,12 +1,14 @@
 """`kseq show`."""
 
+import argparse
 import json
 
 from ..show import summary, summary_rows
+from .arguments import Commands
 from .models import add_arguments, load_model
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "show",
         help="show the layers of a model with their timing",
@@ -17,7 +19,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     model = load_model(args)
     if args.json:
         print(json.dumps(summary_rows(model)))

@@ -1,5 +1,6 @@
 """`kseq stream`."""
 
+import argparse
 import collections
 import contextlib
 import json
@@ -7,7 +8,7 @@ import statistics
 import sys
 import time
 
-from .arguments import positive_float, positive_int
+from .arguments import Commands, positive_float, positive_int
 from .frames import FORMATS, RAW, FramesError, open_frames
 from .models import add_import, load_trained, open_stream
 from .writers import Watched, open_writer
@@ -16,7 +17,7 @@ from .writers import Watched, open_writer
 _TIMED_PUSHES = 10_000
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "stream",
         help="stream a saved model over frames from a file or a pipe, as they arrive",
@@ -56,7 +57,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     results = _stream(args)
     if args.json:
         out = sys.stderr if args.output == "-" else sys.stdout

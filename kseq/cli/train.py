@@ -1,17 +1,19 @@
 """`kseq train`."""
 
+import argparse
 import json
 import pathlib
 import sys
 import time
+from typing import Any
 
-from .arguments import CommandError, positive_int, say
+from .arguments import CommandError, Commands, positive_int, say
 from .models import add_arguments, load_model
 
 _SUFFIX = ".keras"
 
 
-def add_parser(commands):
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "train",
         help="train a model of a spec on a store of records",
@@ -40,7 +42,7 @@ def add_parser(commands):
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     results = _train(args)
     if args.json:
         print(json.dumps(results, allow_nan=False))
@@ -51,7 +53,7 @@ def run(args) -> int:
     return 0
 
 
-def _train(args) -> dict:
+def _train(args: argparse.Namespace) -> dict[str, Any]:
     import keras
 
     from .. import data

@@ -1,5 +1,7 @@
 """What can be wrong with a store or the data for it: each error says which file, shard and record."""
 
+from ..annotations import AnyPath
+
 
 class DataError(Exception):
     """Base of every error of `kseq.data`."""
@@ -12,9 +14,9 @@ class StoreError(DataError):
         path: the file or folder that is meant, or None.
     """
 
-    def __init__(self, message, path=None):
+    def __init__(self, message: str, path: AnyPath | None = None) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
-        self.path = path
+        self.path: AnyPath | None = path
 
 
 class StoreNotFoundError(StoreError, FileNotFoundError):
@@ -69,7 +71,10 @@ class RecordError(DataError, ValueError):
         field: name of the field, or None.
     """
 
-    def __init__(self, message, record=None, field=None):
+    record: int | None
+    field: str | None
+
+    def __init__(self, message: str, record: int | None = None, field: str | None = None) -> None:
         where = [] if record is None else [f"record {record}"]
         where += [] if field is None else [f"field {field!r}"]
         super().__init__(f"{', '.join(where)}: {message}" if where else message)
@@ -93,7 +98,13 @@ class BuildError(DataError):
         line: line of the file on which the row begins, from 1, or None.
     """
 
-    def __init__(self, message, path=None, row=None, line=None):
+    path: AnyPath | None
+    row: int | None
+    line: int | None
+
+    def __init__(
+        self, message: str, path: AnyPath | None = None, row: int | None = None, line: int | None = None
+    ) -> None:
         where = [] if path is None else [str(path)]
         where += [] if line is None else [f"line {line}"]
         where += [] if row is None else [f"row {row}"]

@@ -1,11 +1,15 @@
 """Random orders that need no memory: any stretch of a permutation from its position alone."""
 
+from collections.abc import Iterable
+from typing import SupportsInt
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq import _ext
 
 
-def permute(start, count, size, key):
+def permute(start: int, count: int, size: int, key: Iterable[int]) -> NDArray[np.int64]:
     """Elements `start` to `start + count` of a random permutation of `range(size)`: int64 [count].
 
     The permutation is a Feistel network over the positions: a pure function of size and key, the same on every
@@ -33,7 +37,7 @@ def permute(start, count, size, key):
     return out
 
 
-def _random(key, count):
+def _random(key: int, count: int) -> NDArray[np.uint64]:
     """Random 64-bit numbers: splitmix64, begun at a key."""
     x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(key)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -41,7 +45,7 @@ def _random(key, count):
     return x ^ (x >> np.uint64(31))
 
 
-def mix(*numbers) -> int:
+def mix(*numbers: SupportsInt) -> int:
     """A 64-bit number from integers, any two of which give others."""
     mixed = 0
     for number in numbers:

@@ -4,21 +4,40 @@ import collections
 import functools
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from ..annotations import AnyPath
 from .errors import DataError
 
 _FORMAT, _VERSION = "kseq vocabulary", 1
 _SPECIAL = ("pad", "unk", "bos", "eos")
 LEVELS = ("word", "char")
+Level = Literal["word", "char"]
+Unknown = Literal["unk", "drop", "error"]
+# A function from a text to its tokens, and one from tokens to their text.
+Tokenizer = tuple[Callable[[str], Iterable[str]], Callable[[list[str]], str]]
+
+
+class CollectOptions(TypedDict, total=False):
+    """What `Vocabulary.from_text` takes as `Vocabulary.collect` does."""
+
+    max_size: int | None
+    min_count: int
+    pad: str | None
+    unk: str | None
+    bos: str | None
+    eos: str | None
 
 
 class VocabularyError(DataError, ValueError):
     """A vocabulary that is none, or tokens and ids that it does not have."""
 
 
-def tokenize(text, level="word") -> list[str]:
+def tokenize(text: str, level: Level = "word") -> list[str]:
     """The tokens of a text: its words, as whitespace parts them, or its characters.
 
     Raises:
@@ -56,18 +75,25 @@ class TextCodec:
         'to be <unk>'
     """
 
-    def __init__(self, vocabulary, level="word", begin=False, end=False, unknown="unk"):
+    def __init__(
+        self,
+        vocabulary: "Vocabulary",
+        level: Level | Tokenizer = "word",
+        begin: bool = False,
+        end: bool = False,
+        unknown: Unknown = "unk",
+    ) -> None:
         if isinstance(level, (tuple, list)):
             self._tokens, self._text = level
         else:
             tokenize("", level)
             self._tokens = functools.partial(tokenize, level=level)
             self._text = (" " if level == "word" else "").join
-        self.vocabulary = vocabulary
+        self.vocabulary: Vocabulary = vocabulary
         self._how = {"unknown": unknown, "add_bos": begin, "add_eos": end, "special": False}
         vocabulary.encode([], **self._how)
 
-    def encode(self, text) -> np.ndarray:
+    def encode(self, text: str) -> NDArray[np.int32]:
         """The ids of a text, int32 [T].
 
         Raises:
@@ -75,7 +101,7 @@ class TextCodec:
         """
         return self.vocabulary.encode(self._tokens(text), **self._how)
 
-    def decode(self, ids) -> str:
+    def decode(self, ids: ArrayLike) -> str:
         """The text of ids up to their end, without begin and padding; between words is one space.
 
         Raises:
@@ -111,7 +137,20 @@ class Vocabulary:
         ['to', 'be']
     """
 
-    def __init__(self, tokens, pad="<pad>", unk="<unk>", bos="<bos>", eos="<eos>", counts=None):
+    pad: str | None
+    unk: str | None
+    bos: str | None
+    eos: str | None
+
+    def __init__(
+        self,
+        tokens: Iterable[str],
+        pad: str | None = "<pad>",
+        unk: str | None = "<unk>",
+        bos: str | None = "<bos>",
+        eos: str | None = "<eos>",
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
         self._tokens = list(tokens)
         self._ids = {token: n for n, token in enumerate(self._tokens)}
         if not all(isinstance(token, str) for token in self._tokens):
@@ -127,13 +166,20 @@ class Vocabulary:
                 raise VocabularyError(f"special tokens must be among the tokens; received {token!r}")
         if len(set(special)) < len(special):
             raise VocabularyError(f"special tokens must differ; received {special}")
-        self.counts = dict(counts or {})
+        self.counts: dict[str, int] = dict(counts or {})
         if not self.counts.keys() <= self._ids.keys() or not all(_is_count(n) for n in self.counts.values()):
             raise VocabularyError("counts must be integers from 0 of the tokens")
 
     @classmethod
     def collect(
-        cls, sequences, max_size=None, min_count=1, pad="<pad>", unk="<unk>", bos="<bos>", eos="<eos>"
+        cls,
+        sequences: Iterable[Iterable[str]],
+        max_size: int | None = None,
+        min_count: int = 1,
+        pad: str | None = "<pad>",
+        unk: str | None = "<unk>",
+        bos: str | None = "<bos>",
+        eos: str | None = "<eos>",
     ) -> "Vocabulary":
         """The vocabulary of sequences of tokens: the special tokens, then the others from the most frequent.
 
@@ -165,7 +211,7 @@ class Vocabulary:
         return cls(tokens, pad, unk, bos, eos, {token: counts[token] for token in tokens if token in counts})
 
     @classmethod
-    def from_text(cls, lines, level="word", **options) -> "Vocabulary":
+    def from_text(cls, lines: Iterable[str], level: Level = "word", **options: Unpack[CollectOptions]) -> "Vocabulary":
         """The vocabulary of texts, by words or characters.
 
         Args:
@@ -177,25 +223,25 @@ class Vocabulary:
             raise VocabularyError(f"lines must be a list of texts; received the text {lines!r:.100}")
         return cls.collect((tokenize(line, level) for line in lines), **options)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._tokens)
 
-    def __contains__(self, token):
+    def __contains__(self, token: object) -> bool:
         return token in self._ids
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._tokens)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.to_json() == other.to_json()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(tuple(self._tokens))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Vocabulary({len(self)} tokens: {', '.join(map(repr, self._tokens[:6]))}{', ...' * (len(self) > 6)})"
 
-    def __getitem__(self, token) -> int:
+    def __getitem__(self, token: str) -> int:
         """The id of a token.
 
         Raises:
@@ -206,7 +252,7 @@ class Vocabulary:
         except KeyError:
             raise VocabularyError(f"there is no token {token!r}") from None
 
-    def token(self, id) -> str:
+    def token(self, id: int) -> str:
         """The token of an id.
 
         Raises:
@@ -216,7 +262,14 @@ class Vocabulary:
             raise VocabularyError(f"ids must be from 0 to {len(self._tokens) - 1}; received {id}")
         return self._tokens[id]
 
-    def encode(self, tokens, unknown="unk", add_bos=False, add_eos=False, special=True) -> np.ndarray:
+    def encode(
+        self,
+        tokens: Iterable[str],
+        unknown: Unknown = "unk",
+        add_bos: bool = False,
+        add_eos: bool = False,
+        special: bool = True,
+    ) -> NDArray[np.int32]:
         """The ids of tokens, int32 [T].
 
         Args:
@@ -246,7 +299,7 @@ class Vocabulary:
                 ids = [self._ids[self.unk] if n is None else n for n in ids]
         return np.array([*first, *ids, *last], np.int32)
 
-    def decode(self, ids, skip_special=True) -> list[str]:
+    def decode(self, ids: ArrayLike, skip_special: bool = True) -> list[str]:
         """The tokens of ids.
 
         Args:
@@ -265,7 +318,7 @@ class Vocabulary:
             raise VocabularyError(f"the vocabulary has no {name} token")
         return self._ids[token]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON, from which `from_json` makes it again."""
         special = {name: getattr(self, name) for name in _SPECIAL}
         counts = [self.counts.get(token) for token in self._tokens] if self.counts else None
@@ -278,7 +331,7 @@ class Vocabulary:
         }
 
     @classmethod
-    def from_json(cls, data) -> "Vocabulary":
+    def from_json(cls, data: Any) -> "Vocabulary":
         """The vocabulary that `to_json` wrote.
 
         Raises:
@@ -300,7 +353,7 @@ class Vocabulary:
         pairs = {token: n for token, n in zip(tokens, counts or (), strict=False) if n is not None}
         return cls(tokens, **special, counts=pairs)
 
-    def save(self, path):
+    def save(self, path: AnyPath) -> None:
         """Write the vocabulary to a JSON file, written aside and renamed."""
         from .store.aside import Aside
 
@@ -314,7 +367,7 @@ class Vocabulary:
             raise
 
     @classmethod
-    def load(cls, path) -> "Vocabulary":
+    def load(cls, path: AnyPath) -> "Vocabulary":
         """Read a vocabulary that `save` wrote.
 
         Raises:
@@ -335,7 +388,7 @@ def _is_count(n):
     return isinstance(n, int) and not isinstance(n, bool) and n >= 0
 
 
-def _as_list(ids):
+def _as_list(ids: ArrayLike) -> list[int]:
     ids = np.asarray(ids)
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise VocabularyError(f"ids must be integers [T]; received {ids.dtype} {list(ids.shape)}")

@@ -66,7 +66,7 @@ def _is_one(padding) -> bool:
 
 
 def _axis(size, stride, dilation, padding, transposed):
-    if isinstance(padding, str):
+    if not isinstance(padding, (tuple, list)):
         return SpatialAxis(Window(size, stride, dilation, padding, transposed))
     if transposed:
         raise ValueError(f"`spatial_padding` of a transposed window must be a mode of padding; received {padding!r}")

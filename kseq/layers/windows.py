@@ -40,7 +40,8 @@ class OfWindow(SequenceLayer):
             setattr(self, name, as_sizes(name, getattr(self, name), self.window_rank))
         sizes = [_each_axis(getattr(self, name)) for name in (size, "strides", "dilation_rate")]
         (of_time, *of_space) = zip(*sizes, strict=True)
-        self.window = Window(*of_time, self.padding, self.transposed)
+        taps, stride, dilation = of_time
+        self.window = Window(taps, stride, dilation, self.padding, self.transposed)
         self.padding = self.window.padding
         if of_space:
             padding = self.spatial_padding

@@ -76,8 +76,8 @@ def summary_rows(model: keras.Model | SequenceLayer) -> list[dict[str, Any]]:
     Returns:
         Dicts with `layer` (its name), `type`, `depth` (of nesting), `output_shape`, `parameters`, `block`, `ratio`
         (text), `input_latency`, `output_latency`, `past`, `future` (steps, "all", or `None` where no input matters),
-        `state_bytes` (of one stream), and `obstacle`: why it does not stream, or `None`. What is not known of a layer
-        that does not stream is `None`.
+        `state_bytes` (of one stream; `None` where it depends on context), and `obstacle`: why it does not stream, or
+        `None`. What is not known of a layer that does not stream is `None`.
 
     Raises:
         ValueError: a model or layer that is not built.
@@ -92,17 +92,17 @@ def summary_rows(model: keras.Model | SequenceLayer) -> list[dict[str, Any]]:
         (28, 2, 0, 16)
     """
     if isinstance(model, SequenceLayer):
-        spec = _built_for(model)
-        return [*_rows_within(model, spec, 0), _layer_row(model, spec, 0)]
+        spec = built_for(model)
+        return [*_rows_within(model, spec, 0), layer_row(model, spec, 0)]
     if not is_graph(model):
         raise TypeError(
             "expected a kseq layer, or a sequential or functional Keras model; "
             f"received {model!r} of type {type(model).__name__}"
         )
     if not model.built:
-        raise ValueError(f"{in_words(model)} must be built before it has a summary: give it a keras.Input")
+        raise ValueError(f"{in_words(model)} must be built before it is shown: give it a keras.Input")
     found = read_nodes(model, as_layer)
-    return [*_node_rows(found.nodes, found.input_specs, 0), _model_row(model, 0)]
+    return [*_node_rows(found.nodes, found.input_specs, 0), model_row(model, 0)]
 
 
 def _node_rows(nodes, input_specs, depth):
@@ -112,9 +112,9 @@ def _node_rows(nodes, input_specs, depth):
         spec = node.given_specs(specs)
         node.give(specs, node.layer.output_spec(spec))
         if is_graph(node.layer.origin()):
-            yield _model_row(node.layer.origin(), depth)
-        elif not node.hidden and not _is_identity(node.layer):
-            yield _layer_row(node.layer, spec, depth)
+            yield model_row(node.layer.origin(), depth)
+        elif not node.hidden and not is_identity(node.layer):
+            yield layer_row(node.layer, spec, depth)
         yield from _rows_within(node.layer, spec, depth + 1)
 
 
@@ -126,25 +126,27 @@ def _rows_within(layer, spec, depth):
         yield from _node_rows(layer.nodes, parts(spec), depth)
 
 
-def _is_identity(layer):
+def is_identity(layer: SequenceLayer) -> bool:
     """Whether it is a network of nothing, as the shortcut of most residuals is."""
     return isinstance(layer, Network) and not layer.nodes
 
 
-def _model_row(model, depth):
+def model_row(model: keras.Model, depth: int = 0) -> dict[str, Any]:
+    """The row of a model, or of one within a model."""
     try:
         layer = as_layer(model)
     except NotStreamable as error:
         return _row(model, depth, model.outputs[0].shape, obstacle="; ".join(map(str, error.obstacles)))
     specs = layer.nodes_read.input_specs
-    return _layer_row(layer, specs if len(specs) > 1 else specs[0], depth) | {
+    return layer_row(layer, specs if len(specs) > 1 else specs[0], depth) | {
         "layer": model.name,
         "type": type(model).__name__,
         "parameters": model.count_params(),
     }
 
 
-def _layer_row(layer, spec, depth):
+def layer_row(layer: SequenceLayer, spec: Any, depth: int = 0) -> dict[str, Any]:
+    """The row of a layer that is given this spec, or a tuple of them."""
     rows = layer.obstacles()
     obstacle = layer.step_obstacle if isinstance(layer, Network) else "; ".join(row.advice for row in rows)
     row = _row(layer.origin(), depth, (None, None, *first(layer.output_spec(spec)).shape), obstacle or None)
@@ -184,6 +186,8 @@ def _steps(steps):
 
 
 def _state_bytes(layer, spec):
+    if layer.context_names:  # of any length
+        return None
     return sum(math.prod(leaf.shape) * _item_size(leaf.dtype) for leaf in layer.state_specs(spec))
 
 
@@ -193,12 +197,15 @@ def _item_size(dtype):
     return 2 if name == "bfloat16" else np.dtype(name).itemsize
 
 
-def _built_for(layer):
+def built_for(layer: SequenceLayer) -> Any:
+    """The spec that a layer was built for, or a tuple of them.
+
+    Raises:
+        ValueError: a layer that is not built.
+    """
     shapes = layer.channel_shape
     if shapes is None:
-        raise ValueError(
-            f"{layer.name} must be built before it has a summary: call it once, or call `build(input_shape)`"
-        )
+        raise ValueError(f"{layer.name} must be built before it is shown: call it once, or call `build(input_shape)`")
     return SequenceSpec(shapes) if layer.num_inputs == 1 else tuple(map(SequenceSpec, shapes))
 
 
@@ -207,9 +214,13 @@ def _cells(row):
     values = [row["parameters"], row["block"], row["ratio"], latency, row["past"], row["future"], row["state_bytes"]]
     name = f"{'  ' * row['depth']}{row['layer']} ({row['type']})"
     name = printable(name, keep="")
-    batch, time, *channels = row["output_shape"]
-    shape = ", ".join(map(str, (batch or "B", time or "T", *channels)))
-    return [name, shape, *map(_text, values)]
+    return [name, shape_text(row["output_shape"]), *map(_text, values)]
+
+
+def shape_text(shape: Any) -> str:
+    """The shape of a batch of sequences, of B streams and T steps."""
+    batch, time, *channels = shape
+    return ", ".join(map(str, (batch or "B", time or "T", *channels)))
 
 
 def _text(value):

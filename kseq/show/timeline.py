@@ -1,31 +1,21 @@
 """`timeline_svg`: the timing of a streaming model as a picture."""
 
-import dataclasses
 import math
-import re
-import xml.etree.ElementTree as ET
 from typing import Any
 
 from ..model_graph import in_words
-from ..printable import printable
 from ..streaming import as_layer
 from ..timing import Timing
+from .axis import FOLD_TEXT, Axis
+from .svg import BLUE, GREY, ORANGE, add, add_line, add_text, clean, cut, fit, picture, text_width
 
-_WIDTH, _LEFT, _RIGHT = 900, 100, 860  # of the picture, and where the cells begin and end
-_FEWEST, _MOST = 20, 40  # cells
-_ENDLESS = 14  # steps to draw of a side without end
+_LEFT, _RIGHT, _MARGIN = 104, 826, 74  # where the cells begin and, if they fit, end; the room to the right of them
 _CROWD = 4  # outputs of one input step that can still be told apart
 _INPUTS, _OUTPUTS, _CELL = 146, 226, 24  # top of either row, and its height
-_ARROW = _OUTPUTS + _CELL + 16
-_LEGEND = _ARROW + 54
-
-# Greys that are readable (4.5) on their own background, and nearly so (3.5) where the page is of the other kind.
-_GREY, _GREY_ON_DARK = "#767676", "#868686"
-_PAST, _FUTURE = "#3b7dd8", "#d0670a"
-_STYLE = (
-    f".kseq-timeline{{max-width:100%}}@media (prefers-color-scheme:dark){{.kseq-timeline{{color:{_GREY_ON_DARK}}}}}"
-)
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LATENCY = _OUTPUTS + _CELL + 14  # of the interval of output latency
+_LEGEND = _LATENCY + 60
+_COLOURS = {"past": BLUE, "own": GREY, "future": ORANGE}
+_STYLE = ".kseq-timeline{max-width:100%}"
 
 
 def timeline_svg(model: Any) -> str:
@@ -67,65 +57,24 @@ def timing_svg(timing: Timing, title: str) -> str:
         >>> timing_svg(Timing(), "identity").startswith("<svg ")
         True
     """
-    title, notes = printable(_NOT_XML.sub("\ufffd", title), keep=""), _notes(timing)
-    height = _LEGEND + 20 + 18 * len(notes)
-    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "kseq-timeline", "role": "img"})
-    svg.attrib |= {"viewBox": f"0 0 {_WIDTH} {height}", "width": str(_WIDTH), "height": str(height), "color": _GREY}
-    svg.attrib |= {"font-family": "system-ui, sans-serif", "font-size": "12", "fill": "none"}
-    _add(svg, "title", f"Timeline of {title}")
-    _add(svg, "desc", ". ".join([f"An output of {title} {_needs(timing)}", *_facts(timing), *notes]) + ".")
-    _add(svg, "style", _STYLE)
-
-    window = _window(timing)
-    _text(svg, 8, 24, title if len(title) <= 50 else f"{title[:49]}…", font_size=16, font_weight="bold")
-    _text(svg, 8, 46, " · ".join(_facts(timing)))
-    _text(svg, 8, 66, f"The marked output {_needs(timing)}.")
-    _draw_field(svg, timing, window)
-    _draw_inputs(svg, timing, window)
-    _draw_outputs(svg, timing, window)
-    _draw_blocks(svg, timing, window)
-    _draw_input_latency(svg, timing, window)
-    _draw_output_latency(svg, timing, window)
+    title, axis = clean(title), Axis(timing, _LEFT, _RIGHT)
+    notes = _notes(timing, axis)
+    description = ". ".join([f"An output of {title} {_needs(timing)}", *_facts(timing), *notes]) + "."
+    svg = picture("kseq-timeline", f"Timeline of {title}", description, _STYLE)
+    add_text(svg, 8, 24, cut(title, 700, 16, bold=True), font_size=16, font_weight="bold")
+    add_text(svg, 8, 46, " · ".join(_facts(timing)))
+    add_text(svg, 8, 66, f"The marked output {_needs(timing)}.")
+    _draw_field(svg, timing, axis)
+    _draw_inputs(svg, timing, axis)
+    _draw_outputs(svg, timing, axis)
+    _draw_folds(svg, timing, axis)
+    _draw_blocks(svg, timing, axis)
+    _draw_input_latency(svg, timing, axis)
+    _draw_output_latency(svg, timing, axis)
     _draw_legend(svg, timing)
     for line, note in enumerate(notes, 1):
-        _text(svg, 8, _LEGEND + 8 + 18 * line, f"{note}.")
-    return ET.tostring(svg, encoding="unicode")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Span:
-    """The input steps that are drawn, counted from the marked output's own, which is the first of a block."""
-
-    first: int
-    last: int
-
-    @property
-    def steps(self) -> Any:
-        return range(self.first, self.last + 1)
-
-    @property
-    def cell(self) -> float:
-        return (_RIGHT - _LEFT) / len(self.steps)
-
-    def x(self, step: Any) -> float:
-        """Left edge of a step; a step outside ends at the edge of the window."""
-        return _LEFT + (min(max(step, self.first), self.last + 1) - self.first) * self.cell
-
-
-def _window(timing) -> _Span:
-    lo, hi = timing.receptive_field or (0, 0)
-    after = max(timing.input_latency, _place(timing, timing.output_latency))
-    past = 2 + _drawn(-lo)
-    future = 2 + max(_drawn(hi), after)
-    if past + future >= _MOST:
-        past = min(past, max(_MOST // 2 - 1, _MOST - 1 - future))
-        future = min(future, _MOST - 1 - past)
-    spare = max(_FEWEST - 1 - past - future, 0)
-    return _Span(-past - spare // 2, future + spare - spare // 2)
-
-
-def _drawn(steps) -> int:
-    return _ENDLESS if math.isinf(steps) else max(int(steps), 0)
+        add_text(svg, 8, _LEGEND + 8 + 18 * line, f"{note}.")
+    return fit(svg, max(axis.right, _RIGHT) + _MARGIN, _LEGEND + 20 + 18 * len(notes))
 
 
 def _place(timing, output) -> int:
@@ -169,7 +118,7 @@ def _steps_needed(timing, side) -> str:
     return "all" if math.isinf(steps) else f"{max(int(steps), 0):,}"
 
 
-def _notes(timing) -> list[str]:
+def _notes(timing, axis) -> list[str]:
     phases, notes = timing.receptive_field_per_step, []
     if len(set(phases)) > 1:
         notes.append(f"Outputs of {len(phases):,} phases need different inputs; shown is the union of what they need")
@@ -177,6 +126,8 @@ def _notes(timing) -> list[str]:
         notes.append(f"Outputs come out when their block of {timing.block_size:,} inputs is complete")
     if _per_box(timing) > 1:
         notes.append(f"A box stands for all outputs of its input, up to {_per_box(timing):,}")
+    if axis.folds:
+        notes.append("Steps between slanted lines are folded: as many as the number there says")
     return notes
 
 
@@ -185,115 +136,166 @@ def _per_box(timing) -> int:
     return most if most > _CROWD else 1
 
 
-def _draw_field(svg, timing, window):
-    """The fan from the needed inputs to the marked output, and what lies beyond the window."""
+def _draw_field(svg, timing, axis):
+    """The fan from the needed inputs to the marked output, and that it goes on where it has no end."""
     if timing.receptive_field is None:
         return
     lo, hi = timing.receptive_field
-    middle, top, bottom = _output_x(timing, window, 0), _INPUTS + _CELL, _OUTPUTS
-    points = (window.x(lo), top), (window.x(hi + 1), top), (middle, bottom)
-    _add(svg, "polygon", class_="fan", points=" ".join(f"{x:g},{y}" for x, y in points), fill=_GREY, opacity=0.18)
-    if lo < window.first:
-        _draw_beyond(svg, timing, "past", lo, _LEFT, -1)
-    if hi > window.last:
-        _draw_beyond(svg, timing, "future", hi, _RIGHT, 1)
+    top, bottom = _INPUTS + _CELL, _OUTPUTS
+    corners = (axis.x(lo), top), (axis.x(hi + 1), top), (_chosen(timing, axis), bottom)
+    points = " ".join(f"{x:.7g},{y}" for x, y in corners)
+    # Its edges are as readable as text; the area within is a hint.
+    look = {"fill": "currentColor", "fill_opacity": 0.16, "stroke": "currentColor", "stroke_linejoin": "round"}
+    add(svg, "polygon", class_="fan", points=points, **look)
+    if math.isinf(lo):
+        _draw_beyond(svg, "past", axis.left, -1)
+    if math.isinf(hi):
+        _draw_beyond(svg, "future", axis.right, 1)
 
 
-def _draw_beyond(svg, timing, side, end, x, sign):
-    colour, y = {"past": _PAST, "future": _FUTURE}[side], _INPUTS + _CELL / 2
-    if math.isinf(end):
-        _draw_arrow(svg, x + 5 * sign, x + 26 * sign, y, class_=f"beyond {side}", stroke=colour)
-    else:
-        dots = {"stroke_width": 4, "stroke_dasharray": "0 8", "stroke_linecap": "round"}
-        ends = {"x1": x + 7 * sign, "x2": x + 27 * sign, "y1": y, "y2": y}
-        _add(svg, "line", class_=f"beyond {side}", stroke=colour, **ends, **dots)
-    label = f"all {side}" if math.isinf(end) else f"{side}: {_steps_needed(timing, side)} steps"
-    _text(svg, x - 6 * sign, _OUTPUTS - 12, label, text_anchor="start" if sign < 0 else "end")
+def _draw_beyond(svg, side, x, sign):
+    start, end, y = x + 4 * sign, x + 27 * sign, _INPUTS + _CELL / 2
+    points = (start, y), (end, y), (end - 5 * sign, y - 4), (end, y), (end - 5 * sign, y + 4)
+    add_line(svg, f"beyond {side}", points, stroke=_COLOURS[side])
+    anchor = "end" if sign < 0 else "start"
+    add_text(svg, x + 6 * sign, _INPUTS + _CELL + 18, f"all {side}", text_anchor=anchor)
 
 
-def _draw_inputs(svg, timing, window):
+def _draw_inputs(svg, timing, axis):
     lo, hi = timing.receptive_field or (math.inf, -math.inf)
     _row_name(svg, "inputs", _INPUTS)
-    every = 1 if len(window.steps) == _FEWEST else 5
-    for step in window.steps:
-        kind = "own" if step == 0 else "past" if step < 0 else "future"
-        _draw_cell(svg, window.x(step), _INPUTS, window.cell, kind, lo <= step <= hi)
-        if step % every == 0:
-            _text(svg, window.x(step + 0.5), _INPUTS - 6, _step(step), text_anchor="middle", font_size=11)
+    for cell in axis.cells:
+        _draw_cell(svg, cell.x, _INPUTS, cell.width, _side(cell.first), lo <= cell.first <= hi)
+    for cell in _numbered(axis):
+        add_text(svg, cell.x + cell.width / 2, _INPUTS - 6, _step(cell.first), text_anchor="middle", font_size=11)
+
+
+def _numbered(axis):
+    """The cells whose number has room: first those that matter, then all or, where none is folded, each fifth."""
+    taken = []
+
+    def room(cell):
+        reach = text_width(_step(cell.first), 11) / 2 + 4
+        middle = cell.x + cell.width / 2
+        if any(abs(middle - other) < reach + other_reach for other, other_reach in taken):
+            return False
+        taken.append((middle, reach))
+        return True
+
+    cells = axis.cells
+    marks = [cell for cell in cells if cell.first in axis.marks]
+    # Its own step first: all is counted from it.
+    found = list(filter(room, sorted(marks, key=lambda cell: abs(cell.first))))
+    others = [cell for cell in cells if cell not in found]
+    every = all(text_width(_step(cell.first), 11) + 8 <= cell.width for cell in cells)
+    fifths = not axis.folds
+    return found + [cell for cell in others if (every or (fifths and cell.first % 5 == 0)) and room(cell)]
+
+
+def _side(step):
+    return "own" if step == 0 else "past" if step < 0 else "future"
 
 
 def _draw_cell(svg, x, y, width, kind, needed, row="input"):
     """An input: filled where needed, and marked by shape too, with a stripe for future and a frame for own."""
-    fill = {"past": _PAST, "own": _GREY, "future": _FUTURE}[kind] if needed else "none"
+    fill = _COLOURS[kind] if needed else "none"
     x, width = x + 1.5, width - 3
     _box(svg, f"{row} {kind} {'needed' if needed else 'unneeded'}", x, y, width, fill, 3 if kind == "own" else 1)
     if needed and kind == "future":
-        stripe = {"x1": f"{x:g}", "y1": y + _CELL, "x2": f"{x + width:g}", "y2": y}
-        _add(svg, "line", stroke="#fff", stroke_width=2, **stripe)
+        add_line(svg, "stripe", [(x, y + _CELL), (x + width, y)], stroke="#fff", stroke_width=2)
 
 
-def _draw_outputs(svg, timing, window):
+def _draw_outputs(svg, timing, axis):
     _row_name(svg, "outputs", _OUTPUTS)
-    for step in window.steps:
-        boxes = list(_boxes(timing, step))
-        width = window.cell / max(len(boxes), 1)
+    for cell in axis.cells:
+        boxes = _boxes(timing, cell.first)
+        width = cell.width / max(len(boxes), 1)
         for i, output in enumerate(boxes):
-            x, gap = window.x(step) + i * width, 1.5 if len(boxes) == 1 else 0.75
+            x, gap = cell.x + i * width, 1.5 if len(boxes) == 1 else 0.75
             chosen = output == 0
             kind = "output chosen" if chosen else "output"
-            _box(svg, kind, x + gap, _OUTPUTS, width - 2 * gap, _GREY if chosen else "none", 3 if chosen else 1)
+            _box(svg, kind, x + gap, _OUTPUTS, width - 2 * gap, GREY if chosen else "none", 3 if chosen else 1)
 
 
 def _boxes(timing, step) -> range:
     """The outputs that belong to an input step, or the first of them where they share a box."""
-    outputs = range(math.ceil(step * timing.ratio), math.ceil((step + 1) * timing.ratio))
+    outputs = _outputs_of(timing, step)
     return outputs[:1] if _per_box(timing) > 1 else outputs
 
 
-def _output_x(timing, window, output) -> float:
-    """Middle of the box of an output, or the edge of the window."""
+def _outputs_of(timing, step) -> range:
+    return range(math.ceil(step * timing.ratio), math.ceil((step + 1) * timing.ratio))
+
+
+def _chosen(timing, axis) -> float:
+    """Middle of the box of the marked output."""
+    return axis.x(0) + axis.cell / len(_boxes(timing, 0)) / 2
+
+
+def _output_x(timing, axis, output) -> float:
+    """Middle of an output, whose step has a cell."""
     step = _place(timing, output)
-    if step > window.last:
-        return _RIGHT
-    boxes = _boxes(timing, step)
-    # Outputs that share a box are all in the first.
-    return window.x(step) + (min(output - boxes[0], len(boxes) - 1) + 0.5) * window.cell / len(boxes)
+    outputs = _outputs_of(timing, step)
+    return axis.x(step) + (output - outputs[0] + 0.5) * axis.cell / len(outputs)
 
 
-def _draw_blocks(svg, timing, window):
-    """A line in front of every block; blocks of one are the cells themselves."""
-    if timing.block_size > 1:
-        for step in range(
-            -(-window.first // timing.block_size) * timing.block_size, window.last + 2, timing.block_size
-        ):
-            _block_line(svg, "block", window.x(step), _INPUTS - 20, _OUTPUTS + _CELL + 6)
+def _draw_folds(svg, timing, axis):
+    """The breaks in both rows: slanted lines around the count, and the colour of the inputs that are folded."""
+    lo, hi = timing.receptive_field or (math.inf, -math.inf)
+    for fold in axis.folds:
+        side, needed = _side(fold.first), lo <= fold.first and fold.last <= hi
+        kind = f"{side} {'needed' if needed else 'unneeded'}"
+        group = add(svg, "g", class_=f"fold {kind}")
+        for y in (_INPUTS, _OUTPUTS):
+            for x in (fold.x + 6, fold.right - 6):
+                add_line(group, "break", [(x + 4, y - 1), (x - 4, y + _CELL + 1)])
+        for y in (_INPUTS, _INPUTS + _CELL) if needed else ():
+            slant = 4 if y == _INPUTS else -4
+            ends = (fold.x + 6 + slant, y), (fold.right - 6 + slant, y)
+            add_line(group, "folded", ends, stroke=_COLOURS[side], stroke_width=3)
+        middle = (fold.x + fold.right) / 2
+        add_text(group, middle, _INPUTS + _CELL / 2 + 4, fold.label, text_anchor="middle", font_size=FOLD_TEXT)
 
 
-def _draw_input_latency(svg, timing, window):
-    latency, y = timing.input_latency, _INPUTS - 28
-    start, end = window.x(1), window.x(1 + latency)
-    what = f"input latency {latency:,}: " + (
-        "inputs to push after the last one" if latency else "nothing to push after the last input"
+def _draw_blocks(svg, timing, axis):
+    """A line in front of every block, between the numbers and what is below; blocks of one are the cells themselves."""
+    size = timing.block_size
+    for step in sorted({step for cell in axis.cells for step in (cell.first, cell.last + 1)}) if size > 1 else ():
+        if step % size == 0:
+            _block_line(svg, "block", axis.x(step), _INPUTS - 2, _OUTPUTS + _CELL + 2)
+
+
+def _draw_input_latency(svg, timing, axis):
+    latency = timing.input_latency
+    start, end = axis.x(1), axis.x(1 + latency)
+    rest = "inputs to push after the last one" if latency else "nothing to push after the last input"
+    _draw_interval(
+        svg, axis, "input-latency", start, end, _INPUTS - 30, _INPUTS - 41, f"input latency {latency:,}: {rest}"
     )
-    _label(svg, start, y - 10, what)
-    if latency:
-        points = [(start, y + 6), (start, y), (end, y), (end, y + 6)]
-        if latency > window.last:
-            points[-2:] = [(_RIGHT, y)]
-            _text(svg, _RIGHT + 6, y + 4, "…")
-        points = " ".join(f"{x:g},{y}" for x, y in points)
-        _add(svg, "polyline", class_="input-latency", points=points, stroke="currentColor", stroke_width=1.5)
 
 
-def _draw_output_latency(svg, timing, window):
+def _draw_output_latency(svg, timing, axis):
     latency = timing.output_latency
-    start, end = (_output_x(timing, window, output) for output in (0, latency))
-    what = "comes out that many outputs later" if latency else "comes out in its place"
-    _label(svg, start, _ARROW + 20, f"output latency {latency:,}: {what}")
+    start, end = (_output_x(timing, axis, output) for output in (0, latency))
+    rest = "comes out that many outputs later" if latency else "comes out in its place"
+    y = _LATENCY
+    _draw_interval(svg, axis, "output-latency", start, end, y, y + 20, f"output latency {latency:,}: {rest}")
+
+
+def _draw_interval(svg, axis, kind, start, end, y, text_y, text):
+    """A line from `start` to `end` with a stop at either, broken where it passes a fold, and what it says."""
     if end > start:
-        _draw_arrow(svg, start, end, _ARROW, class_="output-latency", stroke="currentColor")
-    if _place(timing, latency) > window.last:
-        _text(svg, _RIGHT + 6, _ARROW + 4, "…")
+        group = add(svg, "g", class_=kind)
+        for stop in (start, end):
+            add_line(group, "stop", [(stop, y - 5), (stop, y + 5)])
+        breaks = [(fold.x + fold.right) / 2 for fold in axis.folds if start < fold.right and fold.x < end]
+        edges = [start, *(x + gap for x in breaks for gap in (-3, 3)), end]
+        for left, right in zip(edges[::2], edges[1::2], strict=True):
+            add_line(group, "length", [(left, y), (right, y)])
+        for x in (x + gap for x in breaks for gap in (-3, 3)):
+            add_line(group, "break", [(x + 2, y - 5), (x - 2, y + 5)])
+    fits = start + text_width(text) <= max(axis.right, _RIGHT) + _MARGIN
+    add_text(svg, start if fits else end, text_y, text, text_anchor="start" if fits else "end")
 
 
 def _draw_legend(svg, timing):
@@ -302,41 +304,20 @@ def _draw_legend(svg, timing):
     items = ("past", True, past), ("own", own, "own step" if own else "own step, not needed"), ("future", True, future)
     for i, (kind, needed, name) in enumerate(items):
         _draw_cell(svg, 8 + 215 * i, _LEGEND - 17, 27, kind, needed, row="legend")
-        _text(svg, 42 + 215 * i, _LEGEND, name)
+        add_text(svg, 42 + 215 * i, _LEGEND, name)
     if timing.block_size > 1:
         _block_line(svg, "block-legend", 660, _LEGEND - 17, _LEGEND + 7)
-        _text(svg, 672, _LEGEND, f"block: {timing.block_size:,} inputs")
-
-
-def _draw_arrow(svg, start, end, y, **attributes):
-    back = -5 if end > start else 5
-    path = f"M{start:g},{y}H{end:g}m{back},-4L{end:g},{y}l{back},4"
-    _add(svg, "path", d=path, stroke_width=1.5, **attributes)
+        add_text(svg, 672, _LEGEND, f"block: {timing.block_size:,} inputs")
 
 
 def _block_line(svg, kind, x, top, bottom):
-    ends = {"x1": f"{x:g}", "x2": f"{x:g}", "y1": top, "y2": bottom}
-    _add(svg, "line", class_=kind, stroke="currentColor", stroke_width=1.5, stroke_dasharray="4 3", **ends)
+    add_line(svg, kind, [(x, top), (x, bottom)], stroke_dasharray="4 3")
 
 
 def _box(svg, kind, x, y, width, fill, border):
-    place = {"x": f"{x:g}", "y": y, "width": f"{width:g}", "height": _CELL}
-    _add(svg, "rect", class_=kind, fill=fill, stroke="currentColor", stroke_width=border, **place)
+    place = {"x": float(x), "y": y, "width": float(width), "height": _CELL}
+    add(svg, "rect", class_=kind, fill=fill, stroke="currentColor", stroke_width=border, **place)
 
 
 def _row_name(svg, name, y):
-    _text(svg, 8, y + _CELL / 2 + 4, name)
-
-
-def _label(svg, x, y, text):
-    """Text that starts at `x`, or ends there where it might not fit."""
-    _text(svg, x, y, text, text_anchor="start" if x < 490 else "end")
-
-
-def _text(svg, x, y, text, **attributes):
-    _add(svg, "text", text, x=f"{x:g}", y=f"{y:g}", fill="currentColor", **attributes)
-
-
-def _add(parent, tag, text=None, **attributes):
-    names = {name.rstrip("_").replace("_", "-"): str(value) for name, value in attributes.items()}
-    ET.SubElement(parent, tag, names).text = text
+    add_text(svg, 8, y + _CELL / 2 + 4, name)

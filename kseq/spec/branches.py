@@ -1,12 +1,21 @@
 """Branches of a model's graph that meet: their ratios, lengths, ranks and channels must fit, whatever Keras says."""
 
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .. import timing as algebra
 from ..registry import stock_layers
 from ..timing import Timing
 from .masking import takes_sequences
+
+if TYPE_CHECKING:
+    from ..sequence import SequenceSpec
+    from .budget import Budget
+    from .plan import CallPlan
 
 # Of steps of an input, so many that no layer makes none of them, and every ratio of small numbers whole ones.
 _STEPS = 2**60 * 3**10 * 5**5 * 7**3
@@ -21,17 +30,17 @@ class Branches:
         budget: what branches hold that wait for slower ones is counted there.
     """
 
-    def __init__(self, budget):
-        self.budget = budget
+    def __init__(self, budget: Budget) -> None:
+        self.budget: Budget = budget
         # By id: the input that a value is made of, and its timing; none where that is not known.
         self._known: dict[str, tuple[str, Timing] | None] = {}
         self._names: dict[str, str] = {}
 
-    def start(self, id_):
+    def start(self, id_: str) -> None:
         """An input of the model."""
         self._known[id_], self._names[id_] = (id_, Timing()), id_
 
-    def pass_on(self, call, layer, given, times):
+    def pass_on(self, call: CallPlan, layer: Any, given: Sequence[SequenceSpec], times: Sequence[int | None]) -> None:
         """A layer that reads values of these shapes.
 
         Args:

@@ -1,13 +1,21 @@
 """What a model allocates, counted before it is: weights, the state of a stream, and that of metrics."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from .masking import takes_sequences
 from .node import raised
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from ..sequence import SequenceSpec
+    from .node import Limits
 
 
 class Budget:
@@ -17,12 +25,12 @@ class Budget:
         limits: a `Limits`.
     """
 
-    def __init__(self, limits):
-        self.limits = limits
-        self.left = {"parameters": limits.parameters, "state": limits.state}
+    def __init__(self, limits: Limits) -> None:
+        self.limits: Limits = limits
+        self.left: dict[str, int] = {"parameters": limits.parameters, "state": limits.state}
 
     @contextlib.contextmanager
-    def building(self, layer):
+    def building(self, layer: Any) -> Iterator[None]:
         """Within it the layer may be built, if its weights fit."""
         layers = list(_with_sublayers(layer))
         for part in layers:
@@ -33,18 +41,18 @@ class Budget:
             for part in layers:
                 del part.add_weight
 
-    def take_state(self, layer, spec):
+    def take_state(self, layer: Any, spec: SequenceSpec) -> None:
         """Count the state that each stream of a layer has."""
         if takes_sequences(layer) and layer.supports_step:
             for leaf in layer.state_specs(spec):
                 self.take("state", leaf.shape)
 
-    def take_metric(self, plan):
+    def take_metric(self, plan: Plan) -> None:
         """Count the state of a metric."""
         for shape in _state_shapes(plan):
             self.take("state", shape)
 
-    def take(self, what, shape):
+    def take(self, what: str, shape: Iterable[int]) -> None:
         """Count an array of a limit's.
 
         Raises:
@@ -70,7 +78,7 @@ def _with_sublayers(layer):
         yield from _with_sublayers(child)
 
 
-def metrics_among(options):
+def metrics_among(options: Any) -> Iterator[Plan]:
     """The plans of metrics among the options of `compile`."""
     if isinstance(options, (dict, list)):
         for item in options.values() if isinstance(options, dict) else options:
@@ -79,7 +87,7 @@ def metrics_among(options):
         yield options
 
 
-def _state_shapes(plan) -> list[tuple]:
+def _state_shapes(plan: Plan) -> list[tuple[int, ...]]:
     """Shapes of the variables that a metric has: those that one asks for whose variables are never made."""
     found = []
 

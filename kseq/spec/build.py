@@ -9,16 +9,17 @@ from ..keras_errors import unframed
 from ..sequence import Sequence
 from .branches import Branches
 from .budget import Budget, metrics_among
-from .errors import SpecError, shorten
+from .errors import Collector, SpecError, shorten
 from .masking import join, takes_sequences
 from .names import Names
+from .node import Limits
 from .plan import LayerPlan, Plan, SpecPlan
 
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
 _FAILED = object()
 
 
-def build(plan: SpecPlan, problems, limits) -> keras.Model:
+def build(plan: SpecPlan, problems: Collector, limits: Limits) -> keras.Model:
     """The model of a plan.
 
     Raises:

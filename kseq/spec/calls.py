@@ -1,10 +1,21 @@
 """The layers of a model's own list to calls, which say what they read, and the model's outputs."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from .errors import OTHER_CHARACTERS, alike, listed, shorten, shown
 from .forms import CALL_KEYS, pair
 from .kinds import NAME, TEXT, Either, ListOf, MappingOf
 from .node import UNKNOWN, Node
 from .plan import CallPlan
+
+if TYPE_CHECKING:
+    from .errors import Collector
+    from .layer_plans import LayerPlanner
+    from .plan import InputPlan
+    from .values import Values
 
 OUTPUTS = Either(ListOf(TEXT), MappingOf(TEXT))
 
@@ -17,14 +28,21 @@ class CallPlanner:
         inputs: plans of the model's inputs.
     """
 
-    def __init__(self, layers, inputs):
+    layers: LayerPlanner
+    values: Values
+    problems: Collector
+    inputs: Sequence[InputPlan]
+    calls: list[CallPlan]
+
+    def __init__(self, layers: LayerPlanner, inputs: Sequence[InputPlan]) -> None:
         self.layers, self.values, self.problems = layers, layers.values, layers.problems
         self.inputs, self.calls = inputs, []
-        self.known = {plan.id: None for plan in inputs}  # what an id stands for: a call, or an input
-        self.below = {}  # nodes of the ids of this layer and of those after it
-        self.connected = True  # whether all that layers read is known
+        # What an id stands for: a call, or an input.
+        self.known: dict[str, CallPlan | None] = {plan.id: None for plan in inputs}
+        self.below: dict[str, Node] = {}  # nodes of the ids of this layer and of those after it
+        self.connected: bool = True  # whether all that layers read is known
 
-    def plan(self, node) -> list[CallPlan]:
+    def plan(self, node: Node) -> list[CallPlan]:
         """The calls of the list of layers."""
         if not isinstance(node.value, list) or not node.value:
             received = "none" if node.value == [] else shown(node.value)
@@ -40,7 +58,7 @@ class CallPlanner:
             previous = call.id
         return self.calls
 
-    def outputs(self, node) -> list[str] | dict[str, str]:
+    def outputs(self, node: Node | None) -> list[str] | dict[str, str]:
         """The ids of the outputs, by name where `outputs` is a mapping; the last layer's where there is no node."""
         if not self.calls:
             return []
@@ -49,7 +67,7 @@ class CallPlanner:
             self._check_used({*_ids(found)} | {name for call in self.calls for name in call.inputs})
         return found
 
-    def output_names(self, outputs) -> dict[str, int | str]:
+    def output_names(self, outputs: list[str] | dict[str, str]) -> dict[str, int | str]:
         """By each name that `compile` may use for an output, its number; or itself, where the model gives a dict."""
         if isinstance(outputs, dict):
             return {name: name for name in outputs}
@@ -60,7 +78,7 @@ class CallPlanner:
             found |= {known: i for known in (name, id_) if isinstance(known, str) and not known.startswith("#")}
         return found
 
-    def _named_outputs(self, node):
+    def _named_outputs(self, node: Node) -> list[str] | dict[str, str]:
         before = self.problems.wrong
         found = self.values.value(OUTPUTS, node, "outputs") or []
         self.connected &= node.value is not UNKNOWN and self.problems.wrong == before
@@ -69,7 +87,7 @@ class CallPlanner:
             path = f"outputs.{shorten(key)}" if isinstance(found, dict) else f"outputs[{key}]"
             if isinstance(name, str) and not _knows(layers, name):
                 self._unknown_id(name, node.value[key], path, layers)
-            if key == "":
+            if isinstance(key, str) and not key:
                 self.problems.add("a name must not be empty", node.keys[key], "outputs")
         ids = _ids(found)
         if self.problems.wrong == before and (not ids or len(set(ids)) < len(ids)):
@@ -160,7 +178,7 @@ class CallPlanner:
 
     def _unknown_id(self, name, node, path, known):
         self.connected = False
-        if name in self.below and known is not None and not path.startswith("outputs"):
+        if name in self.below and not path.startswith("outputs"):
             line = self.below[name].line
             hint = "a model has no cycles; put the layer that is read first"
             hint = hint if line is None else f"it is in line {line}; {hint}"

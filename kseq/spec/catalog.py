@@ -110,7 +110,7 @@ def _misnamed(entry):
     )
 
 
-def name_of(cls) -> str | None:
+def name_of(cls: type[Any]) -> str | None:
     """The name of a layer class in specs, or `None` where it has none."""
     name = registry.registered_name(cls)
     if name is None and registry.stock_layers().get(cls.__name__) is cls:
@@ -118,7 +118,7 @@ def name_of(cls) -> str | None:
     return name
 
 
-def object_type(cls) -> Type:
+def object_type(cls: type[Any]) -> Type:
     """The type of an object of Keras's beside layers: an initialiser, an optimizer, ..."""
     return _type(cls.__name__, cls, cls, constructor_arguments(cls))
 

@@ -2,13 +2,13 @@
 
 from ..version import __version__
 from .calls import CallPlanner
-from .errors import shorten, shown
+from .errors import Collector, shorten, shown
 from .forms import check_keys
 from .inputs import plan_inputs
 from .kinds import BOOLEAN, NAME
 from .layer_plans import LayerPlanner
 from .migrations import VERSION, migrate
-from .node import Node
+from .node import Limits, Node
 from .plan import SpecPlan
 from .replaced import Replaced
 from .training import plan_compile
@@ -21,7 +21,9 @@ _SECTIONS = (
 )
 
 
-def check(tree: Node, problems, limits, variables=None, arguments=None) -> SpecPlan:
+def check(
+    tree: Node, problems: Collector, limits: Limits, variables: Node | None = None, arguments: Node | None = None
+) -> SpecPlan:
     """The plan of a spec's tree, without the layers that are wrong: what is wrong with them is in `problems`.
 
     Args:
@@ -49,7 +51,7 @@ def check(tree: Node, problems, limits, variables=None, arguments=None) -> SpecP
     inputs = plan_inputs(tree, meant, known, layers.values)
     planner = CallPlanner(layers, inputs)
     if "layers" in parts:
-        planner.plan(section("layers"))
+        planner.plan(known.put_in(parts["layers"], "layers"))
     elif "layers" not in meant:
         problems.add("the key `layers` is missing", tree)
     layers.check_unused_blocks()
@@ -68,7 +70,7 @@ def check(tree: Node, problems, limits, variables=None, arguments=None) -> SpecP
     )
 
 
-def _current(tree, problems):
+def _current(tree: Node, problems: Collector) -> Node:
     """The tree in the format's version of today."""
     if not isinstance(tree.value, dict):
         message = f"a spec is a mapping with the keys kseq, input and layers; received {shown(tree.value)}"

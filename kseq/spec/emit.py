@@ -1,6 +1,7 @@
 """Plain data to YAML as people write it: one line for what is small, blocks for what holds layers."""
 
 import re
+from typing import Any
 
 import yaml
 
@@ -10,7 +11,7 @@ _LINE = 110
 _AMBIGUOUS = re.compile(r"[-+.]*[0-9]")
 
 
-def emit(data: dict) -> str:
+def emit(data: dict[str, Any]) -> str:
     """YAML text of a mapping; reading it gives the mapping again."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_LINE)
 

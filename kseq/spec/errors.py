@@ -5,11 +5,14 @@ import difflib
 import itertools
 import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from rich.cells import cell_len
 
 from ..printable import printable
+
+if TYPE_CHECKING:
+    from .node import Node, SourceText
 
 _SHOWN_ERRORS = 50
 _MOST_PROBLEMS = 100  # after which reading stops
@@ -38,13 +41,13 @@ class Problem:
     column: int | None = None
     text: str | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         place = self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
         head = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
         head, hint = printable(head, keep=""), printable(self.hint or "", keep="")
         if self.text is None:
             return f"{head}; {hint}" if hint else head
-        number, (text, caret) = str(self.line), _excerpt(self.text, self.column - 1)
+        number, (text, caret) = str(self.line), _excerpt(self.text, (self.column or 1) - 1)
         line = f" {number} | {text}".rstrip()
         mark = f" {' ' * len(number)} | {' ' * caret}^ {hint}".rstrip()
         return f"{head}\n{line}\n{mark}"
@@ -65,14 +68,14 @@ class SpecError(ValueError):
         did you mean `units`?
     """
 
-    def __init__(self, problems):
-        self.problems = list(problems)
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: list[Problem] = list(problems)
         shown = [str(problem) for problem in self.problems[:_SHOWN_ERRORS]]
         if len(self.problems) > _SHOWN_ERRORS:
             shown.append(f"and {len(self.problems) - _SHOWN_ERRORS} more")
         super().__init__("\n".join(shown))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)
 
 
@@ -84,37 +87,42 @@ class Collector:
         wrong: how often something was found to be wrong, also again; a part is right if it has not grown.
     """
 
-    def __init__(self, source):
+    source: "SourceText"
+    wrong: int
+
+    def __init__(self, source: "SourceText") -> None:
         self.source, self.wrong = source, 0
         self._found, self._comparisons = {}, Comparisons()
 
-    def again(self):
+    def again(self) -> None:
         """Note that a value is wrong that has been reported already."""
         self.wrong += 1
 
-    def near(self, name, known) -> str | None:
+    def near(self, name: str, known: Iterable[str]) -> str | None:
         """A hint with the known name nearest to `name`, or `None` if none is near, or too much was compared already."""
         return did_you_mean(name, known, self._comparisons)
 
-    def add(self, message, node=None, path="", hint=None):
+    def add(self, message: str, node: "Node | None" = None, path: str = "", hint: "str | Near | None" = None) -> None:
         self.wrong += 1
         if isinstance(hint, Near):
             hint = self.near(hint.name, hint.known)
-        line = getattr(node, "line", None)
+        line, column = (None, None) if node is None else (node.line, node.column)
         text = None if line is None else self.source.line(line)
-        column = None if line is None else node.column
         problem = Problem(message, path, hint, self.source.name, line, column, text)
         place = (line, column) if line is not None else path
         self._found.setdefault((place, message), problem)
         if len(self._found) >= _MOST_PROBLEMS:
             self.check()
 
-    def stop(self, *args, **kwargs):
+    def stop(
+        self, message: str, node: "Node | None" = None, path: str = "", hint: "str | Near | None" = None
+    ) -> NoReturn:
         """Add a problem after which reading on makes no sense."""
-        self.add(*args, **kwargs)
+        self.add(message, node, path, hint)
         self.check()
+        raise AssertionError(message)  # there is a problem, which was raised
 
-    def check(self):
+    def check(self) -> None:
         """Raise what was gathered, if anything was.
 
         Raises:
@@ -128,7 +136,7 @@ class Collector:
 OTHER_CHARACTERS = "written with other characters; write it alike (names are compared in NFC, Unicode's form)"
 
 
-def alike(name, other) -> bool:
+def alike(name: str, other: str) -> bool:
     """Whether two names that are not the same are spellings of one, as an accent has them."""
     return name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
 
@@ -143,16 +151,16 @@ class Near(NamedTuple):
 class Comparisons:
     """How much may still be compared for hints."""
 
-    def __init__(self):
-        self.left = _MOST_COMPARISONS
+    def __init__(self) -> None:
+        self.left: int = _MOST_COMPARISONS
 
-    def take(self, count) -> bool:
+    def take(self, count: int) -> bool:
         """Whether there is as much left."""
         self.left -= count
         return self.left >= 0
 
 
-def did_you_mean(name, known, comparisons=None) -> str | None:
+def did_you_mean(name: str, known: Iterable[str], comparisons: Comparisons | None = None) -> str | None:
     """A hint with the known name nearest to `name`, or `None` if none is near."""
     known, comparisons = list(known), comparisons or Comparisons()
     if len(name) > _SHOWN_TEXT or not comparisons.take(len(known)):
@@ -170,7 +178,7 @@ def did_you_mean(name, known, comparisons=None) -> str | None:
     return f"did you mean `{near[0]}`?" if near else None
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     """A value of a spec as an error message shows it."""
     match value:
         case None:
@@ -186,18 +194,18 @@ def shown(value) -> str:
     return str(value)
 
 
-def shorten(text, most=_SHOWN_TEXT) -> str:
+def shorten(text: object, most: int = _SHOWN_TEXT) -> str:
     """Text that fits into a message and into any terminal: no control characters, not too long."""
     text = printable(text, keep="")
     return text if len(text) <= most else text[:most] + "..."
 
 
-def article(noun) -> str:
+def article(noun: str) -> str:
     """The article in front of a noun."""
     return "an" if noun[0] in "aeiou" else "a"
 
 
-def listed(names) -> str:
+def listed(names: Iterable[object]) -> str:
     """Names as an error message lists them."""
     names = [f"`{shorten(name)}`" for name in names][:20]
     return ", ".join(names) or "none"

@@ -1,12 +1,15 @@
 """The two forms that mappings have in a spec: sections with known keys, and `Type: {arguments}` pairs."""
 
-from .errors import article, listed, shorten, shown
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import Collector, article, listed, shorten, shown
 from .node import UNKNOWN, Node
 
 CALL_KEYS = ("id", "inputs", "share")
 
 
-def mapping(node, path, problems) -> dict:
+def mapping(node: Node | None, path: str, problems: Collector) -> dict[str, Node]:
     """The items of a mapping; none where there is no node."""
     if node is None or node.value is UNKNOWN:
         return {}
@@ -16,7 +19,7 @@ def mapping(node, path, problems) -> dict:
     return node.value
 
 
-def check_keys(node, known, path, problems) -> set[str]:
+def check_keys(node: Node, known: Iterable[str], path: str, problems: Collector) -> set[str]:
     """Refuses unknown keys; returns known ones that they may have meant."""
     meant = set()
     for key in node.value if isinstance(node.value, dict) else ():
@@ -28,7 +31,7 @@ def check_keys(node, known, path, problems) -> set[str]:
     return meant
 
 
-def pair(node, path, what, problems):
+def pair(node: Node, path: str, what: str, problems: Collector) -> tuple[str | None, Any, Any]:
     """Name, its place, and the arguments of a mapping of one; `None` as the name where it is none."""
     if node.value is UNKNOWN:
         problems.again()

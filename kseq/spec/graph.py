@@ -1,7 +1,7 @@
 """A model's graph as a spec writes it: which values each layer reads, and whose mask is whose."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -58,16 +58,16 @@ class SpecGraph:
         ids: the tensors that need a name in a spec, with the name.
     """
 
-    def __init__(self, graph: ModelGraph, problem):
-        self.problem = problem
-        self.input_layers = graph.input_layers
+    def __init__(self, graph: ModelGraph, problem: Callable[..., None]) -> None:
+        self.problem: Callable[..., None] = problem
+        self.input_layers: dict[Tensor, Any] = graph.input_layers
         given = self._ends(graph.inputs, "inputs")
-        self.inputs_by_name = isinstance(given, dict)
-        for key, x in given.items() if self.inputs_by_name else ():
+        self.inputs_by_name: bool = isinstance(given, dict)
+        for key, x in given.items() if isinstance(given, dict) else ():
             if key != self.name(x):
                 problem(self.name(x), f"the input stands under the key {key!r}; in a spec its key is its name")
         given = list(_tensors(given))
-        self.outputs = self._ends(graph.outputs, "outputs")
+        self.outputs: list[Tensor] | dict[str, Tensor] = self._ends(graph.outputs, "outputs")
         self._masks = {x for x in given if x.is_mask}
         uses = self._all_uses(_depth_first(graph))
         if not uses:
@@ -78,17 +78,17 @@ class SpecGraph:
                 name = made_by[x].layer.name if x in made_by else self.name(x)
                 problem(name, "a mask is an output, which a spec cannot say")
         self._refuse_further_outputs(uses, made_by)
-        self.mask_of = self._pair_masks(uses, given)
-        self.inputs = [x for x in given if x not in self.mask_of.values()]
+        self.mask_of: dict[Tensor, Tensor] = self._pair_masks(uses, given)
+        self.inputs: list[Tensor] = [x for x in given if x not in self.mask_of.values()]
         written = [x for value in self.inputs for x in (value, self.mask_of.get(value)) if x]
         if written != given and not self.inputs_by_name:
             names = ", ".join(map(self.name, written))
             problem("", f"the inputs must be {names}, in this order: a mask follows its values")
         self._check_masks(uses)
-        self.uses = [use for use in uses if not use.call.joins_masks]
-        self.ids = self._needed_ids() if self.uses else {}
+        self.uses: list[LayerUse] = [use for use in uses if not use.call.joins_masks]
+        self.ids: dict[Tensor, str] = self._needed_ids() if self.uses else {}
 
-    def name(self, x) -> str:
+    def name(self, x: Tensor) -> str:
         """The name of an input."""
         return self.input_layers[x].name
 
@@ -154,13 +154,13 @@ class SpecGraph:
                     self.problem(use.layer.name, "it reads a mask that is not the mask of its values")
                 masks[use.output] = set(tensors(use.call.outputs)) & self._masks if use.masks else set()
 
-    def previous(self, i) -> Tensor | None:
+    def previous(self, i: int) -> Tensor | None:
         """What the use `i` reads where it does not say: the output of the one before, or the only input."""
         if i:
             return self.uses[i - 1].output
         return self.inputs[0] if len(self.inputs) == 1 else None
 
-    def first_use(self, layer) -> LayerUse:
+    def first_use(self, layer: Any) -> LayerUse:
         """The use of a layer that others share."""
         return next(use for use in self.uses if use.layer is layer)
 

@@ -1,16 +1,25 @@
 """The inputs of a spec to plans."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .errors import shown
 from .forms import check_keys, mapping
 from .kinds import BOOLEAN, DTYPES, NAME, NULL, Choice, Either, ListOf, Size
 from .plan import InputPlan
+
+if TYPE_CHECKING:
+    from .node import Node
+    from .values import Values
+    from .variables import Variables
 
 INPUT_KEYS = ("shape", "dtype", "name", "mask")
 SHAPE = ListOf(Either(Size(1), NULL))
 _LONGEST_RANK = 8
 
 
-def plan_inputs(tree, meant, variables, values) -> list[InputPlan]:
+def plan_inputs(tree: Node, meant: set[str], variables: Variables, values: Values) -> list[InputPlan]:
     """The plans of `input` or of all of `inputs`.
 
     Args:

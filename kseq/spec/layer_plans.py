@@ -1,6 +1,9 @@
 """Layers of a spec to plans: types, blocks, repeats, and how many layers there may be."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -13,6 +16,13 @@ from .node import UNKNOWN, raised
 from .plan import LayerPlan
 from .values import Values
 
+if TYPE_CHECKING:
+    from .catalog import Type
+    from .errors import Collector
+    from .node import Limits, Node
+    from .replaced import Replaced
+    from .variables import Variables
+
 
 class LayerPlanner:
     """Plans of layers, within the variables and blocks of a spec.
@@ -22,18 +32,32 @@ class LayerPlanner:
         blocks: their nodes by name.
     """
 
-    def __init__(self, problems, limits, variables, replaced):
+    problems: Collector
+    limits: Limits
+    variables: Variables
+    replaced: Replaced
+    types: dict[str, Type | None]
+    failed: dict[str, str]
+    using: list[str]
+    used: set[str]
+    layers: int
+    nesting: int
+    repeats: int
+
+    def __init__(self, problems: Collector, limits: Limits, variables: Variables, replaced: Replaced) -> None:
         self.problems, self.limits, self.variables, self.replaced = problems, limits, variables, replaced
-        self.values = Values(problems, self.layer)
-        self.blocks = {}
+        self.values: Values = Values(problems, self.layer)
+        self.blocks: dict[str, Node] = {}
         self.types, self.failed = {}, {}  # that were looked up, and why plugins failed
         self.using, self.used = [], set()  # blocks: those around this place, and all that are used
-        self.expands = True  # whether uses of blocks are followed
+        self.expands: bool = True  # whether uses of blocks are followed
         self.layers = self.nesting = 0
         self.repeats = 1
 
-    def define_blocks(self, given):
+    def define_blocks(self, given: Node | None) -> None:
         """Take the nodes of a mapping of blocks."""
+        if given is None:
+            return
         for key, node in mapping(given, "blocks", self.problems).items():
             place = given.keys[key]
             if not key.isidentifier():
@@ -43,14 +67,14 @@ class LayerPlanner:
             else:
                 self.blocks[key] = node
 
-    def check_unused_blocks(self):
+    def check_unused_blocks(self) -> None:
         """Check each block that no layer uses by itself; blocks within it are not followed."""
         self.expands, self.layers = False, 0
         for key in self.blocks.keys() - self.used:
             path = f"blocks.{key}"
             self.layer_list(self.variables.put_in(self.blocks[key], path), path)
 
-    def layer_list(self, node, path):
+    def layer_list(self, node: Node, path: str) -> list[LayerPlan | None]:
         if node.value is UNKNOWN:
             self.problems.again()
             return []
@@ -59,7 +83,7 @@ class LayerPlanner:
             return []
         return [self.layer(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
 
-    def layer(self, node, path, called=None):
+    def layer(self, node: Node, path: str, called: Any = None) -> LayerPlan | None:
         """The plan of `Type: {arguments}`, of the id `called`, or `None` where anything in it is wrong."""
         before = self.problems.wrong
         plan = self._layer_plan(node, path, called)
@@ -88,7 +112,7 @@ class LayerPlanner:
             plan.label = snake_case(type_.name.rpartition(".")[2])
         return plan
 
-    def find(self, name, node, path):
+    def find(self, name: str, node: Node, path: str) -> Type | None:
         """The type of a name, or `None`; a plugin that fails is a problem."""
         if name not in self.types:
             try:
@@ -127,11 +151,13 @@ class LayerPlanner:
             children = self.layer_list(self.variables.put_in(self.blocks[name], inner, own), inner)
             self.nesting -= 1
             self.using.pop()
-        arguments = {"layers": children}
+        arguments: dict[str, Any] = {"layers": children}
         if "name" in given.value:
             arguments["name"] = self.values.value(NAME, given.value["name"], f"{path}.name")
         places = {"name": given.value.get("name")}
-        return LayerPlan(catalog.find("Serial").make, arguments, place, path, places, snake_case(name))
+        serial = catalog.find("Serial")
+        assert serial is not None
+        return LayerPlan(serial.make, arguments, place, path, places, snake_case(name))
 
     @contextlib.contextmanager
     def _repeated(self, type_, given, path):

@@ -5,6 +5,8 @@ those within a layer before the layer itself.
 """
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 
 def snake_case(name: str) -> str:
@@ -16,7 +18,7 @@ def snake_case(name: str) -> str:
 class Names:
     """Gives `dense`, `dense_1`, ... and leaves out names that are taken."""
 
-    def __init__(self, taken=()):
+    def __init__(self, taken: Iterable[str | None] = ()) -> None:
         self._taken, self._count = set(taken), {}
 
     def peek(self, label: str) -> str:
@@ -34,7 +36,7 @@ class Names:
         return name
 
 
-def drop_automatic(inputs, layers):
+def drop_automatic(inputs: list[dict[str, Any]], layers: list[dict[str, Any]]) -> None:
     """Take the names that a loader gives by itself out of the plain data of inputs and layers."""
     entries = []  # (arguments, label) in the order in which the loader names them
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import OTHER_CHARACTERS, alike, shorten
+from .errors import OTHER_CHARACTERS, Collector, alike, shorten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Node:
     column: int | None = None
     keys: dict[str, "Node"] = dataclasses.field(default_factory=dict)
 
-    def plain(self):
+    def plain(self) -> Any:
         """The value without places."""
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
@@ -68,21 +68,24 @@ class Node:
 class SourceText:
     """Where a spec came from: its name and its lines."""
 
-    def __init__(self, name, text=""):
+    name: str
+    text: str
+
+    def __init__(self, name: str, text: str = "") -> None:
         self.name, self.text = name, text
         self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
 
-    def line(self, number) -> str:
+    def line(self, number: int) -> str:
         """The text of a line, numbered from 1, without its end."""
         return _LINE_END.split(self.text[self._starts[number - 1] :], maxsplit=1)[0]
 
-    def place(self, offset) -> tuple[int, int]:
+    def place(self, offset: int) -> tuple[int, int]:
         """Line and column, from 1, of a character of the text."""
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
 
-def from_python(value, problems, limits) -> Node:
+def from_python(value: Any, problems: Collector, limits: Limits) -> Node:
     """A tree of a Python mapping's values, which have no place."""
     count = 0
 
@@ -117,12 +120,12 @@ def from_python(value, problems, limits) -> Node:
     return convert(value, "", 0)
 
 
-def raised(limit) -> str:
+def raised(limit: str) -> str:
     """How a limit is raised, as errors say it."""
     return f"give `load_spec` a `kseq.spec.Limits` with more `{limit}`, or the command `--limit {limit}=NUMBER`"
 
 
-def plain_scalar(text):
+def plain_scalar(text: str) -> Any:
     """The value of an unquoted YAML scalar: YAML 1.2's, so that `no` and `on` are text and `1e-3` a number."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
@@ -135,7 +138,7 @@ def plain_scalar(text):
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def checked(node, problems, path="") -> Node:
+def checked(node: Node, problems: Collector, path: str = "") -> Node:
     """The node, or an unknown one where its value is a number or text that no argument takes."""
     value = node.value
     infinite = isinstance(value, float) and not math.isfinite(value)
@@ -148,7 +151,7 @@ def checked(node, problems, path="") -> Node:
     return Node(UNKNOWN, node.line, node.column)
 
 
-def is_new(name, key, keys, problems, path="") -> bool:
+def is_new(name: str, key: Node, keys: Mapping[str, Node], problems: Collector, path: str = "") -> bool:
     """Whether a mapping has no such key yet; a second one is a problem.
 
     Args:
@@ -171,7 +174,7 @@ def is_new(name, key, keys, problems, path="") -> bool:
 class _Unknown:
     """The value of what has been reported already."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "something unknown"
 
 

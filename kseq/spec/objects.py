@@ -25,7 +25,7 @@ class Role(NamedTuple):
 
 
 @functools.cache
-def role(name) -> Role:
+def role(name: str) -> Role:
     """The role of a name: `initializer`, `activation`, `optimizer`, `schedule`, `loss`, ..."""
     if name == "activation":
         return Role(name, {}, _function_names(keras.activations))

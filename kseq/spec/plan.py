@@ -38,7 +38,7 @@ class CallPlan:
 
     layer: LayerPlan | None
     share: str | None
-    id: str | None
+    id: str
     inputs: list[str]
     node: Node
     path: str
@@ -50,7 +50,7 @@ class InputPlan:
 
     id: str
     name: str | None
-    shape: tuple
+    shape: tuple[int | None, ...]
     dtype: str
     mask: bool | str
     node: Node

@@ -5,11 +5,17 @@ import json.decoder
 import json.scanner
 import math
 import re
+from typing import Any
 
-from .node import LONGEST_INTEGER, Node, checked, is_new, raised
+from .errors import Collector
+from .node import LONGEST_INTEGER, Limits, Node, SourceText, checked, is_new, raised
+
+# Of these modules type checkers do not know what is used here, which is in every Python nevertheless.
+_scanner: Any = json.scanner
+_decoder: Any = json.decoder
 
 
-def read_json(source, problems, limits, strict=True) -> Node | None:
+def read_json(source: SourceText, problems: Collector, limits: Limits, strict: bool = True) -> Node | None:
     """The tree of a JSON text; `None` for a text that is no JSON, unless `strict`.
 
     Raises:
@@ -35,21 +41,21 @@ class _Decoder(json.JSONDecoder):
     the end of one value and the start of the next lies but one string, the key.
     """
 
-    def __init__(self, source, problems, limits):
+    def __init__(self, source: SourceText, problems: Collector, limits: Limits) -> None:
         super().__init__(parse_int=_integer, parse_constant=lambda name: math.nan)
         self.source, self.problems, self.limits = source, problems, limits
         self.depth = self.count = 0
         self.parse_object, self.parse_array = self._object, self._array
-        self._scan = json.scanner.py_make_scanner(self)
+        self._scan: Any = _scanner.py_make_scanner(self)
 
     def document(self):
         text = self.source.text
-        start = _SPACE.match(text).end()
+        start = _after(_SPACE, text, 0)
         try:
             (node, _), end = self.scan(text, start)
         except StopIteration as error:
             raise json.JSONDecodeError("Expecting value", text, error.value) from None
-        end = _SPACE.match(text, end).end()
+        end = _after(_SPACE, text, end)
         if end != len(text):
             raise json.JSONDecodeError("Extra data", text, end)
         return node
@@ -74,15 +80,15 @@ class _Decoder(json.JSONDecoder):
         return (node, end), end
 
     def _object(self, start, strict, *hooks):
-        return json.decoder.JSONObject(start, strict, self.scan, None, _Pairs, {})
+        return _decoder.JSONObject(start, strict, self.scan, None, _Pairs, {})
 
     def _array(self, start, scan):
-        return json.decoder.JSONArray(start, self.scan)
+        return _decoder.JSONArray(start, self.scan)
 
     def mapping(self, pairs, end):
         items, keys = {}, {}
         for name, (node, after) in pairs:
-            key = Node(name, *self.source.place(_BEFORE_KEY.match(self.source.text, end).end()))
+            key = Node(name, *self.source.place(_after(_BEFORE_KEY, self.source.text, end)))
             end = after
             checked(key, self.problems)
             if is_new(name, key, keys, self.problems):
@@ -92,6 +98,12 @@ class _Decoder(json.JSONDecoder):
 
 class _Pairs(list):
     """An object's keys and values, told apart from an array's values."""
+
+
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where a pattern that always matches ends."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def _integer(text):

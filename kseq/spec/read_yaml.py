@@ -10,11 +10,11 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
 
-from .errors import SpecError, shorten
-from .node import UNKNOWN, Node, checked, is_new, plain_scalar, raised
+from .errors import Collector, SpecError, shorten
+from .node import UNKNOWN, Limits, Node, SourceText, checked, is_new, plain_scalar, raised
 
 
-def read_yaml(source, problems, limits) -> Node:
+def read_yaml(source: SourceText, problems: Collector, limits: Limits) -> Node:
     """The tree of a YAML text.
 
     Raises:

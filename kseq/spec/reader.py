@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from .errors import Collector, Problem, SpecError
 from .node import Limits, Node, SourceText, from_python, raised
@@ -13,7 +14,7 @@ from .read_yaml import read_yaml
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read(spec, limits: Limits) -> tuple[Node, Collector]:
+def read(spec: Any, limits: Limits) -> tuple[Node, Collector]:
     """The tree of a spec and a collector for what is wrong with it.
 
     Args:
@@ -32,7 +33,7 @@ def read(spec, limits: Limits) -> tuple[Node, Collector]:
     return read_text(spec, limits)
 
 
-def read_text(text, limits: Limits) -> tuple[Node, Collector]:
+def read_text(text: str | bytes, limits: Limits) -> tuple[Node, Collector]:
     """The tree of a spec's text, str or bytes, and a collector; no file is opened, whatever the text."""
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"a spec is a path, text, bytes or a mapping; received {text!r} of type {type(text).__name__}")
@@ -81,7 +82,7 @@ def _is_path(text):
     return text.lower().endswith(SUFFIXES) and len(text.splitlines()) == 1 and text.lstrip()[:1] != "{"
 
 
-def read_value(text: str):
+def read_value(text: str) -> Any:
     """The value of a piece of YAML by the rules of specs, as for a variable on a command line.
 
     Raises:

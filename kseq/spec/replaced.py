@@ -1,8 +1,16 @@
 """Arguments of layers that are given from outside: `logits.units` is that of the layer of this name or id."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .errors import listed, shorten
 from .forms import CALL_KEYS
 from .node import Node
+
+if TYPE_CHECKING:
+    from .errors import Collector
+    from .variables import Variables
 
 
 class Replaced:
@@ -13,8 +21,8 @@ class Replaced:
         variables: those of the spec, which the values may use.
     """
 
-    def __init__(self, given, variables):
-        self.problems = variables.problems
+    def __init__(self, given: Node | None, variables: Variables) -> None:
+        self.problems: Collector = variables.problems
         self._given: dict[str, dict[str, Node]] = {}  # by the layer, by the argument
         self._met: dict[str, None] = {}  # layers that have a name or an id
         self._used = set()
@@ -28,7 +36,7 @@ class Replaced:
                 value = variables.put_in(node, f"set.{shorten(key)}")
                 self._given.setdefault(layer, {})[argument] = value
 
-    def put_in(self, given, called=None) -> Node:
+    def put_in(self, given: Node, called: object = None) -> Node:
         """The arguments of a layer, of these those replaced that are given for it.
 
         Args:
@@ -46,7 +54,7 @@ class Replaced:
                 keys.setdefault(argument, Node(argument))
         return Node(items, given.line, given.column, keys)
 
-    def check_used(self):
+    def check_used(self) -> None:
         """Refuse arguments of layers that there are not."""
         for name in self._given.keys() - self._used:
             message = f"no layer has the name or id `{shorten(name)}`; there are {listed(self._met)}"

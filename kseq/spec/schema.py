@@ -1,5 +1,7 @@
 """`json_schema`: what a spec may hold, for editors."""
 
+from typing import Any
+
 from . import catalog
 from .calls import OUTPUTS
 from .inputs import SHAPE
@@ -14,7 +16,7 @@ _BLOCK = r"^[a-z_][A-Za-z0-9_]*$"
 _VARIABLE = {"title": "variable", "type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}
 
 
-def json_schema() -> dict:
+def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of specs, with all layers that are registered now, for completion in editors.
 
     Descriptions come from docstrings. An editor cannot know a file's blocks, so it takes words that begin with a small

@@ -1,13 +1,23 @@
 """How a spec says to train: the options of Keras's `compile`."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from .errors import Near, listed, shorten
 from .forms import check_keys, mapping
-from .kinds import BOOLEAN, INTEGER, NUMBER, Choice, Either, ListOf, MappingOf, Object
+from .kinds import BOOLEAN, INTEGER, NUMBER, Choice, Either, Kind, ListOf, MappingOf, Object
+
+if TYPE_CHECKING:
+    from .kinds import Fault
+    from .node import Node
+    from .values import Values
 
 _METRIC = Either(Object("metric"), ListOf(Object("metric")))
 
 
-def compile_kinds(names=()) -> dict:
+def compile_kinds(names: Sequence[str] | None = ()) -> dict[str, Kind]:
     """The kinds of the options.
 
     Args:
@@ -25,7 +35,7 @@ def compile_kinds(names=()) -> dict:
     }
 
 
-def plan_compile(node, values, outputs) -> dict | None:
+def plan_compile(node: Node | None, values: Values, outputs: Mapping[str, int | str]) -> dict[str, Any] | None:
     """The checked options, or `None` where there is no node.
 
     Args:
@@ -78,11 +88,11 @@ class ByOutput(MappingOf):
 
     wanted = "a mapping by names of outputs"
 
-    def __init__(self, names, kind):
+    def __init__(self, names: Sequence[str] | None, kind: Kind) -> None:
         super().__init__(kind)
-        self.names = names
+        self.names: Sequence[str] | None = names
 
-    def accepts(self, node):
+    def accepts(self, node: Node) -> bool:
         return super().accepts(node) and not self._is_object(node.value)
 
     def _is_object(self, items):
@@ -91,7 +101,7 @@ class ByOutput(MappingOf):
             return False
         return all(item.value is None or isinstance(item.value, dict) for item in items.values())
 
-    def faults(self, node):
+    def faults(self, node: Node) -> Iterable[Fault]:
         yield from super().faults(node)
         for key in node.value:
             if self.names is not None and key not in self.names:

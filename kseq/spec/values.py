@@ -1,14 +1,23 @@
 """Nodes to values by the kinds of what they are for: arguments, and objects that take arguments again."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from . import catalog
 from .errors import listed, shorten, shown
 from .forms import CALL_KEYS, pair
-from .kinds import Either, LayerKind, Object, Record, quoted_number
+from .kinds import Either, Kind, LayerKind, Object, Record, quoted_number
 from .names import snake_case
-from .node import UNKNOWN
+from .node import UNKNOWN, Node
 from .plan import Plan
 
+if TYPE_CHECKING:
+    from .errors import Collector
+
 _LARGEST_METRIC = 4096
+_Plan = TypeVar("_Plan", bound=Plan)
 
 
 class Values:
@@ -19,10 +28,12 @@ class Values:
         layer: gives the plan of a layer, of its node and path, where a value is one.
     """
 
-    def __init__(self, problems, layer):
+    problems: Collector
+
+    def __init__(self, problems: Collector, layer: Callable[[Node, str], Any]) -> None:
         self.problems, self._layer = problems, layer
 
-    def value(self, kind, node, path):
+    def value(self, kind: Kind, node: Node, path: str) -> Any:
         """The value of a node by its kind; `None` where it is wrong."""
         if node.value is UNKNOWN:
             self.problems.again()  # it was reported where it was looked up
@@ -50,14 +61,15 @@ class Values:
             return {key: self.value(kind.part(key), item, f"{path}.{key}") for key, item in node.value.items()}
         return node.value
 
-    def part(self, parts, key, kind, default, path=""):
+    def part(self, parts: Mapping[str, Node], key: str, kind: Kind, default: Any, path: str = "") -> Any:
         """The value of one of the parts of a mapping, or the default where it is not there."""
         return self.value(kind, parts[key], f"{path}.{key}".lstrip(".")) if key in parts else default
 
-    def arguments(self, type_, place, given, path, plan=Plan):
+    def arguments(self, type_: catalog.Type, place: Node, given: Node, path: str, plan: type[_Plan] = Plan) -> _Plan:
         """A plan of a type with its arguments checked."""
         values, places, meant = {}, {}, set()
-        for key, node in given.value.items():
+        parts: dict[str, Node] = given.value
+        for key, node in parts.items():
             argument = type_.arguments.get(type_.former.get(key, key))
             if argument is None:
                 hint = self.problems.near(key, type_.arguments)

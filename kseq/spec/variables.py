@@ -2,9 +2,9 @@
 
 import re
 
-from .errors import listed, shorten, shown
+from .errors import Collector, listed, shorten, shown
 from .forms import CALL_KEYS, mapping
-from .node import UNKNOWN, Node, raised
+from .node import UNKNOWN, Limits, Node, raised
 
 
 class Variables:
@@ -14,32 +14,37 @@ class Variables:
         known: the values by name.
     """
 
-    def __init__(self, problems, limits):
-        self.problems, self.limits = problems, limits
-        self.known = {}
-        self.expanded = 0
+    problems: Collector
+    limits: Limits
 
-    def define(self, given, replaced):
+    def __init__(self, problems: Collector, limits: Limits) -> None:
+        self.problems, self.limits = problems, limits
+        self.known: dict[str, Node] = {}
+        self.expanded: int = 0
+
+    def define(self, given: Node | None, replaced: Node | None) -> None:
         """Take the values of `vars`, each of which may use those before it.
 
         Args:
             given: the node of `vars`, or `None`.
             replaced: a tree of values from outside that are taken in their place, or `None`.
         """
-        replaced = {} if replaced is None else dict(replaced.value)
+        others = {} if replaced is None else dict(replaced.value)
+        if given is None:
+            given = Node({})
         for key, node in mapping(given, "vars", self.problems).items():
             if not key.isidentifier():
                 self.problems.add(f"a variable's name is a word; received {shown(key)}", given.keys[key], "vars")
             elif key in (*CALL_KEYS, "name"):
                 message = f"`{key}` has a meaning of its own; give the variable another name"
                 self.problems.add(message, given.keys[key], "vars")
-            self.known[key] = self.put_in(replaced.pop(key, node), f"vars.{shorten(key)}")
-        for key in replaced:
+            self.known[key] = self.put_in(others.pop(key, node), f"vars.{shorten(key)}")
+        for key in others:
             hint = self.problems.near(key, self.known)
             message = f"unknown variable `{shorten(key)}`; the spec has {listed(self.known)}"
             self.problems.add(message, None, "vars", hint)
 
-    def put_in(self, node, path, own=None) -> Node:
+    def put_in(self, node: Node, path: str, own: dict[str, Node] | None = None) -> Node:
         """The node with `$x` replaced by the variable `x`, at the place of `$x`; `$$` is a dollar sign.
 
         Args:

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,10 +30,10 @@ class ValueWriter:
         problem: called with the place, what is wrong and a hint, where something cannot be written.
     """
 
-    def __init__(self, problem):
-        self.problem = problem
+    def __init__(self, problem: Callable[..., None]) -> None:
+        self.problem: Callable[..., None] = problem
 
-    def type_of(self, serialized, where):
+    def type_of(self, serialized: dict[str, Any], where: str) -> catalog.Type | None:
         """The type of a serialised layer, or `None` where a spec cannot name it."""
         registered, name = serialized.get("registered_name"), serialized["class_name"]
         if registered is not None:
@@ -47,7 +49,7 @@ class ValueWriter:
             return None
         return catalog.find(found)
 
-    def arguments(self, type_, config, where):
+    def arguments(self, type_: catalog.Type, config: dict[str, Any], where: str) -> dict[str, Any]:
         """The arguments of a type that have not their defaults."""
         known = {name: config[name] for name in type_.arguments if name in config}
         needed = _needed(type_, known)
@@ -57,7 +59,7 @@ class ValueWriter:
         # Layers last: they are the long ones.
         return dict(sorted(found.items(), key=lambda item: (item[0] != "name", _holds_objects(item[1]))))
 
-    def plain(self, value, where):
+    def plain(self, value: Any, where: str) -> Any:
         """A serialised value as a spec writes it."""
         if isinstance(value, (list, tuple)):
             return [self.plain(item, where) for item in value]

@@ -1,7 +1,7 @@
 """`check_layer`: every property of the contract, in an order in which a failure names its cause."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from ..layers.base import SequenceLayer
 from . import fields, numerics, streaming, whole
@@ -40,6 +40,7 @@ def check_layer(
     integers: int = 4,
     seed: int = 0,
     context: dict[str, Any] | None = None,
+    receptive_field: Literal["exact", "bound"] = "exact",
 ) -> None:
     """Test that a layer keeps the contract of `kseq.SequenceLayer`.
 
@@ -57,6 +58,8 @@ def check_layer(
         integers: integer inputs are drawn from `range(integers)`, at least 2.
         seed: of the random inputs and weights.
         context: of a layer that reads context, by name the shape (time, *channels) of every sequence in it.
+        receptive_field: "bound" where no input outside the declared one may matter, but one inside need not: in a
+            network whose layers pass on the largest of several steps, say.
 
     Raises:
         ContractError: a property that does not hold, with the position and the two values.
@@ -70,6 +73,7 @@ def check_layer(
     if not isinstance(layer, SequenceLayer):
         raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
     subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers, context)
+    subject.field_is_bound = receptive_field == "bound"
     if subject.steps:
         properties = [*_FIRST, *_FIRST_OF_STEP, *_LAYER_MODE, *_STEP_MODE]
     else:

@@ -7,7 +7,7 @@ import numpy as np
 from .errors import attempt, expect_same, fail, numpy, wide
 from .subject import Subject, finite_extent, to_numpy
 
-_UNCHANGED = 1e-6  # of the largest output: rows of one batch may be summed in different orders
+_UNCHANGED = 5e-6  # of the largest output: rows of one batch may be summed in different orders
 
 
 def check_receptive_field(s: Subject) -> None:
@@ -27,6 +27,8 @@ def check_receptive_field(s: Subject) -> None:
     for phase, field in enumerate(phases):
         ends = [end for depends in found for end in _ends_reached(s, depends, phase, field)]
         if field is None:
+            continue
+        if s.field_is_bound:
             continue
         if not ends:
             fail("S15", f"no output of phase {phase} has its field {field} within {steps} steps")

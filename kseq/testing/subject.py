@@ -64,6 +64,7 @@ class Subject:
     total: int
     traces: Any
     layer_mode: Any
+    field_is_bound: bool = False
 
     def __init__(
         self,

@@ -335,6 +335,12 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["y.npy"]
 
 
+def test_what_nothing_was_written_to_is_an_array_of_nothing(tmp_path):
+    with NpyWriter(tmp_path / "y.npy"):
+        pass
+    assert np.load(tmp_path / "y.npy").shape == (0,)
+
+
 def test_a_link_stays_one(tmp_path):
     (tmp_path / "link.npy").symlink_to(tmp_path / "y.npy")
     with NpyWriter(tmp_path / "link.npy") as writer:

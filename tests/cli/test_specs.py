@@ -82,6 +82,17 @@ def test_draw(path, tmp_path, capsys):
     assert run(capsys, "draw", "tcn", "-o", tmp_path / "none" / "m.svg")[0] == 1
 
 
+def test_draw_the_graph(path, tmp_path, capsys):
+    target = tmp_path / "m.svg"
+    assert run(capsys, "draw", "--graph", path, "-o", target) == (0, "", "")
+    said = [text.text for text in ElementTree.parse(target).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"dense", "Dense · B, T, 2", "Dropout · B, T, 2", "output"} <= set(said)
+    assert run(capsys, "draw", "--graph", path, "-o", "-")[1].strip() == target.read_text().strip()
+    path.write_text(SPEC.replace("Dense: {units: $d}", "Conv1D: {filters: 2, kernel_size: 3, padding: same}"))
+    assert run(capsys, "draw", "--graph", path, "-o", target) == (0, "", "")
+    assert "does not stream" in target.read_text()  # unlike the timeline, it need not
+
+
 def test_schema(tmp_path, capsys):
     out = run(capsys, "schema")[1]
     target = tmp_path / "s.json"
@@ -186,7 +197,9 @@ def is_safe(*texts):
     return all(c.isprintable() or c == "\n" for text in texts for c in text)
 
 
-@pytest.mark.parametrize("command", [["check"], ["show"], ["draw", "-o", "-"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [["check"], ["show"], ["draw", "-o", "-"], ["draw", "--graph", "-o", "-"]], ids="-".join
+)
 def test_names_do_not_command_the_terminal(command, nasty, capsys):
     status, out, err = run(capsys, command[0], nasty, *command[1:])
     assert status == 0 and is_safe(out, err)

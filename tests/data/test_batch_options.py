@@ -1,5 +1,6 @@
 """What the options of batches make of records: random ones, beside the same said in plain Python."""
 
+import inspect
 import itertools
 
 import keras
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kseq.data import Writer, errors, shift
+from kseq.data import Batches, Writer, errors, shift
 from kseq.data import open as open_store
 from kseq.data.batches.bounds import choose_bounds
+from kseq.data.batches.options import BatchOptions, Options
 
 RECORDS = 41
 
@@ -217,3 +219,10 @@ def test_the_mask_of_a_shifted_input_goes_through_the_model(store):
     batches = store.batches(batch_size=4, inputs=shift("tokens"), targets=shift("tokens"), model=model, pad_to=13)
     (_, mask), _, weights = batches.batch(0)
     assert np.array_equal(weights > 0, mask & (np.arange(len(mask)) < len(batches.records(0)))[:, None])
+
+
+def test_what_passes_options_on_knows_them_all():
+    _, store, *options = inspect.signature(Batches.__init__).parameters.values()
+    assert store.name == "store"
+    assert BatchOptions.__annotations__ == {option.name: option.annotation for option in options}
+    assert {*Options.__annotations__} == {*BatchOptions.__annotations__, "rows_at"}

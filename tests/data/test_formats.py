@@ -257,6 +257,14 @@ def test_hypersequence_gives_back_what_was_written(drawn):
     round_trip("x.hsq", schema, records, batch_size=max(len(records), 1), outputs=["last"])
 
 
+def test_hypersequence_names_the_file_of_other_fields_even_if_it_has_no_records(tmp_path):
+    for name, dtype in (("a.hsq", "int32"), ("b.hsq", "int64")):
+        with formats.write(tmp_path / name, Schema({"output": dtype})):
+            pass
+    with pytest.raises(FormatError, match=r"b\.hsq: files must have equal fields"):
+        formats.read(tmp_path)
+
+
 # ---- which format a path is of
 
 

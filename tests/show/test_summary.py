@@ -148,6 +148,29 @@ def test_state_bytes_follow_the_dtype_policy():
     assert summary_rows(layer)[-1]["state_bytes"] == 2 * 5 * 2
 
 
+class Knowing(kseq.SequenceLayer):
+    """Holds all that is known when a stream begins, however long it is."""
+
+    context_names = ("source",)
+
+    def build(self, input_shape, context_shape):
+        pass
+
+    def initial_state(self, batch_size, input_spec, context):
+        return {"source": self.standardize_context(context)["source"].values}
+
+    def call_step(self, x, state, *, training=False):
+        return x, state
+
+
+def test_state_that_depends_on_context_is_not_counted():
+    x, source = keras.Input((None, 3)), keras.Input((None, 2), name="source")
+    model = keras.Model([x, source], kseq.GRU(2, name="gru")(Knowing(name="knowing")(x, context={"source": source})))
+    *layers, total = summary_rows(model)
+    assert [row["state_bytes"] for row in layers] == [None, 8] and total["state_bytes"] is None
+    assert total["obstacle"] is None and total["past"] == "all"
+
+
 def test_prints_to_the_terminal(capsys):
     assert kseq.summary(sequential(kseq.GRU(2, name="gru"))) is None
     shown = capsys.readouterr().out

@@ -2,7 +2,9 @@
 # infer the union of all backends, `None` among them. All that is not named here may be anything.
 from typing import Any
 
+from . import callbacks as callbacks
 from . import layers as layers
+from . import utils as utils
 
 class KerasTensor:
     shape: tuple[Any, ...]

@@ -1,9 +1,16 @@
 """Batches that a thread makes before they are asked for."""
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import os
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .weighting import BatchReader
 
 
 class Ahead:
@@ -15,7 +22,9 @@ class Ahead:
         count: batches that are made at a time.
     """
 
-    def __init__(self, make, steps, count):
+    def __init__(
+        self, make: Callable[[int, int, int, BatchReader], list[Any]], steps: Callable[[int], int], count: int
+    ) -> None:
         self._make, self._steps, self._count = make, steps, count
         self._begin()
 
@@ -23,7 +32,7 @@ class Ahead:
         self._process, self._guard, self._thread = os.getpid(), threading.Lock(), None
         self._made = collections.OrderedDict()  # by (epoch, number, reader)
 
-    def get(self, epoch, index, reader):
+    def get(self, epoch: int, index: int, reader: BatchReader) -> Any:
         """A batch; None if it could not be made ahead: it is made, or refused, where it is needed."""
         if self._process != os.getpid():  # forked: the thread has stayed with the parent
             self._begin()
@@ -39,7 +48,7 @@ class Ahead:
         except Exception:
             return None
 
-    def _begun(self, epoch, number, reader):
+    def _begun(self, epoch: int, number: int, reader: BatchReader) -> concurrent.futures.Future[list[Any]]:
         key = epoch, number, reader
         if key not in self._made:
             if self._thread is None:

@@ -1,12 +1,17 @@
 """From the rows of a plan to the arrays of a batch."""
 
 import bisect
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import RecordError
+from .layout import BatchLayout
+from .lengths import RowLengths
+from .options import Options
 from .packing import packed_arrays
-from .plan import record_ids
+from .plan import BatchRows, record_ids
 from .weighting import BatchReader, Weighting, Whole
 
 
@@ -20,24 +25,27 @@ class Assembler:
         filled: whether rows may be filled up, so that every batch has weights.
     """
 
-    def __init__(self, layout, lengths, options, filled):
+    def __init__(self, layout: BatchLayout, lengths: RowLengths, options: Options, filled: bool) -> None:
         self._layout, self._lengths = layout, lengths
         self._weighting = Weighting(layout, lengths, options.side == "left")
         self._pack, self._weigh_rows = options.pack, filled
         # Keras too is given batches whose rows are filled up where there are many that are not full: with a shape of
         # its own each would be compiled. Without targets nothing could say to it that a row is filled.
         self._fills = options.batch_size is None and layout.targets is not None
-        self.own = BatchReader(False, options.scaled)
+        self.own: BatchReader = BatchReader(False, options.scaled)
         # "max" and a multiple: every batch's lengths are looked at before it is made.
         self._looks = options.multiple_of > 1 and -1 in self._lengths.padded(1).values()
         groups = layout.groups
         whole = len(groups) == 1 and groups[0].places is None
         self._plain = whole and all(slot.plain for slot in layout.slots)
         simple = whole and not any(slot.text or slot.cast for slot in layout.slots)
-        self._direct = groups[0].chunks.table.batch if simple else None
-        self._targets_of = {}  # for each bound the padded lengths, as the kernel wants them
+        self._direct: Any = groups[0].chunks.table.batch if simple else None
+        # For each bound the padded lengths, as the kernel wants them.
+        self._targets_of: dict[int, list[tuple[int, ...]]] = {}
 
-    def batch(self, rows, shard=(0, 1), reader=None):
+    def batch(
+        self, rows: BatchRows, shard: tuple[int, int] = (0, 1), reader: BatchReader | None = None
+    ) -> tuple[Any, ...]:
         """The batch of a plan's `BatchRows`, or the part of it that host `shard[0]` of `shard[1]` takes.
 
         Keras takes a smaller last batch as it is, where hosts do not share it: so its metrics count no filled row, and
@@ -56,19 +64,20 @@ class Assembler:
         else:
             arrays = self._arrays(rows)
         inputs = self._layout.inputs.build(arrays)
-        if self._layout.targets is None:
+        targets, rule, ruled = self._layout.targets, self._layout.rule, self._layout.ruled
+        if targets is None:
             return (inputs,)
         weighed = (self._weigh_rows and fills) or self._layout.weights is not None
         output_mask = None
-        if self._layout.rule is not None:
-            output_mask = np.asarray(self._layout.rule(arrays[self._layout.ruled.mask_at]))
+        if rule is not None and ruled is not None:
+            output_mask = np.asarray(rule(arrays[ruled.mask_at]))
         if self._layout.labels:
-            return self._with_labels(inputs, arrays, output_mask, rows, whole, weighed)
-        targets = self._layout.targets.build(arrays)
+            return self._with_labels(targets.slots[0], inputs, arrays, output_mask, rows, whole, weighed)
         weights = self._weighting.of_targets(arrays, rows, whole, weighed, output_mask)
-        return (inputs, targets) if weights is None else (inputs, targets, weights)
+        found = targets.build(arrays)
+        return (inputs, found) if weights is None else (inputs, found, weights)
 
-    def batches(self, window, shard):
+    def batches(self, window: Sequence[BatchRows], shard: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
         """An iterator over the batches of a plan's window: what `batch` gives, without detours that never are needed.
 
         A batch of short records takes microseconds, of which every step in Python is a part.
@@ -81,8 +90,7 @@ class Assembler:
             return (self.batch(rows, shard) for rows in window)
         return (self._viewed if self._plain and window[0].ids is None else self._gathered)(window, shard)
 
-    def _with_labels(self, inputs, arrays, output_mask, rows, whole, weighed):
-        slot = self._layout.targets.slots[0]
+    def _with_labels(self, slot, inputs, arrays, output_mask, rows, whole, weighed):
         labels = {
             "labels": arrays[slot.at],
             "label_lengths": arrays[slot.mask_at].sum(1, dtype=np.int32),
@@ -205,7 +213,8 @@ class Assembler:
         """The rows of one host, filled, and the padded length of each sequence, which all hosts share."""
         ids = record_ids(rows)
         lengths = self._lengths.padded(rows.bound, ids)
-        bound = lengths.get(self._layout.leader, rows.bound)
+        leader = self._layout.leader
+        bound = rows.bound if leader is None else lengths.get(leader, rows.bound)
         ids = np.concatenate([ids, np.repeat(ids[:1], rows.size - rows.used)])
         size = rows.size // shard[1]
         first = shard[0] * size

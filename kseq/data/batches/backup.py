@@ -3,9 +3,11 @@
 import json
 import pathlib
 import shutil
+from typing import Any, Literal
 
 import keras
 
+from ...annotations import AnyPath
 from ..store.aside import publish
 from .batches import Batches
 
@@ -31,7 +33,13 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         >>> model.fit(batches, epochs=10, callbacks=[backup])  # doctest: +SKIP
     """
 
-    def __init__(self, backup_dir, batches, save_freq="epoch", delete_checkpoint=True):
+    def __init__(
+        self,
+        backup_dir: AnyPath,
+        batches: Batches,
+        save_freq: Literal["epoch"] | int = "epoch",
+        delete_checkpoint: bool = True,
+    ) -> None:
         if not isinstance(batches, Batches):
             raise TypeError(f"batches must be those of a store; received {type(batches).__name__}")
         self._root = pathlib.Path(backup_dir)
@@ -39,10 +47,11 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         super().__init__(str(self._root / "current"), save_freq=save_freq, delete_checkpoint=False)
         self._remove_at_end = delete_checkpoint
         self._batches, self._since, self._epoch = batches, 0, 0
-        self._state, self._used = None, 0  # the last known place, and the batches trained on since
+        self._state: dict[str, Any] = {}  # the last known place
+        self._used = 0  # the batches trained on since
         self._torch = []  # states of torch's generators after the last step
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         current, previous = self._root / "current", self._root / "previous"
         if not current.exists() and previous.exists():
             previous.rename(current)  # killed between the two renames of a save
@@ -56,16 +65,16 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             self._batches.restore(state)
         self._state = self._batches.state()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._epoch, self._last = epoch, -1
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self._last < 0 and self._torch:
             # torch's loaders draw from its generator where an epoch begins, which an interruption must not change.
             _set_torch_states(self._torch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if keras.backend.backend() == "torch":
             self._torch = _torch_states()
         steps = batch - self._last  # several, with `steps_per_execution`
@@ -74,17 +83,17 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         if self.save_freq != "epoch" and self.save_freq and self._since >= self.save_freq:
             self.save()
 
-    def save(self):
+    def save(self) -> None:
         """Back up now, which must be the end of a batch or of an epoch."""
         self._since = 0
         self._advance()
         self._save(self._epoch + (self._state["batch"] == 0 or self._last + 1 >= self.params["steps"]))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.save_freq == "epoch":
             self.save()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_end(logs)
         if self._remove_at_end:
             shutil.rmtree(self._root, ignore_errors=True)

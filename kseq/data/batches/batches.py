@@ -2,14 +2,18 @@
 
 import collections
 import json
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from kseq.arguments import as_integer
 from kseq.masks import lengths_to_mask
 
 from ..errors import EmptyStoreError, StateError
+from ..store.protocol import Records
 from .ahead import Ahead
 from .assembler import Assembler
 from .bounds import bounds_of
@@ -18,8 +22,9 @@ from .epochs import Epochs
 from .keras_pass import KerasDataset
 from .layout import BatchLayout
 from .lengths import RowLengths
-from .options import Options
+from .options import LengthRange, Options, PadTo, Ratios
 from .plan import Settings, record_ids
+from .structure import Fields
 
 _STATE_FORMAT = 1
 _HASH_DIGITS = 8
@@ -110,43 +115,44 @@ class Batches(KerasDataset):
 
     def __init__(
         self,
-        store,
+        store: Records,
         *,
-        batch_size=None,
-        max_tokens=None,
-        inputs=None,
-        targets=None,
-        sample_weights=None,
-        masks="sequence",
-        shuffle=True,
-        seed=0,
-        bucket=None,
-        pad_to=None,
-        max_shapes=None,
-        pad_value=0,
-        side="right",
-        multiple_of=None,
-        truncate=None,
-        bos=None,
-        eos=None,
-        drop_remainder=False,
-        length_range=None,
-        length_schedule=None,
-        pack=False,
-        model=None,
-        target_alignment="frames",
-        length_ratios=None,
-        scale_weights=None,
-        window=256,
-        block_size=None,
-        blocks_in_flight=64,
-        prefetch=0,
-    ):
+        batch_size: int | dict[int, int] | None = None,
+        max_tokens: int | None = None,
+        inputs: Fields | None = None,
+        targets: Fields | None = None,
+        sample_weights: str | None = None,
+        masks: Literal["sequence", "inputs", "lengths"] | None = "sequence",
+        shuffle: bool | Literal["block"] = True,
+        seed: int = 0,
+        bucket: bool | None = None,
+        pad_to: PadTo | None = None,
+        max_shapes: int | None = None,
+        pad_value: Any = 0,
+        side: Literal["right", "left"] = "right",
+        multiple_of: int | None = None,
+        truncate: Literal["left", "right"] | None = None,
+        bos: Any = None,
+        eos: Any = None,
+        drop_remainder: bool = False,
+        length_range: LengthRange | Callable[[int], LengthRange] | None = None,
+        length_schedule: Callable[[int], LengthRange] | None = None,
+        pack: bool = False,
+        model: Any = None,
+        target_alignment: Literal["frames", "sequence"] = "frames",
+        length_ratios: Ratios | None = None,
+        scale_weights: bool | None = None,
+        window: int = 256,
+        block_size: int | None = None,
+        blocks_in_flight: int = 64,
+        prefetch: int = 0,
+    ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "store", "__class__")}
         super().__init__()
         if len(store) == 0:
             raise EmptyStoreError("a store without records has no batches", store.paths[0])
-        self.store, self._given, self._shard = store, given, (0, 1)
+        self.store: Records = store
+        self._given, self._shard = given, (0, 1)
         self._options = options = Options.of(given)
         self._layout = BatchLayout(store, options)
         self._lengths = RowLengths(self._layout, options)
@@ -158,7 +164,7 @@ class Batches(KerasDataset):
 
     # What a batch is.
 
-    def steps(self, epoch):
+    def steps(self, epoch: int) -> int:
         """Batches of any epoch."""
         return self._epochs.steps(epoch)
 
@@ -167,16 +173,16 @@ class Batches(KerasDataset):
         """Whether epochs may differ in how many batches they have."""
         return self._epochs.vary
 
-    def batch(self, index, epoch=None):
+    def batch(self, index: int, epoch: int | None = None) -> tuple[Any, ...]:
         """The batch at a place of an epoch, by default of this one, whatever was asked for before."""
         epoch = self.epoch if epoch is None else as_integer("epoch", epoch, 0)
         return self._assembler.batch(self._epochs.plan(epoch).rows(as_integer("index", index)), self._shard)
 
-    def records(self, index, epoch=None):
+    def records(self, index: int, epoch: int | None = None) -> NDArray[np.int64]:
         """The numbers of the records in a batch, int64; rows that fill it up are left out."""
         return record_ids(self._epochs.plan(self.epoch if epoch is None else epoch).rows(index)).copy()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over the rest of the epoch; the next iteration is the next epoch.
 
         Threads that iterate at the same time share the batches: each comes once.
@@ -209,7 +215,7 @@ class Batches(KerasDataset):
 
     # Where the reading stands.
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Where the reading stands, as a small dict of JSON values, for `restore`.
 
         Within `fit` Keras may ask for batches ahead of their use: `BackupAndRestore` counts those that were used.
@@ -222,12 +228,12 @@ class Batches(KerasDataset):
         epoch, batch = self.cursor.place
         return {"format": _STATE_FORMAT, "store": store, "plan": plan, "epoch": epoch, "batch": batch}
 
-    def advance(self, state, used) -> dict:
+    def advance(self, state: dict[str, Any], used: int) -> dict[str, Any]:
         """The state `used` batches after another."""
         epoch, batch = self.cursor.after((state["epoch"], state["batch"]), used)
         return state | {"epoch": epoch, "batch": batch}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, on any number of hosts.
 
         The first epoch of `fit`, and the first iteration, are then the rest of the epoch.
@@ -246,7 +252,7 @@ class Batches(KerasDataset):
             raise StateError(f"batch must be below {self.steps(epoch)}; received {batch}")
         self.place = epoch, batch
 
-    def shard(self, index, count) -> "Batches":
+    def shard(self, index: int, count: int) -> "Batches":
         """The part of every batch that host `index` of `count` takes: rows `index * B / count` and on.
 
         All hosts follow one plan, so that their shapes agree and nothing is read twice. Under `keras.distribution`
@@ -271,14 +277,13 @@ class Batches(KerasDataset):
         useful = cells = records = 0
         for index in range(len(plan)):
             rows = plan.rows(index)
-            lengths = self._row_lengths(rows)
-            bound = rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
+            lengths, bound = self._row_lengths(rows)
             shapes[rows.size, bound] += 1
             useful, cells = useful + int(lengths.sum()), cells + rows.size * bound
             records += len(lengths)
         return EpochReport(self.epoch, len(plan), records, plan.count - records, useful, cells, dict(shapes))
 
-    def predict(self, model, *, unpad=False):
+    def predict(self, model: Any, *, unpad: bool = False) -> Any:
         """What a model predicts for each record of the epoch, in the order of the store.
 
         `model.predict(batches)` gives a row for each record too (but with `max_tokens` where there are targets, whose
@@ -299,36 +304,34 @@ class Batches(KerasDataset):
 
         return predict(self, model, unpad)
 
-    def check_whole_rows(self):
+    def check_whole_rows(self) -> None:
         """Refuse batches that do not hold every record of the epoch in a row of its own."""
         wrong = {name: getattr(self._options, name) for name in ("drop_remainder", "pack")}
         wrong["shard"] = self._shard[1] > 1
         if any(wrong.values()):
             raise ValueError(f"every record needs a row; received {', '.join(name for name in wrong if wrong[name])}")
 
-    def inputs_of(self, index, epoch):
+    def inputs_of(self, index: int, epoch: int) -> tuple[Any, NDArray[np.bool_]]:
         """A batch's inputs, and the mask of the leading sequence."""
         rows = self._epochs.plan(epoch).rows(index)
-        lengths = self._row_lengths(rows)
-        padded = rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
-        mask = lengths_to_mask(lengths, padded)
+        mask = lengths_to_mask(*self._row_lengths(rows))
         return self._assembler.batch(rows, self._shard)[0], mask[:, ::-1] if self._options.side == "left" else mask
 
     # Feeds of other libraries.
 
-    def to_torch(self):
+    def to_torch(self) -> Any:
         """A `torch.utils.data.IterableDataset` of batches of tensors, for `DataLoader(..., batch_size=None)`."""
         from .feeds import to_torch
 
         return to_torch(self)
 
-    def to_tf(self):
+    def to_tf(self) -> Any:
         """A `tf.data.Dataset` whose elements are batches, for the tensorflow backend."""
         from .feeds import to_tf
 
         return to_tf(self)
 
-    def to_grain(self, epochs=1):
+    def to_grain(self, epochs: int = 1) -> Any:
         """A `grain.MapDataset` whose elements are batches, of this epoch and those after it."""
         from .feeds import to_grain
 
@@ -337,9 +340,10 @@ class Batches(KerasDataset):
     # The inside.
 
     def _row_lengths(self, rows):
-        if self._layout.leader is None:
-            return np.zeros(rows.used, np.int64)
-        return self._lengths.of_leader(record_ids(rows))
+        """Lengths of the leading sequence, and what they are padded to."""
+        leader = self._layout.leader
+        lengths = np.zeros(rows.used, np.int64) if leader is None else self._lengths.of_leader(record_ids(rows))
+        return lengths, rows.bound if rows.bound >= 0 else int(lengths.max(initial=0))
 
     def _sizes(self):
         if self._options.batch_size is not None:
@@ -356,7 +360,7 @@ class Batches(KerasDataset):
         return self._at(epoch, index, self._model.reader)
 
     def _at(self, epoch, index, reader):
-        batch = self._ahead and self._ahead.get(epoch, index, reader)
+        batch = None if self._ahead is None else self._ahead.get(epoch, index, reader)
         return batch or self._assembler.batch(self._epochs.plan(epoch).rows(index), self._shard, reader)
 
     def _make(self, epoch, first, count, reader):
@@ -373,15 +377,16 @@ class Batches(KerasDataset):
 
     def _begin(self, place):
         super()._begin(place)
-        self._ahead = self._options.prefetch and Ahead(self._make, self.steps, self._options.prefetch)
+        count = self._options.prefetch
+        self._ahead = Ahead(self._make, self.steps, count) if count else None
 
     def _copy(self):
         other = self.__class__.__new__(self.__class__)
-        vars(other).update(vars(self))
+        other.__dict__.update(self.__dict__)
         other._begin(self.place)
         return other
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (self.__class__, self.store, self._given, self._shard, self.place)
 
 

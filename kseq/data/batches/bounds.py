@@ -1,12 +1,21 @@
 """The padded lengths of batches: few, so that a model compiles few times, and placed where they waste least."""
 
+from __future__ import annotations
+
 import fractions
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from kseq.arguments import as_integer
 
 from ..errors import RecordError
+
+if TYPE_CHECKING:
+    from .layout import BatchLayout
+    from .lengths import RowLengths
+    from .options import Options
 
 _CANDIDATES = 512
 MOST = 16  # shapes, where nobody says how many
@@ -14,7 +23,7 @@ MOST = 16  # shapes, where nobody says how many
 _PRICE, _SHARE = 50_000, 0.01
 
 
-def bounds_of(options, layout, lengths):
+def bounds_of(options: Options, layout: BatchLayout, lengths: RowLengths) -> tuple[int, ...] | None:
     """The padded lengths of the leading sequence, ascending; None for that of the longest of each batch.
 
     Raises:
@@ -51,7 +60,7 @@ def bounds_of(options, layout, lengths):
     return tuple(bounds)
 
 
-def given_bounds(options, leader):
+def given_bounds(options: Options, leader: str | None) -> list[int] | None:
     """The padded lengths of the leading sequence that the options name: ascending; [] if none, None for "max"."""
     given = options.pad_to.get(leader) if isinstance(options.pad_to, dict) else options.pad_to
     if given is None or (isinstance(given, str) and given == "max"):
@@ -77,7 +86,7 @@ def _chosen(options, lengths):
     return list(dict.fromkeys(max(bound, multiple) for bound in bounds))
 
 
-def choose_bounds(counts, most, price=0) -> np.ndarray:
+def choose_bounds(counts: ArrayLike, most: int, price: float = 0) -> NDArray[np.int64]:
     """The `most` or fewer lengths to pad to that waste the fewest steps: int64, ascending; the last is the longest.
 
     Exact for up to 512 different lengths; more are first reduced to quantiles.
@@ -116,7 +125,7 @@ def choose_bounds(counts, most, price=0) -> np.ndarray:
     return lengths[np.unique(chosen)]
 
 
-def choose_ratio(leader, follower):
+def choose_ratio(leader: NDArray[Any], follower: NDArray[Any]) -> tuple[int, int]:
     """The ratio (numerator, denominator) of two padded lengths that wastes the fewest cells of both.
 
     Where a follower is longer than the ratio allows its leader is padded further.
@@ -140,13 +149,13 @@ def choose_ratio(leader, follower):
     return (1, 1) if best is None else best[1]
 
 
-def leader_length(follower, ratio):
+def leader_length(follower: NDArray[Any], ratio: tuple[int, int]) -> NDArray[Any]:
     """The least length of the leader at which the follower's padded length, `ceil(length * ratio)`, is long enough."""
     numerator, denominator = ratio
     return np.where(follower > 0, (follower - 1) * denominator // numerator + 1, 0)
 
 
-def follower_length(leader, ratio) -> int:
+def follower_length(leader: int, ratio: tuple[int, int]) -> int:
     """The follower's padded length at a padded length of the leader."""
     return -(-leader * ratio[0] // ratio[1])
 

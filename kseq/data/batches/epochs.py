@@ -2,13 +2,18 @@
 
 import collections
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from kseq.arguments import as_integer
 
 from ..errors import EmptyStoreError
-from .plan import EpochPlan
+from ..store.protocol import Records
+from .lengths import RowLengths
+from .options import LengthRange, Options
+from .plan import EpochPlan, Settings
 
 
 class Epochs:
@@ -21,9 +26,10 @@ class Epochs:
         options: the `Options`, of which the range of lengths is taken.
     """
 
-    def __init__(self, store, settings, lengths, options):
+    def __init__(self, store: Records, settings: Settings, lengths: RowLengths, options: Options) -> None:
         self._store, self._settings, self._lengths = store, settings, lengths
-        self._range, self._schedule = options.length_range, options.length_schedule
+        self._range: LengthRange | Callable[[int], LengthRange] | None = options.length_range
+        self._schedule: Callable[[int], LengthRange] | None = options.length_schedule
         self._guard, self._plans = threading.RLock(), collections.OrderedDict()
         self._before = [0]  # batches before each epoch, as far as somebody needed to know
 
@@ -42,14 +48,14 @@ class Epochs:
             return False
         # The number of rows may differ from epoch to epoch.
         takes_all = self._range is None and self._schedule is None and not settings.pack
-        return not takes_all or len(self._store) % settings.batch_size != 0
+        return not takes_all or len(self._store) % (settings.batch_size or 1) != 0
 
-    def other_bound(self, bound):
+    def other_bound(self, bound: int) -> int:
         """A padded length that a batch may have beside another; that itself if there is but one."""
         bounds = self._settings.bounds or ()
         return next((each for each in bounds if each > bound), bound + 1) if len(bounds) > 1 else bound
 
-    def plan(self, epoch) -> EpochPlan:
+    def plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch.
 
         Raises:
@@ -73,11 +79,11 @@ class Epochs:
                     self._plans.popitem(last=False)
             return plan
 
-    def steps(self, epoch) -> int:
+    def steps(self, epoch: int) -> int:
         """Batches of an epoch."""
         return len(self.plan(epoch))
 
-    def describe(self):
+    def describe(self) -> list[Any]:
         """What the plans depend on beside the store, as JSON values."""
         found = [*vars(self._settings).items(), _range_name(self._range), self._lengths.describe()]
         return found if self._schedule is None else [*found, _range_name(self._schedule)]
@@ -102,7 +108,7 @@ class Epochs:
 _PROBED = (*range(64), *(1 << power for power in range(6, 20)))
 
 
-def _range_name(length_range):
+def _range_name(length_range: LengthRange | Callable[[int], LengthRange] | None) -> list[Any] | None:
     """What a range of lengths is, by what it gives: two functions of one name may differ, and some have no name."""
     if not callable(length_range):
         return None if length_range is None else list(map(int, length_range))

@@ -1,18 +1,26 @@
 """Batches as data sets of other libraries, one element a batch; and the records of a store, one element a record."""
 
+from __future__ import annotations
+
 import itertools
 import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from ..errors import RecordError, SchemaError
 
+if TYPE_CHECKING:
+    from ..store.protocol import Records
+    from .batches import Batches
+
 _numbers = itertools.count()
-_feeds = weakref.WeakValueDictionary()  # of torch, by number
+_feeds: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # of torch, by number
 
 
-def to_torch(batches):
+def to_torch(batches: Batches) -> Any:
     """A `torch.utils.data.IterableDataset` of batches, for `DataLoader(dataset, batch_size=None)`.
 
     Every iteration is the next epoch, or the rest of one. Workers of a `DataLoader` make each its own batches of the
@@ -94,7 +102,7 @@ def _receive(number, pass_of_workers, place, batch):
     return batch
 
 
-def to_tf(batches):
+def to_tf(batches: Batches) -> Any:
     """A `tf.data.Dataset` of batches, prefetched, for the tensorflow backend; every iteration is the next epoch.
 
     Its cardinality is known where all epochs have as many batches and the first is not begun yet.
@@ -125,7 +133,7 @@ def to_tf(batches):
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
 
 
-def to_grain(batches, epochs=1):
+def to_grain(batches: Batches, epochs: int = 1) -> Any:
     """A `grain.MapDataset` of batches, in the order of the plan.
 
     Args:
@@ -156,7 +164,7 @@ class _Places:
         return self._batches.batch(int(index - (self._ends[epoch - 1] if epoch else 0)), self._first + epoch)
 
 
-def records_to_tf(store, fields=None):
+def records_to_tf(store: Records, fields: Sequence[str] | None = None) -> Any:
     """A `tf.data.Dataset` of the records of a store, in their order: of each a tuple of its fields.
 
     Args:

@@ -18,36 +18,41 @@ The events of a data set that tell where Keras is (`n`: reads `num_batches`, `B`
 import contextlib
 import operator
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 
 from kseq.arguments import as_integer
 
 from .cursor import Cursor
+from .layout import BatchLayout
 from .losses import KnownModel
+from .options import Options
 
 
 class StepCount:
     """A whole number that is asked for anew wherever it is used: Keras keeps it from one epoch to the next."""
 
-    def __init__(self, count):
+    def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
 
-    def __index__(self):
+    def __index__(self) -> int:
         return self._count()
 
     __int__ = __index__
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self._count())
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self._count() != 0
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return str(self._count())
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._count())
 
 
@@ -79,7 +84,7 @@ class KerasPass:
         guard: its lock.
     """
 
-    def __init__(self, cursor, guard):
+    def __init__(self, cursor: Cursor, guard: AbstractContextManager[Any]) -> None:
         self._cursor, self._guard = cursor, guard
         self._given = None  # the place that each index got
         self._begun_at, self._length, self._looks_only = cursor.place, None, False
@@ -88,13 +93,13 @@ class KerasPass:
         self._reads = self._asked = False
         self._steps = StepCount(lambda: cursor.left() if self._length is None else self._length)
 
-    def steps(self):
+    def steps(self) -> StepCount:
         """The number of batches, for Keras."""
         with self._guard:
             self._reads = self._asked = True
             return self._steps
 
-    def begin(self):
+    def begin(self) -> None:
         """Keras begins an epoch."""
         with self._guard:
             if self._given is None or self._reads:
@@ -102,7 +107,7 @@ class KerasPass:
                 self._begun_at, self._length = self._cursor.place, self._cursor.left()
             self._reads = False
 
-    def end(self):
+    def end(self) -> None:
         """Keras ends an epoch, or what it was doing before."""
         with self._guard:
             if self._given is not None and self._looks_only:
@@ -111,12 +116,12 @@ class KerasPass:
                 self._given = None
             self._reads = self._asked = False
 
-    def leave(self):
+    def leave(self) -> None:
         """Somebody goes to another place."""
         self._given = self._length = None
 
     @contextlib.contextmanager
-    def aside(self):
+    def aside(self) -> Iterator[None]:
         """In this context questions are not Keras's."""
         with self._guard:
             self._aside = True
@@ -125,7 +130,7 @@ class KerasPass:
             finally:
                 self._aside = False
 
-    def place(self, index):
+    def place(self, index: int) -> tuple[int, int] | None:
         """The place of the batch that Keras asks for; None if it is within no pass."""
         with self._guard:
             if self._aside:
@@ -150,9 +155,24 @@ class KerasDataset(keras.utils.PyDataset):
         cursor: the place up to which batches were given.
     """
 
-    def _begin(self, place):
+    _layout: BatchLayout
+    _options: Options
+
+    def steps(self, epoch: int) -> int:
+        """Batches of any epoch."""
+        raise NotImplementedError
+
+    def _get(self, epoch: int, index: int) -> Any:
+        """The batch at a place, for Keras."""
+        raise NotImplementedError
+
+    def _other_length(self) -> Any:
+        """Batch 1, padded to another length than batch 0."""
+        raise NotImplementedError
+
+    def _begin(self, place: tuple[int, int]) -> None:
         self._guard = threading.RLock()
-        self.cursor = Cursor(self.steps, self._guard, place)
+        self.cursor: Cursor = Cursor(self.steps, self._guard, place)
         self._keras, self._model = KerasPass(self.cursor, self._guard), KnownModel(self._layout, self._options)
 
     @property
@@ -161,31 +181,31 @@ class KerasDataset(keras.utils.PyDataset):
         return self.cursor.place[0]
 
     @epoch.setter
-    def epoch(self, epoch):
+    def epoch(self, epoch: int) -> None:
         self.place = epoch, 0
 
     @property
-    def place(self) -> tuple:
+    def place(self) -> tuple[int, int]:
         """The epoch and the number of the batch that comes next; may be set."""
         return self.cursor.place
 
     @place.setter
-    def place(self, place):
+    def place(self, place: tuple[int, int]) -> None:
         epoch, batch = place
         place = as_integer("epoch", epoch, 0), as_integer("batch", batch, 0)
         with self._guard:
             self.cursor.place = place
             self._keras.leave()
 
-    def take(self) -> tuple:
+    def take(self) -> tuple[int, int]:
         """Go on by one batch: its place, for `batch`, which no other thread gets."""
         return self.cursor.take()
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches of the epoch."""
         return self.steps(self.epoch)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         """The batch at `index` of the epoch; within `fit`, `evaluate` and `predict` the next one (see `batch`)."""
         index = as_integer("a batch", index)
         place = self._keras.place(index)
@@ -199,16 +219,16 @@ class KerasDataset(keras.utils.PyDataset):
         return self._get(*place)
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> StepCount:
         """Batches of the epoch, as a number that goes with the epoch. For Keras; use `len` or `steps`."""
         return self._keras.steps()
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Called by Keras."""
         self._model.asks(self._look)
         self._keras.begin()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Called by Keras."""
         self._keras.end()
 
@@ -220,21 +240,21 @@ class KerasDataset(keras.utils.PyDataset):
     # in which Keras only looks it gives out in the next one.
 
     @property
-    def workers(self):
+    def workers(self) -> int:
         """For Keras, always 1: `prefetch` of `Batches` lets a thread of ours make batches ahead."""
         return 1
 
     @workers.setter
-    def workers(self, workers):
+    def workers(self, workers: int) -> None:
         as_integer("workers", workers, 0)
 
     @property
-    def use_multiprocessing(self):
+    def use_multiprocessing(self) -> bool:
         """False: batches are made in this process."""
         return False
 
     @use_multiprocessing.setter
-    def use_multiprocessing(self, value):
+    def use_multiprocessing(self, value: bool) -> None:
         if value:
             raise ValueError(
                 "use_multiprocessing must be False: a process of its own would not know which batches others were "

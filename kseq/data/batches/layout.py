@@ -1,12 +1,17 @@
 """What a batch holds: which fields, how each is read, in which structure, and which of them leads."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from kseq.arguments import as_integer
 from kseq.masks import mask_rule
 
 from ..errors import RecordError, SchemaError
-from .slots import group_slots
+from ..store.protocol import Records
+from .options import Options
+from .slots import Group, Slot, group_slots
 from .structure import FieldNames, Structure, field_of
 
 
@@ -35,7 +40,10 @@ class BatchLayout:
         RecordError: records that cannot be packed.
     """
 
-    def __init__(self, store, options):
+    store: Records
+    groups: list[Group]
+
+    def __init__(self, store: Records, options: Options) -> None:
         schema, self.store = store.schema, store
         inputs = options.inputs
         if inputs is None:
@@ -50,32 +58,36 @@ class BatchLayout:
         shown = list(dict.fromkeys(shown))
         fields = list(dict.fromkeys(map(field_of, shown)))
 
-        self.sequences = [name for name in fields if schema[name].ragged]
+        self.sequences: list[str] = [name for name in fields if schema[name].ragged]
         led = [name for name in inputs.fields if schema[name].ragged] or self.sequences
-        self.leader = schema.main if schema.main in led else next(iter(led), None)
+        self.leader: str | None = schema.main if schema.main in led else next(iter(led), None)
         if self.leader is None and not _needs_none(options):
             raise SchemaError("bucket, max_tokens, pack and length_range need a sequence among inputs and targets")
         self._read_model(options, inputs, targets, schema)
         self._divide(options)
 
         bos, eos = (_by_field(name, getattr(options, name), self.sequences, self.leader) for name in ("bos", "eos"))
-        self.added = {name: (name in bos) + (name in eos) for name in self.sequences}
+        self.added: dict[str, int] = {name: (name in bos) + (name in eos) for name in self.sequences}
         fills = options.pad_value if isinstance(options.pad_value, dict) else dict.fromkeys(fields, options.pad_value)
         self._check_fills(options.pad_value, fills, fields, schema)
         self.groups, slots = group_slots(
             store, shown, lambda name: (fills.get(name, 0), bos.get(name), eos.get(name)), options
         )
-        self.slots = [slot for group in self.groups for slot in group.slots]
-        self.inputs = Structure(inputs, [slots[each] for each in inputs.shown], options.masks, options.pack)
-        self.targets = None if targets is None else Structure(targets, [slots[each] for each in targets.shown], None)
-        self.ruled = self.rule and next(slot for slot in self.inputs.slots if slot.name == self.leader)
-        self.weights = None if options.sample_weights is None else slots[options.sample_weights]
+        self.slots: list[Slot] = [slot for group in self.groups for slot in group.slots]
+        self.inputs: Structure = Structure(inputs, [slots[each] for each in inputs.shown], options.masks, options.pack)
+        self.targets: Structure | None = (
+            None if targets is None else Structure(targets, [slots[each] for each in targets.shown], None)
+        )
+        self.ruled: Slot | None = (
+            None if self.rule is None else next(each for each in self.inputs.slots if each.name == self.leader)
+        )
+        self.weights: Slot | None = None if options.sample_weights is None else slots[options.sample_weights]
         if options.pack:
             self._check_packing(fields)
 
     def _read_model(self, options, inputs, targets, schema):
-        self.rule = None if options.model is None else mask_rule(options.model)
-        self.labels = options.model is not None and options.target_alignment == "sequence"
+        self.rule: Callable[[Any], Any] | None = None if options.model is None else mask_rule(options.model)
+        self.labels: bool = options.model is not None and options.target_alignment == "sequence"
         if self.rule is not None and self.leader not in inputs.fields:
             raise ValueError("model needs a sequence among the inputs: its mask is what goes through the model")
         if self.labels and (targets is None or not targets.single or not schema[targets.fields[0]].ragged):
@@ -83,11 +95,11 @@ class BatchLayout:
                 f'target_alignment="sequence" needs one target that is a sequence; received {options.targets!r}'
             )
         framed = targets.fields if targets and self.rule is not None and not self.labels else ()
-        self.framed = [name for name in framed if schema[name].ragged]
+        self.framed: list[str] = [name for name in framed if schema[name].ragged]
 
     def _divide(self, options):
         """Which of the sequences beside the leader have a length of their own, and which follow it."""
-        self.fixed = {}
+        self.fixed: dict[str, int] = {}
         for name, given in (options.pad_to if isinstance(options.pad_to, dict) else {}).items():
             if name not in self.sequences:
                 raise SchemaError(f"pad_to names fields among {self.sequences}; received {name!r}")
@@ -98,7 +110,7 @@ class BatchLayout:
             others = []
         if options.pad_to == "max":
             self.fixed |= dict.fromkeys((name for name in others if name not in self.fixed), -1)
-        self.followers = [name for name in others if name not in self.fixed]
+        self.followers: list[str] = [name for name in others if name not in self.fixed]
         for name in options.length_ratios:
             if name not in self.followers:
                 raise SchemaError(f"length_ratios names fields among {self.followers}; received {name!r}")
@@ -113,13 +125,14 @@ class BatchLayout:
                     f"field {name!r} is optional: give pad_value={{{name!r}: ...}} for where it is missing"
                 )
 
-    def _check_packing(self, fields):
+    def _check_packing(self, fields: list[str]) -> None:
         schema = self.store.schema
         wrong = [name for name in fields if not schema[name].ragged]
         if wrong:
             raise SchemaError(f"pack takes sequences only; received {wrong}, which are {[schema[n] for n in wrong]}")
         if len(self.groups) > 1:
             raise ValueError("pack takes the fields of one store")
+        assert self.leader is not None
         lengths = self.store.field_lengths(self.leader)
         for name in self.sequences:
             others = self.store.field_lengths(name)

@@ -1,8 +1,17 @@
 """How long records are, and how long the sequences of a batch become."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .bounds import choose_ratio, follower_length, given_bounds, leader_length
+
+if TYPE_CHECKING:
+    from .layout import BatchLayout
+    from .options import Options
 
 _BLOCK = 1 << 20  # records that are looked at together: no more memory than that for any store
 _SAMPLE = 100_000
@@ -16,7 +25,7 @@ class RowLengths:
         options: the `Options`.
     """
 
-    def __init__(self, layout, options):
+    def __init__(self, layout: BatchLayout, options: Options) -> None:
         self._layout, self._multiple = layout, options.multiple_of
         given = given_bounds(options, layout.leader)
         # Records that are truncated count as long as what is left of them.
@@ -30,23 +39,25 @@ class RowLengths:
                 ratio = choose_ratio(self.of_leader(sample), self.steps(name, sample))
             self._ratios[name] = ratio
 
-    def steps(self, name, ids):
+    def steps(self, name: str, ids: NDArray[Any] | None) -> NDArray[np.int64]:
         """Steps of a sequence of some records or, for None, of all, with what is put before and after them: int64."""
         return self._layout.store.field_lengths(name, ids) + self._layout.added[name]
 
-    def of_leader(self, ids):
+    def of_leader(self, ids: NDArray[Any] | None) -> NDArray[np.int64]:
         """Lengths of the leading sequence, int64."""
-        lengths = self.steps(self._layout.leader, ids)
+        leader = self._layout.leader
+        assert leader is not None
+        lengths = self.steps(leader, ids)
         return lengths if self._limit is None else np.minimum(lengths, self._limit)
 
-    def of(self, ids):
+    def of(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """The length that the leader must be padded to for each record, int64."""
         lengths = self.of_leader(ids)
         for name, ratio in self._ratios.items():
             lengths = np.maximum(lengths, leader_length(self.steps(name, ids), ratio))
         return lengths
 
-    def counts(self):
+    def counts(self) -> NDArray[np.int64]:
         """How many records of the store have each length: int64 [longest + 1]."""
         total = np.zeros(1, np.int64)
         for ids in self._blocks():
@@ -55,7 +66,7 @@ class RowLengths:
             total = np.pad(total, (0, size - len(total))) + np.pad(counts, (0, size - len(counts)))
         return total
 
-    def first_longer(self, most):
+    def first_longer(self, most: int) -> int | None:
         """The first record that is longer than `most`, or None."""
         for ids in self._blocks():
             longer = np.flatnonzero(self.of(ids) > most)
@@ -63,7 +74,7 @@ class RowLengths:
                 return int(ids[longer[0]])
         return None
 
-    def padded(self, bound, ids=None):
+    def padded(self, bound: int, ids: NDArray[Any] | None = None) -> dict[str, int]:
         """The padded length of each sequence in a batch, by name; -1 for that of the longest row.
 
         Args:
@@ -88,11 +99,13 @@ class RowLengths:
                 lengths[name] = self._up(int(self.steps(name, ids).max(initial=0))) if length < 0 else length
         return lengths
 
-    def framed(self, length):
+    def framed(self, length: int) -> int:
         """Steps of the model's output for a padded length."""
-        return np.asarray(self._layout.rule(np.ones((1, length), bool))).shape[1]
+        rule = self._layout.rule
+        assert rule is not None
+        return np.asarray(rule(np.ones((1, length), bool))).shape[1]
 
-    def describe(self):
+    def describe(self) -> list[Any]:
         """What the lengths depend on beside the store, as JSON values."""
         ratios = {name: list(ratio) for name, ratio in self._ratios.items()}
         return [self._layout.leader, self._layout.added, ratios, self._limit, self._multiple]

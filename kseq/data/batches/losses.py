@@ -1,12 +1,20 @@
 """What Keras divides a loss by, which depends on the model: the steps of the mask that its output carries, or all."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from .weighting import BatchReader
+
+if TYPE_CHECKING:
+    from .layout import BatchLayout
+    from .options import Options
 
 
 class KnownModel:
@@ -20,11 +28,11 @@ class KnownModel:
         reader: Keras as a `BatchReader`.
     """
 
-    def __init__(self, layout, options):
+    def __init__(self, layout: BatchLayout, options: Options) -> None:
         self._layout, self._scale, self._model = layout, options.scale_weights, None
-        self.reader = BatchReader(True, options.scaled)
+        self.reader: BatchReader = BatchReader(True, options.scaled)
 
-    def asks(self, look):
+    def asks(self, look: Callable[[], Any]) -> None:
         """Keras begins an epoch. `look` gives inputs of the model."""
         model = asking_model()
         known = model is None or (self._model is not None and self._model() is model)
@@ -38,7 +46,7 @@ class KnownModel:
             self.reader = BatchReader(True, not carried)
 
 
-def asking_model():
+def asking_model() -> keras.Model | None:
     """The model whose `fit`, `evaluate` or `predict` is asking for data; None if none is.
 
     Keras does not tell a data set for whom it is read.
@@ -55,11 +63,13 @@ def asking_model():
 class MaskLook(keras.layers.Layer):
     """Notes whether what it is called with carries Keras's mask."""
 
-    def __init__(self, found):
+    supports_masking: bool
+
+    def __init__(self, found: set[bool]) -> None:
         super().__init__()
         self.supports_masking, self._note = True, found.add
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs: Any, mask: Any = None) -> Any:
         self._note(mask is not None)
         return inputs
 
@@ -67,15 +77,15 @@ class MaskLook(keras.layers.Layer):
 class OutputLook(keras.layers.Layer):
     """Looks at the outputs of a model, which is not a part of it."""
 
-    def __init__(self, model, found):
+    def __init__(self, model: Any, found: set[bool]) -> None:
         super().__init__()
         self._model, self._look = (lambda inputs: model(inputs, training=False)), MaskLook(found)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> list[Any]:
         return [self._look(output) for output in keras.tree.flatten(self._model(inputs))]
 
 
-def carries_mask(model, inputs) -> bool:
+def carries_mask(model: Any, inputs: Any) -> bool:
     """Whether an output of a model carries Keras's mask, by whose steps Keras's losses and metrics then divide.
 
     Nothing is computed.
@@ -94,7 +104,7 @@ def carries_mask(model, inputs) -> bool:
     return True in found
 
 
-def warn_of_metrics(model):
+def warn_of_metrics(model: Any) -> None:
     """Warn of metrics that Keras gives neither mask nor weights: they count padded steps."""
     if model.compiled and (model.get_compile_config() or {}).get("metrics"):
         warnings.warn(

@@ -3,10 +3,52 @@
 import dataclasses
 import fractions
 import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from kseq.arguments import as_integer
+
+from .structure import Fields
+
+PadTo = int | Literal["max"] | Sequence[int] | Mapping[str, Any]
+LengthRange = Sequence[int]  # the least and the greatest
+Ratios = Mapping[str, float | fractions.Fraction]
+
+
+class BatchOptions(TypedDict, total=False):
+    """The arguments of `Batches` beside the store, which documents them, for what passes them on."""
+
+    batch_size: int | dict[int, int] | None
+    max_tokens: int | None
+    inputs: Fields | None
+    targets: Fields | None
+    sample_weights: str | None
+    masks: Literal["sequence", "inputs", "lengths"] | None
+    shuffle: bool | Literal["block"]
+    seed: int
+    bucket: bool | None
+    pad_to: PadTo | None
+    max_shapes: int | None
+    pad_value: Any
+    side: Literal["right", "left"]
+    multiple_of: int | None
+    truncate: Literal["left", "right"] | None
+    bos: Any
+    eos: Any
+    drop_remainder: bool
+    length_range: LengthRange | Callable[[int], LengthRange] | None
+    length_schedule: Callable[[int], LengthRange] | None
+    pack: bool
+    model: Any
+    target_alignment: Literal["frames", "sequence"]
+    length_ratios: Ratios | None
+    scale_weights: bool | None
+    window: int
+    block_size: int | None
+    blocks_in_flight: int
+    prefetch: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +61,7 @@ class Options:
     """
 
     batch_size: int | None
-    rows_at: dict | None
+    rows_at: dict[int, int] | None
     max_tokens: int | None
     inputs: typing.Any
     targets: typing.Any
@@ -42,7 +84,7 @@ class Options:
     pack: bool
     model: typing.Any
     target_alignment: str
-    length_ratios: dict
+    length_ratios: dict[str, tuple[int, int]]
     scale_weights: bool | None
     window: int
     block_size: int
@@ -55,7 +97,7 @@ class Options:
         return self.masks is None if self.scale_weights is None else bool(self.scale_weights)
 
     @classmethod
-    def of(cls, given) -> "Options":
+    def of(cls, given: Mapping[str, Any]) -> "Options":
         """The options of a dict of arguments.
 
         Raises:

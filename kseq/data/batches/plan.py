@@ -4,17 +4,26 @@ Nothing is computed for a whole epoch that a window of it does not need: positio
 permutation that is evaluated where it is looked at, and batches are made window by window.
 """
 
+from __future__ import annotations
+
 import bisect
 import dataclasses
 import functools
 import itertools
 import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq import _ext
 
 from ..permutation import permute
+
+if TYPE_CHECKING:
+    from .layout import BatchLayout
+    from .options import Options
 
 _PACKING_BINS = 64
 _KEPT = 1 << 20  # records of a plan by tokens whose batches are kept, since they are made to be counted
@@ -43,37 +52,39 @@ class Settings:
 
     batch_size: int | None
     max_tokens: int | None
-    rows_at: tuple | None
+    rows_at: tuple[int, ...] | None
     shuffle: bool | str
     bucket: bool
     seed: int
     window: int
     block_size: int
     blocks_in_flight: int
-    bounds: tuple | None
+    bounds: tuple[int, ...] | None
     multiple_of: int
     drop_remainder: bool
     pack: bool
 
     @classmethod
-    def of(cls, options, layout, bounds) -> "Settings":
+    def of(cls, options: Options, layout: BatchLayout, bounds: tuple[int, ...] | None) -> Settings:
         """The settings of `Options`, with the padded lengths."""
         names = [field.name for field in dataclasses.fields(cls)]
-        found = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        found: dict[str, Any] = {name: getattr(options, name) for name in names if hasattr(options, name)}
         sorts = options.shuffle is not False if options.bucket is None else bool(options.bucket)
         found["bucket"] = layout.leader is not None and not options.pack and sorts
         found["rows_at"] = options.rows_at and tuple(options.rows_at.values())
-        return cls(**(found | {"bounds": bounds}))
+        found["bounds"] = bounds
+        return cls(**found)
 
     @property
     def by_length(self) -> bool:
         """Whether rows depend on the length, so that only the lengths tell how many batches there are."""
         return self.batch_size is None
 
-    def rows_of(self, bound, longest) -> int:
+    def rows_of(self, bound: int, longest: int) -> int:
         """Rows of a batch, by its padded length or, for -1, its longest record."""
-        if self.rows_at is not None:
+        if self.rows_at is not None and self.bounds is not None:
             return self.rows_at[self.bounds.index(bound)]
+        assert self.max_tokens is not None
         rows = self.max_tokens // max(bound, longest, 1)
         return rows // _ROWS_MULTIPLE * _ROWS_MULTIPLE if rows > _ROWS_MULTIPLE else rows
 
@@ -90,12 +101,12 @@ class BatchRows(typing.NamedTuple):
         ends: where each row's records end in `ids`, if rows hold several; then `used` counts rows.
     """
 
-    ids: np.ndarray | None
+    ids: NDArray[np.int64] | None
     start: int
     used: int
     size: int
     bound: int
-    ends: np.ndarray | None = None
+    ends: NDArray[np.int64] | None = None
 
 
 _row = functools.partial(tuple.__new__, BatchRows)  # a third of the time of `BatchRows(...)`, once a batch
@@ -111,23 +122,35 @@ class EpochPlan:
         lengths_of: gives the lengths of records, int64, for record numbers.
     """
 
-    def __init__(self, settings, epoch, records, lengths_of):
+    settings: Settings
+    epoch: int
+
+    def __init__(
+        self,
+        settings: Settings,
+        epoch: int,
+        records: int | NDArray[np.int64],
+        lengths_of: Callable[[NDArray[Any]], NDArray[np.int64]],
+    ) -> None:
         self.settings, self.epoch = settings, epoch
         self._records = None if isinstance(records, int) else records
-        self.count = records if isinstance(records, int) else len(records)
+        self.count: int = records if isinstance(records, int) else len(records)
         self._lengths_of = lengths_of
-        self._kept = None
+        # Rows of a batch and its padded length, where all have the same.
+        self._size, self._bound = settings.batch_size or 1, settings.bounds[-1] if settings.bounds else -1
+        self._kept: list[list[BatchRows]] | None = None
         # No padded length is known before a batch is made.
         self._unbound = settings.bounds is None and settings.multiple_of == 1
-        self._held = 0, []  # the first batch of the window that was used last, and its rows
+        # The first batch of the window that was used last, and its rows.
+        self._held: tuple[int, list[BatchRows]] = (0, [])
         if settings.pack:
             self._pack()
         self._measure()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._first_batch[-1]
 
-    def rows(self, batch) -> BatchRows:
+    def rows(self, batch: int) -> BatchRows:
         """The rows of a batch.
 
         Raises:
@@ -136,7 +159,7 @@ class EpochPlan:
         first, rows = self.window(batch)
         return rows[batch - first]
 
-    def window(self, batch):
+    def window(self, batch: int) -> tuple[int, list[BatchRows]]:
         """The first batch of the window that a batch lies in, and the rows of all its batches.
 
         Raises:
@@ -154,7 +177,7 @@ class EpochPlan:
     def _measure(self):
         """How the epoch is cut into windows, and the first batch of each."""
         s = self.settings
-        size = s.batch_size or 1
+        size = self._size
         total = self._packed_rows if s.pack else self.count
         whole = total if s.by_length else total // size * size
         width = self._window_width()
@@ -163,10 +186,10 @@ class EpochPlan:
             self._edges.append(total)  # the last batch is a window of its own
         windows = len(self._edges) - 1
         if s.by_length:
-            keep = self.count <= _KEPT
-            made = [rows if keep else len(rows) for rows in map(self._window, range(windows))]
-            counts = list(map(len, made)) if keep else made
-            self._kept = made if keep else None
+            made = map(self._window, range(windows))
+            if self.count <= _KEPT:
+                self._kept = list(made)
+            counts = list(map(len, made if self._kept is None else self._kept))
         else:
             counts = [-(-(end - start) // size) for start, end in zip(self._edges, self._edges[1:], strict=False)]
         self._first_batch = list(itertools.accumulate(counts, initial=0))
@@ -177,16 +200,17 @@ class EpochPlan:
         if s.shuffle == "block" and not s.pack and s.blocks_in_flight > 1:
             return s.block_size * s.blocks_in_flight
         if s.shuffle == "block" and not s.pack:  # nothing is mixed: a window of whole blocks is for speed alone
-            return s.block_size * max(s.window * (s.batch_size or 1) // s.block_size, 1)
+            return s.block_size * max(s.window * self._size // s.block_size, 1)
         if not s.by_length:
-            return s.batch_size * s.window
+            return self._size * s.window
         sample = np.linspace(0, self.count - 1, min(self.count, 1024)).astype(np.int64)
         lengths = self._lengths_of(self._take(sample))
-        if s.rows_at:
+        if s.rows_at and s.bounds:
             return max(int(s.window / (1 / np.asarray(s.rows_at))[np.searchsorted(s.bounds, lengths)].mean()), 1)
+        assert s.max_tokens is not None
         return max(int(s.window * s.max_tokens / max(float(lengths.mean()), 1.0)), 1)
 
-    def _window(self, number):
+    def _window(self, number: int) -> list[BatchRows]:
         if self._kept is not None:
             return self._kept[number]
         s = self.settings
@@ -199,7 +223,7 @@ class EpochPlan:
                 return run
         ids = self._ids(start, end, number)
         if self._unbound and not (s.bucket or s.by_length):
-            return [BatchRows(part, 0, len(part), s.batch_size, -1) for part in _parts(ids, s.batch_size)]
+            return [BatchRows(part, 0, len(part), self._size, -1) for part in _parts(ids, self._size)]
         lengths = self._lengths_of(ids)
         if s.bucket or s.by_length:
             order = _order(lengths)
@@ -209,8 +233,8 @@ class EpochPlan:
             if s.drop_remainder and end == self._edges[-1]:
                 rows = [each for each in rows if each.used == each.size]
         else:
-            longest = np.maximum.reduceat(lengths, np.arange(0, len(ids), s.batch_size))
-            size, bounds, rest = s.batch_size, self._bounds_of(longest), len(ids) % s.batch_size
+            longest = np.maximum.reduceat(lengths, np.arange(0, len(ids), self._size))
+            size, bounds, rest = self._size, self._bounds_of(longest), len(ids) % self._size
             pairs = zip(_parts(ids, size), bounds, strict=True)
             rows = [_row((part, 0, size, size, bound, None)) for part, bound in pairs]
             if rest:
@@ -225,16 +249,16 @@ class EpochPlan:
         s = self.settings
         if self._records is not None or s.shuffle is True or (s.shuffle == "block" and s.blocks_in_flight > 1):
             return None
-        positions = np.arange(start, end, s.batch_size)
+        positions = np.arange(start, end, self._size)
         firsts = positions if s.shuffle is False else self._blocks(positions)
-        used = np.minimum(s.batch_size, end - positions)
+        used = np.minimum(self._size, end - positions)
         if self._unbound:
             bounds = [-1] * len(firsts)
         else:
-            ids = (firsts[:, None] + np.arange(s.batch_size)).reshape(-1)[: int(used.sum())]
-            longest = np.maximum.reduceat(self._lengths_of(ids), np.arange(0, len(ids), s.batch_size))
+            ids = (firsts[:, None] + np.arange(self._size)).reshape(-1)[: int(used.sum())]
+            longest = np.maximum.reduceat(self._lengths_of(ids), np.arange(0, len(ids), self._size))
             bounds = self._bounds_of(longest)
-        size, rows = s.batch_size, zip(firsts.tolist(), used.tolist(), bounds, strict=True)
+        size, rows = self._size, zip(firsts.tolist(), used.tolist(), bounds, strict=True)
         return [_row((None, first, n, size, bound, None)) for first, n, bound in rows]
 
     def _ids(self, start, end, number):
@@ -286,28 +310,27 @@ class EpochPlan:
 
     def _pack(self):
         """Put all records of the epoch into rows."""
-        s = self.settings
         ids = np.concatenate(
             [self._ids(start, min(start + (1 << 20), self.count), start) for start in range(0, self.count, 1 << 20)]
         )
         row = np.empty(len(ids), np.int64)
-        self._packed_rows = _ext.pack(self._lengths_of(ids), s.bounds[-1], _PACKING_BINS, row)
+        self._packed_rows = _ext.pack(self._lengths_of(ids), self._bound, _PACKING_BINS, row)
         order = np.argsort(row, kind="stable")
         self._packed_ids = ids[order]
         self._packed_ends = np.cumsum(np.bincount(row, minlength=self._packed_rows))
 
     def _packed_window(self, start, end):
-        s, rows = self.settings, []
-        for first in range(start, end, s.batch_size):
-            last = min(first + s.batch_size, end)
+        rows = []
+        for first in range(start, end, self._size):
+            last = min(first + self._size, end)
             begin = int(self._packed_ends[first - 1]) if first else 0
             ends = self._packed_ends[first:last] - begin
             ids = self._packed_ids[begin : begin + int(ends[-1])]
-            rows.append(BatchRows(ids, 0, last - first, s.batch_size, s.bounds[-1], ends))
+            rows.append(BatchRows(ids, 0, last - first, self._size, self._bound, ends))
         return rows
 
 
-def record_ids(rows) -> np.ndarray:
+def record_ids(rows: BatchRows) -> NDArray[np.int64]:
     """The records of `BatchRows`, int64 [used]."""
     return np.arange(rows.start, rows.start + rows.used) if rows.ids is None else rows.ids
 

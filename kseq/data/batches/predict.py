@@ -1,12 +1,19 @@
 """What a model predicts for each record, whatever batches the records come in."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 
 from kseq.masks import mask_rule
 
+if TYPE_CHECKING:
+    from .batches import Batches
 
-def predict(batches, model, unpad=False):
+
+def predict(batches: Batches, model: Any, unpad: bool = False) -> Any:
     """The outputs of a model for the records of an epoch, in their order in the store.
 
     Args:
@@ -23,6 +30,7 @@ def predict(batches, model, unpad=False):
     """
     batches.check_whole_rows()
     epoch, order, found = batches.epoch, [], []
+    outputs: Any = None
     for index in range(batches.steps(epoch)):
         ids = batches.records(index, epoch)
         inputs, mask = batches.inputs_of(index, epoch)

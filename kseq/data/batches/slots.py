@@ -1,13 +1,20 @@
 """How one field gets from stores into batches: by the kernel, or by NumPy where its dtype or its text needs it."""
 
 import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq import _ext
 
+from ..store.chunks import Chunks
+from ..store.protocol import Records
+from ..store.schema import Field
 from ..store.shard import step_bytes
-from .structure import Shift, field_of
+from .options import Options
+from .structure import Shift, Shown, field_of
 
 _CUTS = {None: 0, "left": 1, "right": 2}
 
@@ -24,33 +31,46 @@ class Slot:
         options: the `Options`.
     """
 
-    def __init__(self, store, shown, at, fill, begin, end, options):
+    name: str
+    at: int
+    mask_at: int
+    number: int
+    chunks: Chunks
+    ragged: bool
+    text: bool
+    kind: Field
+    cast: np.dtype[Any] | None
+    job: Any
+
+    def __init__(
+        self, store: Records, shown: Shown, at: int, fill: Any, begin: Any, end: Any, options: Options
+    ) -> None:
         self.name, self.at, self.mask_at = field_of(shown), at, at + 1
-        self.shift = shown.steps if isinstance(shown, Shift) else 0
+        self.shift: int = shown.steps if isinstance(shown, Shift) else 0
         kind = store.schema[self.name]
         core, self.number, _ = store.place(self.name)
         self.chunks, self.ragged, self.text, self.kind = core.chunks, kind.ragged, kind.text, kind
-        self.plain = not (kind.text or kind.ragged or kind.optional) and kind.store == kind.dtype
+        self.plain: bool = not (kind.text or kind.ragged or kind.optional) and kind.store == kind.dtype
         self.cast = self.job = None
         if kind.text:
             return
         widens = kind.store == kind.dtype or _ext.widens(kind.store, kind.dtype)
-        shown = kind.dtype if widens and not options.pack else kind.store
-        self.cast = None if shown == kind.dtype else kind.dtype
-        self.fill = _scalar(f"pad_value of {self.name!r}", fill, kind.dtype)
-        first = np.zeros(1, shown) if self.cast is not None else self.fill
+        dtype = kind.dtype if widens and not options.pack else kind.store
+        self.cast = None if dtype == kind.dtype else kind.dtype
+        self.fill: NDArray[Any] = _scalar(f"pad_value of {self.name!r}", fill, kind.dtype)
+        first = np.zeros(1, dtype) if self.cast is not None else self.fill
 
         def step(what, value):
             if value is None:
                 return np.empty(0, np.uint8)
-            one = np.broadcast_to(_scalar(f"{what} of {self.name!r}", value, shown).reshape(()), kind.inner_shape)
+            one = np.broadcast_to(_scalar(f"{what} of {self.name!r}", value, dtype).reshape(()), kind.inner_shape)
             return np.ascontiguousarray(one).reshape(-1).view(np.uint8)
 
         self.job = _ext.Job(
             self.number,
             step_bytes(kind),
             kind.store,
-            shown,
+            dtype,
             kind.inner_shape,
             kind.ragged,
             first.view(np.uint8),
@@ -61,18 +81,18 @@ class Slot:
             left=kind.ragged and options.side == "left",
         )
 
-    def shown_steps(self, steps, padded):
+    def shown_steps(self, steps: NDArray[np.int64], padded: int) -> NDArray[np.int64]:
         """How many steps are shown of sequences of so many, with what is put before and after them: int64."""
         return np.maximum(np.minimum(steps, padded) - self.shift, 0)
 
-    def widened(self, array, mask):
+    def widened(self, array: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
         """The array in the field's dtype, with the padding value where it holds nothing."""
         array = array.astype(self.cast)
         if mask is not None:
             array[~mask] = self.fill[0]
         return array
 
-    def texts(self, rows):
+    def texts(self, rows: Sequence[int]) -> NDArray[Any]:
         """The texts of records: objects [B]."""
         out = np.empty(len(rows), object)
         for place, row in enumerate(rows):
@@ -94,13 +114,15 @@ class Group(typing.NamedTuple):
         jobs: those of the fields that are no texts.
     """
 
-    chunks: typing.Any
-    places: np.ndarray | None
-    slots: list
-    jobs: tuple
+    chunks: Chunks
+    places: NDArray[np.int64] | None
+    slots: list[Slot]
+    jobs: tuple[Any, ...]
 
 
-def group_slots(store, shown, marks, options):
+def group_slots(
+    store: Records, shown: Iterable[Shown], marks: Callable[[str], tuple[Any, Any, Any]], options: Options
+) -> tuple[list[Group], dict[Shown, Slot]]:
     """The slots of what is shown, by where each field lies.
 
     Args:

@@ -1,13 +1,24 @@
 """The structure in which a batch has its inputs or targets: one field, a list, or a dict of fields."""
 
+from __future__ import annotations
+
+import collections.abc
 import functools
 import operator
 import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from kseq.arguments import as_integer
 from kseq.sequence import Sequence
 
 from ..errors import SchemaError
+from ..store.schema import Schema
+
+if TYPE_CHECKING:
+    from .slots import Slot
 
 _sequence = functools.partial(tuple.__new__, Sequence)  # without the names of arguments, in half the time
 
@@ -19,7 +30,12 @@ class Shift(typing.NamedTuple):
     steps: int
 
 
-def shift(field, steps=1) -> Shift:
+# What a user names as inputs or targets: a field or a `Shift` of one; one of these, several, or several by name.
+Shown = str | Shift
+Fields = Shown | collections.abc.Sequence[Shown] | collections.abc.Mapping[str, Shown]
+
+
+def shift(field: str, steps: int = 1) -> Shift:
     """A sequence as the model should foretell it: at every step what comes `steps` steps later.
 
     As an input or target of `store.batches(...)`. It is padded like the field itself; the last `steps` steps of a
@@ -38,7 +54,7 @@ def shift(field, steps=1) -> Shift:
     return Shift(field, as_integer("steps", steps, 1))
 
 
-def field_of(shown):
+def field_of(shown: Shown) -> str:
     """The field that is shown, which may be shifted."""
     return shown.field if isinstance(shown, Shift) else shown
 
@@ -55,9 +71,13 @@ class FieldNames:
         SchemaError: fields that do not exist, or something that names none.
     """
 
-    def __init__(self, given, schema):
+    shown: list[Shown]
+    keys: list[str] | None
+    single: bool
+
+    def __init__(self, given: Any, schema: Schema) -> None:
         self.keys, self.single = list(given) if isinstance(given, dict) else None, isinstance(given, (str, Shift))
-        if self.single:
+        if isinstance(given, (str, Shift)):
             self.shown = [given]
         elif isinstance(given, (dict, list, tuple)):
             self.shown = list(given.values() if isinstance(given, dict) else given)
@@ -72,7 +92,7 @@ class FieldNames:
                 raise SchemaError(f"only a sequence can be shifted; {each.field!r} is {schema[each.field]}")
 
     @property
-    def fields(self):
+    def fields(self) -> list[str]:
         """The names of the fields."""
         return [field_of(each) for each in self.shown]
 
@@ -87,12 +107,14 @@ class Structure:
         packed: whether segment numbers and positions, the last two arrays, are added.
     """
 
-    def __init__(self, names, slots, masks, packed=False):
+    slots: list[Slot]
+
+    def __init__(self, names: FieldNames, slots: list[Slot], masks: str | None, packed: bool = False) -> None:
         self.slots, self._keys, self._single = slots, names.keys, names.single
         self._masks, self._packed, self._fields = masks, packed, names.fields
-        self.ragged = any(slot.ragged for slot in slots)
+        self.ragged: bool = any(slot.ragged for slot in slots)
 
-    def build(self, arrays):
+    def build(self, arrays: collections.abc.Sequence[NDArray[Any]]) -> Any:
         """The structure of a batch's arrays."""
         values = [self._value(slot, arrays) for slot in self.slots]
         if self._packed:
@@ -108,7 +130,7 @@ class Structure:
         named = zip(self._keys, more, strict=True)
         return self.of(values) | {f"{key}_{suffix}": array for key, array in named if array is not None}
 
-    def builder(self):
+    def builder(self) -> Callable[[collections.abc.Sequence[NDArray[Any]]], Any]:
         """A function that does what `build` does, for one field in a few nanoseconds."""
         if not self._single or self._packed or self._masks in _BESIDE:
             return self.build
@@ -117,7 +139,7 @@ class Structure:
             return lambda arrays: _sequence((arrays[at], arrays[mask_at]))
         return operator.itemgetter(at)
 
-    def of(self, values):
+    def of(self, values: collections.abc.Sequence[Any]) -> Any:
         """The structure of one value a field."""
         if self._single:
             return values[0]

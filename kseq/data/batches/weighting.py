@@ -1,13 +1,22 @@
 """What the rows and steps of a batch weigh, such that Keras's mean is the mean over what is valid."""
 
+from __future__ import annotations
+
 import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq.masks import lengths_to_mask
 
 from ..errors import RecordError
-from .plan import record_ids
+from .plan import BatchRows, record_ids
+
+if TYPE_CHECKING:
+    from .layout import BatchLayout
+    from .lengths import RowLengths
 
 _NO_BOUND = np.iinfo(np.int64).max
 
@@ -27,7 +36,7 @@ class BatchReader(typing.NamedTuple):
 class Whole(typing.NamedTuple):
     """Of a batch that hosts share: its rows on all of them, how many those are, and who reads it."""
 
-    rows: tuple
+    rows: BatchRows
     hosts: int
     reader: BatchReader
 
@@ -41,10 +50,17 @@ class Weighting:
         left: whether the padding comes before the sequences.
     """
 
-    def __init__(self, layout, lengths, left):
+    def __init__(self, layout: BatchLayout, lengths: RowLengths, left: bool) -> None:
         self._layout, self._lengths, self._left = layout, lengths, left
 
-    def of_targets(self, arrays, rows, whole, weighed, output_mask):
+    def of_targets(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        rows: BatchRows,
+        whole: Whole,
+        weighed: bool,
+        output_mask: NDArray[np.bool_] | None,
+    ) -> Any:
         """The weights of a batch by target; None if none has any.
 
         Args:
@@ -55,7 +71,7 @@ class Weighting:
             output_mask: that of the model, or None.
         """
         targets = self._layout.targets
-        if not weighed and not targets.ragged:
+        if targets is None or not (weighed or targets.ragged):
             return None
         weights = self.of_rows(arrays, rows, whole) if weighed else None
         by_field = []
@@ -70,7 +86,7 @@ class Weighting:
             by_field.append(found.reshape(*found.shape, *(1,) * (target.ndim - found.ndim)))
         return targets.of(by_field)
 
-    def of_rows(self, arrays, rows, whole):
+    def of_rows(self, arrays: Sequence[NDArray[Any]], rows: BatchRows, whole: Whole) -> NDArray[np.float32]:
         """A weight a row, float32 [B].
 
         Keras divides by all rows: for it those that count make up for filled ones, on whichever host those are.
@@ -120,11 +136,12 @@ class Weighting:
         if whole.ends is not None:
             return int(slot.shown_steps(steps, _NO_BOUND).sum())
         shown = slot.shown_steps(steps, length)
-        if layout.rule is None:
+        rule, ruled = layout.rule, layout.ruled
+        if rule is None or ruled is None:
             return int(shown.sum())
-        leader = self._lengths.steps(layout.leader, ids)
+        leader = self._lengths.steps(ruled.name, ids)
         padded = whole.bound if whole.bound >= 0 else int(leader.max())
-        output_mask = np.asarray(layout.rule(self._mask(layout.ruled.shown_steps(leader, padded), padded)))
+        output_mask = np.asarray(rule(self._mask(ruled.shown_steps(leader, padded), padded)))
         return np.count_nonzero(output_mask & self._mask(shown, length))
 
     def _mask(self, lengths, padded):

@@ -1,12 +1,16 @@
 """Building stores of records from rows: split, loaded and written in parallel, committed at once."""
 
+import concurrent.futures
 import inspect
 import math
 import os
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from kseq.arguments import as_integer
 from kseq.version import __version__
 
+from ...annotations import AnyPath
 from ..errors import BuildError, SchemaError, StoreNotFoundError
 from ..store.commits import check_json, commit_shards
 from .folder import building, check_local, remove_staged, subfolder
@@ -23,26 +27,26 @@ _SHARDS, _LEAST_ROWS, _MOST_ROWS = 32, 256, 8192
 
 
 def build(
-    path,
-    RecordClass,
-    source,
+    path: AnyPath,
+    RecordClass: type[Any],
+    source: Any,
     *,
-    splits=None,
-    folds=None,
-    seed=0,
-    by=None,
-    header=True,
-    executor=None,
-    workers=None,
-    format="store",
-    on_error="raise",
-    overwrite=False,
-    cast=False,
-    shard_rows=None,
-    shard_bytes=None,
-    metadata=None,
-    progress=True,
-    **kw,
+    splits: Mapping[str, float] | None = None,
+    folds: int | None = None,
+    seed: int | None = 0,
+    by: str | int | None = None,
+    header: bool | list[str] = True,
+    executor: concurrent.futures.Executor | None = None,
+    workers: int | None = None,
+    format: Literal["store", "tfrecord"] = "store",
+    on_error: Literal["raise", "skip"] = "raise",
+    overwrite: bool = False,
+    cast: bool = False,
+    shard_rows: int | None = None,
+    shard_bytes: int | None = None,
+    metadata: dict[str, Any] | None = None,
+    progress: bool = True,
+    **kw: Any,
 ) -> BuildReport:
     """Build stores of records from a CSV or other source: one store for each split, `path/train` and so on.
 
@@ -129,7 +133,15 @@ def build(
 
 
 def rebuild(
-    config, path, RecordClass, *, source=None, executor=None, workers=None, overwrite=False, progress=True
+    config: AnyPath,
+    path: AnyPath,
+    RecordClass: type[Any],
+    *,
+    source: Any = None,
+    executor: concurrent.futures.Executor | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
 ) -> BuildReport:
     """Build again what a `build.json` says.
 

@@ -5,10 +5,12 @@ import contextlib
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
-def processes(workers):
+def processes(workers: int) -> Iterator[concurrent.futures.Executor]:
     """An executor of some processes, which end with it, or when this process is killed."""
     # Not fork: it would copy the locks of threads, of which Keras's backends have many.
     executor = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
@@ -21,7 +23,8 @@ def processes(workers):
 def _end_with_parent():
     """Have a worker end when the process that started it is killed; else it would wait for work for ever."""
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 class RayExecutor(concurrent.futures.Executor):
@@ -38,7 +41,7 @@ class RayExecutor(concurrent.futures.Executor):
         >>> kseq.data.build("corpus", Utterance, "utterances.csv", executor=RayExecutor())  # doctest: +SKIP
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         try:
             import ray
         except ImportError as error:
@@ -49,7 +52,7 @@ class RayExecutor(concurrent.futures.Executor):
         self._call = ray.remote(_call).options(**options) if options else ray.remote(_call)
         self._tasks, self._open = {}, True
 
-    def submit(self, fn, /, *args, **kwargs):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Start a task, and return its future."""
         if not self._open:
             raise RuntimeError("the executor is shut down")
@@ -69,7 +72,7 @@ class RayExecutor(concurrent.futures.Executor):
             else:
                 future.set_exception(done.exception())
 
-    def shutdown(self, wait=True, *, cancel_futures=False):
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; the cluster is left as it is."""
         self._open = False
         futures = list(self._tasks)

@@ -7,7 +7,9 @@ import pathlib
 import re
 import sys
 import uuid
+from collections.abc import Iterator
 
+from ...annotations import AnyPath
 from ..errors import BuildError, StoreError, StoreExistsError
 from ..store.aside import publish, sync
 from ..store.folder import LOCK, Folder, RemoteFolder, open_folder
@@ -21,7 +23,7 @@ _TFRECORD = re.compile(r"shard-\d{5,}\.tfrecord(\.schema\.json)?")
 
 
 @contextlib.contextmanager
-def building(path, overwrite=False):
+def building(path: AnyPath, overwrite: bool = False) -> Iterator[Folder]:
     """A folder to build in, which takes the name `path` in the end; after an exception all is as before.
 
     A local build grows in `.<name>.building` beside its place. One that was killed leaves that folder; the next build
@@ -104,14 +106,14 @@ def _exchanged(one, other) -> bool:
     return rename(at, os.fsencode(one), at, os.fsencode(other), exchange) == 0
 
 
-def subfolder(folder, name):
+def subfolder(folder: Folder, name: str) -> Folder:
     """A new folder within one."""
     inner = RemoteFolder(f"{folder.url}/{name}") if isinstance(folder, RemoteFolder) else Folder(folder.path / name)
     inner.create()
     return inner
 
 
-def remove_staged(folder):
+def remove_staged(folder: Folder) -> None:
     """Remove what workers that died have left in a folder."""
     if not isinstance(folder, RemoteFolder):
         for name in folder.names():
@@ -119,7 +121,7 @@ def remove_staged(folder):
                 Folder(folder.path / name).remove_all()
 
 
-def check_local(path):
+def check_local(path: AnyPath) -> None:
     """Refuse a URL.
 
     Raises:

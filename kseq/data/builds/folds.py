@@ -2,20 +2,22 @@
 
 import json
 
+from ...annotations import AnyPath
 from ..errors import StoreNotFoundError
-from ..store.folder import open_folder
+from ..store.folder import Folder, open_folder
+from ..store.store import Store
 from ..store.store import open as open_store
 
 FOLDS = "folds.json"
 
 
-def write_folds(folder, names):
+def write_folds(folder: Folder, names: list[str]) -> None:
     """Write which stores train and test in each fold."""
     lists = [{"train": [name for name in names if name != test], "test": [test]} for test in names]
     folder.put(FOLDS, json.dumps(lists, indent=1).encode() + b"\n")
 
 
-def open_fold(path, number):
+def open_fold(path: AnyPath, number: int) -> tuple[Store, Store]:
     """The stores of one fold of a build with `folds`: all others to train, and this one to test.
 
     Args:
@@ -38,4 +40,5 @@ def open_fold(path, number):
     if not 0 <= number < len(lists):
         raise IndexError(f"the fold must be in [0, {len(lists)}); received {number}")
     fold = lists[number]
-    return tuple(open_store([folder.where(name) for name in fold[part]]) for part in ("train", "test"))
+    train, test = (open_store([folder.where(name) for name in fold[part]]) for part in ("train", "test"))
+    return train, test

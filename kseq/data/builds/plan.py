@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +27,18 @@ class Division:
     """
 
     parts: dict[str, SourceRows]
-    shares: dict | None
-    checksums: dict
+    shares: dict[str, float] | None
+    checksums: dict[str, str | None]
 
 
-def divide(source, splits=None, folds=None, seed=0, by=None, header=True) -> Division:
+def divide(
+    source: Any,
+    splits: Mapping[str, float] | None = None,
+    folds: int | None = None,
+    seed: int | None = 0,
+    by: str | int | None = None,
+    header: bool | list[str] = True,
+) -> Division:
     """Read the rows of a source and divide them, as `build` says.
 
     Raises:

@@ -5,6 +5,8 @@ import functools
 import inspect
 import types
 import typing
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -32,16 +34,16 @@ class RecordInfo:
     """
 
     schema: Schema
-    fields: dict
+    fields: dict[str, Field]
     main: str | None
 
     @property
-    def source_fields(self):
+    def source_fields(self) -> list[str]:
         """Names of the fields that are not stored."""
         return [name for name in self.fields if name not in self.schema]
 
 
-def source(**options):
+def source(**options: Any) -> Any:
     """A field of a record that is not stored: it says where the rest comes from, like the path of an audio file.
 
     Args:
@@ -59,8 +61,15 @@ def source(**options):
     return dataclasses.field(metadata=metadata, **options)
 
 
+_Class = TypeVar("_Class", bound=type[Any])
+
+
+@overload
+def record(cls: _Class, *, main: str | None = None) -> _Class: ...
+@overload
+def record(cls: None = None, *, main: str | None = None) -> Callable[[_Class], _Class]: ...
 @typing.dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field, source))
-def record(cls=None, *, main=None):
+def record(cls: Any = None, *, main: str | None = None) -> Any:
     """Make a class with annotated fields a record: a dataclass, made by keywords, whose annotations give the schema.
 
     `int`, `float`, `bool`, `str`, `bytes` and NumPy's scalar types are single values, `list[int]` and the like are
@@ -130,7 +139,7 @@ def record(cls=None, *, main=None):
     return made
 
 
-def record_info(cls) -> RecordInfo:
+def record_info(cls: Any) -> RecordInfo:
     """What a class of records declares.
 
     Raises:
@@ -142,7 +151,7 @@ def record_info(cls) -> RecordInfo:
     return vars(cls)[_INFO]
 
 
-def schema_of(cls) -> Schema:
+def schema_of(cls: type[Any]) -> Schema:
     """The schema of the fields that records of a class store.
 
     Raises:
@@ -158,19 +167,19 @@ def schema_of(cls) -> Schema:
     return record_info(cls).schema
 
 
-def fills_in(cls) -> bool:
+def fills_in(cls: type[Any]) -> bool:
     """Whether a class loads or divides its records itself, so that rows need not have all fields."""
     return method(cls, "load") is not load or method(cls, "split") is not split
 
 
-def method(cls, name):
+def method(cls: type[Any], name: str) -> Callable[..., Any]:
     """A method as a class of records has it; the default where the name is that of a field."""
     if name not in record_info(cls).fields:
         return getattr(cls, name)
     return functools.partial(from_csv_row, cls) if name == "from_csv_row" else _METHODS[name]
 
 
-def bound(owner, name, info):
+def bound(owner: Any, name: str, info: RecordInfo) -> Callable[..., Any]:
     """A method of a record, or of a class of records; the default where the name is that of a field."""
     return functools.partial(_METHODS[name], owner) if name in info.fields else getattr(owner, name)
 
@@ -178,16 +187,16 @@ def bound(owner, name, info):
 # The methods of a record that does not define its own.
 
 
-def load(self):
+def load(self: Any) -> Any:
     """Nothing is left to load."""
 
 
-def split(self):
+def split(self: Any) -> Iterator[Any]:
     """One record stays one."""
     yield self
 
 
-def from_csv_row(cls, row):
+def from_csv_row(cls: type[Any], row: Any) -> Any:
     """A record from text, or values: a dict by column, or a list in the order of the fields.
 
     Columns that are no fields are left out; where there is one field, an array is that.
@@ -220,13 +229,13 @@ def from_csv_row(cls, row):
     return cls(**values)
 
 
-def to_csv_row(self):
+def to_csv_row(self: Any) -> dict[str, str]:
     """Text for every field, by name."""
     fields = record_info(type(self)).fields
     return {name: format_cell(getattr(self, name), field) for name, field in fields.items()}
 
 
-def csv_cells(record, info, names) -> tuple:
+def csv_cells(record: Any, info: RecordInfo, names: list[str]) -> tuple[str, ...]:
     """The text of some fields of a record, as it gives them itself or by default."""
     own = bound(record, "to_csv_row", info)
     if isinstance(own, functools.partial) or getattr(own, "__func__", own) is to_csv_row:

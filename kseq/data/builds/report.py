@@ -5,11 +5,14 @@ import dataclasses
 import io
 import itertools
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import BuildError
+from ..store.folder import Folder
 from ..store.manifest import shard_file
 from .sink import tfrecord_file
-from .task import FAILED, SKIPPED, WRITTEN
+from .task import FAILED, SKIPPED, ShardResult
 
 CONFIG = "build.json"
 VERSION = 1
@@ -47,18 +50,18 @@ class BuildReport:
     """
 
     path: str
-    splits: dict
+    splits: dict[str, SplitCounts]
 
     @property
     def records(self) -> int:
         """Records of all splits."""
         return sum(counts.records for counts in self.splits.values())
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {"path": self.path, "splits": {name: dataclasses.asdict(counts) for name, counts in self.splits.items()}}
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self.path}: {self.records:,} records"]
         for name, counts in self.splits.items():
             line = f"  {name}: {counts.records:,} records of {counts.rows:,} rows in {counts.shards} shards"
@@ -68,7 +71,7 @@ class BuildReport:
         return "\n".join(lines)
 
 
-def count(results) -> SplitCounts:
+def count(results: Sequence[ShardResult]) -> SplitCounts:
     """The counts of a split from the results of its shards."""
     outcomes = [outcome for result in results for outcome in result.outcomes]
     return SplitCounts(
@@ -81,7 +84,7 @@ def count(results) -> SplitCounts:
     )
 
 
-def table(results, source_fields, format) -> bytes:
+def table(results: Sequence[ShardResult], source_fields: Sequence[str], format: str) -> bytes:
     """The CSV of a split: of each row its shard, first record in the store (or file), and what became of it."""
     text, base, before = io.StringIO(), 0, {}
     for entry in itertools.chain.from_iterable(result.entries for result in results):
@@ -91,7 +94,7 @@ def table(results, source_fields, format) -> bytes:
     name = tfrecord_file if format == "tfrecord" else shard_file
     for outcome in itertools.chain.from_iterable(result.outcomes for result in results):
         place = ["", "", 0]
-        if outcome.status == WRITTEN:
+        if outcome.shard is not None:
             place = [name(outcome.shard), before[outcome.shard] + outcome.first, outcome.records]
         cells = outcome.cells or [""] * len(source_fields)
         line = "" if outcome.line is None else outcome.line
@@ -101,12 +104,12 @@ def table(results, source_fields, format) -> bytes:
     return text.getvalue().encode(errors="replace")
 
 
-def write_config(folder, config):
+def write_config(folder: Folder, config: dict[str, Any]) -> None:
     """Write the configuration of a build into its folder."""
     folder.put(CONFIG, json.dumps({"kseq_build": VERSION, **config}, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def read_config(data, where) -> dict:
+def read_config(data: bytes, where: str) -> dict[str, Any]:
     """The configuration in a file's bytes.
 
     Raises:

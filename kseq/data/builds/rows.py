@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ class Row:
 
     number: int
     line: int | None
-    data: object
+    data: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +41,15 @@ class SourceRows:
     """
 
     path: str | None
-    header: list | None
-    rows: list
+    header: list[str] | None
+    rows: list[Row]
     checksum: str | None = None
 
-    def take(self, numbers) -> "SourceRows":
+    def take(self, numbers: Iterable[int]) -> "SourceRows":
         """Some of the rows."""
         return dataclasses.replace(self, rows=[self.rows[number] for number in numbers])
 
-    def data(self, row):
+    def data(self, row: Row) -> Any:
         """A row as a dict, a list of cells, an array or a record.
 
         Raises:
@@ -62,7 +64,7 @@ class SourceRows:
             raise ValueError(f"a line must be a JSON object; received {data!r:.100}")
         return data
 
-    def value(self, row, name):
+    def value(self, row: Row, name: Any) -> Any:
         """The value of a row by the name of its column or attribute, or by the number of its cell.
 
         Raises:
@@ -72,7 +74,7 @@ class SourceRows:
         return data[name] if isinstance(data, (dict, list, tuple, np.ndarray)) else getattr(data, name)
 
 
-def read_rows(source, header=True) -> SourceRows:
+def read_rows(source: Any, header: bool | list[str] = True) -> SourceRows:
     """The rows of a CSV, TSV or JSON lines file, of files of another format, or of an iterable.
 
     Args:
@@ -106,7 +108,7 @@ def read_rows(source, header=True) -> SourceRows:
     return SourceRows(path, columns, [Row(number, *line) for number, line in enumerate(lines)], checksum)
 
 
-def source_checksum(path):
+def source_checksum(path: str) -> str | None:
     """The checksum of a file of rows, or None of one of another format.
 
     Raises:

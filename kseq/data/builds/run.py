@@ -6,17 +6,23 @@ import functools
 import logging
 import pickle
 import sys
+from collections.abc import Sequence
 
 from ..errors import BuildError, BuildWorkerError
 from .executors import processes
-from .task import FAILED, WRITTEN, build_shard
+from .task import FAILED, WRITTEN, ShardResult, ShardTask, build_shard
 
 # Rounds in which no shard at all was finished before a build gives up.
 _TRIES = 3
 _log = logging.getLogger("kseq.data")
 
 
-def run(tasks, executor=None, workers=1, progress=False) -> dict:
+def run(
+    tasks: Sequence[ShardTask],
+    executor: concurrent.futures.Executor | None = None,
+    workers: int = 1,
+    progress: bool = False,
+) -> dict[int, ShardResult]:
     """The `ShardResult` of every `ShardTask`, by the task's place in the list.
 
     Args:

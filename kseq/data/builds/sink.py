@@ -1,9 +1,13 @@
 """The files that a task of a build writes: shards of a store, or TFRecords."""
 
+from __future__ import annotations
+
+import abc
 import os
 import pathlib
 import tempfile
 import uuid
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,59 +22,79 @@ from ..store.shard import ShardWriter, file_checksum
 from ..store.writer import CHUNK_BYTES
 from .records import record_info
 
+if TYPE_CHECKING:
+    from .task import ShardTask
+
 
 class SinkError(Exception):
     """Something else than a record is wrong: the file cannot be written."""
 
 
-def open_sink(task):
+def open_sink(task: ShardTask) -> _Sink:
     """The files that a `ShardTask` writes; what is not closed leaves nothing behind."""
     return (_TFRecords if task.recipe.format == "tfrecord" else _Shards)(task)
 
 
-class _Sink:
+class _Sink(abc.ABC):
     """Files one after the other: the next begins with a row, of which it has the number."""
 
-    def __init__(self, task):
+    def __init__(self, task: ShardTask) -> None:
         folder = open_folder(task.folder)
         self._folder = (
             _RemoteStagedFolder(folder.url) if isinstance(folder, RemoteFolder) else _StagedFolder(folder.path)
         )
         self._task, self._schema, self._entries = task, record_info(task.recipe.record).schema, []
+        self._closed = False
         self._open(task.number)
 
     def _open(self, number):
         self._number, self._records, self._bytes = number, 0, 0
         self._begin(number)
 
-    def begin_row(self, place):
+    def begin_row(self, place: int) -> None:
         """Begin the next file if this one is full; `place` is that of a row in the task."""
         limit = self._task.recipe.shard_bytes
         if limit is not None and self._bytes >= limit:
             self._entries.append(self._end())
             self._open(self._task.number + place)
 
-    def write(self, records):
+    def write(self, records: list[Any]) -> tuple[int, int]:
         """Write the records of a row, all or none, and return the number of the file and the first's place in it."""
         first = self._records
         self._append(records)
         self._records += len(records)
         return self._number, first
 
-    def close(self):
+    def close(self) -> list[ShardEntry]:
         """End the last file, and return the entries of all."""
         self._entries.append(self._end())
-        self._number = None
+        self._closed = True
         return self._entries
+
+    @abc.abstractmethod
+    def _begin(self, number: int) -> None:
+        """Begin a file."""
+
+    @abc.abstractmethod
+    def _append(self, records: list[Any]) -> None:
+        """Write the records of a row."""
+
+    @abc.abstractmethod
+    def _end(self) -> ShardEntry:
+        """Complete the file."""
+
+    @abc.abstractmethod
+    def _abort(self) -> None:
+        """Leave nothing of the file behind."""
 
     def _converted(self, records):
         return [convert_record(self._schema, record, cast=self._task.recipe.cast) for record in records]
 
-    def __enter__(self):
+    def __enter__(self) -> _Sink:
         return self
 
-    def __exit__(self, *error):
-        if self._number is not None:
+    def __exit__(self, *error: Any) -> None:
+        if not self._closed:
             self._abort()
         self._folder.clear()
 
@@ -158,7 +182,7 @@ def _size(value):
     return 0 if value is None else value.nbytes if isinstance(value, np.ndarray) else len(value)
 
 
-def tfrecord_file(number):
+def tfrecord_file(number: int) -> str:
     """Name of a TFRecord file of a build."""
     return f"shard-{number:05d}.tfrecord"
 
@@ -191,7 +215,8 @@ class _RemoteStagedFolder(RemoteFolder):
             self._staging, self._process = pathlib.Path(tempfile.mkdtemp(prefix="kseq-")), os.getpid()
         return self._staging
 
-    remove = _StagedFolder.remove
+    def remove(self, name):
+        """Nothing, as of the other."""
 
     def clear(self):
         """Remove what is staged."""

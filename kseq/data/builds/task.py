@@ -6,9 +6,12 @@ import dataclasses
 import inspect
 import pickle
 import traceback
+from collections.abc import Callable, Collection
+from typing import Any
 
 from ..errors import RecordError
 from ..store.conversion import as_dict
+from ..store.manifest import ShardEntry
 from .records import SkipRecord, bound, csv_cells, fills_in, method, record_info, split
 from .rows import SourceRows
 from .sink import SinkError, open_sink
@@ -31,10 +34,10 @@ class Recipe:
         shard_bytes: bytes after which a shard ends, or None.
     """
 
-    record: type
-    arguments: dict
+    record: type[Any]
+    arguments: dict[str, Any]
     format: str
-    metadata: dict
+    metadata: dict[str, Any]
     skip_errors: bool
     cast: bool
     shard_bytes: int | None
@@ -68,7 +71,7 @@ class Outcome:
     first: int = 0
     records: int = 0
     detail: str = ""
-    cells: tuple = ()
+    cells: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +86,14 @@ class ShardResult:
         of_row: whether the error is that of the last outcome's row.
     """
 
-    entries: tuple
-    outcomes: list
+    entries: tuple[ShardEntry, ...]
+    outcomes: list[Outcome]
     error: Exception | None = None
     trace: str = ""
     of_row: bool = False
 
 
-def build_shard(task, advance=None) -> ShardResult:
+def build_shard(task: ShardTask, advance: Callable[[int], Any] | None = None) -> ShardResult:
     """Load, divide and write the records of a slice of rows as one shard or several, under their final names.
 
     Running it again, after it was killed or while it runs elsewhere, gives the same files. Errors are returned, so that
@@ -170,7 +173,7 @@ class _RowWork:
         return bound(owner, name, self._info)(*row, **self._arguments[name])
 
 
-def _taken(function, arguments) -> dict:
+def _taken(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """Those keyword arguments that a function takes."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -178,7 +181,7 @@ def _taken(function, arguments) -> dict:
     return {name: value for name, value in arguments.items() if name in parameters}
 
 
-def check_arguments(cls, arguments, own):
+def check_arguments(cls: type[Any], arguments: dict[str, Any], own: Collection[str]) -> None:
     """Refuse keyword arguments that no method of the records takes, or that one of them misses or cannot get.
 
     Args:
@@ -209,9 +212,9 @@ def check_arguments(cls, arguments, own):
             raise TypeError(f"{name}: {error}; give it to build") from None
 
 
-def _portable(error):
+def _portable(error: Exception) -> tuple[Exception, str]:
     """An exception that another process can read, and its traceback as text."""
-    if isinstance(error, SinkError) and error.__cause__ is not None:
+    if isinstance(error, SinkError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = "".join(traceback.format_exception(error))
     with contextlib.suppress(Exception):

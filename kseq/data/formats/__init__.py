@@ -3,7 +3,10 @@
 import functools
 import importlib
 import os
+from collections.abc import Mapping
+from typing import Any
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError
 from ..store.writer import as_schema
 from .base import Format as Format
@@ -41,7 +44,7 @@ def formats() -> dict[str, Format]:
     return {name: _format(name) for name in _MODULES}
 
 
-def detect(path) -> Format:
+def detect(path: Any) -> Format:
     """The format of files, by their suffix, or by what lies in a folder.
 
     Args:
@@ -64,7 +67,7 @@ def detect(path) -> Format:
     return _format(found.pop())
 
 
-def read(path, format=None, **options) -> RecordSource:
+def read(path: Any, format: str | None = None, **options: Any) -> RecordSource:
     """The records of files of another format.
 
     Args:
@@ -83,7 +86,13 @@ def read(path, format=None, **options) -> RecordSource:
     return _call(detect(path) if format is None else _named(format), "read", path, **options)
 
 
-def write(path, schema, metadata=None, format=None, **options) -> RecordSink:
+def write(
+    path: AnyPath,
+    schema: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    **options: Any,
+) -> RecordSink:
     """A sink that writes records to files of another format.
 
     Args:
@@ -100,8 +109,8 @@ def write(path, schema, metadata=None, format=None, **options) -> RecordSink:
         >>> with write("train.parquet", Schema({"tokens": (int, (None,))})) as sink:  # doctest: +SKIP
         ...     sink.write({"tokens": [1, 2, 3]})
     """
-    format = detect(path) if format is None else _named(format)
-    return _call(format, "write", path, as_schema(schema), metadata or {}, **options)
+    found = detect(path) if format is None else _named(format)
+    return _call(found, "write", path, as_schema(schema), metadata or {}, **options)
 
 
 def _named(name):
@@ -110,7 +119,7 @@ def _named(name):
     return _format(name)
 
 
-def _call(format, verb, path, *args, **options):
+def _call(format: Format, verb: str, path: Any, *args: Any, **options: Any) -> Any:
     function = getattr(format, verb)
     if function is None:
         raise FormatError(f"kseq does not {verb} the format {format.name!r}", path)

@@ -3,7 +3,10 @@
 import contextlib
 import functools
 import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError, SchemaError
 from ..store.schema import BINARY, Field, Schema
 from ..store.writer import as_schema
@@ -37,7 +40,16 @@ class ArrayRecordSource(RecordSource):
         FormatError: a damaged or truncated file, or one compressed beyond that.
     """
 
-    def __init__(self, path, kind=None, field=None, schema=None, max_bytes=None):
+    schema: Schema | None
+
+    def __init__(
+        self,
+        path: AnyPaths,
+        kind: str | None = None,
+        field: str | None = None,
+        schema: Mapping[str, Any] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
         self._files, self._max_bytes = files_of(path, FORMAT.suffixes), max_bytes
         sidecars = [read_sidecar(file, _SAYS, _KINDS) for file in self._files]
         kind = kind or agreed(self._files, sidecars, "kind") or "bytes"
@@ -50,20 +62,21 @@ class ArrayRecordSource(RecordSource):
         else:
             self.schema = kept if schema is None else as_schema(schema)
         self._kind = kind
-        self._counts = []
+        self._counts: list[int] = []
         for file, sidecar in zip(self._files, sidecars, strict=True):
             self._counts.append(self._ask(count_records, file))
             check_count(file, self._counts[-1], sidecar)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(self._counts)
 
-    def _ask(self, function, path, *arguments):
+    def _ask(self, function: Any, path: AnyPath, *arguments: Any) -> Any:
         return limited(function, os.fspath(path), *arguments, max_bytes=self._max_bytes)
 
-    def __iter__(self):
-        if self._kind == "bytes" or self.schema is not None:
-            for columns in self.columns():
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        found = self.columns()
+        if found is not None:
+            for columns in found:
                 yield from rows_of(columns)
             return
         decode = record_decoder("example")
@@ -75,13 +88,13 @@ class ArrayRecordSource(RecordSource):
                     raise _damage(path, first, place, error) from None
                 yield record
 
-    def columns(self):
+    def columns(self) -> Iterator[dict[str, Any]] | None:
         if self._kind == "bytes":
             return ({self._field: part} for part, _, _ in self._parts())
-        return None if self.schema is None else self._columns()
+        return None if self.schema is None else self._columns(self.schema)
 
-    def _columns(self):
-        decode = column_decoder(self.schema, "example")
+    def _columns(self, schema: Schema) -> Iterator[dict[str, Any]]:
+        decode = column_decoder(schema, "example")
         for part, path, first in self._parts():
             yield from columns_of(decode, part, functools.partial(_damage, path, first))
 
@@ -105,13 +118,13 @@ def _damage(path, first, place, wrong):
 # ---- in another process: the library ends it where records are damaged, and unpacks them whatever they take
 
 
-def count_records(path):
+def count_records(path: AnyPath) -> int:
     """How many records a file has."""
     with _opened(path) as reader:
         return reader.num_records()
 
 
-def read_records(path, start, stop, max_bytes):
+def read_records(path: AnyPath, start: int, stop: int, max_bytes: int | None) -> list[bytes]:
     """Records of a file, bytes."""
     with _opened(path) as reader:
         try:
@@ -163,7 +176,14 @@ class ArrayRecordSink(SidecarSink):
         options: of the writer, as array_record takes them.
     """
 
-    def __init__(self, path, schema, metadata=None, kind=None, options="group_size:1"):
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        kind: str | None = None,
+        options: str = "group_size:1",
+    ) -> None:
         module = require("array_record.python.array_record_module")
         no_metadata(metadata, "ArrayRecord", path)
         only = next(iter(schema.values())) if len(schema) == 1 else None

@@ -1,15 +1,19 @@
 """Columns of Arrow as the fields of records, and back."""
 
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
+from ...annotations import AnyPath
 from ..errors import FormatError
-from ..store.schema import BINARY, TEXT, Schema
+from ..store.schema import BINARY, TEXT, Field, Schema
 from .schemas import make_schema
 
 _PLAIN = "biuf"
 
 
-def arrow_type(field):
+def arrow_type(field: Field) -> Any:
     """The Arrow type of a field's values."""
     import pyarrow as pa
 
@@ -28,7 +32,7 @@ def _plain(dtype):
     return dtype.kind in _PLAIN and dtype.isbuiltin != 2 and dtype.itemsize <= 8
 
 
-def schema_of(arrow, nullable, path) -> Schema:
+def schema_of(arrow: Any, nullable: Collection[str], path: AnyPath | None) -> Schema:
     """The schema of an Arrow schema's columns.
 
     Args:
@@ -84,7 +88,7 @@ def _dtype(kind):
     return np.dtype("M8[D]") if types.is_date32(kind) else None
 
 
-def records(batch, schema, path):
+def records(batch: Any, schema: Schema, path: AnyPath | None) -> Iterator[dict[str, Any]]:
     """The records of a `pyarrow.RecordBatch`: arrays are views of its columns.
 
     Raises:
@@ -174,14 +178,14 @@ def _zero(kind):
     return pa.scalar(0, pa.int64()).cast(kind) if not pa.types.is_date32(kind) else pa.scalar(0, pa.int32()).cast(kind)
 
 
-def column_of(values, field, kind):
+def column_of(values: Sequence[Any], field: Field, kind: Any) -> Any:
     """The values of records as an Arrow array."""
     import pyarrow as pa
 
     if field.text:
         return pa.array(values, kind)
     there = np.array([value is not None for value in values], bool)
-    nothing = np.zeros((0, *field.inner_shape) if field.ragged else field.shape, field.store)
+    nothing = np.zeros((0, *field.inner_shape) if field.ragged else field.inner_shape, field.store)
     mask = None if there.all() else pa.array(~there)
     values = [nothing if value is None else value for value in values]
     inner = kind.value_type if field.ragged else kind

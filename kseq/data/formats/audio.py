@@ -1,9 +1,12 @@
 """Audio files, each a record: a folder of WAV, FLAC, Ogg or MP3."""
 
 import os
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 
+from ...annotations import AnyPaths
 from ..errors import FormatError
 from ..store.schema import TEXT, Field, Schema
 from .base import Format, RecordSource, require
@@ -31,7 +34,14 @@ class AudioSource(RecordSource):
         ImportError: soundfile is not installed.
     """
 
-    def __init__(self, path, dtype=None, max_bytes=None):
+    schema: Schema | None
+
+    def __init__(
+        self,
+        path: AnyPaths,
+        dtype: Literal["int16", "int32", "float32", "float64"] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
         if dtype not in (None, *_CHOICES):
             raise ValueError(f"dtype must be one of {_CHOICES}; received {dtype!r}")
         self._root = os.fspath(path) if isinstance(path, (str, os.PathLike)) and os.path.isdir(path) else None
@@ -43,10 +53,10 @@ class AudioSource(RecordSource):
             {"samples": Field(self._wanted, (None, *inner)), "sample_rate": Field("int64"), "path": Field(TEXT)}
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._files)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self._files:
             with _Opened(path) as file:
                 samples = self._samples(file, path)
@@ -80,6 +90,8 @@ def _dtype(file):
 
 class _Opened:
     """A file of soundfile; what goes wrong inside is a `FormatError` with its name."""
+
+    _file: Any
 
     def __init__(self, path):
         self._package, self._where, self._file = require("soundfile", "audio"), path, None

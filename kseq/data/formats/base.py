@@ -4,7 +4,8 @@ import abc
 import dataclasses
 import functools
 import importlib
-import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from ..store.aside import CompletedOrAborted
 from ..store.schema import Schema
@@ -19,19 +20,24 @@ class RecordSource(abc.ABC):
     """
 
     schema: Schema | None = None
-    metadata: typing.Mapping = {}
+    metadata: Mapping[str, Any] = {}
 
     @abc.abstractmethod
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield records: dicts of NumPy arrays, numbers, strings and bytes."""
 
-    def columns(self):
+    def columns(self) -> Iterator[dict[str, Any]] | None:
         """The same as columns of many records each, as `Writer.write_batch` takes them, where these are quicker to
         read; else None."""
         return None
 
+    def _known(self) -> Schema:
+        """The schema, of a source that always has one."""
+        assert self.schema is not None
+        return self.schema
 
-def rows_of(columns):
+
+def rows_of(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the records of columns."""
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
@@ -44,7 +50,7 @@ class RecordSink(CompletedOrAborted):
     """
 
     @abc.abstractmethod
-    def write(self, record):
+    def write(self, record: dict[str, Any]) -> None:
         """Write one record, a dict."""
 
 
@@ -63,14 +69,14 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    read: typing.Callable
-    write: typing.Callable | None = None
+    read: Callable[..., RecordSource]
+    write: Callable[..., RecordSink] | None = None
     needs: str | None = None
     keeps_metadata: bool = True
 
 
 @functools.cache
-def require(package, extra=None, name=None):
+def require(package: str, extra: str | None = None, name: str | None = None) -> Any:
     """An optional package.
 
     Args:

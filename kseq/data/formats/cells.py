@@ -2,18 +2,19 @@
 
 import base64
 import json
+from typing import Any
 
 import numpy as np
 
 from ..errors import SchemaError
 from ..store.conversion import convert_record
-from ..store.schema import BINARY, TEXT
+from ..store.schema import BINARY, TEXT, Field, Schema
 from .schemas import json_array
 
 _BOOLS = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
 
 
-def parse_cell(cell, field):
+def parse_cell(cell: Any, field: Field) -> Any:
     """The value of a field from a cell, or None for one that is empty.
 
     Text stands for the value: JSON for sequences and arrays, base64 for bytes. Lists become arrays; anything else is
@@ -74,7 +75,7 @@ def _read(cell, field):
     raise ValueError(f"a value of {field.dtype} has no text")
 
 
-def format_cell(value, field) -> str:
+def format_cell(value: Any, field: Field) -> str:
     """The text from which `parse_cell` makes the value again.
 
     Raises:
@@ -97,7 +98,7 @@ def format_cell(value, field) -> str:
     return json.dumps(value) if isinstance(value, (list, bool)) else str(value)
 
 
-def check(schema, name):
+def check(schema: Schema, name: str) -> Schema:
     """The schema, if text can hold its fields.
 
     Raises:
@@ -111,7 +112,7 @@ def check(schema, name):
     return schema
 
 
-def from_json(value, field):
+def from_json(value: Any, field: Field) -> Any:
     """A JSON value as a field's value.
 
     Raises:
@@ -130,7 +131,7 @@ def from_json(value, field):
     return convert_record({"value": field}, {"value": value})["value"].astype(field.dtype, copy=False)
 
 
-def to_json(value, field):
+def to_json(value: Any, field: Field) -> Any:
     """A field's value as a JSON value."""
     if value is None or field.dtype == TEXT:
         return value

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
+from ...annotations import AnyPath
 from ..errors import FormatError
 from .files import most_bytes
 
@@ -20,7 +23,7 @@ _LOOK = 0.05  # seconds between looks at what it takes
 _CODE = "import sys; sys.path[:] = {!r}; from kseq.data.formats.child import serve; serve()"
 
 
-def limited(function, path, *arguments, max_bytes=None):
+def limited(function: Callable[..., Any], path: AnyPath, *arguments: Any, max_bytes: int | None = None) -> Any:
     """What `function(path, *arguments)` gives in another process, which must be one that this can import.
 
     Raises:
@@ -41,24 +44,27 @@ class _Child:
     """The process, which is started when it is asked, and again when it has ended; a fork has its own."""
 
     def __init__(self):
-        self._process = self._answers = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: queue.SimpleQueue[Any] | None = None
         self._guard = threading.Lock()
 
-    def ask(self, question, memory):
+    def ask(self, question: tuple[Any, ...], memory: int) -> tuple[str, Any]:
         """What became of it ("value", "error", "memory", "end"), and the value, the error, or how it ended."""
         with self._guard:
             if self._process is None:
                 self._start()
+            process, answers = self._process, self._answers
+            assert process is not None and process.stdin is not None and answers is not None
             latest = time.monotonic() + question[-1]
             try:
                 with contextlib.suppress(OSError):  # it has ended: so has its answer
-                    pickle.dump(question, self._process.stdin, protocol=5)
-                    self._process.stdin.flush()
+                    pickle.dump(question, process.stdin, protocol=5)
+                    process.stdin.flush()
                 while True:
                     with contextlib.suppress(queue.Empty):
-                        answer = self._answers.get(timeout=_LOOK)
+                        answer = answers.get(timeout=_LOOK)
                         break
-                    if _resident(self._process.pid) > memory:
+                    if _resident(process.pid) > memory:
                         self.stop()
                         return "memory", None
                     if time.monotonic() > latest:
@@ -69,7 +75,7 @@ class _Child:
                 raise
             if answer is not None:
                 return answer
-            code = self._process.wait()
+            code = process.wait()
             self.stop()
             return "end", f"ends its process with {code}"
 
@@ -93,7 +99,8 @@ class _Child:
             process.kill()
             process.wait()
             with contextlib.suppress(OSError):  # of what is not sent yet
-                process.stdin.close()
+                if process.stdin is not None:
+                    process.stdin.close()
 
     def let_go(self):
         """In a process that was forked: the other is its parent's."""
@@ -127,7 +134,7 @@ if hasattr(os, "register_at_fork"):
 # ---- in the other process
 
 
-def serve():
+def serve() -> None:
     """Answer what is asked until there is nothing more."""
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries print

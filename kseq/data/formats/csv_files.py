@@ -10,9 +10,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError, RecordError
-from ..store.schema import TEXT
+from ..store.schema import TEXT, Schema
 from ..store.writer import as_schema
 from .base import Format, RecordSource
 from .cells import check, format_cell, parse_cell
@@ -47,14 +50,25 @@ class CsvSource(RecordSource):
         FormatError: a file that is not so; the error names the line.
     """
 
-    def __init__(self, path, schema=None, delimiter=None, header=None, names=None):
+    schema: Schema | None
+
+    def __init__(
+        self,
+        path: AnyPaths,
+        schema: Mapping[str, Any] | None = None,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self._files, self._delimiter = files_of(path, FORMAT.suffixes), delimiter
         sidecars = [read_sidecar(file, _SAYS, _KINDS) for file in self._files]
         kind = agreed(self._files, sidecars, "kind")
         self._header = (kind != "row") if header is None else bool(header)
         if kind is not None and self._header != (kind != "row"):
             has = "no header" if kind == "row" else "a header"
-            raise FormatError(f"it has {has}, as the {SIDECAR} beside it says; received header={header}", path)
+            raise FormatError(
+                f"it has {has}, as the {SIDECAR} beside it says; received header={header}", self._files[0]
+            )
         if self._header and names is not None:
             raise ValueError(f"names are for files without a header (header=False); received {names!r}")
         if names is not None and len(set(names)) < len(names):
@@ -68,14 +82,16 @@ class CsvSource(RecordSource):
             raise FormatError(f"there must be columns {missing}; received {self._names}", self._files[0])
         self.schema = kept or schema or self._infer()
 
-    def _columns(self, names):
+    def _columns(self, names: Sequence[str] | None) -> list[str]:
         """The names of the columns."""
         if not self._header:
             first = next((cells for file in self._files for _, cells in read_cells(file, self._delimiter)), None)
-            if names is None and not first:
+            if names is not None:
+                return list(names)
+            if not first:
                 raise FormatError("it has no rows, so that nothing says its columns: give names", self._files[0])
-            return [f"column_{n}" for n in range(len(first))] if names is None else list(names)
-        found = None
+            return [f"column_{n}" for n in range(len(first))]
+        found: list[str] = []
         for file in self._files:
             own = next((cells for _, cells in read_cells(file, self._delimiter)), None)
             if not own or len(set(own)) < len(own) or not all(own):
@@ -84,7 +100,7 @@ class CsvSource(RecordSource):
                 raise FormatError(f"files must have the header {found}; received {own}", file)
         return found
 
-    def _lines(self):
+    def _lines(self) -> Iterator[tuple[str, int, list[str]]]:
         width = len(self._names)
         for path in self._files:
             rows = read_cells(path, self._delimiter)
@@ -110,9 +126,9 @@ class CsvSource(RecordSource):
             found.add(dict.fromkeys(self._names, ""), self._files[0])
         return found.schema(self._files[0])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         places = {name: place for place, name in enumerate(self._names)}
-        wanted = [(name, field, places[name]) for name, field in self.schema.items()]
+        wanted = [(name, field, places[name]) for name, field in self._known().items()]
         for path, line, cells in self._lines():
             record = {}
             for name, field, place in wanted:
@@ -128,7 +144,7 @@ class CsvSource(RecordSource):
             yield record
 
 
-def read_cells(path, delimiter=None):
+def read_cells(path: AnyPath, delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """Yield each row of a CSV or TSV file: the line on which it begins, from 1, and its cells, none of an empty line.
 
     Args:
@@ -203,7 +219,14 @@ class CsvSink(SidecarSink):
         header: whether the first line names the columns.
     """
 
-    def __init__(self, path, schema, metadata=None, delimiter=None, header=True):
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        delimiter: str | None = None,
+        header: bool = True,
+    ) -> None:
         no_metadata(metadata, "CSV", path)
         check(schema, "CSV")
         super().__init__(path, schema, _SAYS, "record" if header else "row")

@@ -3,14 +3,18 @@
 import contextlib
 import glob
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError, StoreError, StoreNotFoundError, StoreWriteError
 from ..store.aside import Aside
 from ..store.conversion import convert_record
 from ..store.forks import held_from_forks
-from ..store.schema import BINARY, TEXT, Field
+from ..store.schema import BINARY, TEXT, Field, Schema
 from .base import RecordSink
 
 _SMALL = 64 << 20  # bytes that anything may take
@@ -18,7 +22,7 @@ _MOST_RATIO = 64  # of what is common
 _INT64 = Field("int64")
 
 
-def files_of(path, suffixes=()) -> list[str]:
+def files_of(path: AnyPaths, suffixes: Sequence[str] = ()) -> list[str]:
     """The files that are meant: of a file, a list of files, a pattern with `*`, or a folder with files of a suffix.
 
     Args:
@@ -52,7 +56,7 @@ def files_of(path, suffixes=()) -> list[str]:
     return found
 
 
-def check_expansion(wanted, stored, what, path, max_bytes=None):
+def check_expansion(wanted: int, stored: int, what: str, path: AnyPath, max_bytes: int | None = None) -> None:
     """Refuse compressed data that takes far more memory than data of its size does: a few bytes can stand for any.
 
     Args:
@@ -71,12 +75,12 @@ def check_expansion(wanted, stored, what, path, max_bytes=None):
         raise FormatError(f"{message}: give max_bytes if that is meant", path)
 
 
-def most_bytes(stored, max_bytes=None):
+def most_bytes(stored: int, max_bytes: int | None = None) -> int:
     """What so many bytes of compressed data may take in memory."""
     return max(_SMALL, _MOST_RATIO * stored) if max_bytes is None else max_bytes
 
 
-def no_metadata(metadata, name, path):
+def no_metadata(metadata: Mapping[str, Any] | None, name: str, path: AnyPath) -> None:
     """Refuse metadata where a format has no place for it.
 
     Raises:
@@ -92,12 +96,15 @@ class FileSink(RecordSink):
     `_put` gets records as stores keep them: arrays of their fields' `store` dtypes, strings, bytes and None.
     """
 
-    def __init__(self, path, schema):
+    path: AnyPath
+    schema: Schema
+
+    def __init__(self, path: AnyPath, schema: Schema) -> None:
         self.path, self.schema = path, schema
         self._aside, self._count, self._open = Aside(path), 0, True
         held_from_forks(self)
 
-    def write(self, record):
+    def write(self, record: dict[str, Any]) -> None:
         if not self._open:
             raise StoreError("the sink is closed", self.path)
         record = _converted(self.schema, record, self._count)
@@ -108,7 +115,7 @@ class FileSink(RecordSink):
             raise StoreWriteError(f"cannot write: {error}", self.path) from error
         self._count += 1
 
-    def close(self):
+    def close(self) -> None:
         if not self._open:
             return
         try:
@@ -122,7 +129,7 @@ class FileSink(RecordSink):
             raise
         self._open = False
 
-    def abort(self):
+    def abort(self) -> None:
         if self._open:
             self._open = False
             try:
@@ -131,36 +138,36 @@ class FileSink(RecordSink):
             finally:
                 self._discard()
 
-    def let_go(self):
+    def let_go(self) -> None:
         """In a process that was forked: the file is its parent's."""
         if self._open:
             self._open = False
             mute(self._written())
 
-    def _written(self):
+    def _written(self) -> Path:
         """The file that is being written."""
         return self._aside.temporary
 
-    def _commit(self):
+    def _commit(self) -> None:
         self._aside.commit()
 
-    def _discard(self):
+    def _discard(self) -> None:
         self._aside.discard()
 
-    def _put(self, record):
+    def _put(self, record: dict[str, Any]) -> None:
         """Write a record."""
         raise NotImplementedError
 
-    def _finish(self):
+    def _finish(self) -> None:
         """Write what is left and close the file."""
         raise NotImplementedError
 
-    def _drop(self):
+    def _drop(self) -> None:
         """Close the file whatever its state."""
         raise NotImplementedError
 
 
-def mute(path):
+def mute(path: AnyPath) -> None:
     """Have what this process still writes to a file go nowhere, whichever library has it open, and buffers of it."""
     try:
         there = os.stat(path)

@@ -1,15 +1,18 @@
 """Data sets of Hugging Face `datasets`: read from objects and from folders of `save_to_disk`."""
 
 import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..errors import FormatError, StoreNotFoundError
+from ..store.schema import Schema
 from .arrow import records, schema_of
 from .base import Format, RecordSource, require
 
 _ROWS_AT_ONCE = 1024
 
 
-def read(path, columns=None):
+def read(path: Any, columns: Sequence[str] | None = None) -> RecordSource:
     """The records of a data set, without a detour over Python lists.
 
     Args:
@@ -48,6 +51,8 @@ def _package():
 class _TableSource(RecordSource):
     """Records of the Arrow table under a `Dataset`, in the order of its rows."""
 
+    schema: Schema | None = None
+
     def __init__(self, data, columns, path):
         self._data = _selected(data, columns, path).with_format("arrow")
         self.path = path
@@ -67,7 +72,9 @@ class _TableSource(RecordSource):
         for start in range(0, len(self._data), _ROWS_AT_ONCE):
             yield self._data[start : start + _ROWS_AT_ONCE]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self.schema is None:  # there are no rows
+            return
         for table in self._tables():
             for batch in table.to_batches():
                 yield from records(batch, self.schema, self.path)
@@ -75,6 +82,8 @@ class _TableSource(RecordSource):
 
 class _IterableSource(RecordSource):
     """Records of an `IterableDataset`; its schema is that of its features, or of the first record."""
+
+    schema: Schema | None
 
     def __init__(self, data, columns, path):
         features = data.features
@@ -93,11 +102,11 @@ class _IterableSource(RecordSource):
         self.schema = schema_of(arrow, set(arrow.names), path)
         self.metadata = _about(data)
 
-    def __iter__(self):
-        names = list(self.schema)
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        schema = self._known()
         for table in self._data.iter(_ROWS_AT_ONCE):
-            for batch in table.select(names).to_batches():
-                yield from records(batch, self.schema, self.path)
+            for batch in table.select(list(schema)).to_batches():
+                yield from records(batch, schema, self.path)
 
 
 def _selected(data, columns, path):

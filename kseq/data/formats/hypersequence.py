@@ -10,10 +10,15 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError, SchemaError, StoreError
+from ..store.schema import Schema
 from .base import Format, RecordSource
 from .files import FileSink, files_of
 from .schemas import kept_schema, make_schema
@@ -35,28 +40,35 @@ class HyperSequenceSource(RecordSource):
         FormatError: a damaged file, or files of different fields.
     """
 
-    def __init__(self, path):
-        self._files = [_open(file) for file in files_of(path, FORMAT.suffixes)]
-        self.schema, self.metadata = self._files[0][1:]
-        for batches, schema, _ in self._files:
-            if dict(schema) != dict(self.schema):
-                raise FormatError(f"files must have equal fields: {self.schema}; received {schema}", batches.filename)
+    metadata: Mapping[str, Any]
 
-    def __iter__(self):
+    schema: Schema | None
+
+    def __init__(self, path: AnyPaths) -> None:
+        paths = files_of(path, FORMAT.suffixes)
+        self._files = [_open(file) for file in paths]
+        self.schema, self.metadata = self._files[0][1:]
+        for file, (_, schema, _) in zip(paths, self._files, strict=True):
+            if dict(schema) != dict(self.schema):
+                raise FormatError(f"files must have equal fields: {self.schema}; received {schema}", file)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        schema = self._known()
         for batches, _, _ in self._files:
             for batch in batches if batches.size else ():
-                names = self.schema if self.schema.keys() == set(batches.dtype.names) else batches.dtype.names
+                names = _names(batches.dtype)
+                names = schema if schema.keys() == set(names) else names
                 columns = [batch[name] for name in names]
                 columns = [
                     column.astype(field.dtype, copy=False)
-                    for column, field in zip(columns, self.schema.values(), strict=True)
+                    for column, field in zip(columns, schema.values(), strict=True)
                 ]
                 for row in zip(*columns, strict=True):
                     # A 0-d value of a struct's column is a scalar already; arrays stay views of the file.
-                    yield dict(zip(self.schema, map(np.asarray, row), strict=True))
+                    yield dict(zip(schema, map(np.asarray, row), strict=True))
 
 
-def _open(path):
+def _open(path: AnyPath) -> tuple[NDArray[Any], Schema, dict[str, Any]]:
     """The batches of a file, the schema of their records and its metadata."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -64,26 +76,25 @@ def _open(path):
     try:
         meta = json.loads(text)
         counts = [meta[name] for name in _INTEGERS]
-        dtype = np.dtype([_part(part) for part in meta["dtype"]])
+        dtype: np.dtype[Any] = np.dtype([_part(part) for part in meta["dtype"]])
     except (ValueError, TypeError, KeyError, IndexError, SyntaxError, RecursionError) as error:
         raise FormatError(f"its metadata is damaged: {type(error).__name__}: {error}", path) from None
     records, batch, inputs, outputs = counts
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
         raise FormatError(f"{', '.join(_INTEGERS)} must be integers from 0; received {counts}", path)
-    if len(dtype) != inputs + outputs or not len(dtype):
+    parts = _names(dtype)
+    if len(parts) != inputs + outputs or not parts:
         raise FormatError(
-            f"its struct must have {inputs} inputs and {outputs} outputs; received {len(dtype)} parts", path
+            f"its struct must have {inputs} inputs and {outputs} outputs; received {len(parts)} parts", path
         )
-    if dtype.hasobject or any(dtype[n].shape[:1] != (batch,) for n in dtype.names):
+    if dtype.hasobject or any(dtype[n].shape[:1] != (batch,) for n in parts):
         raise FormatError(f"each part of its struct must be of batches of {batch}; received {dtype}", path)
     if records * dtype.itemsize > data:
         raise FormatError(
             f"truncated: {records} batches of {dtype.itemsize} bytes must be there; received {data} bytes", path
         )
     sides = [f"input_{n}" for n in range(inputs)] + [f"output_{n}" for n in range(outputs)]
-    fields = {
-        side: (dtype[name].base, dtype[name].shape[1:], False) for side, name in zip(sides, dtype.names, strict=True)
-    }
+    fields = {side: (dtype[name].base, dtype[name].shape[1:], False) for side, name in zip(sides, parts, strict=True)}
     schema = make_schema(fields, path)
     user = meta.get("usermeta", {})
     if not isinstance(user, dict):
@@ -105,12 +116,12 @@ def _kept(kept, dtype, path):
     if not isinstance(kept, dict) or set(kept) != {"schema", "parts"} or not isinstance(kept["parts"], list):
         raise FormatError(f"what kseq keeps in it must be a schema and parts; received {kept!r:.100}", path)
     schema, parts = kept_schema(kept["schema"], path), kept["parts"]
-    made = [(dtype[part].base.itemsize, dtype[part].shape[1:]) for part in dtype.names]
+    made = [(dtype[part].base.itemsize, dtype[part].shape[1:]) for part in _names(dtype)]
     if sorted(map(str, parts)) != sorted(schema) or made != [
         (0 if schema[name].text else schema[name].store.itemsize, schema[name].shape) for name in parts
     ]:
         raise FormatError(f"its schema must be of its parts {dtype}; received {schema}", path)
-    batch = dtype[dtype.names[0]].shape[0]
+    batch = dtype[_names(dtype)[0]].shape[0]
     return schema, np.dtype([(name, schema[name].store, (batch, *schema[name].shape)) for name in parts])
 
 
@@ -142,6 +153,11 @@ def _meta(file, size, path):
     return start + at, block[at + len(_LEGACY_MAGIC) :]
 
 
+def _names(dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """The parts of a struct."""
+    return dtype.names or ()
+
+
 def _part(part):
     name, dtype, shape = part
     if isinstance(dtype, list):
@@ -164,7 +180,17 @@ class HyperSequenceSink(FileSink):
         SchemaError: fields that such files do not hold, or no outputs.
     """
 
-    def __init__(self, path, schema, metadata=None, batch_size=16, outputs=None, drop_remainder=False):
+    _batch: NDArray[Any]
+
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        batch_size: int = 16,
+        outputs: Sequence[str] | None = None,
+        drop_remainder: bool = False,
+    ) -> None:
         self._metadata, self._drop_remainder = dict(metadata or {}), drop_remainder
         if _KSEQ in self._metadata:
             raise FormatError(f"metadata must not be named {_KSEQ!r}, which kseq keeps its own in", path)
@@ -188,10 +214,11 @@ class HyperSequenceSink(FileSink):
         self._file = self._aside.open("xb", buffering=1 << 18)
 
     def _put(self, record):
-        place = self._count % self._batch["i0" if self._inputs else "o0"].shape[0]
+        size = len(self._batch["i0" if self._inputs else "o0"])
+        place = self._count % size
         for side, name in self._names.items():
             self._batch[side][place] = record[name].view(self._batch[side].dtype)
-        if place + 1 == len(self._batch[side]):
+        if place + 1 == size:
             self._file.write(self._batch.tobytes())
             self._batches += 1
 

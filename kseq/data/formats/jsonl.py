@@ -1,8 +1,12 @@
 """JSON lines: a JSON object a line, read and written; bytes are base64."""
 
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError
+from ..store.schema import Schema
 from ..store.writer import as_schema
 from .base import Format, RecordSource
 from .cells import check, from_json, to_json
@@ -28,7 +32,9 @@ class JsonlSource(RecordSource):
         FormatError: a line that is no JSON object, or does not fit the schema; the error names it.
     """
 
-    def __init__(self, path, schema=None):
+    schema: Schema | None = None
+
+    def __init__(self, path: AnyPaths, schema: Mapping[str, Any] | None = None) -> None:
         self._files = files_of(path, FORMAT.suffixes)
         kept, self._whole = kept_beside(self._files, _SAYS) if schema is None else None, False
         if kept is not None:
@@ -45,7 +51,7 @@ class JsonlSource(RecordSource):
         else:
             self.schema = check(as_schema(schema), "JSON")
 
-    def _lines(self):
+    def _lines(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         for path in self._files:
             with open(path, "rb") as file:
                 for number, line in enumerate(file, 1):
@@ -59,7 +65,9 @@ class JsonlSource(RecordSource):
                         raise FormatError(f"line {number}: it must be an object; received {record!r:.100}", path)
                     yield path, number, record
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self.schema is None:  # there are no lines
+            return
         for path, line, record in self._lines():
             values = {}
             if self._whole:
@@ -85,7 +93,7 @@ class JsonlSink(SidecarSink):
         metadata: none.
     """
 
-    def __init__(self, path, schema, metadata=None):
+    def __init__(self, path: AnyPath, schema: Schema, metadata: Mapping[str, Any] | None = None) -> None:
         no_metadata(metadata, "JSON lines", path)
         check(schema, "JSON")
         super().__init__(path, schema, _SAYS)

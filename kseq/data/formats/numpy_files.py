@@ -8,11 +8,15 @@ import contextlib
 import json
 import os
 import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError
-from ..store.schema import TEXT
+from ..store.schema import TEXT, Schema
 from .base import Format, RecordSource
 from .files import FileSink, check_expansion, files_of
 from .schemas import kept_parts, kept_schema, make_schema
@@ -21,7 +25,7 @@ _KSEQ = "__kseq__"
 _DAMAGE = Exception  # NumPy parses headers as Python and archives by zipfile, which fail in many ways
 
 
-def read(path, field="values", each=None, max_bytes=None):
+def read(path: AnyPaths, field: str = "values", each: bool | None = None, max_bytes: int | None = None) -> RecordSource:
     """The records of NumPy files.
 
     Args:
@@ -42,6 +46,8 @@ def read(path, field="values", each=None, max_bytes=None):
 
 
 class _NpySource(RecordSource):
+    schema: Schema | None
+
     def __init__(self, path, field):
         self.path, self._field = path, field
         array = _npy(path)
@@ -49,20 +55,22 @@ class _NpySource(RecordSource):
             raise FormatError("an array must have records on its first axis; received a scalar", path)
         self.schema = make_schema({field: (array.dtype, array.shape[1:], False)}, path)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in _npy(self.path):
             yield {self._field: row}
 
 
 class _NpyFilesSource(RecordSource):
+    schema: Schema | None
+
     def __init__(self, files, field):
         self._files, self._field = files, field
         array = _npy(files[0])
         shape = (None, *array.shape[1:]) if array.ndim else ()
         self.schema = make_schema({field: (array.dtype, shape, False)}, files[0])
 
-    def __iter__(self):
-        field = self.schema[self._field]
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        field = self._known()[self._field]
         for path in self._files:
             array = _npy(path)
             shape = (None, *array.shape[1:]) if array.ndim else ()
@@ -74,7 +82,7 @@ class _NpyFilesSource(RecordSource):
             yield {self._field: array}
 
 
-def _npy(path):
+def _npy(path: AnyPath) -> NDArray[Any]:
     """The array of a file, memory-mapped."""
     try:
         with open(path, "rb") as file:
@@ -94,6 +102,8 @@ def _npy(path):
 
 class _NpzSource(RecordSource):
     """Columns of an `.npz`, all in memory."""
+
+    schema: Schema | None
 
     def __init__(self, path, max_bytes):
         self.path = path
@@ -179,8 +189,9 @@ class _NpzSource(RecordSource):
     def __len__(self):
         return self._count
 
-    def __iter__(self):
-        columns = [(name, self.schema[name], *column) for name, column in self._columns.items()]
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        schema = self._known()
+        columns = [(name, schema[name], *column) for name, column in self._columns.items()]
         for n in range(self._count):
             yield {name: self._value(n, *column) for name, *column in columns}
 
@@ -208,7 +219,9 @@ class NpzSink(FileSink):
         compress: whether to compress the arrays.
     """
 
-    def __init__(self, path, schema, metadata=None, compress=False):
+    def __init__(
+        self, path: AnyPath, schema: Schema, metadata: Mapping[str, Any] | None = None, compress: bool = False
+    ) -> None:
         if not os.fspath(path).lower().endswith(".npz"):
             raise FormatError("kseq writes NumPy files as .npz", path)
         names = [*schema, *(f"{name}{end}" for name in schema for end in ("_offsets", "_lengths", "_there")), _KSEQ]

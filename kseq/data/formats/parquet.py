@@ -7,7 +7,10 @@ dates, structs) as fixed-size binary, restored by that schema.
 
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import FormatError
 from ..store.schema import Schema
 from .arrow import arrow_type, column_of, records, schema_of
@@ -34,7 +37,11 @@ class ParquetSource(RecordSource):
             columns.
     """
 
-    def __init__(self, path, columns=None, max_bytes=None):
+    metadata: Mapping[str, Any]
+
+    schema: Schema | None
+
+    def __init__(self, path: AnyPaths, columns: Sequence[str] | None = None, max_bytes: int | None = None) -> None:
         self._files = files_of(path, FORMAT.suffixes)
         arrow, self._columns = None, columns
         nullable = set()
@@ -51,6 +58,7 @@ class ParquetSource(RecordSource):
                 raise FormatError(f"files must have equal columns: {_types(arrow)}; received {_types(own)}", file)
             found.check(own.names, max_bytes)
             found.close()
+        assert arrow is not None  # there is a file
         kept = _kept(arrow, self._files[0])
         if kept:
             data, self.metadata = kept
@@ -58,7 +66,9 @@ class ParquetSource(RecordSource):
             if columns is not None:
                 schema = Schema({name: schema[name] for name in columns if name in schema})
             if {name: arrow_type(field) for name, field in schema.items()} != _types(arrow):
-                raise FormatError(f"its schema must be of its columns {_types(arrow)}; received {schema}", file)
+                raise FormatError(
+                    f"its schema must be of its columns {_types(arrow)}; received {schema}", self._files[0]
+                )
             self.schema = schema
             return
         for file in self._files:
@@ -67,12 +77,13 @@ class ParquetSource(RecordSource):
             found.close()
         self.schema = schema_of(arrow, nullable, self._files[0])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        schema = self._known()
         for path in self._files:
             found = _open(path)
             try:
-                for batch in found.batches(list(self.schema)):
-                    yield from records(batch, self.schema, path)
+                for batch in found.batches(list(schema)):
+                    yield from records(batch, schema, path)
             finally:
                 found.close()
 
@@ -226,8 +237,8 @@ class _Ipc:
 
     def batches(self, names):
         try:
-            count = None if self._stream else self._reader.num_record_batches
-            reader = self._reader if self._stream else map(self._reader.get_batch, range(count))
+            file = self._reader
+            reader = file if self._stream else map(file.get_batch, range(file.num_record_batches))
             for batch in reader:
                 batch = batch.select(names)
                 batch.validate(full=True)
@@ -257,7 +268,14 @@ class ParquetSink(FileSink):
         compression: of pyarrow: "snappy", "zstd", "none", ...
     """
 
-    def __init__(self, path, schema, metadata=None, row_group_bytes=16 << 20, compression="snappy"):
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        row_group_bytes: int = 16 << 20,
+        compression: str = "snappy",
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 

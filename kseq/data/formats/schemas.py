@@ -1,7 +1,12 @@
 """The schemas of files: inferred from their records, kept in them by kseq, or made of the dtypes that they state."""
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...annotations import AnyPath
 from ..errors import FormatError, SchemaError
 from ..store.schema import TEXT, Field, Schema
 
@@ -17,10 +22,13 @@ class Inferred:
         seen: what was found, by field.
     """
 
-    def __init__(self):
+    count: int
+    seen: dict[str, dict[str, Any]]
+
+    def __init__(self) -> None:
         self.count, self.seen = 0, {}
 
-    def add(self, record, where):
+    def add(self, record: Mapping[str, Any], where: AnyPath) -> None:
         """Learn from a record of JSON values.
 
         Raises:
@@ -61,7 +69,7 @@ class Inferred:
             seen["shape"] = shape
             seen["kinds"].add(kind)
 
-    def schema(self, path) -> Schema:
+    def schema(self, path: AnyPath | None) -> Schema:
         """What was learnt.
 
         Raises:
@@ -84,7 +92,7 @@ class Inferred:
         return make_schema(fields, path)
 
 
-def json_array(value) -> np.ndarray:
+def json_array(value: Any) -> NDArray[Any]:
     """Numbers or strings of JSON as an array: ints of which some need 64 bits without a sign do not become floats.
 
     Raises:
@@ -100,7 +108,7 @@ def json_array(value) -> np.ndarray:
     return array
 
 
-def make_schema(fields, path, main=None) -> Schema:
+def make_schema(fields: Mapping[str, tuple[Any, ...]], path: AnyPath | None, main: str | None = None) -> Schema:
     """A schema of (dtype, shape, optional) by name.
 
     Raises:
@@ -112,7 +120,7 @@ def make_schema(fields, path, main=None) -> Schema:
         raise FormatError(f"no schema can be made of it: {error}", path) from None
 
 
-def kept_parts(kept, path) -> tuple:
+def kept_parts(kept: Any, path: AnyPath) -> tuple[Any, dict[str, Any]]:
     """The schema, as JSON, and the metadata that kseq wrote into a file as JSON.
 
     Raises:
@@ -123,7 +131,7 @@ def kept_parts(kept, path) -> tuple:
     return kept["schema"], kept["metadata"]
 
 
-def kept_schema(data, path) -> Schema:
+def kept_schema(data: Any, path: AnyPath) -> Schema:
     """The schema that kseq wrote into a file.
 
     Raises:

@@ -2,7 +2,10 @@
 
 import json
 import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
+from ...annotations import AnyPath
 from ..errors import FormatError, SchemaError
 from ..store.aside import Aside
 from ..store.schema import Schema
@@ -11,7 +14,7 @@ from .files import FileSink
 SIDECAR = ".schema.json"
 
 
-def read_sidecar(path, format, kinds):
+def read_sidecar(path: AnyPath, format: str, kinds: Collection[str]) -> dict[str, Any] | None:
     """What `<path>.schema.json` says, as a dict, or None where there is no such file.
 
     Args:
@@ -41,7 +44,7 @@ def read_sidecar(path, format, kinds):
         raise FormatError(str(error), path) from None
 
 
-def agreed(paths, sidecars, key):
+def agreed(paths: Iterable[str], sidecars: Iterable[dict[str, Any] | None], key: str) -> Any:
     """What the files say that say something, all the same, or None.
 
     Raises:
@@ -54,7 +57,7 @@ def agreed(paths, sidecars, key):
     return said[0][1] if said else None
 
 
-def kept_beside(paths, format):
+def kept_beside(paths: Sequence[str], format: str) -> Schema | None:
     """The schema that all of some files of text have beside them, or None if one has none.
 
     Raises:
@@ -64,7 +67,7 @@ def kept_beside(paths, format):
     return None if None in sidecars else agreed(paths, sidecars, "schema")
 
 
-def check_names(names, schema, where, all_of_them=False):
+def check_names(names: Iterable[str], schema: Schema, where: AnyPath, all_of_them: bool = False) -> None:
     """Refuse fields that are not those of the schema beside a file: it is that of another.
 
     Raises:
@@ -78,7 +81,7 @@ def check_names(names, schema, where, all_of_them=False):
         )
 
 
-def check_count(path, count, sidecar):
+def check_count(path: AnyPath, count: int, sidecar: dict[str, Any] | None) -> None:
     """Refuse a file that has not the records that are said of it.
 
     Raises:
@@ -103,7 +106,14 @@ class SidecarSink(FileSink):
         metadata: JSON values.
     """
 
-    def __init__(self, path, schema, format, kind="record", metadata=None):
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        format: str,
+        kind: str = "record",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         self._about = {"format": format, "kind": kind, "schema": schema.to_json(), "metadata": metadata or {}}
         try:
             json.dumps(self._about)

@@ -1,11 +1,20 @@
 """Text files: a record a line."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from ...annotations import AnyPaths
 from ..errors import FormatError
 from ..store.schema import TEXT, Field, Schema
 from .base import Format, RecordSource
 from .files import files_of
+
+if TYPE_CHECKING:
+    from ..text import Level, Unknown, Vocabulary
 
 
 class TextSource(RecordSource):
@@ -21,7 +30,19 @@ class TextSource(RecordSource):
         FormatError: what is no UTF-8, or a token that is not known; the error names the line.
     """
 
-    def __init__(self, path, vocabulary=None, level="word", unknown="unk", add_bos=False, add_eos=False):
+    metadata: Mapping[str, Any]
+
+    schema: Schema | None
+
+    def __init__(
+        self,
+        path: AnyPaths,
+        vocabulary: Vocabulary | None = None,
+        level: Level = "word",
+        unknown: Unknown = "unk",
+        add_bos: bool = False,
+        add_eos: bool = False,
+    ) -> None:
         from ..text import tokenize
 
         self._files, self._vocabulary = files_of(path, FORMAT.suffixes), vocabulary
@@ -32,7 +53,7 @@ class TextSource(RecordSource):
         if vocabulary is not None:
             self.metadata = {"vocabulary": vocabulary.to_json(), "level": level}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self._files:
             with open(path, "rb") as file:
                 for number, line in enumerate(file, 1):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 PCM, FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 # Tools that write to a pipe cannot know the length: ffmpeg writes -1, GStreamer 0, SoX and arecord just below 2**31.
@@ -35,7 +38,7 @@ class WavHeader:
         return -(-self.bits // 8)
 
 
-def read_header(read) -> WavHeader:
+def read_header(read: Callable[[int], bytes]) -> WavHeader:
     """The header of a WAV file, up to its first sample.
 
     Not the `wave` module: it refuses the RIFF length 0 of streaming tools and, before Python 3.12, the extensible
@@ -81,7 +84,7 @@ def read_header(read) -> WavHeader:
     return WavHeader(tag, channels, rate, bits, size if 0 < size < _UNKNOWN_BYTES else None)
 
 
-def integers(data, width) -> np.ndarray:
+def integers(data: bytes, width: int) -> NDArray[Any]:
     """PCM samples of 1 to 4 bytes as int16 or int32: those of 8 and 24 bits as the upper bytes of 16 and 32."""
     if width == 1:
         return (np.frombuffer(data, "u1").astype("int16") - 128) << 8  # unsigned, alone of all widths
@@ -92,6 +95,6 @@ def integers(data, width) -> np.ndarray:
     return np.frombuffer(data, f"<i{width}")
 
 
-def floats(samples) -> np.ndarray:
+def floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Samples of int16 or int32 as float32 from -1 to 1."""
     return samples.astype("float32") * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))

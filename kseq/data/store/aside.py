@@ -4,7 +4,10 @@ import abc
 import os
 import pathlib
 import uuid
+from types import TracebackType
+from typing import IO, Any, Self
 
+from ...annotations import AnyPath
 from ..errors import StoreExistsError, StoreWriteError
 
 
@@ -12,17 +15,19 @@ class CompletedOrAborted(abc.ABC):
     """What is written within a `with`: complete at its end, given up where it is left by an error."""
 
     @abc.abstractmethod
-    def close(self):
+    def close(self) -> None:
         """Complete it."""
 
     @abc.abstractmethod
-    def abort(self):
+    def abort(self) -> None:
         """Leave nothing behind."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -42,17 +47,17 @@ class Aside:
         StoreWriteError: there is no folder for it.
     """
 
-    def __init__(self, path, replace=False, temporary=None):
-        self.path = pathlib.Path(path)
+    def __init__(self, path: AnyPath, replace: bool = False, temporary: pathlib.Path | None = None) -> None:
+        self.path: pathlib.Path = pathlib.Path(path)
         own = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        self.temporary = own if temporary is None else temporary
+        self.temporary: pathlib.Path = own if temporary is None else temporary
         if not self.path.parent.is_dir():
             raise StoreWriteError("there is no such folder to write to", self.path.parent)
-        self.opened = []
+        self.opened: list[IO[Any]] = []
         if not replace and os.path.lexists(self.path):
             raise StoreExistsError("there is something already; delete it first", self.path)
 
-    def open(self, mode, **options):
+    def open(self, mode: str, **options: Any) -> IO[Any]:
         """The new file, as `open` opens it.
 
         Raises:
@@ -64,7 +69,7 @@ class Aside:
         except OSError as error:
             raise StoreWriteError(f"cannot write: {error}", self.path) from error
 
-    def put(self, data):
+    def put(self, data: bytes) -> None:
         """Write the file and put it in its place."""
         try:
             with self.open("xb") as file:
@@ -74,22 +79,22 @@ class Aside:
             self.discard()
             raise
 
-    def commit(self):
+    def commit(self) -> None:
         """Put the file in its place, on disk first."""
         publish(self.temporary, self.path)
 
-    def discard(self):
+    def discard(self) -> None:
         """Remove the file."""
         self.temporary.unlink(missing_ok=True)
 
 
-def new_file(path, mode, **options):
+def new_file(path: AnyPath, mode: str, **options: Any) -> IO[Any]:
     """A file that was not there, open to be written: what has its name is removed, and a link is not followed."""
     pathlib.Path(path).unlink(missing_ok=True)
     return open(path, mode.replace("w", "x"), **options)
 
 
-def publish(staged, path):
+def publish(staged: pathlib.Path, path: pathlib.Path) -> None:
     """Give a complete file, or a folder of files, its name, durably: on disk first."""
     for part in staged.iterdir() if staged.is_dir() else ():
         sync(part)
@@ -98,7 +103,7 @@ def publish(staged, path):
     sync(path.parent)
 
 
-def sync(path):
+def sync(path: pathlib.Path) -> None:
     """Have the operating system write a file or folder to the disk."""
     if os.name == "nt" and path.is_dir():
         return

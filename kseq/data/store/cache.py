@@ -6,8 +6,10 @@ import pathlib
 
 import xxhash
 
+from ...annotations import AnyPath
 
-def cache_folder(url=None, cache=None) -> pathlib.Path:
+
+def cache_folder(url: str | None = None, cache: AnyPath | None = None) -> pathlib.Path:
     """Where files of a remote store are kept, or those of all.
 
     Args:
@@ -18,7 +20,7 @@ def cache_folder(url=None, cache=None) -> pathlib.Path:
     return root if url is None else root / xxhash.xxh3_64_hexdigest(url.rstrip("/").encode())
 
 
-def clear_cache(url=None, *, most_bytes=0, cache=None) -> int:
+def clear_cache(url: str | None = None, *, most_bytes: int = 0, cache: AnyPath | None = None) -> int:
     """Remove local copies of the files of remote stores, those first that were opened longest ago.
 
     Stores that are open keep what they have read. With the environment variable KSEQ_CACHE_BYTES the whole cache is
@@ -39,7 +41,7 @@ def clear_cache(url=None, *, most_bytes=0, cache=None) -> int:
     return _trim(cache_folder(url, cache), most_bytes)
 
 
-def used(path, cache):
+def used(path: pathlib.Path, cache: AnyPath | None) -> None:
     """Say that a file in the cache is used now, and hold the cache below what the environment allows."""
     with contextlib.suppress(OSError):
         os.utime(path)
@@ -48,7 +50,7 @@ def used(path, cache):
         _trim(cache_folder(cache=cache), int(most), path)
 
 
-def _trim(root, most, keep=None):
+def _trim(root: pathlib.Path, most: int, keep: pathlib.Path | None = None) -> int:
     files = []
     for path in root.rglob("*") if root.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # another process clears too

@@ -1,13 +1,22 @@
 """Shards that are open: their columns in chunks, whose offsets are checked, and single values of them."""
 
+from __future__ import annotations
+
 import concurrent.futures
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kseq import _ext
 
 from ..errors import ShardError
 from .shard import read_shard, step_bytes
+
+if TYPE_CHECKING:
+    from .core import Snapshot
+    from .schema import Schema
 
 _READERS = 16  # threads that open shards
 
@@ -28,7 +37,7 @@ class Chunks:
         ShardError: a shard that is missing, truncated or damaged; says which.
     """
 
-    def __init__(self, sources, schema):
+    def __init__(self, sources: Sequence[Snapshot], schema: Schema) -> None:
         self._fields, self._shards, counts = list(schema.items()), [], [0]
         columns = [[] for _ in schema]
         for where, chunks in _read_shards(sources):
@@ -40,22 +49,22 @@ class Chunks:
                 counts.append(rows)
                 first += rows
         self._first = np.cumsum(counts, dtype=np.int64)
-        self.first_rows = self._first.tolist()
+        self.first_rows: list[int] = self._first.tolist()
         sizes = [step_bytes(field) for field in schema.values()]
         try:
-            self.table = _ext.Table(self._first, list(zip(sizes, columns, strict=True)))
+            self.table: Any = _ext.Table(self._first, list(zip(sizes, columns, strict=True)))
         except ValueError as error:
             raise ShardError(f"a chunk is too short: {error}", sources[0].folder) from None
         for number in range(len(schema)):
             bad = self.table.check(number)
             if bad >= 0:
                 raise self.lying(number, bad)
-        self.values = [
+        self.values: list[list[NDArray[Any]]] = [
             [_typed(data, field, size) for data, _, _ in column]
             for column, field, size in zip(columns, schema.values(), sizes, strict=True)
         ]
 
-    def value(self, column, row):
+    def value(self, column: int, row: int) -> Any:
         """One field of one record; None where it is missing.
 
         Raises:
@@ -77,11 +86,11 @@ class Chunks:
         values = values[start : start + steps] if field.ragged else values[start]
         return values.astype(field.dtype) if field.store != field.dtype else values
 
-    def lying(self, column, row):
+    def lying(self, column: int, row: int) -> ShardError:
         """The error for a row whose offsets lead out of its chunk."""
         return self._damaged(row, f"offsets of field {self._fields[column][0]!r} lie at its record {{}}")
 
-    def _damaged(self, row, what):
+    def _damaged(self, row: int, what: str) -> ShardError:
         chunk = int(np.searchsorted(self._first, row, "right")) - 1
         where, first = self._shards[chunk]
         return ShardError(f"the shard is damaged: {what.format(row - int(self._first[chunk]) + first)}", where)

@@ -1,6 +1,8 @@
 """Many records at once, by column: as they are stored, to be copied, or as users see them."""
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +11,14 @@ from kseq.ragged import Ragged
 
 from ..errors import RecordError
 from .conversion import Rows, convert_column
+from .protocol import Records
+from .schema import Field
 from .shard import step_bytes
 
 _LOOKED_AT = 1 << 20  # records whose sizes are known at a time
 
 
-def stretches(store, most):
+def stretches(store: Records, most: int) -> Iterator[tuple[int, int]]:
     """Stretches of records of up to `most` bytes, but one record at least: pairs (start, end).
 
     Args:
@@ -36,7 +40,7 @@ def stretches(store, most):
             start = end
 
 
-def stored_rows(store, name, start, end) -> Rows:
+def stored_rows(store: Records, name: str, start: int, end: int) -> Rows:
     """A field of the records from `start` to `end`, as it is stored.
 
     Raises:
@@ -60,7 +64,7 @@ def stored_rows(store, name, start, end) -> Rows:
     return found
 
 
-def rows_for(field, store, name, start, end, cast=False) -> Rows | None:
+def rows_for(field: Field, store: Records, name: str, start: int, end: int, cast: bool = False) -> Rows | None:
     """A field of the records from `start` to `end` as another `Field` stores it; None where each has to be looked at.
 
     Args:
@@ -80,7 +84,7 @@ def rows_for(field, store, name, start, end, cast=False) -> Rows | None:
     return convert_column(field, seen(name, source, rows), cast) if rows.valid is None else None
 
 
-def seen(name, field, rows):
+def seen(name: str, field: Field, rows: Rows) -> Any:
     """Rows as users see them: a `Ragged` of a sequence, a list of texts, else an array [N, ...].
 
     A sequence that is missing is one without steps, a text is None. Sequences of what are no numbers (dates, parts) are
@@ -95,15 +99,15 @@ def seen(name, field, rows):
     if rows.valid is not None and not field.ragged:
         raise RecordError("the value is missing", int(np.flatnonzero(rows.valid == 0)[0]), name)
     values = rows.data.view(field.store).reshape(-1, *field.inner_shape).astype(field.dtype, copy=False)
-    if not field.ragged:
+    if rows.offsets is None:
         return values
     if field.dtype.kind in "biufc" or (field.dtype.kind == "V" and field.dtype.isbuiltin == 2):
         return Ragged(values, rows.offsets)
     return [values[start:end] for start, end in itertools.pairwise(rows.offsets.tolist())]
 
 
-def _arrow_texts(rows, kind):
+def _arrow_texts(rows: Rows, kind: Any) -> Any:
     valid = rows.valid
     if valid is not None:
         valid = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(kind, rows.count, [valid, pa.py_buffer(rows.offsets), pa.py_buffer(rows.data)])
+    return pa.Array.from_buffers(kind, rows.number, [valid, pa.py_buffer(rows.offsets), pa.py_buffer(rows.data)])

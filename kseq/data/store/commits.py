@@ -2,17 +2,29 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kseq.version import __version__
 
+from ...annotations import AnyPath
 from ..errors import StoreChangedError, StoreExistsError, UnsealedShardError
-from .folder import RemoteFolder, open_folder
-from .manifest import COMMITS, COMPACTING, NAME, Manifest, check_splits, commit_line, read_manifest
+from .folder import Folder, RemoteFolder, open_folder
+from .manifest import COMMITS, COMPACTING, NAME, Manifest, ShardEntry, check_splits, commit_line, read_manifest
+from .schema import Schema
 
 
 def commit_shards(
-    folder, schema, entries, manifest=None, metadata=None, *, complete=True, splits=None, log=None, shards=None
-):
+    folder: Folder,
+    schema: Schema,
+    entries: Sequence[ShardEntry],
+    manifest: Manifest | None = None,
+    metadata: dict[str, Any] | None = None,
+    *,
+    complete: bool = True,
+    splits: dict[str, list[list[int]]] | None = None,
+    log: dict[str, Any] | None = None,
+) -> Manifest:
     """Add complete shards to a store by replacing its manifest, and return the new one.
 
     Args:
@@ -49,7 +61,7 @@ def commit_shards(
     return new
 
 
-def _log(entries):
+def _log(entries: Sequence[ShardEntry]) -> dict[str, Any]:
     return {"kseq": __version__, "shards": len(entries), "records": sum(entry.records for entry in entries)}
 
 
@@ -60,15 +72,15 @@ class CommitLines:
         folder: the local `Folder`.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Folder) -> None:
         self._folder, self._stamp, self._size = folder, folder.stamp(NAME), 0
 
     @classmethod
-    def of(cls, folder):
+    def of(cls, folder: Folder) -> "CommitLines | None":
         """Those of a folder, or None of one that cannot append to files."""
         return None if isinstance(folder, RemoteFolder) else cls(folder)
 
-    def commit(self, manifest, entries) -> Manifest:
+    def commit(self, manifest: Manifest, entries: Sequence[ShardEntry]) -> Manifest:
         """Add complete shards to what a manifest says, which is returned.
 
         Raises:
@@ -85,7 +97,11 @@ class CommitLines:
         return dataclasses.replace(manifest, shards=shards, log=(*manifest.log, *log), generation=generation)
 
 
-def set_metadata(path, metadata=None, splits=None):
+def set_metadata(
+    path: AnyPath,
+    metadata: Mapping[str, Any] | None = None,
+    splits: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
+) -> None:
     """Add metadata or named splits to a store that is there.
 
     Args:
@@ -101,14 +117,14 @@ def set_metadata(path, metadata=None, splits=None):
     read_manifest(folder)
     with folder.lock():
         manifest = read_manifest(folder)
-        merged = {key: value for key, value in (manifest.metadata | (metadata or {})).items() if value is not None}
+        merged = {key: value for key, value in {**manifest.metadata, **(metadata or {})}.items() if value is not None}
         check_json("metadata", merged)
-        named = {name: ranges for name, ranges in (manifest.splits | (splits or {})).items() if ranges is not None}
-        check_splits(json.loads(json.dumps(named)), manifest.records)
-        commit_shards(folder, manifest.schema, (), manifest, merged, complete=manifest.complete, splits=named)
+        named = {name: ranges for name, ranges in {**manifest.splits, **(splits or {})}.items() if ranges is not None}
+        ranges = check_splits(json.loads(json.dumps(named)), manifest.records)
+        commit_shards(folder, manifest.schema, (), manifest, merged, complete=manifest.complete, splits=ranges)
 
 
-def check_no_leftovers(folder, manifest):
+def check_no_leftovers(folder: Folder, manifest: Manifest) -> None:
     """Refuse a folder in which a killed writer, or `compact`, has left a shard.
 
     Raises:
@@ -124,7 +140,7 @@ def check_no_leftovers(folder, manifest):
         raise UnsealedShardError("the store was being compacted when that was killed: repair it first", folder)
 
 
-def check_json(what, value):
+def check_json(what: str, value: Any) -> None:
     """Refuse what JSON does not hold.
 
     Raises:

@@ -5,6 +5,7 @@ import dataclasses
 from kseq.arguments import as_integer
 from kseq.version import __version__
 
+from ...annotations import AnyPath
 from ..errors import ShardError
 from .columns import stored_rows, stretches
 from .commits import check_no_leftovers, commit_shards
@@ -17,7 +18,7 @@ from .verification import check_entry, known_files
 from .writer import CHUNK_BYTES, SHARD_BYTES
 
 
-def compact(path, *, shard_bytes=SHARD_BYTES) -> int:
+def compact(path: AnyPath, *, shard_bytes: int = SHARD_BYTES) -> int:
     """Join shards that follow one another into shards of up to `shard_bytes`, and return how many there are then.
 
     Records, metadata and splits stay as they are. The shards that are joined are checked before, and removed once the

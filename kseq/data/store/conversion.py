@@ -3,18 +3,20 @@
 import functools
 import itertools
 import math
-import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from kseq.ragged import Ragged
 
 from ..errors import RecordError
-from .schema import TEXT, Field
+from .schema import TEXT, Field, Schema
 
 
-def as_dict(schema, record, number=None) -> dict:
+def as_dict(schema: Mapping[str, Field], record: Any, number: int | None = None) -> dict[str, Any]:
     """A record by the names of its fields.
 
     Args:
@@ -35,7 +37,7 @@ def as_dict(schema, record, number=None) -> dict:
     raise RecordError(f"a record must be a dict of fields; received {type(record).__name__}", number)
 
 
-def as_columns(schema, columns) -> dict:
+def as_columns(schema: Schema | None, columns: Any) -> dict[str, Any]:
     """Columns by the names of their fields: a dict of them, or the one there is; without a schema an array of `values`.
 
     Raises:
@@ -49,7 +51,9 @@ def as_columns(schema, columns) -> dict:
     return columns
 
 
-def convert_record(schema, record, number=None, cast=False):
+def convert_record(
+    schema: Mapping[str, Field], record: Any, number: int | None = None, cast: bool = False
+) -> dict[str, Any]:
     """A record as it is stored: every value in its field's stored dtype, C-contiguous.
 
     Args:
@@ -68,7 +72,7 @@ def convert_record(schema, record, number=None, cast=False):
     return {name: _convert(field, record.get(name), number, name, cast) for name, field in schema.items()}
 
 
-def _convert(field, value, number, name, cast):
+def _convert(field: Field, value: Any, number: int | None, name: str | None, cast: bool) -> Any:
     if value is None:
         if not field.optional:
             raise RecordError("the field is missing (Field(..., optional=True) would allow it)", number, name)
@@ -78,13 +82,13 @@ def _convert(field, value, number, name, cast):
         if not isinstance(value, kinds):
             raise RecordError(f"the value must be {field.dtype}; received {type(value).__name__}", number, name)
         try:
-            return str(value).encode().decode() if field.dtype == "string" else bytes(value)
+            return str(value).encode().decode() if isinstance(value, str) else bytes(value)
         except UnicodeEncodeError as error:
             raise RecordError(f"the text must be encodable as UTF-8: {error}", number, name) from None
     return _convert_array(field, value, number, name, cast)
 
 
-def _convert_array(field, value, number, name, cast):
+def _convert_array(field: Field, value: Any, number: int | None, name: str | None, cast: bool) -> NDArray[Any]:
     try:
         given = np.asarray(value)
     except ValueError as error:
@@ -115,7 +119,7 @@ def _convert_array(field, value, number, name, cast):
     return stored
 
 
-def _held(given, stored):
+def _held(given: NDArray[Any], stored: NDArray[Any]) -> Any:
     """Which values are stored as they were given; floats may be rounded to fewer digits."""
     if stored.dtype == given.dtype:
         return np.True_
@@ -132,7 +136,11 @@ def _shape_text(shape):
     return "(" + ", ".join("T" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
-class Rows(typing.NamedTuple):
+# A field's share of a chunk: its bytes, offsets of its rows or None, a byte a row (or bit: validity) or None.
+Part = tuple[NDArray[np.uint8], NDArray[np.int32] | None, NDArray[np.uint8] | None]
+
+
+class Rows(NamedTuple):
     """The values of a field in many records, as they are stored.
 
     Attributes:
@@ -143,29 +151,29 @@ class Rows(typing.NamedTuple):
         valid: a byte a row, or None where all are there.
     """
 
-    data: np.ndarray
-    offsets: np.ndarray | None
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64] | None
     step: int
-    valid: np.ndarray | None = None
+    valid: NDArray[np.uint8] | None = None
 
     @property
-    def count(self):
+    def number(self) -> int:
         """Their number."""
         return len(self.data) // self.step if self.offsets is None else len(self.offsets) - 1
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of all."""
         return len(self.data) if self.offsets is None else int(self.offsets[-1] - self.offsets[0]) * self.step
 
     @property
-    def sizes(self):
+    def sizes(self) -> NDArray[np.int64]:
         """Bytes up to the end of each row, from the begin of the first."""
         if self.offsets is None:
-            return np.arange(1, self.count + 1) * self.step
+            return np.arange(1, self.number + 1) * self.step
         return (self.offsets[1:] - self.offsets[0]) * self.step
 
-    def part(self, start, end):
+    def part(self, start: int, end: int) -> Part:
         """Rows as `ShardWriter.write` takes them.
 
         Raises:
@@ -179,7 +187,7 @@ class Rows(typing.NamedTuple):
         return data, offsets, None if self.valid is None else self.valid[start:end]
 
 
-def convert_column(field, column, cast=False) -> Rows | None:
+def convert_column(field: Field, column: Any, cast: bool = False) -> Rows | None:
     """Many values as they are stored, at once; None where each has to be looked at to say what is right or wrong."""
     if field.text:
         return _texts(field, column)
@@ -222,7 +230,7 @@ def _plain(values):
     return kinds == {float} or kinds == {bool}
 
 
-def _joined(rows, offsets):
+def _joined(rows: Sequence[Any], offsets: NDArray[np.int64]) -> Any:
     """Rows one after the other, an array or a list; None where they are of several kinds. Sets their offsets."""
     kinds = set(map(type, rows))
     if not kinds or not (kinds == {np.ndarray} or kinds <= {list, tuple}):

@@ -1,16 +1,26 @@
 """The columns of one or more stores on disk, opened when they are needed."""
 
+from __future__ import annotations
+
 import dataclasses
 import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ..errors import SchemaError, StoreChangedError
 from .chunks import Chunks
 from .folder import RemoteFolder
 from .manifest import content_hash, read_manifest
 from .mapping import mapped
+from .schema import Schema
+
+if TYPE_CHECKING:
+    from .folder import Folder
+    from .manifest import Manifest
 
 
 class Snapshot:
@@ -23,26 +33,32 @@ class Snapshot:
         numbers: of the columns, in order; by default all.
     """
 
-    def __init__(self, folder, manifest, in_memory=False, numbers=None):
-        self.folder, self.manifest, self.in_memory = folder, manifest, in_memory
-        self.numbers = list(range(len(manifest.schema)) if numbers is None else numbers)
+    folder: Folder
+    manifest: Manifest
+    in_memory: bool
 
-    def select(self, numbers):
+    def __init__(
+        self, folder: Folder, manifest: Manifest, in_memory: bool = False, numbers: Iterable[int] | None = None
+    ) -> None:
+        self.folder, self.manifest, self.in_memory = folder, manifest, in_memory
+        self.numbers: list[int] = list(range(len(manifest.schema)) if numbers is None else numbers)
+
+    def select(self, numbers: Iterable[int]) -> Snapshot:
         """Some of the columns, by their numbers among these."""
         return Snapshot(self.folder, self.manifest, self.in_memory, [self.numbers[number] for number in numbers])
 
-    def named(self, names):
+    def named(self, names: Iterable[str]) -> list[int]:
         """The numbers of all columns, by their names in the store."""
         known = list(self.manifest.schema)
         return [known.index(name) for name in names]
 
     @property
-    def content_hash(self):
+    def content_hash(self) -> str:
         """A checksum of the columns."""
         whole = self.numbers == list(range(len(self.manifest.schema)))
         return self.manifest.content_hash + ("" if whole else str(self.numbers))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         rest = dataclasses.replace(self.manifest, shards=())
         shards, expected = len(self.manifest.shards), self.manifest.content_hash
         return _reopen, (self.folder, rest, shards, expected, self.in_memory, self.numbers)
@@ -72,17 +88,21 @@ class Core:
         ShardError: a shard that is missing, truncated or damaged; says which.
     """
 
-    def __init__(self, sources, schema):
+    sources: Sequence[Snapshot]
+    schema: Schema
+    rows: int
+
+    def __init__(self, sources: Sequence[Snapshot], schema: Schema) -> None:
         self.sources, self.schema = sources, schema
         ends = np.cumsum([0, *(entry.records for source in sources for entry in source.manifest.shards)])
         self._ends, self.rows = ends, int(ends[-1])
         hashes = [source.content_hash for source in sources]
-        self.hash = hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
+        self.hash: str = hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
         self._chunks, self._parts, self._guard = None, {}, threading.Lock()
         if not any(isinstance(source.folder, RemoteFolder) for source in sources):
             self._chunks = Chunks(sources, schema)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Core, (self.sources, self.schema)
 
     @property
@@ -94,7 +114,7 @@ class Core:
                     self._chunks = Chunks(self.sources, self.schema)
         return self._chunks
 
-    def value(self, column, row):
+    def value(self, column: int, row: int) -> Any:
         """One field of one record; of a remote store the shard that it lies in is copied, where it is not yet."""
         if self._chunks is not None:
             return self._chunks.value(column, row)
@@ -112,7 +132,7 @@ class Core:
                 self._parts[number] = Chunks([alone], self.schema)
         return self._parts[number]
 
-    def lengths(self):
+    def lengths(self) -> NDArray[np.int32]:
         """Lengths of the main sequence of every row, int32, mapped where there is one shard."""
         parts = []
         for source in self.sources:
@@ -121,7 +141,7 @@ class Core:
                 parts.append(np.frombuffer(mapped(path) if entry.records else b"", "<i4"))
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 
-    def splits(self):
+    def splits(self) -> dict[str, NDArray[np.int64]]:
         """The named splits, each the numbers of its rows."""
         offset, named = 0, {}
         for source in self.sources:
@@ -132,7 +152,7 @@ class Core:
         return {name: np.concatenate([np.empty(0, np.int64), *rows]) for name, rows in named.items()}
 
 
-def check_same(schemas):
+def check_same(schemas: Iterable[tuple[Any, Schema]]) -> None:
     """Refuse stores of different fields or main sequences; the order of fields may differ.
 
     Args:

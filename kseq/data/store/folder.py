@@ -7,10 +7,13 @@ import pathlib
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import filelock
 import xxhash
 
+from ...annotations import AnyPath
 from ..errors import ShardError, StoreChangedError, StoreError, StoreLockedError, StoreNotFoundError, StoreWriteError
 from .aside import Aside, publish, sync
 from .cache import cache_folder, used
@@ -21,7 +24,7 @@ from .shard import file_checksum
 LOCK = "writer.lock"
 
 
-def open_folder(path, cache=None):
+def open_folder(path: AnyPath, cache: AnyPath | None = None) -> "Folder":
     """The folder of a path or URL (`s3://`, `gs://`, `memory://`, ...: what `fsspec` knows).
 
     Args:
@@ -37,27 +40,27 @@ def open_folder(path, cache=None):
 class Folder:
     """A local folder. What is put into it is complete or not there, whenever the process is killed."""
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
+    def __init__(self, path: AnyPath) -> None:
+        self.path: pathlib.Path = pathlib.Path(path)
 
-    def __fspath__(self):
+    def __fspath__(self) -> str:
         return str(self.path)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path)
 
-    def where(self, name):
+    def where(self, name: str) -> str:
         """How errors call a file."""
         return str(self.path / name)
 
-    def create(self):
+    def create(self) -> bool:
         """Make the folder, and return whether it was not there."""
         with self.writing():
             made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             return made
 
-    def names(self):
+    def names(self) -> list[str]:
         """The files of the folder, sorted; none if it is not there."""
         if not self.path.exists():
             return []
@@ -65,11 +68,11 @@ class Folder:
             raise StoreNotFoundError("a store must be a folder; received a file", self.path)
         return sorted(entry.name for entry in self.path.iterdir())
 
-    def read(self, name) -> bytes:
+    def read(self, name: str) -> bytes:
         """The bytes of a file."""
         return (self.path / name).read_bytes()
 
-    def fetch(self, name, size, checksum=None) -> pathlib.Path:
+    def fetch(self, name: str, size: int, checksum: str | None = None) -> pathlib.Path:
         """A local path of a file of `size` bytes; of a remote one with a checksum, the copy in the cache.
 
         Raises:
@@ -88,17 +91,17 @@ class Folder:
         """A local folder in which files are written before they are published."""
         return self.path
 
-    def publish(self, staged: pathlib.Path, name):
+    def publish(self, staged: pathlib.Path, name: str) -> None:
         """Give a complete local file its name, durably."""
         with self.writing(name):
             publish(staged, self.path / name)
 
-    def put(self, name, data: bytes):
+    def put(self, name: str, data: bytes) -> None:
         """Write or replace a file in one step, durably."""
         with self.writing(name):
             Aside(self.path / name, replace=True, temporary=self.staging() / f"{name}.tmp").put(data)
 
-    def append(self, name, data: bytes, at):
+    def append(self, name: str, data: bytes, at: int) -> None:
         """Add to a file that has `at` bytes, durably; one that is not there has none.
 
         Raises:
@@ -119,22 +122,22 @@ class Folder:
             if at == 0:
                 sync(self.path)
 
-    def stamp(self, name):
+    def stamp(self, name: str) -> tuple[int, int, int]:
         """What differs once a file was put anew."""
         found = os.stat(self.path / name)
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def remove(self, name):
+    def remove(self, name: str) -> None:
         """Remove a file that may not be there."""
         with self.writing(name):
             (self.path / name).unlink(missing_ok=True)
 
-    def remove_all(self):
+    def remove_all(self) -> None:
         """Remove the folder and everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lock(self):
+    def lock(self) -> Iterator[None]:
         """Hold the folder against other writers, until the process ends if need be.
 
         Raises:
@@ -158,7 +161,7 @@ class Folder:
                 held.release()
 
     @contextlib.contextmanager
-    def writing(self, name=""):
+    def writing(self, name: str = "") -> Iterator[None]:
         """Turn what the operating system refuses into an error that says where."""
         try:
             yield
@@ -171,7 +174,12 @@ class Folder:
 class RemoteFolder(Folder):
     """A folder behind `fsspec`. Whole files are kept in a local cache, since shards never change."""
 
-    def __init__(self, url, cache=None):
+    url: str
+    cache_root: AnyPath | None
+    system: Any
+    root: str
+
+    def __init__(self, url: str, cache: AnyPath | None = None) -> None:
         try:
             import fsspec
         except ImportError:
@@ -180,35 +188,35 @@ class RemoteFolder(Folder):
         self.system, self.root = fsspec.core.url_to_fs(self.url)
         self._staging = None
 
-    def __fspath__(self):
+    def __fspath__(self) -> str:
         return self.url
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.url
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFolder, (self.url, self.cache_root)
 
-    def where(self, name):
+    def where(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def create(self):
+    def create(self) -> bool:
         made = not self.names()
         with self.writing():
             self.system.makedirs(self.root, exist_ok=True)
         return made
 
-    def names(self):
+    def names(self) -> list[str]:
         try:
             self.system.invalidate_cache()
             return sorted(path.rsplit("/", 1)[-1] for path in self.system.ls(self.root, detail=False))
         except FileNotFoundError:
             return []
 
-    def read(self, name):
+    def read(self, name: str) -> bytes:
         return self.system.cat_file(f"{self.root}/{name}")
 
-    def fetch(self, name, size, checksum=None):
+    def fetch(self, name: str, size: int, checksum: str | None = None) -> pathlib.Path:
         # By its checksum, so that a store that was written anew is not taken for the one before.
         kept = cache_folder(self.url, self.cache_root) / f"{checksum or 'unknown'}-{name}"
         if checksum and kept.exists() and kept.stat().st_size == size:
@@ -236,40 +244,40 @@ class RemoteFolder(Folder):
         used(kept, self.cache_root)
         return kept
 
-    def staging(self):
+    def staging(self) -> pathlib.Path:
         if self._staging is None:
             self._staging = tempfile.mkdtemp(prefix="kseq-")
             weakref.finalize(self, remove_own, self._staging, os.getpid())
         return pathlib.Path(self._staging)
 
-    def publish(self, staged, name):
+    def publish(self, staged: pathlib.Path, name: str) -> None:
         self._keep_committed(name, lambda: file_checksum(staged))
         with self.writing(name):
             self.system.put_file(str(staged), f"{self.root}/{name}")
             staged.unlink()
 
-    def put(self, name, data):
+    def put(self, name: str, data: bytes) -> None:
         if name != NAME:
             self._keep_committed(name, lambda: xxhash.xxh3_64_hexdigest(data))
         with self.writing(name):
             self.system.pipe_file(f"{self.root}/{name}", data)
 
-    def remove(self, name):
+    def remove(self, name: str) -> None:
         if name in self._committed():
             return
         with contextlib.suppress(FileNotFoundError):
             self.system.rm_file(f"{self.root}/{name}")
 
-    def remove_all(self):
+    def remove_all(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.system.rm(self.root, recursive=True)
 
     @contextlib.contextmanager
-    def lock(self):
+    def lock(self) -> Iterator[None]:
         # Object stores have no locks: a second writer is found when it commits, by the generation of the manifest.
         yield
 
-    def _committed(self):
+    def _committed(self) -> dict[str, str]:
         """The files that the manifest names now, with their checksums."""
         try:
             shards = read_manifest(self).shards
@@ -278,7 +286,7 @@ class RemoteFolder(Folder):
         files = {shard.file: shard.xxh3 for shard in shards}
         return files | {shard.lengths_file: shard.lengths_xxh3 for shard in shards}
 
-    def _keep_committed(self, name, checksum):
+    def _keep_committed(self, name: str, checksum: Callable[[], str]) -> None:
         """Refuse to write another file over one that is committed: with no lock, two writers give equal names.
 
         Raises:

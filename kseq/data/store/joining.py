@@ -1,15 +1,17 @@
 """Stores of stores: record after record, or side by side."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..errors import SchemaError, StoreError
 from .core import Core, check_same
-from .protocol import Place
+from .protocol import Place, Records
 from .schema import Schema
 from .store import Store
 
 
-def concatenate(stores) -> Store:
+def concatenate(stores: Iterable[Records]) -> Store:
     """Several stores or views as one, record after record; also such that are concatenated or parallel themselves.
 
     Raises:
@@ -50,7 +52,7 @@ def _joined(fields, schema):
     return {name: Place(core, number, rows) for number, name in enumerate(names)}
 
 
-def parallel(leader=None, **stores) -> Store:
+def parallel(leader: str | None = None, **stores: Records) -> Store:
     """Several stores of which record `i` of one belongs to record `i` of the others.
 
     Fields are named `<store>_<field>`. Batches are made by the length of the leader's main sequence if it is an input;

@@ -8,11 +8,16 @@ shards and its log. One that is cut off at the end is a commit that did not happ
 import dataclasses
 import json
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import xxhash
 
 from ..errors import ManifestError, SchemaError, StoreError, StoreNotFoundError
 from .schema import Schema
+
+if TYPE_CHECKING:
+    from .folder import Folder
 
 NAME = "manifest.json"
 COMMITS = "commits.jsonl"
@@ -46,14 +51,17 @@ class ShardEntry:
     lengths_xxh3: str = ""
 
     @property
-    def file(self):
+    def file(self) -> str:
         """Name of the shard."""
         return shard_file(self.number)
 
     @property
-    def lengths_file(self):
+    def lengths_file(self) -> str:
         """Name of the file of lengths of the main sequence."""
         return lengths_file(self.number)
+
+
+_KINDS = get_type_hints(ShardEntry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,24 +80,24 @@ class Manifest:
 
     schema: Schema
     shards: tuple[ShardEntry, ...] = ()
-    metadata: dict = dataclasses.field(default_factory=dict)
-    splits: dict = dataclasses.field(default_factory=dict)
-    log: tuple = ()
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    splits: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)
+    log: tuple[dict[str, Any], ...] = ()
     generation: int = 0
     complete: bool = False
 
     @property
-    def records(self):
+    def records(self) -> int:
         """Records of the store."""
         return sum(shard.records for shard in self.shards)
 
     @property
-    def next_number(self):
+    def next_number(self) -> int:
         """Number of the next shard."""
         return max((shard.number for shard in self.shards), default=-1) + 1
 
     @property
-    def content_hash(self):
+    def content_hash(self) -> str:
         """A checksum of schema and records, whatever else is said of them: 32 hexadecimal digits."""
         return content_hash(self.schema, self.shards)
 
@@ -112,23 +120,23 @@ class Manifest:
         return text.replace(_ZEROS.encode(), xxhash.xxh3_64_hexdigest(text).encode(), 1)
 
 
-def shard_file(number):
+def shard_file(number: int) -> str:
     """Name of a shard."""
     return f"shard-{number:05d}.arrow"
 
 
-def lengths_file(number):
+def lengths_file(number: int) -> str:
     """Name of a shard's file of lengths."""
     return f"lengths-{number:05d}.u32"
 
 
-def content_hash(schema, shards):
+def content_hash(schema: Schema, shards: Iterable[ShardEntry]) -> str:
     """A checksum of a schema and the first shards of a store."""
     text = json.dumps([schema.to_json(), [[shard.records, shard.xxh3] for shard in shards]], sort_keys=True)
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
-def read_manifest(folder) -> Manifest:
+def read_manifest(folder: "Folder") -> Manifest:
     """The manifest of a folder, with the commits after it.
 
     Raises:
@@ -159,7 +167,7 @@ def _read(folder):
         raise StoreError(f"the file cannot be read: {error.strerror or error}", folder.where(NAME)) from error
 
 
-def commit_line(generation, entries, log) -> bytes:
+def commit_line(generation: int, entries: Iterable[ShardEntry], log: list[dict[str, Any]]) -> bytes:
     """The line of a commit, which adds shards."""
     data = {"generation": generation, "shards": [dataclasses.asdict(entry) for entry in entries], "log": log}
     text = json.dumps(data).encode()
@@ -192,7 +200,7 @@ def _with_commits(manifest, data, where):
     return dataclasses.replace(manifest, shards=tuple(shards), log=tuple(log), generation=generation)
 
 
-def parse_manifest(data: bytes, where) -> Manifest:
+def parse_manifest(data: bytes, where: str) -> Manifest:
     """The manifest in a file's bytes.
 
     Raises:
@@ -228,7 +236,7 @@ def parse_manifest(data: bytes, where) -> Manifest:
         raise ManifestError(f"the file is no manifest of a kseq store: {reason}", where) from None
 
 
-def check_splits(splits, records) -> dict:
+def check_splits(splits: Any, records: int) -> dict[str, list[list[int]]]:
     """Named splits as `{name: [[first, end], ...]}`, within a number of records.
 
     Raises:
@@ -247,11 +255,10 @@ def _shards(entries):
     """The shards of JSON."""
     for place, entry in enumerate(entries):
         shard = ShardEntry(**entry)
-        for field in dataclasses.fields(shard):
-            value = getattr(shard, field.name)
-            if not isinstance(value, field.type) or (field.type is int and (isinstance(value, bool) or value < 0)):
-                wanted = field.type.__name__
-                raise ValueError(f"{field.name} of shard {place} must be a {wanted}; received {value!r:.50}")
+        for name, kind in _KINDS.items():
+            value = getattr(shard, name)
+            if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
+                raise ValueError(f"{name} of shard {place} must be a {kind.__name__}; received {value!r:.50}")
         yield shard
 
 
@@ -260,7 +267,7 @@ def _check_numbers(shards):
         raise ValueError("numbers of shards must differ")
 
 
-def _typed(value, kind):
+def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"expected {kind.__name__}; received {value!r:.50}")
     return value

@@ -8,10 +8,12 @@ import sys
 
 import numpy as np
 
+from ...annotations import AnyPath
+
 _FIXED = 0x10  # MAP_FIXED on Linux, macOS and the BSDs; Python does not name it
 
 
-def mapped(path) -> mmap.mmap:
+def mapped(path: AnyPath) -> mmap.mmap:
     """A file mapped to be read; its descriptor is closed again.
 
     If another program truncates a file while it is mapped, reading beyond its new end ends the process by SIGBUS: the

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from .folder import LOCK
-from .manifest import COMPACTING, NAME, read_manifest
+from .folder import LOCK, Folder
+from .manifest import COMPACTING, NAME, Manifest, read_manifest
 from .verification import OURS, known_files
 
 
-def may_overwrite(names) -> bool:
+def may_overwrite(names: set[str]) -> bool:
     """Whether a folder with these files may be overwritten: a store, or what a writer that was killed left of one."""
     return NAME in names or all(OURS.fullmatch(name) or name == LOCK for name in names)
 
@@ -23,7 +23,10 @@ class Overwriting:
         next_number: of the first new shard.
     """
 
-    def __init__(self, folder):
+    manifest: Manifest | None
+    next_number: int
+
+    def __init__(self, folder: Folder) -> None:
         self._folder, self.manifest, self.next_number = folder, None, 0
         if NAME in folder.names():
             old = read_manifest(folder)
@@ -34,7 +37,7 @@ class Overwriting:
         else:
             self.end()
 
-    def end(self):
+    def end(self) -> None:
         """Remove what the manifest does not name: the store before, or after an error the new one's shards."""
         folder, names = self._folder, self._folder.names()
         known = known_files(read_manifest(folder)) if NAME in names else set()

@@ -1,8 +1,11 @@
 """What the parts of `kseq.data` ask of a store, whatever it was made of: opened, selected, joined, or side by side."""
 
 import typing
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .core import Core
 from .schema import Schema
@@ -21,10 +24,10 @@ class Place(typing.NamedTuple):
 
     core: Core
     column: int
-    rows: np.ndarray | None
+    rows: NDArray[np.int64] | None
 
     @property
-    def group(self):
+    def group(self) -> tuple[int, int]:
         """What places have in common that lie together; a key of dicts."""
         return id(self.core), id(self.rows)
 
@@ -40,13 +43,19 @@ class Records(typing.Protocol):
         content_hash: a checksum of schema, records and their order.
     """
 
-    schema: Schema
-    metadata: dict
-    paths: list[str]
-    complete: bool
-    content_hash: str
-
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    @property
+    def paths(self) -> list[str]: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def content_hash(self) -> str: ...
     def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
 
     def place(self, field: str) -> Place:
         """Where a field lies.
@@ -55,6 +64,8 @@ class Records(typing.Protocol):
             SchemaError: there is no such field.
             StoreError: the store is closed.
         """
+        ...
 
-    def field_lengths(self, field: str, ids: np.ndarray | None = None) -> np.ndarray:
+    def field_lengths(self, field: str, ids: NDArray[Any] | None = None) -> NDArray[np.int64]:
         """Lengths of a sequence of some records, or of all: int64, 0 where it is missing."""
+        ...

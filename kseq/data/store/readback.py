@@ -2,18 +2,21 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, IncompleteStoreWarning
 from .conversion import convert_record
-from .manifest import NAME
+from .folder import Folder
+from .manifest import NAME, Manifest
 from .store import open as open_store
 
 _END = object()
 
 
-def compare(folder, manifest, against=None):
+def compare(folder: Folder, manifest: Manifest, against: Any = None) -> Iterator[tuple[str, str]]:
     """Read every record of a store as its users do, and compare it with what was to be written.
 
     Args:

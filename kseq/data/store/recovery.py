@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +10,13 @@ import xxhash
 
 from kseq.version import __version__
 
+from ...annotations import AnyPath
 from ..errors import ShardError, StoreNotFoundError
 from .commits import commit_shards
+from .conversion import Part
 from .folder import RemoteFolder, open_folder
 from .manifest import COMMITS, COMPACTING, NAME, read_manifest, shard_file
+from .schema import Schema
 from .shard import SCHEMA_KEY, ShardWriter, check_fields, decode, file_checksum, parse_schema, step_bytes
 from .verification import OURS, SHARD, UNREADABLE, as_json, check_chunk, check_entry, known_files, scan
 
@@ -31,7 +35,7 @@ class Recovered:
     records: int
     dropped: int = 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         tail = f"; {self.dropped} bytes at its end were no whole chunk" if self.dropped else ""
         return f"{self.file}: {self.records} records recovered{tail}"
 
@@ -49,16 +53,16 @@ class RepairReport:
     """
 
     path: str
-    recovered: tuple = ()
-    rebuilt: tuple = ()
-    removed: tuple = ()
+    recovered: tuple[Recovered, ...] = ()
+    rebuilt: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     records: int = 0
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return as_json(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [*map(str, self.recovered)]
         lines += [f"{file}: computed again from its shard" for file in self.rebuilt]
         lines += [f"{file}: removed" for file in self.removed]
@@ -66,7 +70,7 @@ class RepairReport:
         return "\n".join([first, *(f"  {line}" for line in lines or ["no change"])])
 
 
-def repair(path, *, discard=False) -> RepairReport:
+def repair(path: AnyPath, *, discard: bool = False) -> RepairReport:
     """Make a store whole after a writer was killed: recover what it wrote, or remove it.
 
     The shard that was open is read up to its end or the first damage; its whole chunks become a shard of the store. A
@@ -121,7 +125,7 @@ def _repair(folder, discard):
         entry, found = _recover(folder, number, files, committed + len(entries), schema)
         recovered.append(found)
         entries += [entry] if entry is not None else []
-    if entries or (manifest is not None and not manifest.complete):
+    if schema is not None and (entries or (manifest is not None and not manifest.complete)):
         records = sum(found.records for found in recovered)
         log = {"kseq": __version__, "repaired": [found.file for found in recovered], "records": records}
         manifest = commit_shards(folder, schema, entries, manifest, log=log)
@@ -233,7 +237,7 @@ def _adopt(folder, number, target, schema):
     return entry, Recovered(name, entry.records)
 
 
-def batch_columns(batch, schema):
+def batch_columns(batch: pa.RecordBatch, schema: Schema) -> list[Part]:
     """A chunk as `ShardWriter.write` takes it."""
     columns, rows = [], batch.num_rows
     for (data, offsets, valid), field in zip(decode(batch, schema), schema.values(), strict=True):

@@ -1,6 +1,8 @@
 """Fields of records: what each holds, how it is stored, and how a schema is inferred and written as JSON."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -33,22 +35,23 @@ class Field:
         True
     """
 
-    dtype: object
-    shape: tuple = ()
+    dtype: np.dtype[Any] | Any
+    shape: tuple[int | None, ...] = ()
     optional: bool = False
-    store: object = None
+    store: np.dtype[Any] | Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.optional, bool):
             raise SchemaError(f"optional must be true or false; received {self.optional!r}")
-        dtype = self.dtype if self.dtype in (TEXT, BINARY) else as_dtype(self.dtype)
+        text = self.dtype in (TEXT, BINARY)
+        dtype = self.dtype if text else as_dtype(self.dtype)
         try:
             shape = tuple(None if n is None else _size(n) for n in self.shape)
         except TypeError:
             raise SchemaError(f"shape must be a tuple of sizes; received {self.shape!r}") from None
         if None in shape[1:]:
             raise SchemaError(f"only the first axis of a field may be None; received shape {shape}")
-        if isinstance(dtype, str) and (shape or self.store is not None):
+        if text and (shape or self.store is not None):
             raise SchemaError(f"a field of dtype {dtype!r} has neither shape nor store; received {shape}, {self.store}")
         store = dtype if self.store is None else as_dtype(self.store)
         if store != dtype and not (_numeric(store) and _numeric(dtype) and np.can_cast(store, dtype, "safe")):
@@ -67,19 +70,19 @@ class Field:
         return isinstance(self.dtype, str)
 
     @property
-    def inner_shape(self) -> tuple:
+    def inner_shape(self) -> tuple[int, ...]:
         """The shape of one step of a sequence, or of the whole array."""
-        return self.shape[1:] if self.ragged else self.shape
+        return tuple(n for n in self.shape if n is not None)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = [repr(dtype_name(self.dtype)), *([repr(self.shape)] if self.shape else [])]
         parts += ["optional=True"] if self.optional else []
         parts += [f"store={dtype_name(self.store)!r}"] if self.store != self.dtype else []
         return f"Field({', '.join(parts)})"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The field as JSON, from which `from_json` makes it again."""
-        data = {"dtype": dtype_name(self.dtype)}
+        data: dict[str, Any] = {"dtype": dtype_name(self.dtype)}
         if self.shape:
             data["shape"] = list(self.shape)
         if self.optional:
@@ -89,7 +92,7 @@ class Field:
         return data
 
     @classmethod
-    def from_json(cls, data) -> "Field":
+    def from_json(cls, data: Any) -> "Field":
         """The field that `to_json` wrote.
 
         Raises:
@@ -103,7 +106,7 @@ class Field:
         return cls(_from_name(data["dtype"]), tuple(shape), data.get("optional", False), _from_name(data.get("store")))
 
 
-class Schema(dict):
+class Schema(dict[str, Field]):
     """Names of fields to `Field`s, in order, one of which may be the main sequence.
 
     Args:
@@ -119,7 +122,7 @@ class Schema(dict):
         ('tokens', Field('int64'))
     """
 
-    def __init__(self, fields, main=None):
+    def __init__(self, fields: Mapping[str, Any], main: str | None = None) -> None:
         if not isinstance(fields, dict) or not 0 < len(fields) <= _MAX_FIELDS:
             raise SchemaError(f"a schema must be a dict of 1 to {_MAX_FIELDS} fields; received {fields!r:.200}")
         for name in fields:
@@ -131,25 +134,25 @@ class Schema(dict):
             main = sequences[0]
         if main is not None and main not in sequences:
             raise SchemaError(f"the main sequence must be one of {sequences}; received {main!r}")
-        self.main = main
+        self.main: str | None = main
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and self.main == other.main and list(self.items()) == list(other.items())
 
-    def __ne__(self, other):  # that of dicts knows neither order nor main sequence
+    def __ne__(self, other: object) -> bool:  # that of dicts knows neither order nor main sequence
         return not self == other
 
     __hash__ = None
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Schema, (dict(self), self.main)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The schema as JSON, from which `from_json` makes it again."""
         return {"fields": {name: field.to_json() for name, field in self.items()}, "main": self.main}
 
     @classmethod
-    def from_json(cls, data) -> "Schema":
+    def from_json(cls, data: Any) -> "Schema":
         """The schema that `to_json` wrote.
 
         Raises:
@@ -160,7 +163,7 @@ class Schema(dict):
         return cls({name: Field.from_json(field) for name, field in data["fields"].items()}, data["main"])
 
     @classmethod
-    def infer(cls, record, main=None) -> "Schema":
+    def infer(cls, record: Any, main: str | None = None) -> "Schema":
         """The schema of a record: arrays and lists are sequences, other numbers scalars, beside strings and bytes.
 
         A record that is an array is that of one field, `values`.
@@ -179,7 +182,7 @@ class Schema(dict):
         return cls({name: _infer(name, value) for name, value in record.items()}, main)
 
 
-def as_dtype(dtype) -> np.dtype:
+def as_dtype(dtype: Any) -> np.dtype[Any]:
     """The NumPy dtype, in this machine's byte order.
 
     Raises:
@@ -207,7 +210,7 @@ def as_dtype(dtype) -> np.dtype:
     return found
 
 
-def dtype_name(dtype) -> str | list:
+def dtype_name(dtype: np.dtype[Any] | str) -> str | list[Any]:
     """How JSON names a dtype: by NumPy's name where that is enough, else by its description."""
     if isinstance(dtype, str):
         return dtype
@@ -230,7 +233,7 @@ def _from_name(name):
         raise SchemaError(f"a dtype must be a name or a list of parts; received {name!r}") from None
 
 
-def _parts(name):
+def _parts(name: Any) -> Any:
     """A description of a dtype with tuples for JSON's lists."""
     if isinstance(name, str):
         return name

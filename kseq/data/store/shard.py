@@ -4,37 +4,49 @@ A sequence is a list of its dtype, or of fixed-size lists where a step has a sha
 dtype that Arrow does not have, and bool (whose bits Arrow packs), is stored as bytes of its size.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
 import mmap
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 
+from ...annotations import AnyPath
 from ..errors import SchemaError, ShardError, StoreError
 from .aside import new_file
+from .conversion import Part
 from .forks import held_from_forks, muted
 from .manifest import ShardEntry, lengths_file, shard_file
 from .mapping import mapped
-from .schema import TEXT, Schema
+from .schema import TEXT, Field, Schema
+
+if TYPE_CHECKING:
+    from .folder import Folder
 
 SCHEMA_KEY = b"kseq"  # of the schema in the metadata of the file, from which `repair` can make a manifest
 _BLOCK = 1 << 20
-_ARROW = {np.dtype(name): getattr(pa, name)() for name in ("int8", "int16", "int32", "int64", "uint8", "uint16")}
+_ARROW: dict[np.dtype[Any], Any] = {
+    np.dtype(name): getattr(pa, name)() for name in ("int8", "int16", "int32", "int64", "uint8", "uint16")
+}
 _ARROW |= {np.dtype(name): getattr(pa, name)() for name in ("uint32", "uint64", "float32", "float64")}
 _ARROW[np.dtype("float16")] = pa.float16()
 
 
-def arrow_schema(schema) -> pa.Schema:
+def arrow_schema(schema: Schema) -> pa.Schema:
     """How records of a schema are stored."""
     fields = [pa.field(name, _arrow_type(field), nullable=field.optional) for name, field in schema.items()]
     return pa.schema(fields, {SCHEMA_KEY: json.dumps(schema.to_json(), ensure_ascii=False).encode()})
 
 
-def parse_schema(found, where) -> Schema:
+def parse_schema(found: pa.Schema, where: str) -> Schema:
     """The schema in the metadata of an Arrow file.
 
     Raises:
@@ -55,12 +67,12 @@ def _arrow_type(field):
     return pa.list_(pa.field("item", kind, nullable=False)) if field.ragged else kind
 
 
-def step_bytes(field) -> int:
+def step_bytes(field: Field) -> int:
     """Bytes of one step of a field as it is stored, or of the whole value if it is no sequence."""
     return 1 if field.text else field.store.itemsize * math.prod(field.inner_shape)
 
 
-def encode(schema, columns, rows) -> pa.RecordBatch:
+def encode(schema: Schema, columns: Sequence[Part], rows: int) -> pa.RecordBatch:
     """A chunk as Arrow has it.
 
     Args:
@@ -78,7 +90,7 @@ def encode(schema, columns, rows) -> pa.RecordBatch:
         if field.text:
             arrays.append(pa.Array.from_buffers(kind, rows, [valid, pa.py_buffer(offsets), data], missing))
             continue
-        steps = int(offsets[-1]) if field.ragged else rows
+        steps = rows if offsets is None else int(offsets[-1])
         inner = kind.value_type if field.ragged else kind
         if field.inner_shape:
             numbers = pa.Array.from_buffers(inner.value_type, steps * math.prod(field.inner_shape), [None, data])
@@ -103,7 +115,12 @@ class ShardWriter:
         schema: the `Schema`.
     """
 
-    def __init__(self, folder, number, schema):
+    folder: Folder
+    number: int
+    schema: Schema
+    rows: int
+
+    def __init__(self, folder: Folder, number: int, schema: Schema) -> None:
         self.folder, self.number, self.schema = folder, number, schema
         self.rows, self._lengths = 0, []
         self._staged = pathlib.Path(folder.staging()) / f"{shard_file(number)}.tmp"
@@ -113,13 +130,14 @@ class ShardWriter:
         self._inherited = False
         held_from_forks(self)
 
-    def write(self, columns, rows):
+    def write(self, columns: Sequence[Part], rows: int) -> None:
         """Write one chunk, as `encode` takes it."""
         with self.folder.writing(self._staged.name):
             self._ipc.write_batch(encode(self.schema, columns, rows))
             self._file.flush()
         if self.schema.main is not None:
             offsets = columns[list(self.schema).index(self.schema.main)][1]
+            assert offsets is not None  # of a sequence
             self._lengths.append(np.diff(offsets).astype("<u4"))
         self.rows += rows
 
@@ -143,7 +161,9 @@ class ShardWriter:
         return entry
 
     @staticmethod
-    def entry(folder, number, schema, lengths, size, checksum) -> ShardEntry:
+    def entry(
+        folder: Folder, number: int, schema: Schema, lengths: NDArray[Any], size: int, checksum: str
+    ) -> ShardEntry:
         """Write the lengths of a shard's main sequence, if it has one, and return what the manifest says of it."""
         if schema.main is None:
             return ShardEntry(number, len(lengths), size, checksum)
@@ -161,7 +181,7 @@ class ShardWriter:
             lengths_xxh3=xxhash.xxh3_64_hexdigest(data),
         )
 
-    def abort(self):
+    def abort(self) -> None:
         """Leave nothing of the shard behind."""
         for file in (self._ipc, self._file):
             # Closing writes, which may be what failed; the file is removed whatever it holds.
@@ -171,13 +191,15 @@ class ShardWriter:
             with contextlib.suppress(OSError):
                 self._staged.unlink(missing_ok=True)
 
-    def let_go(self):
+    def let_go(self) -> None:
         """In a process that was forked: the file is its parent's."""
         self._inherited = True
         muted([self._file])
 
 
-def read_shard(path, where, entry, schema, in_memory=False):
+def read_shard(
+    path: AnyPath, where: str, entry: ShardEntry, schema: Schema, in_memory: bool = False
+) -> list[tuple[int, list[Part]]]:
     """The chunks of a shard: for each its rows, and for each field data, offsets and validity, as `Table` takes them.
 
     Args:
@@ -221,7 +243,7 @@ def _advise(mapped, name, *stretch):
         mapped.madvise(getattr(mmap, name), *stretch)
 
 
-def check_fields(found, schema, where):
+def check_fields(found: pa.Schema, schema: Schema, where: str) -> None:
     """Compare the fields of an Arrow file with a schema.
 
     Raises:
@@ -242,7 +264,7 @@ def check_fields(found, schema, where):
     raise ShardError(f"the shard must have the fields {wanted.names}; received {found.names}", where)
 
 
-def decode(batch, schema):
+def decode(batch: pa.RecordBatch, schema: Schema) -> list[Part]:
     """Addresses of a chunk's columns: data, int32 offsets or None, and a validity bitmap or None."""
     columns = []
     for array, field in zip(batch.columns, schema.values(), strict=True):
@@ -258,11 +280,11 @@ def decode(batch, schema):
     return columns
 
 
-def _bytes(buffer):
+def _bytes(buffer: Any) -> NDArray[np.uint8]:
     return np.empty(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
 
 
-def file_checksum(path) -> str:
+def file_checksum(path: AnyPath) -> str:
     """xxh3 of a file, 16 hexadecimal digits."""
     checksum = xxhash.xxh3_64()
     with open(path, "rb") as file:

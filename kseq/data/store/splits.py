@@ -1,11 +1,17 @@
 """Records divided into parts by shares, or into folds; groups of them stay together."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..permutation import permute
 
 
-def split_indices(count, shares, groups=None, seed=None) -> list:
+def split_indices(
+    count: int, shares: Sequence[float], groups: NDArray[np.int64] | None = None, seed: int | None = None
+) -> list[NDArray[Any]]:
     """Divide `count` records into parts of about the given shares, and one more of what they leave of 1.
 
     Args:
@@ -39,7 +45,7 @@ def split_indices(count, shares, groups=None, seed=None) -> list:
     return [np.flatnonzero(parts == part) for part in range(len(ends))]
 
 
-def share_ends(shares):
+def share_ends(shares: Sequence[float]) -> NDArray[np.float64]:
     """Where each part ends on the line from 0 to 1, the rest included if there is one.
 
     Raises:
@@ -71,7 +77,9 @@ def _spread(sizes, ends):
     return parts
 
 
-def fold_indices(count, folds, groups=None, seed=None) -> list:
+def fold_indices(
+    count: int, folds: int, groups: NDArray[np.int64] | None = None, seed: int | None = None
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Divide `count` records into folds of equal share, for cross-validation: pairs (train, test) of record numbers.
 
     Args:

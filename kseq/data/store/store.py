@@ -1,22 +1,33 @@
 """Reading a store: records by number, views, lengths without records."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack, overload
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from kseq.arguments import as_integer, as_integers
 
+from ...annotations import AnyPath, AnyPaths
 from ..errors import IncompleteStoreWarning, SchemaError, StoreError
 from .columns import seen, stored_rows
 from .core import Core, Snapshot, check_same
 from .folder import open_folder
 from .manifest import read_manifest
 from .protocol import Place
+from .schema import Schema
 from .splits import fold_indices, split_indices
 
+if TYPE_CHECKING:
+    from ..batches.batches import Batches
+    from ..batches.options import BatchOptions
 
-def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
+
+def open(path: AnyPaths, *, in_memory: bool = False, verify: bool = False, cache: AnyPath | None = None) -> Store:
     """Open a store, or several as one.
 
     Shards are memory-mapped: what is not read is not loaded, and arrays stay valid after `close`. The offsets of every
@@ -50,7 +61,7 @@ def open(path, *, in_memory=False, verify=False, cache=None) -> "Store":
         >>> [len(part) for part in store.split(0.5)]
         [2, 1]
     """
-    paths = list(path) if isinstance(path, (list, tuple)) else [path]
+    paths: list[AnyPath] = list(path) if isinstance(path, (list, tuple)) else [path]
     if not paths:
         raise StoreError("no store was given to open")
     sources = []
@@ -91,22 +102,25 @@ class Store:
             name, where they are parallel).
     """
 
-    def __init__(self, schema, places, metadata):
+    schema: Schema
+    metadata: dict[str, Any]
+
+    def __init__(self, schema: Schema, places: dict[str, Place], metadata: dict[str, Any]) -> None:
         self.schema, self.metadata = schema, metadata
         self._places, self._closed = places, False
 
     @property
-    def fields(self):
+    def fields(self) -> Schema:
         """The names of the fields with what they hold."""
         return self.schema
 
     @property
-    def paths(self):
+    def paths(self) -> list[str]:
         """The folders or URLs."""
         return list(dict.fromkeys(str(source.folder) for source in self._sources()))
 
     @property
-    def content_hash(self):
+    def content_hash(self) -> str:
         """A checksum of schema, records and selection: 32 hexadecimal digits."""
         groups = {}
         for name, place in self._open.items():
@@ -119,12 +133,12 @@ class Store:
         return xxhash.xxh3_128_hexdigest(repr((parts, self.schema.main)).encode())
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
         """Whether the writer of every store came to its end."""
         return all(source.manifest.complete for source in self._sources())
 
     @property
-    def lengths(self):
+    def lengths(self) -> NDArray[np.int32]:
         """Lengths of the main sequence of every record: int32 [N], read without touching the records.
 
         Raises:
@@ -135,7 +149,7 @@ class Store:
         core, _, rows = self._leading
         return core.lengths() if rows is None else core.lengths()[rows]
 
-    def field_lengths(self, field, ids=None):
+    def field_lengths(self, field: str, ids: NDArray[Any] | None = None) -> NDArray[np.int64]:
         """Lengths of a sequence of some records, or of all: int64, 0 where it is missing.
 
         Raises:
@@ -152,7 +166,7 @@ class Store:
             raise core.chunks.lying(column, bad if ids is None else int(ids[bad]))
         return out
 
-    def place(self, field) -> Place:
+    def place(self, field: str) -> Place:
         """Where a field lies.
 
         Raises:
@@ -163,18 +177,22 @@ class Store:
         return self._open[field]
 
     @property
-    def splits(self):
+    def splits(self) -> dict[str, Store]:
         """The named splits of the store, a dict of views; of parallel stores those of the leader, as parts of all."""
         core, _, rows = self._leading
         if rows is not None:
             raise StoreError("a view has no splits; take them of the whole store")
         return {name: self[ids] for name, ids in core.splits().items()}
 
-    def __len__(self):
+    def __len__(self) -> int:
         core, _, rows = self._leading
         return core.rows if rows is None else len(rows)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool] | NDArray[Any]) -> Store: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
+    def __getitem__(self, index: Any) -> Any:
         """A record, for an integer; a view, for a slice, integers or a mask [N]."""
         if isinstance(index, (slice, list, tuple, np.ndarray)):
             return self._view(self._ids_of(index))
@@ -187,25 +205,25 @@ class Store:
             for name, (core, column, rows) in self._open.items()
         }
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         if self._closed:
             return "Store(closed)"
         return f"Store({', '.join(self.paths)}: {len(self)} records of {dict(self.schema)})"
 
-    def __enter__(self):
+    def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the files; arrays that were read stay valid, as do views."""
         self._places, self._closed = {}, True
 
-    def column(self, field):
+    def column(self, field: str) -> Any:
         """All values of a field: a `Ragged` of a sequence, a list of texts, else an array [N, ...].
 
         Sequences of what are no numbers (dates, parts) are a list of arrays, since a `Ragged` holds numbers.
@@ -217,7 +235,7 @@ class Store:
         self.place(field)
         return seen(field, self.schema[field], stored_rows(self, field, 0, len(self)))
 
-    def columns(self):
+    def columns(self) -> dict[str, Any]:
         """All fields by column, as `Writer.write_batch` takes them: a dict of what `column` gives.
 
         Raises:
@@ -228,7 +246,7 @@ class Store:
         """
         return {name: self.column(name) for name in self.schema}
 
-    def filter(self, predicate):
+    def filter(self, predicate: Callable[[dict[str, Any]], Any]) -> Store:
         """A view of the records for which `predicate(record)` holds.
 
         Example:
@@ -236,7 +254,7 @@ class Store:
         """
         return self[np.flatnonzero([bool(predicate(record)) for record in self])]
 
-    def split(self, *shares, by=None, seed=None):
+    def split(self, *shares: float, by: str | None = None, seed: int | None = None) -> list[Store]:
         """Split into views; what the shares leave of 1 is one more.
 
         Args:
@@ -253,7 +271,7 @@ class Store:
         """
         return [self[part] for part in split_indices(len(self), shares, self._groups(by), seed)]
 
-    def folds(self, count, *, by=None, seed=None):
+    def folds(self, count: int, *, by: str | None = None, seed: int | None = None) -> list[tuple[Store, Store]]:
         """Pairs (train, test) of views for cross-validation: every record is in the test part of one of `count` pairs.
 
         Args:
@@ -268,13 +286,13 @@ class Store:
         pairs = fold_indices(len(self), count, self._groups(by), seed)
         return [(self[train], self[test]) for train, test in pairs]
 
-    def batches(self, **options):
+    def batches(self, **options: Unpack[BatchOptions]) -> Batches:
         """Padded batches for `model.fit`: see `kseq.data.Batches`, which has the arguments."""
         from ..batches.batches import Batches
 
         return Batches(self, **options)
 
-    def to_tf(self, fields=None):
+    def to_tf(self, fields: Sequence[str] | None = None) -> Any:
         """A `tf.data.Dataset` of the records, each a tuple of some fields, by default of all in their order."""
         from ..batches.feeds import records_to_tf
 
@@ -296,7 +314,7 @@ class Store:
         cores = {id(place.core): place.core for place in self._open.values()}
         return [source for core in cores.values() for source in core.sources]
 
-    def _groups(self, by):
+    def _groups(self, by: str | None) -> NDArray[np.int64] | None:
         """A number from 0 for the value of a field in each record, or None for no field."""
         if by is None:
             return None
@@ -310,7 +328,7 @@ class Store:
         core, column, rows = self.place(field)
         return [core.value(column, row) for row in (range(core.rows) if rows is None else rows.tolist())]
 
-    def _view(self, ids):
+    def _view(self, ids: NDArray[Any]) -> Store:
         """The records of these numbers."""
         chosen, places = {}, {}  # those of fields that lie in the same rows stay the same object: see `Place`
         for name, place in self._open.items():
@@ -338,7 +356,7 @@ class Store:
         return np.ascontiguousarray(ids, np.int64)
 
 
-def whole(core) -> Store:
+def whole(core: Core) -> Store:
     """All rows of columns as a store."""
     places = {name: Place(core, number, None) for number, name in enumerate(core.schema)}
     return Store(core.schema, places, core.sources[0].manifest.metadata)

@@ -3,19 +3,32 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from kseq import _ext
 
+from ...annotations import AnyPath
 from ..errors import DataError, ManifestError, ShardError, StoreError
-from .folder import LOCK, open_folder
-from .manifest import COMMITS, COMPACTING, NAME, read_manifest
+from .folder import LOCK, Folder, open_folder
+from .manifest import COMMITS, COMPACTING, NAME, Manifest, ShardEntry, read_manifest
+from .schema import Schema
 from .shard import check_fields, decode, file_checksum, step_bytes
 
 # What a damaged Arrow file makes pyarrow, NumPy and the table raise.
-UNREADABLE = (pa.ArrowException, OSError, ValueError, IndexError, TypeError, OverflowError, MemoryError)
+UNREADABLE: tuple[type[Exception], ...] = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
 SHARD = re.compile(r"shard-(\d{5,})\.arrow(\.tmp|\.old)?")
 OURS = re.compile(
     rf"{SHARD.pattern}|lengths-\d{{5,}}\.u32(\.tmp)?|{re.escape(NAME)}\.tmp|{re.escape(COMMITS)}|{COMPACTING}"
@@ -35,8 +48,8 @@ class VerifyReport:
     """
 
     path: str
-    problems: tuple = ()
-    leftovers: tuple = ()
+    problems: tuple[tuple[str, str], ...] = ()
+    leftovers: tuple[tuple[str, str], ...] = ()
     records: int = 0
     bytes: int = 0
 
@@ -45,7 +58,7 @@ class VerifyReport:
         """Whether nothing is wrong with the store."""
         return not self.problems
 
-    def raise_first(self):
+    def raise_first(self) -> None:
         """Raise the first problem, if there is one.
 
         Raises:
@@ -55,17 +68,24 @@ class VerifyReport:
         for file, message in self.problems:
             raise (ManifestError if file in (NAME, COMMITS) else ShardError)(message, f"{self.path}/{file}")
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {**as_json(self), "ok": self.ok}
 
-    def __str__(self):
+    def __str__(self) -> str:
         what = "whole" if self.ok else f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
         lines = [f"{self.path}: {what}; {self.records} records, {self.bytes} bytes compared"]
         return "\n".join(lines + [f"  {file}: {message}" for file, message in (*self.problems, *self.leftovers)])
 
 
-def verify(path, *, deep=False, against=None, progress=None, cache=None) -> VerifyReport:
+def verify(
+    path: AnyPath,
+    *,
+    deep: bool = False,
+    against: Any = None,
+    progress: Callable[[int, int, str], Any] | None = None,
+    cache: AnyPath | None = None,
+) -> VerifyReport:
     """Compare every file of a store with the manifest, and every shard's fields and offsets with the schema.
 
     Any single bit that has changed is found: all files have checksums, the manifest its own. Nothing is changed, and a
@@ -117,7 +137,7 @@ def verify(path, *, deep=False, against=None, progress=None, cache=None) -> Veri
     return VerifyReport(str(folder), tuple(problems), tuple(_leftovers(folder, manifest)), manifest.records, total)
 
 
-def check_entry(folder, entry, schema):
+def check_entry(folder: Folder, entry: ShardEntry, schema: Schema) -> Iterator[tuple[str, str]]:
     """What is wrong with a shard and its lengths: pairs (file, message)."""
     lengths = None
     try:
@@ -153,7 +173,7 @@ def _whole(folder, name, size, checksum):
     return path
 
 
-def scan(path, where, schema):
+def scan(path: AnyPath, where: str, schema: Schema) -> NDArray[np.uint32]:
     """Check everything in a sealed shard; returns a number for each record, the length of its main sequence or 0.
 
     Raises:
@@ -172,7 +192,7 @@ def scan(path, where, schema):
     return np.concatenate(lengths)
 
 
-def check_chunk(batch, schema, first=0):
+def check_chunk(batch: pa.RecordBatch, schema: Schema, first: int = 0) -> NDArray[np.uint32]:
     """Check a chunk whose first record has number `first`, and return the lengths of its main sequence, or zeros.
 
     Raises:
@@ -193,10 +213,12 @@ def check_chunk(batch, schema, first=0):
             raise ValueError(f"field {name!r} is missing at its record {first + missing}, and is not optional")
     if schema.main is None:
         return np.zeros(rows, "<u4")
-    return np.diff(columns[list(schema).index(schema.main)][1][: rows + 1]).astype("<u4")
+    offsets = columns[list(schema).index(schema.main)][1]
+    assert offsets is not None  # of a sequence
+    return np.diff(offsets[: rows + 1]).astype("<u4")
 
 
-def known_files(manifest):
+def known_files(manifest: Manifest) -> set[str]:
     """Files of a store."""
     shards = manifest.shards
     lengths = [shard.lengths_file for shard in shards] if manifest.schema.main is not None else []
@@ -228,5 +250,5 @@ def _message(error):
     return str(error).removeprefix(f"{path}: ") if isinstance(error, StoreError) else str(error)
 
 
-def as_json(report):
+def as_json(report: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(report)))

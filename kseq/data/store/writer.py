@@ -1,9 +1,14 @@
 """Writing a store: record by record or in bulk, committed shard by shard."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from kseq.arguments import as_integer
 
+from ...annotations import AnyPath
 from ..errors import EmptyStoreError, RecordError, SchemaError, StoreError, StoreExistsError, StoreNotFoundError
 from .aside import CompletedOrAborted
 from .columns import rows_for, stretches
@@ -14,6 +19,7 @@ from .folder import LOCK, open_folder
 from .forks import held_from_forks
 from .manifest import NAME, read_manifest
 from .overwriting import Overwriting, may_overwrite
+from .protocol import Records
 from .schema import Schema
 
 CHUNK_BYTES = 16 << 20  # what a killed writer can lose, and what a writer holds in memory
@@ -61,29 +67,31 @@ class Writer(CompletedOrAborted):
 
     def __init__(
         self,
-        path,
-        schema=None,
+        path: AnyPath,
+        schema: Mapping[str, Any] | None = None,
         *,
-        main=None,
-        append=False,
-        overwrite=False,
-        cast=False,
-        shard_rows=None,
-        shard_bytes=SHARD_BYTES,
-        metadata=None,
-    ):
+        main: str | None = None,
+        append: bool = False,
+        overwrite: bool = False,
+        cast: bool = False,
+        shard_rows: int | None = None,
+        shard_bytes: int = SHARD_BYTES,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         self._folder = open_folder(path)
         self._shard_rows = None if shard_rows is None else as_integer("shard_rows", shard_rows, 1)
         self._shard_bytes = as_integer("shard_bytes", shard_bytes, 1)
-        self.schema = None if schema is None else as_schema(schema, main)
+        self.schema: Schema | None = None if schema is None else as_schema(schema, main)
         check_json("metadata", dict(metadata or {}))
         self._wanted_main, self._cast, self._overwriting = main, cast, None
         with contextlib.ExitStack() as stack:
             self._manifest, self._made = self._start(append, overwrite, stack)
             self._exit = stack.pop_all()
-        self.metadata = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
+        self.metadata: dict[str, Any] = dict(self._manifest.metadata if self._manifest else {}) | dict(metadata or {})
         self._before = self._manifest.records if self._manifest else 0
-        self._filling = self._append = self._lines = None
+        self._filling: Filling | None = None
+        self._append: Any = None  # of its columns
+        self._lines: CommitLines | None = None
         self._inherited = False
         held_from_forks(self)
         if self.schema is not None:
@@ -119,11 +127,11 @@ class Writer(CompletedOrAborted):
         return manifest, False
 
     @property
-    def records(self):
+    def records(self) -> int:
         """Records of the store, those included that are not committed yet."""
         return self._before if self._filling is None else self._filling.columns.number
 
-    def write(self, record) -> int:
+    def write(self, record: Any) -> int:
         """Write one record, a dict of its fields, and return its number in the store.
 
         Values may be NumPy arrays or what `np.asarray` takes; they are converted only where nothing is lost. In place
@@ -145,7 +153,7 @@ class Writer(CompletedOrAborted):
             return self.write(record)
         return self._write_converted(record)
 
-    def write_batch(self, columns) -> range:
+    def write_batch(self, columns: Any) -> range:
         """Write many records, given by column, and return their numbers.
 
         Args:
@@ -178,10 +186,10 @@ class Writer(CompletedOrAborted):
             for values in zip(*columns.values(), strict=True):
                 self.write(dict(zip(columns, values, strict=True)))
             return range(first, self.records)
-        self._filling.write(parts)
+        self._into.write(parts)
         return range(first, self.records)
 
-    def write_store(self, store) -> range:
+    def write_store(self, store: Records) -> range:
         """Write all records of a store, a view, or stores that were joined, by column, and return their numbers.
 
         Fields that are stored alike on both sides are copied as they are. The writer's schema, if it has none yet, is
@@ -206,9 +214,11 @@ class Writer(CompletedOrAborted):
             self.schema = as_schema(store.schema, self._wanted_main)
             self._begin()
         for start, end in stretches(store, CHUNK_BYTES):
-            parts = [rows_for(kind, store, name, start, end, self._cast) for name, kind in self.schema.items()]
-            if None not in parts and store.schema.keys() <= self.schema.keys():
-                self._filling.write(parts)
+            schema = self._into.schema
+            found = [rows_for(kind, store, name, start, end, self._cast) for name, kind in schema.items()]
+            parts = [rows for rows in found if rows is not None]
+            if len(parts) == len(schema) and store.schema.keys() <= schema.keys():
+                self._into.write(parts)
             else:
                 for row in range(start, end):
                     self.write(store[row])
@@ -226,16 +236,16 @@ class Writer(CompletedOrAborted):
 
     def _converted(self, columns):
         """For each field its `Rows`, or None where rows are to be written one by one."""
-        if columns.keys() != self.schema.keys():
+        schema, parts = self._into.schema, []
+        if columns.keys() != schema.keys():
             return None
-        parts = []
-        for name, field in self.schema.items():
+        for name, field in schema.items():
             parts.append(convert_column(field, columns[name], self._cast))
             if parts[-1] is None:
                 return None
         return parts
 
-    def commit(self):
+    def commit(self) -> None:
         """Make what was written part of the store now, whatever comes after; the next record begins a new shard.
 
         Where another store is overwritten it is written down, but takes its place in `close`.
@@ -243,10 +253,10 @@ class Writer(CompletedOrAborted):
         self._seal()
         if self.schema is None:
             return  # nothing was written
-        if self._filling.entries or self._manifest is None or self._manifest.metadata != self.metadata:
+        if self._into.entries or self._manifest is None or self._manifest.metadata != self.metadata:
             self._replace_manifest(complete=False)
 
-    def close(self):
+    def close(self) -> None:
         """Commit what was written and mark the store complete.
 
         Raises:
@@ -267,7 +277,7 @@ class Writer(CompletedOrAborted):
             raise
         self._release()
 
-    def abort(self):
+    def abort(self) -> None:
         """Drop what is not committed; a store of which nothing is committed is removed."""
         if self._exit is None:
             return
@@ -290,7 +300,7 @@ class Writer(CompletedOrAborted):
         finally:
             self._release()
 
-    def let_go(self):
+    def let_go(self) -> None:
         """In a process that was forked: the store is its parent's."""
         if self._exit is not None:
             self._inherited = True
@@ -306,9 +316,11 @@ class Writer(CompletedOrAborted):
         self._before = self.records
         self._filling = self._append = None
         exit_, self._exit = self._exit, None
-        exit_.close()
+        if exit_ is not None:
+            exit_.close()
 
-    def _begin(self):
+    def _begin(self) -> None:
+        assert self.schema is not None
         before = self._overwriting or self._manifest
         number = before.next_number if before else 0
         self._filling = Filling(
@@ -324,6 +336,12 @@ class Writer(CompletedOrAborted):
         self._append = self._filling.columns.append
 
     @property
+    def _into(self) -> Filling:
+        """What is filled, once there is a schema."""
+        assert self._filling is not None
+        return self._filling
+
+    @property
     def _room(self):
         return 0 if self._filling is None else self._filling.room
 
@@ -333,7 +351,7 @@ class Writer(CompletedOrAborted):
         if self.schema is None:
             self.schema = Schema.infer(record, self._wanted_main)
             self._begin()
-        self._filling.make_room()
+        self._into.make_room()
 
     def _seal(self):
         self._check_open()
@@ -344,33 +362,34 @@ class Writer(CompletedOrAborted):
         check_json("metadata", self.metadata)
         if self._overwriting is not None and not complete:
             return
-        entries = self._filling.entries
+        entries = self._into.entries
         lines, self._lines = self._lines, None  # should this fail, the next commit replaces the manifest
-        if lines is None or complete or self.metadata != self._manifest.metadata:
+        if lines is None or self._manifest is None or complete or self.metadata != self._manifest.metadata:
             self._manifest = commit_shards(
-                self._folder, self.schema, entries, self._manifest, self.metadata, complete=complete
+                self._folder, self._into.schema, entries, self._manifest, self.metadata, complete=complete
             )
             self._lines = None if complete else CommitLines.of(self._folder)
         else:
             self._manifest = lines.commit(self._manifest, entries)
             self._lines = lines
-        self._filling.entries = []
+        self._into.entries = []
         if self._overwriting is not None:
             self._overwriting.end()
 
     def _write_converted(self, record):
         """Write a record whose values are not yet as they are stored."""
-        named = as_dict(self.schema, record, self.records)
+        schema = self._into.schema
+        named = as_dict(schema, record, self.records)
         if named is not record:
             return self.write(named)  # perhaps they are, once they have names
-        bad = -1 - self._append(convert_record(self.schema, record, self.records, self._cast))
+        bad = -1 - self._append(convert_record(schema, record, self.records, self._cast))
         if bad >= 0:
-            name = list(self.schema)[bad] if bad < len(self.schema) else None
+            name = list(schema)[bad] if bad < len(schema) else None
             raise RecordError("the value is too large for a chunk of 2**31 steps", self.records, name)
         return self.records - 1
 
 
-def as_schema(schema, main=None) -> Schema:
+def as_schema(schema: Mapping[str, Any], main: str | None = None) -> Schema:
     """A `Schema`, of a dict of fields if it is none.
 
     Raises:

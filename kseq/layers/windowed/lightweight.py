@@ -41,6 +41,7 @@ class NormalizedDepthwiseConv1D(DepthwiseKernel):
         [0.5, 2.0]
     """
 
+    kernel: Any
     num_heads: int | None
     seed_generator: Any
 

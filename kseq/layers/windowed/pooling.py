@@ -19,6 +19,7 @@ from ..windows import WindowedLayer
 class PoolingLayer(WindowedLayer):
     """What all pooling shares: the window, and zeros at invalid outputs."""
 
+    strides: Any
     pool_size: Any
 
     def check_arguments(self) -> None:

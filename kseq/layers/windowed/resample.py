@@ -45,6 +45,11 @@ class Resample(WindowedLayer):
         (441, Fraction(160, 441), 465)
     """
 
+    up: int
+    down: int
+    half_length: int | None
+    window: Window
+
     def __init__(
         self,
         up: int,
@@ -100,9 +105,10 @@ class Resample(WindowedLayer):
 
     def own_mask(self, mask: Any) -> Any:
         places = [phase * self.down // self.up for phase in range(self.up)]
-        blocks = mask.shape[1] // self.down if isinstance(mask.shape[1], int) else ops.shape(mask)[1] // self.down
-        folded = ops.reshape(mask[:, : blocks * self.down], (-1, blocks, self.down))
-        return ops.reshape(ops.take(folded, places, axis=2), (-1, blocks * self.up))
+        batch, time = ops.shape(mask)
+        blocks = time // self.down
+        folded = ops.reshape(mask[:, : blocks * self.down], (batch, blocks, self.down))
+        return ops.reshape(ops.take(folded, places, axis=2), (batch, blocks * self.up))
 
     def output_mask(self, mask: Any) -> Any:
         time = ops.shape(mask)[1]

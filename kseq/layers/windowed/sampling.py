@@ -147,6 +147,11 @@ class Downsample1D(WindowedLayer):
         [0.0, 2.0, 4.0]
     """
 
+    rate: int
+    strides: Any
+    dilation_rate: Any
+    padding: Padding
+
     invalid_value: float | None = None
 
     def __init__(self, rate: int, **kwargs: Unpack[LayerOptions]) -> None:
@@ -185,6 +190,8 @@ class SqueezeTime(WindowedLayer):
         [[0.0, 1.0], [2.0, 3.0]]
     """
 
+    strides: Any
+    dilation_rate: Any
     factor: int
 
     def __init__(self, factor: int, padding: Padding = "causal", **kwargs: Unpack[LayerOptions]) -> None:
@@ -222,6 +229,8 @@ class UnsqueezeTime(StepwiseLayer):
         >>> kseq.UnsqueezeTime(2)(np.zeros((1, 7, 2, 3), "float32")).shape
         (1, 14, 3)
     """
+
+    factor: int
 
     def __init__(self, factor: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)

@@ -6,6 +6,9 @@ metadata. kseq adds one text "kseq" of JSON: the schema, and metadata that is no
 """
 
 import re
+from typing import Any
+
+import numpy as np
 
 KSEQ = "kseq"
 RESERVED = {"lengths", "initial_index", "final_index", "fields", "sequence_field", KSEQ}
@@ -14,6 +17,6 @@ SUFFIXES = (".hdf5", ".h5")
 _PLAIN = "biufc"  # kinds of dtypes that HDF5 keeps as they are
 
 
-def is_plain(dtype):
+def is_plain(dtype: np.dtype[Any]) -> bool:
     """Whether HDF5 keeps a dtype as it is."""
     return dtype.kind in _PLAIN and dtype.isbuiltin != 2 and dtype.itemsize <= (16 if dtype.kind == "c" else 8)

@@ -1,8 +1,14 @@
 """The HDF5 files of seqp, read by another process, within limits; `writing.py` says what is in them."""
 
-import numpy as np
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ....annotations import AnyPaths
 from ...errors import FormatError
+from ...store.schema import Schema
 from ..base import RecordSource
 from ..child import limited
 from ..files import files_of
@@ -27,7 +33,11 @@ class SeqpSource(RecordSource):
         FormatError: a damaged file, or files that do not belong together.
     """
 
-    def __init__(self, path, field="values", max_bytes=None):
+    metadata: Mapping[str, Any]
+
+    schema: Schema | None = None
+
+    def __init__(self, path: AnyPaths, field: str = "values", max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
         found = [self._ask(shards.open_shard, file, field) for file in files_of(path, SUFFIXES)]
         found.sort(key=lambda shard: shard.start)  # stable: files that all start at 0 stay in their order
@@ -40,7 +50,7 @@ class SeqpSource(RecordSource):
                     shard.path,
                 )
         self._shards = found
-        self.lengths = np.asarray([length for shard in found for length in shard.lengths], "int64")
+        self.lengths: NDArray[np.int64] = np.asarray([length for shard in found for length in shard.lengths], "int64")
         self.metadata = {name: value for shard in found for name, value in shard.metadata.items()}
         missing = set().union(*(shard.missing for shard in found))
         if first.kept is not None:
@@ -51,10 +61,10 @@ class SeqpSource(RecordSource):
             self.schema = self._ask(shards.infer, first.path, first, missing, max_bytes)
         self._kept = first.kept is not None
 
-    def _ask(self, function, path, *arguments):
+    def _ask(self, function: Any, path: str, *arguments: Any) -> Any:
         return limited(function, path, *arguments, max_bytes=self._max_bytes)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         for shard in self._shards:
             at = 0
             while at < len(shard.lengths):

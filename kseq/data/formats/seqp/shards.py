@@ -6,11 +6,13 @@ The HDF5 library loops for ever on some damaged texts.
 import dataclasses
 import json
 import math
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from ...errors import FormatError
-from ...store.schema import TEXT
+from ...store.schema import TEXT, Schema
 from ..base import require
 from ..files import check_expansion
 from ..schemas import kept_parts, make_schema
@@ -38,24 +40,24 @@ class Shard:
 
     path: str
     start: int
-    lengths: list
-    fields: list | None
-    names: list
+    lengths: list[int]
+    fields: list[str] | None
+    names: list[str]
     main: str | None
-    missing: frozenset
-    kept: object
-    metadata: dict
+    missing: frozenset[str]
+    kept: Any
+    metadata: dict[str, Any]
 
-    def key(self, number, name):
+    def key(self, number: int, name: str) -> str:
         """The name of the dataset of a record and field."""
         return str(self.start + number) if self.fields is None else f"{self.start + number}:{name}"
 
-    def part(self, at):
+    def part(self, at: int) -> "Shard":
         """Some of the records, from `at` on."""
         return dataclasses.replace(self, start=self.start + at, lengths=self.lengths[at : at + _AT_ONCE], metadata={})
 
 
-def open_shard(path, field):
+def open_shard(path: str, field: str) -> Shard:
     """The `Shard` of a file; `field` is the name for bare arrays.
 
     Raises:
@@ -97,7 +99,7 @@ def open_shard(path, field):
     return dataclasses.replace(shard, missing=frozenset(missing))
 
 
-def infer(path, shard, missing, max_bytes):
+def infer(path: str, shard: Shard, missing: Collection[str], max_bytes: int | None) -> Schema:
     """The schema by the first record; a field that some record leaves out is optional."""
     with _opened(path) as file:
         fields = {}
@@ -110,7 +112,7 @@ def infer(path, shard, missing, max_bytes):
     return make_schema(fields, path, shard.main)
 
 
-def records(path, shard, schema, kept, max_bytes):
+def records(path: str, shard: Shard, schema: Schema, kept: bool, max_bytes: int | None) -> list[dict[str, Any]]:
     """The first records of a shard, each of the length that the file says, as many as fit an answer."""
     found, size = [], 0
     with _opened(path) as file:
@@ -176,6 +178,8 @@ def _array(file, key, path, max_bytes):
 
 class _opened:
     """A file of h5py; what goes wrong inside is a `FormatError` with its name."""
+
+    _file: Any
 
     def __init__(self, path):
         self.path, self._file = path, None

@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ....annotations import AnyPath
 from ...errors import FormatError, SchemaError
 from ...store.aside import Aside
-from ...store.schema import TEXT
+from ...store.schema import TEXT, Schema
 from ..base import Format, require
 from ..files import FileSink
 from .layout import KSEQ, RECORD, RESERVED, SUFFIXES, is_plain
@@ -30,11 +33,21 @@ class SeqpSink(FileSink):
         fields: whether records are dicts of fields to seqp; False: the schema has one field, written as bare arrays.
     """
 
-    def __init__(self, path, schema, metadata=None, max_records_per_shard=None, fields=True):
+    _file: Any
+
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        max_records_per_shard: int | None = None,
+        fields: bool = True,
+    ) -> None:
         h5py = require("h5py", "hdf5")
         path, self._fields, self._most = str(path), fields, max_records_per_shard
         if schema.main is None or schema[schema.main].optional:
             raise SchemaError(f"seqp's records need a sequence that each record has; received {schema}")
+        self._main = schema.main
         if not fields and len(schema) != 1:
             raise SchemaError(f"records of bare arrays have one field; received {list(schema)}")
         wrong = max_records_per_shard is not None and max_records_per_shard < 1
@@ -75,7 +88,7 @@ class SeqpSink(FileSink):
         texts |= {"lengths": json.dumps(self._lengths), KSEQ: self._kept}
         texts |= {"initial_index": str(self._start), "final_index": str(self._count - 1)}
         if self._fields:
-            texts |= {"fields": json.dumps(list(self.schema)), "sequence_field": self.schema.main}
+            texts |= {"fields": json.dumps(list(self.schema)), "sequence_field": self._main}
         kind = self._h5py.string_dtype()
         for name, text in texts.items():
             self._file.create_dataset(name, (1,), kind, track_times=False)[0] = text
@@ -90,7 +103,7 @@ class SeqpSink(FileSink):
                 continue
             key = f"{self._count}:{name}" if self._fields else str(self._count)
             self._create(key, _encode(value, self.schema[name]))
-        self._lengths.append(len(record[self.schema.main]))
+        self._lengths.append(len(record[self._main]))
 
     def _create(self, key, array):
         """A dataset as `create_dataset` makes it, by h5py's lower level, which is several times faster."""

@@ -2,18 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from kseq import _ext
 from kseq.ragged import Ragged
 
+from ...store.schema import Schema
 from .exact import exact
 from .messages import KINDS, Malformed, joined, parser
 from .records import check_steps, within
 
 
-def column_decoder(schema, kind):
+def column_decoder(schema: Schema, kind: str) -> Callable[[Sequence[bytes]], dict[str, Any]]:
     """The function from the bytes of several messages of a kind to their columns, as `Writer.write_batch` takes them.
 
     It raises `Malformed` where one of the messages is malformed, or does not fit the schema; or where they differ in
@@ -37,7 +40,11 @@ def column_decoder(schema, kind):
     return decode
 
 
-def columns_of(decode, batch, error):
+def columns_of(
+    decode: Callable[[Sequence[bytes]], dict[str, Any]],
+    batch: Sequence[bytes],
+    error: Callable[[int, Malformed], Exception],
+) -> Iterator[dict[str, Any]]:
     """Yield the columns of a batch of messages: of all at once, or one by one where that is malformed.
 
     Args:

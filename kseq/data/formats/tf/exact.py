@@ -1,9 +1,12 @@
 """Arrays in another dtype, only where that changes no value."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 
-def exact(array, dtype):
+def exact(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
     """The array in another dtype, or None where that would change a value.
 
     Example:

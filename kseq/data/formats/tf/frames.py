@@ -3,9 +3,12 @@
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 from google_crc32c import value as crc32c
 
+from ....annotations import AnyPath
 from ...errors import FormatError, StoreError, StoreNotFoundError
 from ..files import check_expansion
 
@@ -16,7 +19,7 @@ _BATCH_BYTES, _BATCH_RECORDS = 1 << 20, 1024
 _MOST_INFLATED = 1040  # bytes that a compressed byte can stand for: zlib's bound, and some
 
 
-def masked(crc):
+def masked(crc: int) -> int:
     """A CRC as TFRecord files keep it, so that the CRC of data which holds its own CRC is of use."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -107,7 +110,9 @@ def _detect(start):
     return None
 
 
-def frames(path, compression="auto", verify=True, max_bytes=None):
+def frames(
+    path: AnyPath, compression: str | None = "auto", verify: bool = True, max_bytes: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Yield the offset and the data of each record of a file, from the first to the last.
 
     Raises:
@@ -155,7 +160,7 @@ def frames(path, compression="auto", verify=True, max_bytes=None):
         raise StoreError(f"{_where(number, offset, compression)}: {error.strerror}", path) from error
 
 
-def batches(path, *how):
+def batches(path: AnyPath, *how: Any) -> Iterator[list[tuple[int, bytes]]]:
     """Yield lists of what `frames` yields, about a megabyte each; those before damage come before its error."""
     batch, size, damage = [], 0, None
     records = frames(path, *how)
@@ -190,7 +195,7 @@ def _where(number, offset, compression):
     return f"record {number} at byte {offset}" + (" of the uncompressed data" if compression else "")
 
 
-def frame(data):
+def frame(data: bytes) -> bytes:
     """The bytes of a record with its length and checksums."""
     size = struct.pack("<Q", len(data))
     crcs = masked(crc32c(size)), masked(crc32c(data))

@@ -3,6 +3,9 @@
 An Example has its features in any order, and a number is a list of one: only several records together tell.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from ...errors import SchemaError
@@ -25,22 +28,24 @@ class Guess:
         SchemaError: two sequences could be the main one.
     """
 
-    def __init__(self, records, scalars=True):
+    def __init__(self, records: Iterable[dict[str, Any]], scalars: bool = True) -> None:
         lengths = {}  # those of numbers, by name
         for record in records:
             for name, value in record.items():
                 if isinstance(value, np.ndarray) and value.ndim:
                     lengths.setdefault(name, []).append(len(value))
-        self.scalars = {name for name, found in lengths.items() if scalars and len(found) > 1 and set(found) == {1}}
+        self.scalars: set[str] = {
+            name for name, found in lengths.items() if scalars and len(found) > 1 and set(found) == {1}
+        }
         sequences = {name: found for name, found in lengths.items() if name not in self.scalars}
         varying = {name: found for name, found in sequences.items() if len(set(found)) > 1} or sequences
         most = max(map(sum, varying.values()), default=0)
         longest = sorted(name for name, found in varying.items() if sum(found) == most)
         if any(varying[name] != varying[longest[0]] for name in longest):
             raise SchemaError(f"any of {longest} may be the main sequence: give a schema")
-        self.main = longest[0] if longest else None
+        self.main: str | None = longest[0] if longest else None
 
-    def __call__(self, record):
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with its main sequence first, and its scalars as scalars.
 
         Raises:

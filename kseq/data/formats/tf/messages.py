@@ -1,8 +1,11 @@
 """`tf.train.Example` and `tf.train.SequenceExample` as messages of protobuf, without TensorFlow."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base import require
 
@@ -17,7 +20,12 @@ _MESSAGES = {
     # An `Example` is one without feature lists: its `features` have the number of `context`.
     "SequenceExample": {"context": "Features", "feature_lists": "FeatureLists"},
 }
-KINDS = {None: "values", "bytes_list": "byte strings", "float_list": "float32 numbers", "int64_list": "int64 numbers"}
+KINDS: dict[str | None, str] = {
+    None: "values",
+    "bytes_list": "byte strings",
+    "float_list": "float32 numbers",
+    "int64_list": "int64 numbers",
+}
 _NUMBERS = {"float_list": ("FloatList", np.float32), "int64_list": ("Int64List", np.int64)}
 
 
@@ -26,7 +34,7 @@ class Malformed(ValueError):
 
 
 @functools.cache
-def message_class(name):
+def message_class(name: str) -> Any:
     """The class of a message.
 
     Raises:
@@ -74,7 +82,7 @@ def _pool():
     return pool
 
 
-def parser(kind):
+def parser(kind: str) -> Callable[[bytes], Any]:
     """The function from bytes to the message of a kind; `Malformed` for bytes that are none."""
     parse = message_class("SequenceExample").FromString
     from google.protobuf.message import DecodeError
@@ -93,7 +101,7 @@ def parser(kind):
     return parsed
 
 
-def joined(features):
+def joined(features: Sequence[Any]) -> tuple[str | None, Any, NDArray[np.int64]]:
     """What features of one kind hold.
 
     Returns:

@@ -1,9 +1,14 @@
 """Records of `tf.train.Example` and `tf.train.SequenceExample` as they are, where no schema is known."""
 
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
 from .messages import Malformed, joined, parser
 
 
-def record_decoder(kind):
+def record_decoder(kind: str) -> Callable[[bytes], dict[str, Any]]:
     """The function from the bytes of a message of a kind to its record: every feature under its name, by name.
 
     In an Example numbers are an array [T] of int64 or float32; one byte string is bytes, none or several are a list of
@@ -27,7 +32,7 @@ def record_decoder(kind):
     return decode
 
 
-def _value(feature):
+def _value(feature: Any) -> Any:
     kind, values, _ = joined([feature])
     if kind == "bytes_list":
         return values[0] if len(values) == 1 else values
@@ -48,7 +53,7 @@ def _steps(features):
     return [values[i * width : (i + 1) * width] for i in range(len(features))]
 
 
-def check_steps(counts):
+def check_steps(counts: NDArray[Any]) -> int:
     """How many values each step of a feature list holds.
 
     Raises:
@@ -59,7 +64,7 @@ def check_steps(counts):
     return int(counts[0]) if len(counts) else 0
 
 
-def within(name, function, *arguments):
+def within(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the function; errors say which feature they are about."""
     try:
         return function(*arguments)

@@ -3,11 +3,14 @@
 import functools
 import itertools
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+from ....annotations import AnyPath, AnyPaths
 from ...errors import FormatError, SchemaError, StoreNotFoundError
 from ...store.schema import Field, Schema
 from ...store.writer import as_schema
-from ..base import Format, RecordSource, rows_of
+from ..base import Format, RecordSink, RecordSource, rows_of
 from ..files import files_of
 from ..sidecar import SIDECAR, SidecarSink, agreed, check_count, read_sidecar
 from .columns import column_decoder, columns_of
@@ -21,7 +24,15 @@ KINDS = ("example", "sequence_example", "bytes")
 _FORMAT = "kseq-tfrecord-1"  # of the file beside
 
 
-def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=True, max_bytes=None):
+def read_tfrecord(
+    path: AnyPaths,
+    *,
+    schema: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    compression: str | None = "auto",
+    verify: bool = True,
+    max_bytes: int | None = None,
+) -> RecordSource:
     """Read the records of TFRecord files.
 
     Without a schema, neither given nor written by kseq beside the file, each feature is under its name: numbers as
@@ -63,7 +74,14 @@ def read_tfrecord(path, *, schema=None, kind=None, compression="auto", verify=Tr
     return _TFRecordSource(path, schema, kind, compression, verify, max_bytes)
 
 
-def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=None):
+def write_tfrecord(
+    path: AnyPath,
+    schema: Mapping[str, Any],
+    metadata: dict[str, Any] | None = None,
+    *,
+    kind: str = "example",
+    compression: str | None = None,
+) -> RecordSink:
     """Write records to a TFRecord file, and what it cannot say itself, the schema, to `<path>.schema.json`.
 
     Integers that fit int64 are written as int64_list, float32 and float16 as float_list, arrays row by row, strings
@@ -100,6 +118,8 @@ def write_tfrecord(path, schema, metadata=None, *, kind="example", compression=N
 
 
 class _TFRecordSource(RecordSource):
+    schema: Schema | None
+
     def __init__(self, path, schema, kind, compression, verify, max_bytes):
         if compression not in (None, "auto", *WBITS):
             raise ValueError(f"compression must be None, 'GZIP', 'ZLIB' or 'auto'; received {compression!r}")
@@ -124,19 +144,20 @@ class _TFRecordSource(RecordSource):
         self._kind = kind
         if kind == "bytes":
             name = _bytes_field(schema)
-            self._decode = lambda batch: {name: batch}
+            self._decode: Callable[[Any], dict[str, Any]] = lambda batch: {name: batch}
         else:
             self._decode = record_decoder(kind) if schema is None else column_decoder(schema, kind)
 
-    def __iter__(self):
-        if self.schema is not None:
-            for columns in self.columns():
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        found = self.columns()
+        if found is not None:
+            for columns in found:
                 yield from rows_of(columns)
             return
         first = itertools.islice(self._records(lambda record: record), LOOKED_AT)
         yield from self._records(Guess(first, self._kind == "example"))
 
-    def columns(self):
+    def columns(self) -> Iterator[dict[str, Any]] | None:
         if self.schema is None:
             return None
         return self._columns()

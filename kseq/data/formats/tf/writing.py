@@ -3,17 +3,18 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from ...errors import RecordError
-from ...store.schema import TEXT
+from ...store.schema import TEXT, Schema
 from .messages import message_class
 
 _MOST_BYTES = 2**31 - 1  # of one message, by the rules of protobuf
 
 
-def encoder(schema, kind):
+def encoder(schema: Schema, kind: str) -> Callable[..., bytes]:
     """The function from a record, as `convert_record` gives it, and its number to the bytes of a message of a kind."""
     message_type = message_class("SequenceExample")
     from google.protobuf.message import EncodeError
