@@ -23,7 +23,7 @@ from ..spec.reader import read_value
 from .arguments import CommandError, not_there
 from .plugins import load_plugins
 
-_SAVED = ".keras"
+_SAVED, _WEIGHTS = ".keras", ".weights.h5"
 _LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
 
 
@@ -132,19 +132,36 @@ def load(
         raise ModelError(f"{path}: cannot be loaded in safe mode, as kseq loads models: {reason}") from error
 
 
-def load_trained(path: AnyPath) -> keras.Model:
-    """The model of a `.keras` file: a spec is refused, for it has no trained weights.
+def load_trained(args: argparse.Namespace) -> keras.Model:
+    """The model of a command's arguments with trained weights: a `.keras` file, or a spec with a file of weights.
 
     Raises:
         OSError: a file that cannot be opened.
-        ModelError: as for `load`, and a spec.
+        SpecError: a spec with errors.
+        ModelError: as for `load`, a spec without weights, or weights of another model.
     """
-    if str(path) in shipped() or pathlib.Path(path).suffix in _SPECS:
+    path, weights = args.model, args.weights
+    is_spec = str(path) in shipped() or pathlib.Path(path).suffix in _SPECS
+    if not is_spec:
+        if weights:
+            raise ModelError(f"{path}: --weights is for specs; a saved model has its own")
+        return load_model(args)
+    if not weights:
         raise ModelError(
-            f"{path}: a spec has no trained weights; give the file of a model that was built from it, trained, "
-            f"and saved by `model.save('....{_SAVED[1:]}')`"
+            f"{path}: a spec has no trained weights; give them by --weights FILE{_WEIGHTS}, as `model.save_weights` "
+            f"writes it, or give a model that `kseq train` or `model.save` has saved"
         )
-    return load(path)
+    if not weights.endswith((_WEIGHTS, _SAVED)):
+        raise ModelError(f"{weights}: weights are a file of the kind {_WEIGHTS} or {_SAVED}")
+    with open(weights, "rb"):  # before a model is built: Keras says of every file but that it cannot be read
+        model = load_model(args)
+    try:
+        model.load_weights(weights)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own on what they cannot read
+        raise ModelError(
+            f"{weights}: no weights of {in_words(model)}: {type(error).__name__}: {_line(error)}"
+        ) from error
+    return model
 
 
 def open_stream(model: Any, batch_size: int = 1) -> kseq.Stream:

@@ -10,7 +10,7 @@ import time
 
 from .arguments import Commands, positive_float, positive_int
 from .frames import FORMATS, RAW, FramesError, open_frames
-from .models import add_import, load_trained, open_stream
+from .models import add_arguments, load_trained, open_stream
 from .writers import Watched, open_writer
 
 # The latest pushes, of which the median is told: a stream may never end.
@@ -20,11 +20,12 @@ _TIMED_PUSHES = 10_000
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "stream",
-        help="stream a saved model over frames from a file or a pipe, as they arrive",
-        description="Streams a saved model over frames and writes each output as soon as it is ready.",
+        help="stream a trained model over frames from a file or a pipe, as they arrive",
+        description="Streams a trained model over frames and writes each output as soon as it is ready.",
     )
+    add_arguments(parser)
     parser.add_argument(
-        "model", metavar="MODEL.keras", help="a trained model, as `model.save` writes it; loaded in safe mode"
+        "--weights", metavar="FILE.weights.h5", help="those of a spec, as `model.save_weights` writes them"
     )
     parser.add_argument(
         "--input",
@@ -49,7 +50,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate", type=positive_float, metavar="HZ", help="frames a second, for the real time factor; default: WAV's"
     )
-    add_import(parser)
     parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input; default: by its first bytes")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object at the end (to standard error with --output -)"
@@ -74,7 +74,7 @@ def _stream(args):
     if args.output == "-" and sys.stdout.isatty():
         raise FramesError("the output is bytes, which a terminal cannot show: give --output FILE.npy, or a pipe")
     with _open_input(args.input) as file, Watched(open_writer(args.output)) as writer:
-        stream = open_stream(load_trained(args.model))
+        stream = open_stream(load_trained(args))
         kind = "raw" if args.dtype else args.format
         frames = open_frames(file, stream.spec, kind, raw_if_unknown=args.input == "-", raw=args.dtype)
         block = args.block or stream.timing.block_size

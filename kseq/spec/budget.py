@@ -41,11 +41,13 @@ class Budget:
             for part in layers:
                 del part.add_weight
 
-    def take_state(self, layer: Any, spec: SequenceSpec) -> None:
-        """Count the state that each stream of a layer has."""
+    def take_state(self, layer: Any, spec: SequenceSpec) -> int:
+        """Count the state that each stream of a layer has; how many numbers it is."""
+        before = self.left["state"]
         if takes_sequences(layer) and layer.supports_step:
             for leaf in layer.state_specs(spec):
                 self.take("state", leaf.shape)
+        return before - self.left["state"]
 
     def take_metric(self, plan: Plan) -> None:
         """Count the state of a metric."""
@@ -66,7 +68,8 @@ class Budget:
 
     def _counted(self, add_weight):
         def counted(shape=None, *args, **kwargs):
-            self.take("parameters", shape or ())
+            if all(isinstance(size, int) for size in shape or ()):  # Keras refuses others
+                self.take("parameters", shape or ())
             return add_weight(shape, *args, **kwargs)
 
         return counted

@@ -65,8 +65,9 @@ def check(
         inputs_by_name=by_name is not None and layers.values.value(BOOLEAN, by_name, "inputs_by_name"),
         calls=planner.calls,
         outputs=outputs,
-        compile=plan_compile(section("compile"), layers.values, planner.output_names(outputs)),
+        compile=plan_compile(section("compile"), layers.values, outputs, planner.output_names(outputs)),
         node=name or tree,
+        compile_node=parts.get("compile"),
     )
 
 

@@ -8,7 +8,7 @@ know (`schema`).
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .errors import Near, shown
+from .errors import Near, shorten, shown
 from .node import Node, plain_scalar
 from .objects import Role, role
 
@@ -159,6 +159,10 @@ class ListOf(Kind):
     def faults(self, node: Node) -> Iterable[Fault]:
         if not self.repeated and len(node.value) != len(self.kinds):
             yield f"must be {self.wanted}; received {len(node.value)} items", node, None
+
+    def hint(self, node: Node) -> str | None:
+        alone = self.repeated and isinstance(node.value, (str, int, float)) and self.part(0).accepts(node)
+        return f"write a list: `[{shorten(str(node.value))}]`" if alone else None
 
     def part(self, key: Any) -> Kind:
         return self.kinds[0 if self.repeated else key]

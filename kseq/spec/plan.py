@@ -75,3 +75,4 @@ class SpecPlan:
     outputs: list[str] | dict[str, str]
     compile: dict[str, Any] | None
     node: Node
+    compile_node: Node | None

@@ -1,5 +1,6 @@
 """Properties of step mode: chunking, warm-up, held and moved rows, resuming, and what is compiled."""
 
+import math
 from typing import Any
 
 import keras

@@ -17,6 +17,14 @@ import pytest
 import kseq
 from kseq import cli
 
+SPEC = """kseq: 1
+vars: {d: 2}
+input: {shape: [null, 3]}
+layers:
+  - Dense: {units: $d}
+  - GRU: {units: 3, name: memory}
+"""
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
@@ -148,8 +156,19 @@ def test_the_file_that_is_read_may_be_written(stream, tmp_path, saved):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), saved.y, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_a_spec_with_weights(stream, saved, tmp_path, suffix):
+    (saved.folder / "spec.yaml").write_text(SPEC)
+    model = kseq.load_spec(SPEC, vars={"d": 4}, set={"memory.units": 2})
+    weights = str(tmp_path / f"m{suffix}")
+    (model.save_weights if suffix == ".weights.h5" else model.save)(weights)
+    assert stream("spec.yaml", options=["--weights", weights, "--vars", "d=4", "--set", "memory.units=2"]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(saved.x[None], verbose=0)[0], atol=1e-5)
+
+
 def errors(saved):
     """Arguments and what the line on standard error says."""
+    (saved.folder / "spec.yaml").write_text(SPEC)
     (saved.folder / "text.keras").write_text("text")
     (saved.folder / "cut.keras").write_bytes((saved.folder / "m.keras").read_bytes()[:2000])
     (saved.folder / "m.yaml").write_text("kseq: 1")
@@ -164,8 +183,14 @@ def errors(saved):
     yield {"model": "text.keras"}, "not a Keras file"
     yield {"model": "cut.keras"}, "cannot be loaded"
     yield {"model": "x.npy"}, "received .npy"
-    yield {"model": "m.yaml"}, "no trained weights; give"
-    yield {"model": "tcn"}, "no trained weights; give"
+    yield {"model": "m.yaml"}, "no trained weights; give them by --weights"
+    yield {"model": "tcn"}, "no trained weights; give them by --weights"
+    yield {"options": ["--weights", "none.weights.h5"]}, "--weights is for specs"
+    yield {"options": ["--vars", "d=2"]}, "variables are for specs"
+    yield {"model": "tcn", "options": ["--weights", "none.weights.h5"]}, "No such file or directory"
+    yield {"model": "tcn", "options": ["--weights", "x.npy"]}, "of the kind .weights.h5 or .keras"
+    yield {"model": "spec.yaml", "options": ["--weights", "text.keras"]}, "text.keras: no weights of the model"
+    yield {"model": "spec.yaml", "options": ["--weights", "ids.keras"]}, "ids.keras: no weights of the model"
     yield {"model": "same.keras"}, "cannot stream"
     yield {"input": "wide.npy"}, r"[T, 3] or [1, T, 3]; received (5, 4)"
     yield {"input": "complex.npy"}, "received complex128"
