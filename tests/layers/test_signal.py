@@ -221,6 +221,21 @@ def test_a_window_of_zeros_has_no_receptive_field():
     check_layer(layer, (2, 7), gradients=False)
 
 
+# Fewer steps than a frame.
+
+
+@pytest.mark.parametrize("time", [0, 1, 11, 12, 23])
+def test_fewer_steps_than_frames_have(time):
+    x, mask = SIGNAL[:, :time], np.ones((2, time), bool)
+    for padding in ("valid", "reverse_causal_valid", "semicausal_full"):
+        layer = kseq.STFT(12, 4, padding=padding)
+        y = layer(Sequence(ops.convert_to_tensor(x), ops.convert_to_tensor(mask)))
+        assert y.values.shape == (2, layer.output_length(time), 7)
+        whole = int(numpy(y.mask)[0].sum()) if padding != "semicausal_full" else None
+        assert whole in (None, max((time - 12) // 4 + 1, 0))
+        assert numpy(layer.compute_mask(x, ops.convert_to_tensor(mask))).tolist() == numpy(y.mask).tolist()
+
+
 # What is refused.
 
 
