@@ -46,14 +46,19 @@ class BackendTensor(Shaped, Protocol):
     def __ge__(self, other: Any, /) -> Any: ...
 
 
-class LayerOptions(TypedDict, total=False):
-    """What every layer takes, as any of Keras's does."""
+class OtherOptions(TypedDict, total=False):
+    """What every layer takes beside a dtype."""
 
     name: str | None
-    dtype: Any
     trainable: bool
     autocast: bool
     activity_regularizer: "RegularizerLike"
+
+
+class LayerOptions(OtherOptions, total=False):
+    """What every layer takes, as any of Keras's does."""
+
+    dtype: Any
 
 
 class WindowOptions(LayerOptions, total=False):
@@ -88,12 +93,22 @@ class NormalizationOptions(LayerOptions, total=False):
     rms_scaling: Literal[False]
 
 
+class BatchOptions(LayerOptions, total=False):
+    """The same, with what a normalisation over the batch takes of Keras's in one meaning alone."""
+
+    synchronized: Literal[False]
+    renorm: Literal[False]
+
+
 if TYPE_CHECKING:
     # By name, as a saved configuration, or the object itself.
     ActivationLike = str | dict[str, Any] | Callable[..., Any] | None
     InitializerLike = str | dict[str, Any] | Callable[..., Any]
     RegularizerLike = str | dict[str, Any] | Callable[..., Any] | None
     ConstraintLike = str | dict[str, Any] | Callable[..., Any] | None
+    # A number, or an array as nested lists or as one of NumPy's or of the backend's.
+    ConstantLike = float | list[Any] | tuple[Any, ...] | Shaped
 else:
     # What such an argument may be follows from its name, for Keras and for specs: at run time it has no annotation.
     ActivationLike = InitializerLike = RegularizerLike = ConstraintLike = inspect.Parameter.empty
+    ConstantLike = float | list[Any]

@@ -15,6 +15,7 @@ LIMIT = 400
 # What families of layers share (`delay` aligns branches), and the
 # modules that know every family: combinators use others in their examples.
 BELOW_FAMILIES = {
+    "axes",
     "base",
     "complex_values",
     "delay",
@@ -23,6 +24,7 @@ BELOW_FAMILIES = {
     "network",
     "parameters",
     "quantization",
+    "rotary",
     "space",
     "stepwise",
     "structures",

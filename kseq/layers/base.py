@@ -75,6 +75,8 @@ class SequenceLayer(Parameters, KerasDoor):
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
+    #: Whether specs may name the layer: not where what it is given, as a function, is no data.
+    in_specs: bool = True
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
 
@@ -100,6 +102,11 @@ class SequenceLayer(Parameters, KerasDoor):
         return None
 
     @property
+    def training_obstacle(self) -> str | None:
+        """Why step mode cannot train as layer mode does, or `None` where it can."""
+        return None
+
+    @property
     def creates_mask(self) -> bool:
         """Whether outputs may be invalid although every input is valid."""
         return False
@@ -107,6 +114,11 @@ class SequenceLayer(Parameters, KerasDoor):
     @property
     def mask_reads_values(self) -> bool:
         """Whether some values make outputs invalid: then `output_mask`, which knows none, is that of all others."""
+        return False
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether outputs depend on how many valid steps came before, whatever they hold; fields then reach there."""
         return False
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:

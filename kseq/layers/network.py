@@ -212,6 +212,10 @@ class Network(SequenceLayer):
     def mask_reads_values(self) -> bool:
         return any(node.layer.mask_reads_values for node in self.nodes)
 
+    @property
+    def counts_steps(self) -> bool:
+        return any(node.layer.counts_steps for node in self.nodes)
+
     def output_spec(self, input_spec: Any) -> Any:
         specs = self._input_specs(input_spec)
         for node in self.nodes:

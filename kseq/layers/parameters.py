@@ -113,7 +113,7 @@ class Parameters(_Layer):
 def _defaults_of_keras(name):
     """Arguments with defaults of the Keras layer of a name, but for those of every layer; none if there is none."""
     layer = getattr(keras.layers, name, None)
-    found = inspect.signature(layer.__init__).parameters.values() if layer else ()
+    found = constructor_arguments(layer, until=(keras.layers.Layer,)).values() if layer else ()
     common = inspect.signature(keras.layers.Layer.__init__).parameters
     return {each.name: each.default for each in found if each.default is not each.empty and each.name not in common}
 

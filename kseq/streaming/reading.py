@@ -304,10 +304,12 @@ class _Reader:
 
 
 def _cannot_train(layer) -> list[Obstacle]:
-    """A row for each of Keras's layers in a model that cannot be told to train in a stream."""
+    """A row for each layer in a model that cannot be told to train in a stream."""
     if isinstance(layer, Network):
         return [row for node in layer.nodes for row in _cannot_train(node.layer)]
     adapted = layer.origin()
+    if layer.training_obstacle is not None:
+        return [Obstacle(layer.name, type(layer).__name__, layer.training_obstacle)]
     try:
         if adapted is not layer and isinstance(adapted, keras.layers.Layer):
             check_training(adapted, True)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..sequence import Sequence
 from .errors import attempt, expect_same, fail, numpy, wide
 from .subject import Subject, finite_extent, to_numpy
 
@@ -107,7 +108,22 @@ def _dependence(s, steps):
         else:
             changed = values[1:] != values[:1]
         found = found | changed.reshape(*changed.shape[:2], -1).any(-1)
-    return found.T
+    return (found | _dependence_on_validity(s, base) if s.layer.counts_steps else found).T
+
+
+def _dependence_on_validity(s, base):
+    """Whether each output depends on whether each of the inputs is there, bool [T, U]."""
+    steps = base.shape[1]
+    rows = np.repeat(base, steps + 1, axis=0)
+    there = np.concatenate([np.ones((1, steps), bool), ~np.eye(steps, dtype=bool)])
+
+    def call(values, mask):
+        return s.call(Sequence(values, mask), rows=np.zeros(steps + 1, int))
+
+    y = to_numpy(s.compile(call, "some steps invalid")(rows, there))
+    values = y.values.astype("float64").reshape(*y.values.shape[:2], -1)
+    changed = (np.abs(values[1:] - values[:1]) > _UNCHANGED * max(1.0, np.abs(values[:1]).max())).any(-1)
+    return changed & y.mask[1:]
 
 
 def _moved(s, value, scale):

@@ -21,17 +21,17 @@ from kseq.testing import transforms
 def build(node, weights, case) -> "Implementation":
     """The kseq layer for a node, with the reference's weights."""
     spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
-    layer, plan = _make(node, spec)
-    layer.build((4, 8, *spec.shape))
+    layer, plan = _make(node, spec, _MAKERS_ALONE)
+    layer.build((4, 8, *spec.shape) if layer.num_inputs == 1 else [(4, 8, *spec.shape), (4, 8)])
     bound = list(plan.bind(layer, "params", ()))
-    unset = {id(v) for v in layer.trainable_variables} ^ {id(w.variable) for w in bound}
+    unset = {id(v) for v in layer.trainable_variables} - {id(w.variable) for w in bound}
     if unset or {w.path for w in bound} != set(weights):
         raise ValueError(f"weights do not match: the reference has {sorted(weights)}, kseq {[w.path for w in bound]}")
     for weight in bound:
         weight.variable.assign(
             np.reshape(weight.layout.ours(weights[weight.path][weight.index]), weight.variable.shape)
         )
-    return Implementation(layer, spec, bound, weights, node)
+    return plan.implementation(layer, spec, bound, weights, node)
 
 
 class Implementation:
@@ -43,11 +43,12 @@ class Implementation:
         self._chunk = transforms.jit(self._step)
 
     def layer(self, values, mask, constants):
-        return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask, self._context(constants)))
+        more = self._more(constants, values.shape[1])
+        return tuple(ops.convert_to_numpy(part) for part in self._whole(values, mask, more))
 
     def initial_state(self, batch, channel_shape, dtype, constants):
         spec = kseq.SequenceSpec(tuple(channel_shape), dtype)
-        return self._layer.initial_state(batch, spec, **self._context(constants))
+        return self._layer.initial_state(batch, spec, **self._more(constants, 0))
 
     def step(self, values, mask, state, constants):
         y, y_mask, state = self._chunk(values, mask, state)
@@ -75,10 +76,10 @@ class Implementation:
         """Gradients of sum(y * cotangent), the input's zero at invalid steps."""
         variables = [weight.variable for weight in self._bound]
 
-        context = self._context(constants)
+        more = self._more(constants, values.shape[1])
 
         def loss(values):
-            y = self._layer(self._given(values, mask), **context).values
+            y = self._run(values, mask, more).values
             return ops.sum(ops.cast(y, "float32") * ops.convert_to_tensor(cotangent, dtype="float32")), ()
 
         floats = np.issubdtype(values.dtype, np.floating)
@@ -98,14 +99,17 @@ class Implementation:
         # bfloat16 arrives as float32.
         return kseq.Sequence(ops.cast(values, self._spec.dtype), ops.convert_to_tensor(mask))
 
-    def _context(self, constants):
+    def _more(self, constants, steps):
         """Of the reference's constants those that the layer reads as context; what flows along is an input."""
         read = {name: constants[name] for name in self._layer.context_names}
         parts = {name: x if isinstance(x, tuple) else (x, None) for name, x in read.items()}
         return {"context": {name: kseq.Sequence(*part) for name, part in parts.items()}} if parts else {}
 
-    def _call(self, values, mask, context):
-        return _readable(self._layer(self._given(values, mask), **context))
+    def _run(self, values, mask, more):
+        return self._layer(self._given(values, mask), **more)
+
+    def _call(self, values, mask, more):
+        return _readable(self._run(values, mask, more))
 
     def _step(self, values, mask, state):
         y, state = self._layer.step(self._given(values, mask), state)
@@ -169,14 +173,20 @@ class Plan:
     children: list[tuple[str, tuple, Callable, "Plan"]] = dataclasses.field(default_factory=list)
     #: Variable name to layout, where it is another.
     layouts: dict[str, Layout] = dataclasses.field(default_factory=dict)
+    #: Variable name to path, of those that the reference has among its statistics rather than its parameters.
+    statistics: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: What stands between the replay and the layer, where the layer is all there is.
+    implementation: type = Implementation
 
     def bind(self, layer, path, index):
         """The `Weight`s of a layer that is built."""
-        variables = {v.name: v for v in layer.trainable_variables} if self.names else {}
+        variables = {v.name: v for v in layer.weights} if self.names or self.statistics else {}
         for name, place in self.names.items():
             if name in variables:
                 suffix, part = (place, ()) if isinstance(place, str) else place
                 yield Weight(variables[name], f"{path}/{suffix}", index + part, self.layouts.get(name, SAME))
+        for name, suffix in self.statistics.items():
+            yield Weight(variables[name], f"{path.replace('params', 'batch_stats', 1)}/{suffix}", index)
         for suffix, part, find, plan in self.children:
             yield from plan.bind(find(layer), f"{path}/{suffix}", index + part)
 
@@ -184,24 +194,27 @@ class Plan:
 # Nodes.
 
 _MAKERS: dict[str, Callable] = {}
+#: Of layers that are made in another way where they are all there is.
+_MAKERS_ALONE: dict[str, Callable] = {}
 
 
-def _reference(*names):
-    """Register `make(config, spec, name) -> (layer, Plan)` for layers of the reference."""
+def _reference(*names, alone=False):
+    """Register `make(config, spec, name) -> (layer, Plan)` for layers of the reference, within others or alone."""
 
     def register(make):
-        _MAKERS.update(dict.fromkeys(names, make))
+        (_MAKERS_ALONE if alone else _MAKERS).update(dict.fromkeys(names, make))
         return make
 
     return register
 
 
-def _make(node, spec):
+def _make(node, spec, first=()):
     name = node["layer"]
-    if name not in _MAKERS:
+    make = first[name] if name in first else _MAKERS.get(name)
+    if make is None:
         raise NotImplementedError(f"{name}: no such layer")
     try:
-        return _MAKERS[name](node["config"], spec, name)
+        return make(node["config"], spec, name)
     except _Unsupported as error:
         raise NotImplementedError(f"{name}: {error}") from None
 
@@ -282,31 +295,12 @@ class Function:
         return cls(**config)
 
 
-def _constant(fn):
-    """A function of values and of a constant in their type."""
-    return lambda x, value: fn(x, ops.convert_to_tensor(value, dtype=x.dtype))
-
-
 _FUNCTIONS = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "square": ops.square,
     "add_one": lambda x: x + 1,
     "reverse_channels": lambda x: ops.flip(x, axis=-1),
     "hard_tanh": lambda x: ops.clip(x, -1, 1),
-    "abs": ops.abs,
-    "exp": ops.exp,
-    "log": ops.log,
-    "stop_gradient": ops.stop_gradient,
-    "gelu": keras.activations.gelu,
-    "elu": keras.activations.elu,
-    "leaky_relu": keras.activations.leaky_relu,
-    "softmax": keras.activations.softmax,
-    "power": lambda x, value: ops.power(x, value),
-    "scale": _constant(ops.multiply),
-    "add": _constant(ops.add),
-    "mod": _constant(ops.mod),
-    "maximum": _constant(ops.maximum),
-    "minimum": _constant(ops.minimum),
 }
 
 
@@ -324,61 +318,6 @@ def _function(value):
     return Function(name)
 
 
-def _activation(function, spec):
-    return kseq.Activation(function, dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Relu", "Tanh", "Sigmoid", "Swish", "Softplus", "Exp", "Log", "Abs", "StopGradient", "MaskInvalid")
-def _plain(config, spec, name):
-    _options(config, {})
-    if name not in ("Relu", "Abs", "StopGradient", "MaskInvalid"):
-        _needs_float(spec)
-    function = {
-        "Relu": "relu",
-        "Tanh": "tanh",
-        "Sigmoid": "sigmoid",
-        "Swish": "swish",
-        "Softplus": "softplus",
-        "MaskInvalid": "linear",  # every Activation zeroes invalid steps
-        "StopGradient": Function("stop_gradient"),
-    }.get(name)
-    return _activation(function or Function(name.lower()), spec)
-
-
-def _needs_float(spec):
-    if not keras.backend.is_float_dtype(spec.dtype):
-        raise _Unsupported(f"{spec.dtype} input, which changes its type")
-
-
-@_reference("Gelu", "Elu", "LeakyRelu", "Power")
-def _parametric(config, spec, name):
-    _needs_float(spec)
-    ours, defaults, renamed = {
-        "Gelu": ("gelu", {"approximate": True}, "approximate"),
-        "Elu": ("elu", {"alpha": 1.0}, "alpha"),
-        "LeakyRelu": ("leaky_relu", {"negative_slope": 0.01}, "negative_slope"),
-        "Power": ("power", {"power": 1.0}, "value"),
-    }[name]
-    (value,) = _options(config, defaults).values()
-    return _activation(Function(ours, **{renamed: value}), spec)
-
-
-@_reference("Softmax")
-def _softmax(config, spec, name):
-    _needs_float(spec)
-    return _activation(Function("softmax", axis=_options(config, {"axis": -1})["axis"]), spec)
-
-
-@_reference("Scale", "Add", "Mod", "Maximum", "Minimum")
-def _with_constant(config, spec, name):
-    option = {"Scale": "scale", "Add": "shift", "Mod": "divisor", "Maximum": "maximum", "Minimum": "minimum"}[name]
-    value = _options(config, {option: None})[option]
-    value = value["array"] if isinstance(value, dict) else value
-    if np.broadcast_shapes(np.shape(value), spec.shape) != tuple(spec.shape):
-        raise _Unsupported(f"{option} of shape {np.shape(value)}, which enlarges channels {spec.shape}")
-    return _activation(Function(name.lower(), value=value), spec)
-
-
 @_reference("Dropout")
 def _dropout(config, spec, name):
     options = _options(config, {"rate": 0.0, "rng_collection": None}, broadcast_dims=[])
@@ -386,79 +325,6 @@ def _dropout(config, spec, name):
 
 
 # Layers with weights. An initialiser of zeros is the cheapest: the weights are replaced.
-
-
-_DENSE = {"use_bias": True, "activation": None, "projectable": True} | _TYPES
-
-
-@_reference("Dense")
-def _dense(config, spec, name):
-    options = _options(config, {"features": None} | _DENSE, **_HINTS, **_FACTORIES)
-    return _dense_layer(options["features"], options, spec)
-
-
-@_reference("DenseShaped")
-def _dense_shaped(config, spec, name):
-    options = _options(config, {"output_shape": None} | _DENSE, **_HINTS, **_FACTORIES)
-    given, wanted = tuple(spec.shape), tuple(options["output_shape"])
-    if (len(given), len(wanted)) != (1, 1):
-        raise _Unsupported(f"channels {given} to {wanted}, where Dense maps the last axis")
-    return _dense_layer(wanted[0], options, spec)
-
-
-def _dense_layer(units, options, spec):
-    layer = kseq.Dense(
-        units,
-        activation=_function(options["activation"]),
-        use_bias=options["use_bias"],
-        kernel_initializer="zeros",
-        dtype=_policy(options, spec),
-    )
-    return layer, Plan({"kernel": "kernel", "bias": "bias"})
-
-
-@_reference("Embedding")
-def _embedding(config, spec, name):
-    supported = {"dimension": None, "num_embeddings": None, "embedding_param_name": "embedding"}
-    options = _options(config, supported | _TYPES)
-    layer = kseq.Embedding(
-        options["num_embeddings"],
-        options["dimension"],
-        embeddings_initializer="zeros",
-        dtype=_policy(options, spec),
-    )
-    return layer, Plan({"embeddings": options["embedding_param_name"]})
-
-
-# Only reductions in float32, the default, are kseq's.
-_NORMALIZATION_ONLY = {"guard_against_excess_precision": False, "reductions_in_at_least_fp32": True}
-
-
-@_reference("LayerNormalization")
-def _layer_normalization(config, spec, name):
-    supported = {"axis": -1, "epsilon": 1e-6, "use_bias": True, "use_scale": True, "param_dtype": _TYPES["param_dtype"]}
-    options = _options(config, supported, **_NORMALIZATION_ONLY)
-    layer = kseq.LayerNormalization(
-        options["axis"],
-        options["epsilon"],
-        center=options["use_bias"],
-        scale=options["use_scale"],
-        dtype=_policy(options, spec, preserves_type=True),
-    )
-    return layer, Plan({"gamma": "scale", "beta": "bias"})
-
-
-@_reference("RMSNormalization")
-def _rms_normalization(config, spec, name):
-    supported = {"axis": -1, "epsilon": 1e-6, "use_scale": True, "param_dtype": _TYPES["param_dtype"]}
-    options = _options(config, supported, **_NORMALIZATION_ONLY)
-    layer = kseq.RMSNormalization(
-        options["axis"],
-        options["epsilon"],
-        scale=options["use_scale"],
-        dtype=_policy(options, spec, preserves_type=True),
-    )
-    return layer, Plan({"scale": "scale"})
 
 
 @_reference("LSTM")
@@ -594,10 +460,10 @@ def _numbered(plans, attribute, prefix="layers_"):
     return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
 
 
-@_reference("Serial", "Identity")
+@_reference("Serial")
 def _serial(config, spec, name):
-    nodes = _options(config, {"layers": []} if name == "Serial" else {}, share_scope=False).get("layers", [])
-    layers, plans = _make_chain(nodes, spec)
+    options = _options(config, {"layers": []}, share_scope=False)
+    layers, plans = _make_chain(options["layers"], spec)
     return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import kseq
-from kseq.layers.attention.rotary import rotate
+from kseq.layers.rotary import rotate
 from kseq.testing import transforms
 
 RNG = np.random.default_rng(0)

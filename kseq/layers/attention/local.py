@@ -11,7 +11,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, SequenceLayer, hold_rows
-from .rotary import rotate
+from ..rotary import rotate
 
 # Queries that attend together in layer mode; keys are read once per block rather than once per query.
 _QUERY_BLOCK = 64

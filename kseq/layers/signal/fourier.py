@@ -10,10 +10,11 @@ from ...annotations import LayerOptions
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import SequenceSpec
+from ..axes import channel_axes
 from ..base import Example
 from ..complex_values import complex_dtype, joined, real_dtype, split
 from ..stepwise import StepwiseLayer
-from .axes import along_last, channel_axis
+from .axes import along
 from .spectra import (
     FFT_PADDINGS,
     MODES,
@@ -59,13 +60,13 @@ class Transform(StepwiseLayer):
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         shape = list(input_spec.shape)
-        axis = channel_axis(self.axis, input_spec.shape, self)
-        shape[axis] = self.output_size(shape[axis])
+        (axis,) = channel_axes(self.axis, len(shape) + 2)
+        shape[axis - 2] = self.output_size(shape[axis - 2])
         return SequenceSpec(tuple(shape), self.output_dtype())
 
     def call_values(self, values: Any, training: bool = False) -> Any:
-        axis = channel_axis(self.axis, tuple(values.shape[2:]), self) + 2
-        return along_last(self.transform, values, axis)
+        (axis,) = channel_axes(self.axis, len(values.shape))
+        return along(axis, self.transform, values)
 
 
 class Forward(Transform):
@@ -186,7 +187,8 @@ class RFFT(Forward):
         padding: `right`, or `center` where half of what is added or cut off is before.
 
     Raises:
-        ValueError: as in `FFT`, or complex values.
+        ValueError: as in `FFT`.
+        TypeError: complex values.
 
     Example:
         >>> import kseq, numpy as np
@@ -263,7 +265,8 @@ class RDFT(Transform):
         mode: as in `STFT`.
 
     Raises:
-        ValueError: complex values, a length below 1, another padding or mode.
+        ValueError: a length below 1, another padding or mode.
+        TypeError: complex values.
 
     Example:
         >>> import kseq, numpy as np

@@ -33,6 +33,7 @@ class LinearToMelSpectrogram(StepwiseLayer):
 
     Raises:
         ValueError: no triangle, or edges that are not in order from 0 to half of the rate.
+        TypeError: complex values.
 
     Example:
         >>> import kseq, numpy as np

@@ -8,7 +8,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...arguments import as_size
-from ..complex_values import complex_dtype, joined, real_dtype
+from ..complex_values import complex_dtype, is_complex, joined, real_dtype
 
 FFTPadding = Literal["right", "center"]
 SpectrumMode = Literal["complex", "magnitude", "power", "real_imag"]
@@ -29,9 +29,9 @@ def as_optional_size(name: str, value: Any) -> int | None:
 
 
 def refuse_complex(layer: Any, dtype: str) -> None:
-    """Raise a ValueError where a layer of real values is given complex ones."""
-    if dtype.startswith("complex"):
-        raise ValueError(f"{layer.name} ({type(layer).__name__}) takes real values; received {dtype}")
+    """Raise a TypeError where a layer of real numbers is given complex ones."""
+    if is_complex(dtype):
+        raise TypeError(f"{layer.name} ({type(layer).__name__}) takes real numbers; received {dtype}")
 
 
 def bins_of(fft_length: int) -> int:

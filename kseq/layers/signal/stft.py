@@ -14,7 +14,7 @@ from ...timing import Timing
 from ...window import Padding
 from ..base import Example
 from ..complex_values import real_dtype, split
-from .axes import along_last
+from .axes import along
 from .framing import FramingLayer, OverlapLayer, OverlapPadding
 from .spectra import (
     FFT_PADDINGS,
@@ -82,7 +82,7 @@ class SpectralLayer(WeightedFrames, FramingLayer):
 
     def call_windows(self, x: Sequence) -> Any:
         frames = rules.frames(in_real_dtype(x.values, self), self.window)
-        real, imaginary = along_last(self._transform, frames, 2)
+        real, imaginary = along(2, self._transform, frames)
         return given(real, imaginary, self.mode, self.compute_dtype)
 
     def _transform(self, frames):
@@ -112,7 +112,8 @@ class STFT(SpectralLayer):
         use_dft_matrix: whether to multiply by a matrix, for where there is no fast transform, as in LiteRT.
 
     Raises:
-        ValueError: complex values, sizes below 1, an unknown padding, window function or mode.
+        ValueError: sizes below 1, an unknown padding, window function or mode.
+        TypeError: complex values.
         ImportError: a window function of scipy's, where scipy is not installed.
 
     Example:
@@ -155,7 +156,7 @@ class Spectrogram(SpectralLayer):
         frame_length, frame_step, fft_length, window_function, padding, fft_padding, use_dft_matrix: as in `STFT`.
 
     Raises:
-        ValueError: as in `STFT`.
+        ValueError, TypeError, ImportError: as in `STFT`.
 
     Example:
         >>> import kseq, numpy as np
@@ -241,7 +242,7 @@ class InverseSTFT(WeightedFrames, OverlapLayer):
 
     def call_taps(self, x: Sequence) -> Any:
         self._check_bins(tuple(x.values.shape[2:]))
-        return along_last(self._transform, x.values, 2)
+        return along(2, self._transform, x.values)
 
     def _transform(self, spectra):
         frames = ops.irfft(split(spectra, real_dtype(self.compute_dtype)), self.fft_length)

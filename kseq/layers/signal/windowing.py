@@ -9,10 +9,10 @@ from keras import ops
 from ...annotations import LayerOptions
 from ...registry import register
 from ...sequence import SequenceSpec
+from ..axes import channel_axes
 from ..base import Example
 from ..complex_values import is_complex
 from ..stepwise import StepwiseLayer
-from .axes import channel_axis
 from .window_functions import WindowFunction, standard, window_values
 
 
@@ -52,18 +52,19 @@ class ApplyWindow(StepwiseLayer):
         window_values(self.window_function, 512)  # what there is not says so at once
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        axis = channel_axis(self.axis, input_spec.shape, self)
         shape, dtype = self.cast_spec(input_spec)
-        window_values(self.window_function, shape[axis])
+        (axis,) = channel_axes(self.axis, len(shape) + 2)
+        window_values(self.window_function, shape[axis - 2])
         return SequenceSpec(shape, dtype if _has_fractions(dtype) else self.compute_dtype)
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         dtype = keras.backend.standardize_dtype(values.dtype)
         if not _has_fractions(dtype):
             values, dtype = ops.cast(values, self.compute_dtype), self.compute_dtype
-        axis = channel_axis(self.axis, tuple(values.shape[2:]), self)
-        after = len(values.shape) - 3 - axis
-        weights = window_values(self.window_function, values.shape[axis + 2])
+        rank = len(values.shape)
+        (axis,) = channel_axes(self.axis, rank)
+        after = rank - 1 - axis
+        weights = window_values(self.window_function, values.shape[axis])
         return values * ops.convert_to_tensor(np.reshape(weights, (-1, *[1] * after)), dtype=dtype)
 
     @classmethod

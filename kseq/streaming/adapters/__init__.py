@@ -4,6 +4,7 @@
 """
 
 from . import merging as merging
+from . import spectral as spectral
 from . import stepwise as stepwise
 from .keras_masks import MaskOf as MaskOf
 from .keras_masks import MaskRule as MaskRule

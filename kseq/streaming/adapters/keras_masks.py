@@ -17,6 +17,10 @@ class MaskRule(enum.Enum):
 
 def mask_rule_of(operation: Any) -> MaskRule:
     """Keras's rule for the mask of a layer or operation."""
+    if isinstance(operation, keras.layers.SpectralNormalization):
+        # It gives the very tensor that the layer within gives, with its mask, unless it casts it.
+        casts = operation.layer.compute_dtype != operation.compute_dtype
+        return MaskRule.LOSES if casts else mask_rule_of(operation.layer)
     if not isinstance(operation, keras.layers.Layer) or not operation.supports_masking:
         return MaskRule.LOSES
     passes = type(operation).compute_mask is keras.layers.Layer.compute_mask

@@ -64,7 +64,7 @@ def check_operation(call: Any, specs: Any) -> None:
         if len(ranks) != 1 or ranks[0] < 3 or any(len(w.shape) != 2 for w in call.arguments[1:2]):
             raise ValueError("only a product of channels with a constant matrix on the right keeps time steps apart")
     elif name == "Einsum":
-        if len(ranks) != 1 or not keeps_time(operation.subscripts):
+        if len(ranks) != 1 or not keeps_time(operation.subscripts, ranks[0]):
             raise ValueError(f"{operation.subscripts!r} may mix time steps")
     else:
         raise ValueError(MIXES_TIME)
@@ -94,14 +94,15 @@ def check_axes(axes: Any, rank: Any) -> None:
             raise ValueError(f"its axis is batch or time (axis={axis}); use a channel axis")
 
 
-def keeps_time(equation: str) -> bool:
-    """Whether a product of a sequence with a constant, by an equation as in `einsum`, keeps batch and time apart."""
+def keeps_time(equation: str, rank: int) -> bool:
+    """Whether a product of a sequence of a rank with a constant, by an equation, keeps batch and time apart."""
     match = re.fullmatch(r"([a-zA-Z.]+),([a-zA-Z.]+)->([a-zA-Z.]+)", equation.replace(" ", ""))
     if match is None:
         return False
     given, constant, made = match.groups()
     if given.startswith("...") or made.startswith("..."):  # of which batch and time are the first
-        return given.startswith("...") and made.startswith("...") and "." not in constant
+        hidden = rank - len(given.removeprefix("..."))
+        return given.startswith("...") and made.startswith("...") and "." not in constant and hidden >= 2
     return given[:2] == made[:2] and not set(given[:2]) & set(constant + given[2:] + made[2:])
 
 

@@ -50,8 +50,16 @@ def stepwise(layer: Any, specs: Any, training: bool = False, **options: Any) -> 
 @adapts(keras.layers.EinsumDense)
 def einsum_dense(layer: Any, specs: Any, **options: Any) -> Any:
     """A product over channels."""
-    if not keeps_time(layer.equation):
+    if not keeps_time(layer.equation, 2 + len(specs.shape)):
         raise ValueError(f"its equation {layer.equation!r} may mix time steps")
+    return stepwise(layer, specs, **options)
+
+
+@adapts(keras.layers.ReversibleEmbedding)
+def reversible_embedding(layer: Any, specs: Any, **options: Any) -> Any:
+    """An embedding, or a product with its vectors."""
+    if layer.mask_zero:
+        raise ValueError("with `mask_zero` it makes a mask in its own way; use kseq.ReversibleEmbedding")
     return stepwise(layer, specs, **options)
 
 

@@ -1,42 +1,19 @@
-"""Normalisation of each step over its channels."""
+"""Normalisation of each step by itself, over its channels."""
 
 from typing import Any, ClassVar, Unpack
 
 from keras import ops
 
-from ..annotations import ConstraintLike, InitializerLike, LayerOptions, NormalizationOptions, RegularizerLike, Shape
-from ..registry import register
-from .base import Example
-from .parameters import Only
-from .stepwise import StepwiseLayer
-
-
-class _Normalization(StepwiseLayer):
-    def _channel_axes(self, rank) -> tuple[int, ...]:
-        if rank < 3:
-            raise ValueError(f"{type(self).__name__} takes values [B, T, channels, ...]; received rank {rank}")
-        axes = self.axis if isinstance(self.axis, (tuple, list)) else (self.axis,)
-        positive = sorted(a + rank if a < 0 else a for a in axes)
-        if not positive or positive[0] < 2 or positive[-1] >= rank:
-            raise ValueError(f"`axis` must name channel axes (2 to {rank - 1}, or negative); received {self.axis}")
-        return tuple(positive)
-
-    def _parameter_shape(self, input_shape):
-        return tuple(input_shape[a] for a in self._channel_axes(len(input_shape)))
-
-    def _broadcast(self, variable, rank):
-        axes = self._channel_axes(rank)
-        return ops.reshape(
-            ops.cast(variable, "float32" if self.compute_dtype != "float64" else "float64"),
-            tuple(variable.shape[axes.index(a)] if a in axes else 1 for a in range(2, rank)),
-        )
-
-    def _at_least_float32(self, values):
-        return values if self.compute_dtype == "float64" else ops.cast(values, "float32")
+from ...annotations import ConstraintLike, InitializerLike, LayerOptions, NormalizationOptions, RegularizerLike, Shape
+from ...registry import register
+from ..base import Example
+from ..parameters import Only
+from ..stepwise import StepwiseLayer
+from .base import ChannelNormalization
 
 
 @register
-class LayerNormalization(_Normalization):
+class LayerNormalization(ChannelNormalization, StepwiseLayer):
     """Zero mean and unit variance over the channels of each step.  [B, T, ...] -> [B, T, ...].
 
     Statistics are computed in float32 at least. Mask: unchanged. Timing: none. The weights are those of
@@ -59,10 +36,6 @@ class LayerNormalization(_Normalization):
         [[[-1.0, 1.0]]]
     """
 
-    axis: int | tuple[int, ...]
-    gamma: Any
-    beta: Any
-
     fixed_arguments: ClassVar[dict[str, Only]] = {"rms_scaling": Only((False,), "use `RMSNormalization`")}
 
     def __init__(
@@ -84,21 +57,14 @@ class LayerNormalization(_Normalization):
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
 
     def build(self, input_shape: Shape) -> None:
-        shape = self._parameter_shape(input_shape)
-        self.gamma = self.add_parameter("gamma", shape) if self.scale else None
-        self.beta = self.add_parameter("beta", shape) if self.center else None
+        self.add_scale_and_bias(input_shape)
 
     def call_values(self, values: Any, training: bool = False) -> Any:
-        rank = len(values.shape)
-        axes = self._channel_axes(rank)
-        x = self._at_least_float32(values)
+        axes = self.channel_axes(len(values.shape))
+        x = self.at_least_float32(values)
         x = x - ops.mean(x, axis=axes, keepdims=True)
         y = x * ops.rsqrt(ops.mean(ops.square(x), axis=axes, keepdims=True) + self.epsilon)
-        if self.gamma is not None:
-            y = y * self._broadcast(self.gamma, rank)
-        if self.beta is not None:
-            y = y + self._broadcast(self.beta, rank)
-        return ops.cast(y, self.compute_dtype)
+        return self.scaled(y)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -106,7 +72,7 @@ class LayerNormalization(_Normalization):
 
 
 @register
-class RMSNormalization(_Normalization):
+class RMSNormalization(ChannelNormalization, StepwiseLayer):
     """Unit root mean square over the channels of each step.  [B, T, ...] -> [B, T, ...].
 
     The mean is computed in float32 at least. Mask: unchanged. Timing: none. The weights are those of
@@ -127,7 +93,6 @@ class RMSNormalization(_Normalization):
         [[[1.0, -1.0]]]
     """
 
-    axis: int | tuple[int, ...]
     scale_weight: Any
 
     def __init__(
@@ -145,17 +110,53 @@ class RMSNormalization(_Normalization):
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
 
     def build(self, input_shape: Shape) -> None:
-        shape = self._parameter_shape(input_shape)
-        self.scale_weight = self.add_parameter("scale", shape) if self.scale else None
+        shape = self.parameter_shape(input_shape)
+        self.scale_weight = self.add_parameter("scale", shape, autocast=False) if self.scale else None
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         rank = len(values.shape)
-        x = self._at_least_float32(values)
-        y = x * ops.rsqrt(ops.mean(ops.square(x), axis=self._channel_axes(rank), keepdims=True) + self.epsilon)
+        x = self.at_least_float32(values)
+        y = x * ops.rsqrt(ops.mean(ops.square(x), axis=self.channel_axes(rank), keepdims=True) + self.epsilon)
         if self.scale_weight is not None:
-            y = y * self._broadcast(self.scale_weight, rank)
+            y = y * self.along_axes(self.scale_weight, rank)
         return ops.cast(y, self.compute_dtype)
 
     @classmethod
     def examples(cls) -> list[Example]:
         return [Example({"epsilon": 1e-3})]
+
+
+@register
+class L2Normalize(ChannelNormalization, StepwiseLayer):
+    """Unit Euclidean norm over the channels of each step.  [B, T, ...] -> [B, T, ...].
+
+    The sum of squares is computed in float32 at least. Mask: unchanged. Timing: none.
+
+    Args:
+        axis: channel axis or axes to normalise over.
+        epsilon: added to the sum of squares.
+
+    Raises:
+        ValueError: an axis that is no channel axis.
+
+    Example:
+        >>> import kseq, numpy as np
+        >>> np.asarray(kseq.L2Normalize()(np.array([[[3.0, 4.0]]], "float32"))).round(2).tolist()
+        [[[0.6, 0.8]]]
+    """
+
+    def __init__(
+        self, axis: int | tuple[int, ...] = -1, epsilon: float = 1e-12, **kwargs: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(**kwargs)
+        self.keep(locals())
+        self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
+
+    def call_values(self, values: Any, training: bool = False) -> Any:
+        x = self.at_least_float32(values)
+        squares = ops.sum(ops.square(x), axis=self.channel_axes(len(values.shape)), keepdims=True)
+        return ops.cast(x * ops.rsqrt(squares + self.epsilon), self.compute_dtype)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example({"epsilon": 1e-2})]
