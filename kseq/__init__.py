@@ -94,6 +94,18 @@ _PUBLIC = {
     "UpSampling3D": "layers",
     "SincFilter1D": "layers",
     "SincFilter1DTranspose": "layers",
+    "ApplyWindow": "layers",
+    "FFT": "layers",
+    "Frame": "layers",
+    "IFFT": "layers",
+    "IRFFT": "layers",
+    "InverseSTFT": "layers",
+    "LinearToMelSpectrogram": "layers",
+    "OverlapAdd": "layers",
+    "RDFT": "layers",
+    "RFFT": "layers",
+    "STFT": "layers",
+    "Spectrogram": "layers",
     "Abs": "layers",
     "Affine": "layers",
     "ApplySharding": "layers",
@@ -187,14 +199,21 @@ if typing.TYPE_CHECKING:
     from . import timing as timing
     from . import window as window
     from .layers import ELU as ELU
+    from .layers import FFT as FFT
     from .layers import GELU as GELU
     from .layers import GRU as GRU
+    from .layers import IFFT as IFFT
+    from .layers import IRFFT as IRFFT
     from .layers import LSTM as LSTM
+    from .layers import RDFT as RDFT
+    from .layers import RFFT as RFFT
+    from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import Affine as Affine
     from .layers import ApplySharding as ApplySharding
+    from .layers import ApplyWindow as ApplyWindow
     from .layers import Argmax as Argmax
     from .layers import AssertChannelSpec as AssertChannelSpec
     from .layers import AveragePooling1D as AveragePooling1D
@@ -231,6 +250,7 @@ if typing.TYPE_CHECKING:
     from .layers import Exp as Exp
     from .layers import ExpandDims as ExpandDims
     from .layers import Flatten as Flatten
+    from .layers import Frame as Frame
     from .layers import GatedLinearUnit as GatedLinearUnit
     from .layers import GatedTanhUnit as GatedTanhUnit
     from .layers import GatedUnit as GatedUnit
@@ -242,10 +262,12 @@ if typing.TYPE_CHECKING:
     from .layers import GroupNormalization as GroupNormalization
     from .layers import Identity as Identity
     from .layers import InstanceNormalization as InstanceNormalization
+    from .layers import InverseSTFT as InverseSTFT
     from .layers import L2Normalize as L2Normalize
     from .layers import Lambda as Lambda
     from .layers import LayerNormalization as LayerNormalization
     from .layers import LeakyReLU as LeakyReLU
+    from .layers import LinearToMelSpectrogram as LinearToMelSpectrogram
     from .layers import LocalSelfAttention as LocalSelfAttention
     from .layers import Log as Log
     from .layers import Logging as Logging
@@ -266,6 +288,7 @@ if typing.TYPE_CHECKING:
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import OneHot as OneHot
     from .layers import OptimizationBarrier as OptimizationBarrier
+    from .layers import OverlapAdd as OverlapAdd
     from .layers import Parallel as Parallel
     from .layers import ParallelChannels as ParallelChannels
     from .layers import Power as Power
@@ -293,6 +316,7 @@ if typing.TYPE_CHECKING:
     from .layers import Softmax as Softmax
     from .layers import Softplus as Softplus
     from .layers import SpatialDropout1D as SpatialDropout1D
+    from .layers import Spectrogram as Spectrogram
     from .layers import Squeeze as Squeeze
     from .layers import SqueezeTime as SqueezeTime
     from .layers import StopGradient as StopGradient

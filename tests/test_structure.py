@@ -17,6 +17,7 @@ LIMIT = 400
 BELOW_FAMILIES = {
     "axes",
     "base",
+    "complex_values",
     "delay",
     "door",
     "leaves",

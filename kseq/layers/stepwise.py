@@ -11,6 +11,7 @@ from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
 from .base import SequenceLayer
+from .complex_values import is_complex
 
 # A whole of two rows and its pieces, (row, first step, end): if they agree, an output sees its own step alone, and not
 # where it stands, how long the sequence is, or what other rows hold.
@@ -123,6 +124,8 @@ def _tried(fn, shapes, dtypes, output_shape):
 def _draw(rng, shape, dtype, scale):
     if keras.backend.is_float_dtype(dtype):
         return rng.normal(size=shape) * scale
+    if is_complex(dtype):
+        return (rng.normal(size=shape) + 1j * rng.normal(size=shape)) * scale
     return rng.integers(2, size=shape)  # what may be an index into anything
 
 
@@ -137,6 +140,7 @@ def _result(fn, x, dtypes, output_shape):
 def _close(found, wanted):
     """Whether two results differ by rounding at most, NaN and infinities being themselves."""
     tolerance = _ROUNDING.get(keras.backend.standardize_dtype(wanted.dtype), 1e-4)
-    found, wanted = (ops.convert_to_numpy(ops.cast(y, "float32")) for y in (found, wanted))
+    wide = "complex64" if is_complex(keras.backend.standardize_dtype(wanted.dtype)) else "float32"
+    found, wanted = (ops.convert_to_numpy(ops.cast(y, wide)) for y in (found, wanted))
     size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
     return np.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True)

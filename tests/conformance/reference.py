@@ -435,17 +435,3 @@ def _projection_names(projection):
         names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
         names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
     return names
-
-
-# Pooling and time.
-
-
-@_reference("Delay")
-def _delay(config, spec, name):
-    return kseq.Delay(**_options(config, {"length": None, "delay_layer_output": True}), dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Lookahead")
-def _lookahead(config, spec, name):
-    options = _options(config, {"length": None}, preserve_length_in_layer=False)
-    return kseq.Lookahead(**options, dtype=_own_policy(spec)), Plan()

@@ -7,7 +7,8 @@ from keras import ops
 from ...annotations import LayerOptions
 from ...registry import register
 from ..base import Example
-from .base import PointwiseLayer, RealFunction, dtype_of, is_complex
+from ..complex_values import is_complex
+from .base import PointwiseLayer, RealFunction, dtype_of
 
 _REAL_PARTS = {"complex64": "float32", "complex128": "float64"}
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from ...annotations import Shape
 from ...sequence import Sequence, SequenceSpec
+from ..complex_values import is_complex
 from ..stepwise import StepwiseLayer
 
 
@@ -75,7 +76,3 @@ class Unchanged(PointwiseLayer):
 def dtype_of(values: Any) -> str:
     """The name of a tensor's dtype."""
     return keras.backend.standardize_dtype(values.dtype)
-
-
-def is_complex(dtype: str) -> bool:
-    return dtype.startswith("complex")

@@ -11,7 +11,8 @@ from ...arguments import as_size
 from ...registry import register
 from ..axes import as_axes, channel_axes
 from ..base import Example
-from .base import PointwiseLayer, dtype_of, is_complex
+from ..complex_values import is_complex
+from .base import PointwiseLayer, dtype_of
 
 # Integers that their sums would soon outgrow.
 _SMALL = ("bool", "int8", "int16", "uint8", "uint16")

@@ -9,8 +9,9 @@ from ...annotations import LayerOptions, OtherOptions, Shape
 from ...gradients import map_gradient
 from ...registry import register
 from ..base import Example
+from ..complex_values import is_complex
 from ..parameters import Parameters
-from .base import PointwiseLayer, Unchanged, dtype_of, is_complex
+from .base import PointwiseLayer, Unchanged, dtype_of
 
 
 @register
