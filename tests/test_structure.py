@@ -23,6 +23,7 @@ BELOW_FAMILIES = {
     "network",
     "parameters",
     "quantization",
+    "rematerialize",
     "rotary",
     "space",
     "stepwise",
