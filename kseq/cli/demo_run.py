@@ -2,8 +2,8 @@
 
 import pathlib
 import statistics
-import tempfile
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

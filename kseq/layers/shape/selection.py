@@ -129,9 +129,10 @@ def _plain(one: Any) -> Any:
     """A slice as an integer, `None` or a tuple."""
     if one is None:
         return None
-    parts: Any = [one.start, one.stop, one.step] if isinstance(one, slice) else one
+    parts = [one.start, one.stop, one.step] if isinstance(one, slice) else one
     if not (isinstance(parts, (tuple, list)) and 1 <= len(parts) <= 3):
-        return operator.index(parts)
+        whole: Any = parts  # what is no integer is refused
+        return operator.index(whole)
     found = tuple(None if part is None else operator.index(part) for part in parts)
     slice(*found).indices(1)  # a step of zero is an error
     return found
