@@ -132,7 +132,7 @@ def _has(node, condition):
         return any(_has(part, condition) for part in node)
     if not isinstance(node, dict):
         return False
-    return ("layer" in node and condition(node["layer"], node.get("config", {}))) or _has(
+    return (isinstance(node.get("layer"), str) and condition(node["layer"], node.get("config", {}))) or _has(
         list(node.values()), condition
     )
 

@@ -1,7 +1,7 @@
 """`Combinator`: what layers made of layers share."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from ..base import SequenceLayer
 from ..network import LayerNode, Network, Read, chain, node_of
@@ -52,6 +52,7 @@ class Combinator(Network):
 def combining(names: list[str], reads: list[Read], combination: Any) -> LayerNode:
     """A node that combines what is read of branches of these names."""
     # It takes what the layers give, whatever the dtype.
+    one = combination
     if isinstance(combination, str):
-        combination = Combine(combination, names, name=combination, autocast=False)
-    return node_of(combination, reads, hidden=True)
+        one = Combine(cast(Combination, combination), names, name=combination, autocast=False)
+    return node_of(one, reads, hidden=True)
