@@ -128,9 +128,9 @@ def _has(node, condition):
         return any(_has(part, condition) for part in node)
     if not isinstance(node, dict):
         return False
-    return ("layer" in node and condition(node["layer"], node.get("config", {}))) or _has(
-        list(node.values()), condition
-    )
+    name = node.get("layer")  # a child, where this is the configuration of a layer of one
+    here = isinstance(name, str) and condition(name, node.get("config", {}))
+    return here or _has(list(node.values()), condition)
 
 
 #: Deliberate deviations: a condition of a node's layer and configuration, and the properties that then differ.
