@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from ..base import SequenceLayer
 from ..network import LayerNode, Network, Read, chain, node_of
-from .combine import Combine
+from .combine import Combination, Combine
 
 LayerList = SequenceLayer | Iterable[SequenceLayer]
 
