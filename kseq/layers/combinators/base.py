@@ -52,6 +52,6 @@ class Combinator(Network):
 def combining(names: list[str], reads: list[Read], combination: Any) -> LayerNode:
     """A node that combines what is read of branches of these names."""
     # It takes what the layers give, whatever the dtype.
-    if isinstance(combination, str):
+    if not isinstance(combination, SequenceLayer):
         combination = Combine(combination, names, name=combination, autocast=False)
     return node_of(combination, reads, hidden=True)

@@ -96,7 +96,7 @@ class Blockwise(Combinator):
     def _through_blocks(self, x, blocks, state, training, masked):
         """The outputs of all blocks, by a scan that carries the number of the block, its outputs, state and seeds."""
         weights, seeds = (self.trainable_variables, self.non_trainable_variables) if training else ([], [])
-        step = of_variables(lambda *given: self._call_step(*given, training), [*weights, *seeds])
+        step = of_variables(lambda x, state: self._call_step(x, state, training), [*weights, *seeds])
         values, mask = (None if part is None else _in_blocks(part, blocks, self.block_size) for part in x)
         weights = values_of(weights)
 
