@@ -1,11 +1,11 @@
 """`Combinator`: what layers made of layers share."""
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from ..base import SequenceLayer
 from ..network import LayerNode, Network, Read, chain, node_of
-from .combine import Combination, Combine
+from .combine import Combine
 
 LayerList = SequenceLayer | Iterable[SequenceLayer]
 
@@ -52,7 +52,6 @@ class Combinator(Network):
 def combining(names: list[str], reads: list[Read], combination: Any) -> LayerNode:
     """A node that combines what is read of branches of these names."""
     # It takes what the layers give, whatever the dtype.
-    one = combination
-    if isinstance(combination, str):
-        one = Combine(cast(Combination, combination), names, name=combination, autocast=False)
-    return node_of(one, reads, hidden=True)
+    if not isinstance(combination, SequenceLayer):
+        combination = Combine(combination, names, name=combination, autocast=False)
+    return node_of(combination, reads, hidden=True)

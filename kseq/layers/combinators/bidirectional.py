@@ -158,7 +158,9 @@ class Backward(SequenceLayer):
         return reversed_rows(made, self._outputs(steps))
 
     def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
-        given: dict[str, Any] = {"training": training} | ({"context": context} if self.context_names else {})
+        given: dict[str, Any] = {"training": training}
+        if self.context_names:
+            given["context"] = context
         if x.mask is None:
             y = self.layer(x.apply(_flipped), **given)
             return Sequence(*(None if part is None else _flipped(part) for part in y))

@@ -205,9 +205,11 @@ def _instead(layer):
     if getattr(keras.layers, name, None) is not type(layer):
         return "@kseq.pointwise if it treats every step by itself, or an adapter (kseq.adapts)"
     name = _OTHER_NAMES.get(name, name)
-    return f"kseq.{name}" if name in registered_layers() else None
+    return f"kseq.{name}" if name in registered_layers() and name not in _WHOLE else None
 
 
+# Layers of ours that do not stream either.
+_WHOLE = {"Bidirectional"}
 # Layers of ours that do, within a window of time, what layers of Keras's of other names do.
 _OTHER_NAMES: dict[str, str] = dict.fromkeys(
     ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "LocalSelfAttention"
