@@ -27,24 +27,34 @@ _PUBLIC = {
     "window": "window",
     "Activation": "layers",
     "AveragePooling1D": "layers",
+    "Bidirectional": "layers",
+    "Blockwise": "layers",
+    "CheckpointGradient": "layers",
     "Conv1D": "layers",
     "Delay": "layers",
     "Dense": "layers",
     "DepthwiseConv1D": "layers",
+    "DeterministicDropout": "layers",
     "Dropout": "layers",
     "Embedding": "layers",
     "GRU": "layers",
+    "GaussianDropout": "layers",
+    "GaussianNoise": "layers",
     "LSTM": "layers",
     "LayerNormalization": "layers",
     "LocalSelfAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
+    "Noise": "layers",
     "Parallel": "layers",
+    "ParallelChannels": "layers",
     "RMSNormalization": "layers",
     "Repeat": "layers",
     "Residual": "layers",
     "SequenceLayer": "layers",
     "Serial": "layers",
+    "Skip": "layers",
+    "SpatialDropout1D": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
     "AddTimingSignal": "layers",
@@ -84,6 +94,72 @@ _PUBLIC = {
     "UpSampling3D": "layers",
     "SincFilter1D": "layers",
     "SincFilter1DTranspose": "layers",
+    "ApplyWindow": "layers",
+    "FFT": "layers",
+    "Frame": "layers",
+    "IFFT": "layers",
+    "IRFFT": "layers",
+    "InverseSTFT": "layers",
+    "LinearToMelSpectrogram": "layers",
+    "OverlapAdd": "layers",
+    "RDFT": "layers",
+    "RFFT": "layers",
+    "STFT": "layers",
+    "Spectrogram": "layers",
+    "Abs": "layers",
+    "Affine": "layers",
+    "ApplySharding": "layers",
+    "Argmax": "layers",
+    "AssertChannelSpec": "layers",
+    "Cast": "layers",
+    "CheckpointName": "layers",
+    "Clip": "layers",
+    "ELU": "layers",
+    "EinopsRearrange": "layers",
+    "Emit": "layers",
+    "Exp": "layers",
+    "ExpandDims": "layers",
+    "Flatten": "layers",
+    "GELU": "layers",
+    "GatedLinearUnit": "layers",
+    "GatedTanhUnit": "layers",
+    "GatedUnit": "layers",
+    "GlobalEinopsRearrange": "layers",
+    "GlobalReshape": "layers",
+    "GradientClipping": "layers",
+    "Identity": "layers",
+    "Lambda": "layers",
+    "LeakyReLU": "layers",
+    "Log": "layers",
+    "Logging": "layers",
+    "MaskInvalid": "layers",
+    "Max": "layers",
+    "Mean": "layers",
+    "Min": "layers",
+    "Modulo": "layers",
+    "MoveAxis": "layers",
+    "OneHot": "layers",
+    "OptimizationBarrier": "layers",
+    "PReLU": "layers",
+    "Power": "layers",
+    "ReLU": "layers",
+    "Reshape": "layers",
+    "ReverseSequence": "layers",
+    "Scale": "layers",
+    "Sigmoid": "layers",
+    "Slice": "layers",
+    "Snake": "layers",
+    "Softmax": "layers",
+    "Softplus": "layers",
+    "Squeeze": "layers",
+    "StopGradient": "layers",
+    "Sum": "layers",
+    "SwapAxes": "layers",
+    "Swish": "layers",
+    "Tanh": "layers",
+    "Translate": "layers",
+    "Transpose": "layers",
+    "emitting": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -122,14 +198,34 @@ if typing.TYPE_CHECKING:
     from . import testing as testing
     from . import timing as timing
     from . import window as window
+    from .layers import ELU as ELU
+    from .layers import FFT as FFT
+    from .layers import GELU as GELU
     from .layers import GRU as GRU
+    from .layers import IFFT as IFFT
+    from .layers import IRFFT as IRFFT
     from .layers import LSTM as LSTM
+    from .layers import RDFT as RDFT
+    from .layers import RFFT as RFFT
+    from .layers import STFT as STFT
+    from .layers import Abs as Abs
     from .layers import Activation as Activation
     from .layers import AddTimingSignal as AddTimingSignal
+    from .layers import Affine as Affine
+    from .layers import ApplySharding as ApplySharding
+    from .layers import ApplyWindow as ApplyWindow
+    from .layers import Argmax as Argmax
+    from .layers import AssertChannelSpec as AssertChannelSpec
     from .layers import AveragePooling1D as AveragePooling1D
     from .layers import AveragePooling2D as AveragePooling2D
     from .layers import AveragePooling3D as AveragePooling3D
     from .layers import BatchNormalization as BatchNormalization
+    from .layers import Bidirectional as Bidirectional
+    from .layers import Blockwise as Blockwise
+    from .layers import Cast as Cast
+    from .layers import CheckpointGradient as CheckpointGradient
+    from .layers import CheckpointName as CheckpointName
+    from .layers import Clip as Clip
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
     from .layers import ConcatTimingSignal as ConcatTimingSignal
     from .layers import Conv1D as Conv1D
@@ -143,44 +239,100 @@ if typing.TYPE_CHECKING:
     from .layers import DenseShaped as DenseShaped
     from .layers import DepthwiseConv1D as DepthwiseConv1D
     from .layers import DepthwiseConv2D as DepthwiseConv2D
+    from .layers import DeterministicDropout as DeterministicDropout
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
+    from .layers import EinopsRearrange as EinopsRearrange
     from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
     from .layers import EmbeddingTranspose as EmbeddingTranspose
+    from .layers import Emit as Emit
+    from .layers import Exp as Exp
+    from .layers import ExpandDims as ExpandDims
+    from .layers import Flatten as Flatten
+    from .layers import Frame as Frame
+    from .layers import GatedLinearUnit as GatedLinearUnit
+    from .layers import GatedTanhUnit as GatedTanhUnit
+    from .layers import GatedUnit as GatedUnit
+    from .layers import GaussianDropout as GaussianDropout
+    from .layers import GaussianNoise as GaussianNoise
+    from .layers import GlobalEinopsRearrange as GlobalEinopsRearrange
+    from .layers import GlobalReshape as GlobalReshape
+    from .layers import GradientClipping as GradientClipping
     from .layers import GroupNormalization as GroupNormalization
+    from .layers import Identity as Identity
     from .layers import InstanceNormalization as InstanceNormalization
+    from .layers import InverseSTFT as InverseSTFT
     from .layers import L2Normalize as L2Normalize
+    from .layers import Lambda as Lambda
     from .layers import LayerNormalization as LayerNormalization
+    from .layers import LeakyReLU as LeakyReLU
+    from .layers import LinearToMelSpectrogram as LinearToMelSpectrogram
     from .layers import LocalSelfAttention as LocalSelfAttention
+    from .layers import Log as Log
+    from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead
+    from .layers import MaskInvalid as MaskInvalid
+    from .layers import Max as Max
     from .layers import MaxPooling1D as MaxPooling1D
     from .layers import MaxPooling2D as MaxPooling2D
     from .layers import MaxPooling3D as MaxPooling3D
+    from .layers import Mean as Mean
+    from .layers import Min as Min
     from .layers import MinPooling1D as MinPooling1D
     from .layers import MinPooling2D as MinPooling2D
     from .layers import MinPooling3D as MinPooling3D
+    from .layers import Modulo as Modulo
+    from .layers import MoveAxis as MoveAxis
+    from .layers import Noise as Noise
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
+    from .layers import OneHot as OneHot
+    from .layers import OptimizationBarrier as OptimizationBarrier
+    from .layers import OverlapAdd as OverlapAdd
     from .layers import Parallel as Parallel
+    from .layers import ParallelChannels as ParallelChannels
+    from .layers import Power as Power
+    from .layers import PReLU as PReLU
+    from .layers import ReLU as ReLU
     from .layers import Repeat as Repeat
     from .layers import Resample as Resample
+    from .layers import Reshape as Reshape
     from .layers import Residual as Residual
+    from .layers import ReverseSequence as ReverseSequence
     from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization
     from .layers import RotaryEmbedding as RotaryEmbedding
+    from .layers import Scale as Scale
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
+    from .layers import Sigmoid as Sigmoid
     from .layers import SincFilter1D as SincFilter1D
     from .layers import SincFilter1DTranspose as SincFilter1DTranspose
+    from .layers import Skip as Skip
+    from .layers import Slice as Slice
+    from .layers import Snake as Snake
+    from .layers import Softmax as Softmax
+    from .layers import Softplus as Softplus
+    from .layers import SpatialDropout1D as SpatialDropout1D
+    from .layers import Spectrogram as Spectrogram
+    from .layers import Squeeze as Squeeze
     from .layers import SqueezeTime as SqueezeTime
+    from .layers import StopGradient as StopGradient
+    from .layers import Sum as Sum
+    from .layers import SwapAxes as SwapAxes
+    from .layers import Swish as Swish
+    from .layers import Tanh as Tanh
+    from .layers import Translate as Translate
+    from .layers import Transpose as Transpose
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
     from .layers import UnsqueezeTime as UnsqueezeTime
     from .layers import UpSampling1D as UpSampling1D
     from .layers import UpSampling2D as UpSampling2D
     from .layers import UpSampling3D as UpSampling3D
     from .layers import WindowedLayer as WindowedLayer
+    from .layers import emitting as emitting
     from .obstacles import NotStreamable as NotStreamable
     from .ragged import Ragged as Ragged
     from .ragged import flatten as flatten

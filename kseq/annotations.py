@@ -46,14 +46,19 @@ class BackendTensor(Shaped, Protocol):
     def __ge__(self, other: Any, /) -> Any: ...
 
 
-class LayerOptions(TypedDict, total=False):
-    """What every layer takes, as any of Keras's does."""
+class OtherOptions(TypedDict, total=False):
+    """What every layer takes beside a dtype."""
 
     name: str | None
-    dtype: Any
     trainable: bool
     autocast: bool
     activity_regularizer: "RegularizerLike"
+
+
+class LayerOptions(OtherOptions, total=False):
+    """What every layer takes, as any of Keras's does."""
+
+    dtype: Any
 
 
 class WindowOptions(LayerOptions, total=False):
@@ -82,6 +87,12 @@ class EmbeddingOptions(LayerOptions, total=False):
     weights: None
 
 
+class BidirectionalOptions(LayerOptions, total=False):
+    """The same, with what a bidirectional layer takes of Keras's in one meaning alone."""
+
+    weights: None
+
+
 class NormalizationOptions(LayerOptions, total=False):
     """The same, with what a normalisation takes of Keras's in one meaning alone."""
 
@@ -101,6 +112,9 @@ if TYPE_CHECKING:
     InitializerLike = str | dict[str, Any] | Callable[..., Any]
     RegularizerLike = str | dict[str, Any] | Callable[..., Any] | None
     ConstraintLike = str | dict[str, Any] | Callable[..., Any] | None
+    # A number, or an array as nested lists or as one of NumPy's or of the backend's.
+    ConstantLike = float | list[Any] | tuple[Any, ...] | Shaped
 else:
     # What such an argument may be follows from its name, for Keras and for specs: at run time it has no annotation.
     ActivationLike = InitializerLike = RegularizerLike = ConstraintLike = inspect.Parameter.empty
+    ConstantLike = float | list[Any]

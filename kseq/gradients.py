@@ -1,4 +1,4 @@
-"""`with_gradient`: a known value as a function whose gradient is written by hand, differentiable in every way."""
+"""Gradients written by hand: `with_gradient` of a value that is known, `map_gradient` of the identity."""
 
 from typing import Any
 
@@ -51,3 +51,35 @@ def _with_tangent(value, pullback, arguments, given):
         return connected, tangent
 
     return function(value, tuple(given), *arguments)
+
+
+def map_gradient(x: Any, fn: Any) -> Any:
+    """`x`, whose gradient is what a function makes of the gradient that comes back to it.
+
+    The function need not be linear: there is no forward mode. Derivatives of any order are right.
+
+    Args:
+        x: an array of floats.
+        fn: a function of the gradient, differentiable by the backend.
+    """
+    if keras.backend.backend() == "jax":
+        return _with_cotangent(x, fn)
+
+    def function(x):
+        def gradient(*args, upstream=None):
+            return fn(args[0] if upstream is None else upstream)
+
+        return ops.copy(x), gradient
+
+    return ops.custom_gradient(function)(x)
+
+
+def _with_cotangent(x, fn):
+    import jax
+
+    @jax.custom_vjp
+    def function(x):
+        return x
+
+    function.defvjp(lambda x: (function(x), None), lambda _, gradient: (fn(gradient),))
+    return function(x)

@@ -35,7 +35,7 @@ def taps(x: Any, window: Window) -> list[Any]:
 def frames(x: Any, window: Window) -> Any:
     """Every window of `x` [B, T, ...] with its taps on an axis of their own, [B, U, size, ...], with no padding."""
     stride, time = window.stride, x.shape[1]
-    outputs = (time - window.span) // stride + 1 if isinstance(time, int) else None
+    outputs = max((time - window.span) // stride + 1, 0) if isinstance(time, int) else None
     if window.dilation > 1 or not outputs or window.size <= 2 * -(-window.size // stride):
         return ops.stack(taps(x, window), axis=2)
     # Blocks of a stride, several of which make a window: fewer slices than there are taps.
@@ -54,7 +54,7 @@ def started(mask: Any) -> Any:
 
 def all_taps(padded_mask: Any, window: Window) -> Any:
     """Whether every tap of each window over an already padded mask [B, T] is valid: [B, U] bool."""
-    return ops.all(ops.stack(taps(padded_mask, window), axis=-1), axis=-1)
+    return ops.all(frames(padded_mask, window), axis=2)
 
 
 def output_mask(mask: Any, window: Window) -> Any:
@@ -76,7 +76,7 @@ def output_mask(mask: Any, window: Window) -> Any:
         return ops.logical_and(all_taps(padded, window), own)
     padded = ops.pad(mask, ((0, 0), window.pads), constant_values=False)
     if mode.valid_by == "any":
-        return ops.any(ops.stack(taps(padded, window), axis=-1), axis=-1)
+        return ops.any(frames(padded, window), axis=2)
     return all_taps(padded, window)
 
 

@@ -15,13 +15,16 @@ LIMIT = 400
 # What families of layers share (`delay` aligns branches), and the
 # modules that know every family: combinators use others in their examples.
 BELOW_FAMILIES = {
+    "axes",
     "base",
+    "complex_values",
     "delay",
     "door",
     "leaves",
     "network",
     "parameters",
     "quantization",
+    "rematerialize",
     "rotary",
     "space",
     "stepwise",

@@ -13,6 +13,7 @@ from ..masks import mask_rule
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
+from .complex_values import complex_dtype, is_complex
 from .door import KerasDoor, listed, spec_of
 from .leaves import leaves, map_leaves
 from .parameters import Parameters
@@ -74,6 +75,8 @@ class SequenceLayer(Parameters, KerasDoor):
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
+    #: Whether specs may name the layer: not where what it is given, as a function, is no data.
+    in_specs: bool = True
     #: Whether a layer that has weights takes other channels than those that it was built for.
     takes_any_channels: bool = False
 
@@ -286,8 +289,9 @@ class SequenceLayer(Parameters, KerasDoor):
     def standardize(self, x: Sequence) -> Sequence:
         """What `call_step` is given of an input: cast to the compute dtype, `invalid_value` at invalid steps."""
         dtype = keras.backend.standardize_dtype(x.values.dtype)
-        if self._casts(dtype) and dtype != self.compute_dtype:
-            x, dtype = x.astype(self.compute_dtype), self.compute_dtype
+        wanted = self._cast_dtype(dtype)
+        if dtype != wanted:
+            x, dtype = x.astype(wanted), wanted
         if self.invalid_value is None or x.mask is None:
             return x
         return x.mask_invalid(representable(self.invalid_value, dtype))
@@ -301,18 +305,22 @@ class SequenceLayer(Parameters, KerasDoor):
         found = {}
         for name, value in self.check_context(context).items():
             value = to_tensors(as_sequence(value))
-            if self._casts(keras.backend.standardize_dtype(value.values.dtype)):
-                value = value.astype(self.compute_dtype)
-            found[name] = value.mask_invalid()
+            dtype = keras.backend.standardize_dtype(value.values.dtype)
+            wanted = self._cast_dtype(dtype)
+            found[name] = (value if dtype == wanted else value.astype(wanted)).mask_invalid()
         return found
 
-    def _casts(self, dtype) -> bool:
-        """Whether an input of this dtype is cast to the compute dtype."""
-        return self.autocast and keras.backend.is_float_dtype(dtype)
+    def _cast_dtype(self, dtype) -> str:
+        """The dtype that an input of this one is cast to: floats to the compute dtype, complex numbers as precise."""
+        if not self.autocast:
+            return dtype
+        if is_complex(dtype):
+            return complex_dtype(self.compute_dtype)
+        return self.compute_dtype if keras.backend.is_float_dtype(dtype) else dtype
 
     def cast_spec(self, spec: SequenceSpec) -> SequenceSpec:
         """The spec of an input after the cast to the compute dtype."""
-        return SequenceSpec(tuple(spec.shape), self.compute_dtype if self._casts(spec.dtype) else spec.dtype)
+        return SequenceSpec(tuple(spec.shape), self._cast_dtype(spec.dtype))
 
     def weight(self, variable: Any) -> Any:
         """A variable's value in the compute dtype."""

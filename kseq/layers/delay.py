@@ -99,10 +99,11 @@ class Lookahead(SequenceLayer):
 
     In a residual branch it lets a causal layer look ahead. Leading invalid steps are as if absent: the first `length`
     valid steps of a row become invalid before the first `length` steps are dropped. Invalid steps are zeros.
-    Timing: output latency `length`.
+    Timing: output latency `length`; where the length is preserved that is the input latency too.
 
     Args:
         length: steps.
+        preserve_length_in_layer: whether layer mode puts as many invalid steps at the end as it drops at the start.
 
     Raises:
         ValueError: a negative length.
@@ -118,25 +119,40 @@ class Lookahead(SequenceLayer):
 
     invalid_value: float | None = None
 
-    def __init__(self, length: int, **kwargs: Unpack[LayerOptions]) -> None:
+    def __init__(self, length: int, preserve_length_in_layer: bool = False, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.length = as_size("length", length, 0)
+        self.preserve_length_in_layer = preserve_length_in_layer
 
     @property
     def timing(self) -> Timing:
         field = self.length, self.length
         return Timing(
-            output_latency=self.length, receptive_field_per_step=(field,), length_stages=((Fraction(1), -self.length),)
+            input_latency=self._added,
+            output_latency=self.length,
+            receptive_field_per_step=(field,),
+            length_stages=((Fraction(1), self._added - self.length),),
         )
 
+    @property
+    def creates_mask(self) -> bool:
+        return self._added > 0
+
+    @property
+    def _added(self) -> int:
+        """Invalid steps that layer mode puts at the end."""
+        return self.length if self.preserve_length_in_layer else 0
+
     def output_mask(self, mask: Any) -> Any:
-        return self._drop(mask, 0)[0][:, self.length :]
+        return ops.pad(self._drop(mask, 0)[0], ((0, 0), (0, self._added)))[:, self.length :]
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if not self.length:
             return x
+        if self._added:
+            x = x.with_mask()
         mask = None if x.mask is None else self.output_mask(x.mask)
-        return Sequence(x.values[:, self.length :], mask).mask_invalid()
+        return Sequence(x.pad_time(0, self._added).values[:, self.length :], mask).mask_invalid()
 
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         return {"seen": ops.zeros((batch_size, 1), dtype="int32")} if self.length else ()
@@ -156,4 +172,4 @@ class Lookahead(SequenceLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"length": 2})]
+        return [Example({"length": 2}), Example({"length": 3, "preserve_length_in_layer": True})]

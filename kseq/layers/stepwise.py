@@ -11,6 +11,7 @@ from keras import ops
 
 from ..sequence import Sequence, SequenceSpec
 from .base import SequenceLayer
+from .complex_values import is_complex
 
 # A whole of two rows and its pieces, (row, first step, end): if they agree, an output sees its own step alone, and not
 # where it stands, how long the sequence is, or what other rows hold.
@@ -52,14 +53,31 @@ def mixes_time(fn: Any, shapes: Any, dtypes: Any, output_shape: Any = None) -> s
 
 def mixing_activation(layer: Any) -> str | None:
     """Why a layer that applies its `activation` to outputs [B, T, ...] cannot step, or `None`."""
-    fn, channels = layer.activation, layer.channel_shape if layer.built else None
+    return mixing_function("its activation", layer.activation, layer)
+
+
+def mixing_function(what: str, fn: Any, layer: Any, few: tuple[int, ...] = (3,)) -> str | None:
+    """Why a layer that applies a function to what has the shape of its outputs cannot step, or `None`.
+
+    Args:
+        what: the function, in words.
+        fn: the function.
+        layer: the layer.
+        few: channels of an input to try it on where the layer is not built.
+    """
+    channels = layer.channel_shape if layer.built else None
     if channels != () and is_known(fn):
         return None
-    spec = layer.output_spec(SequenceSpec((3,) if channels is None else channels, layer.compute_dtype))
+    spec = layer.output_spec(SequenceSpec(few if channels is None else channels, layer.compute_dtype))
     why = mixes_time(fn, [spec.shape], [spec.dtype], spec.shape)
-    if why is None or (channels is None and why.startswith(_FAILS)):  # it may want other channels
+    if why is None or (channels is None and fails(why)):  # it may want other channels
         return None
-    return f"its activation {getattr(fn, '__name__', fn)!r} does not treat every step by itself: {why}"
+    return f"{what} {getattr(fn, '__name__', fn)!r} does not treat every step by itself: {why}"
+
+
+def fails(why: str) -> bool:
+    """Whether `mixes_time` could not try a function, rather than found that it mixes steps."""
+    return why.startswith(_FAILS)
 
 
 class StepwiseLayer(SequenceLayer):
@@ -106,6 +124,8 @@ def _tried(fn, shapes, dtypes, output_shape):
 def _draw(rng, shape, dtype, scale):
     if keras.backend.is_float_dtype(dtype):
         return rng.normal(size=shape) * scale
+    if is_complex(dtype):
+        return (rng.normal(size=shape) + 1j * rng.normal(size=shape)) * scale
     return rng.integers(2, size=shape)  # what may be an index into anything
 
 
@@ -120,6 +140,7 @@ def _result(fn, x, dtypes, output_shape):
 def _close(found, wanted):
     """Whether two results differ by rounding at most, NaN and infinities being themselves."""
     tolerance = _ROUNDING.get(keras.backend.standardize_dtype(wanted.dtype), 1e-4)
-    found, wanted = (ops.convert_to_numpy(ops.cast(y, "float32")) for y in (found, wanted))
+    wide = "complex64" if is_complex(keras.backend.standardize_dtype(wanted.dtype)) else "float32"
+    found, wanted = (ops.convert_to_numpy(ops.cast(y, wide)) for y in (found, wanted))
     size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
     return np.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True)

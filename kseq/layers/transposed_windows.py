@@ -27,11 +27,15 @@ class TransposedWindowedLayer(OfWindow):
         """The output of complete sums [B, U, ...] and their mask."""
         return Sequence(values, mask)
 
+    def complete(self, sums: Any, length: Any) -> Any:
+        """Of all sums those that are outputs of layer mode, of an input of `length`."""
+        return complete_sums(sums, self.window, length)
+
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        window, time = self.window, ops.shape(x.values)[1]
-        sums = overlap_add(self.call_taps(x), window)
+        time = ops.shape(x.values)[1]
+        sums = overlap_add(self.call_taps(x), self.window)
         mask = None if x.mask is None else self.output_mask(x.mask)
-        return self.finish(complete_sums(sums, window, time), mask)
+        return self.finish(self.complete(sums, time), mask)
 
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         if not self.window.tail:

@@ -88,10 +88,19 @@ class PluginError(Exception):
 
 def type_names() -> list[str]:
     """All names that `find` knows, plugins that are not loaded yet included."""
-    own = registry.registered_layers()
+    own = layers_in_specs()
     stock = [KERAS + name if name in own else name for name in registry.stock_layers()]
     plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS) if _has_namespace(entry)]
     return list(dict.fromkeys([*own, *registry.registered_factories(), *stock, *plugins]))
+
+
+def layers_in_specs() -> dict[str, type]:
+    """Every registered layer that a spec may name, by name."""
+    return {name: cls for name, cls in registry.registered_layers().items() if _is_data(cls)}
+
+
+def _is_data(cls) -> bool:
+    return getattr(cls, "in_specs", True)
 
 
 def misnamed_plugins() -> list[str]:
@@ -112,9 +121,9 @@ def _misnamed(entry):
 
 def name_of(cls: type[Any]) -> str | None:
     """The name of a layer class in specs, or `None` where it has none."""
-    name = registry.registered_name(cls)
+    name = registry.registered_name(cls) if _is_data(cls) else None
     if name is None and registry.stock_layers().get(cls.__name__) is cls:
-        name = KERAS + cls.__name__ if cls.__name__ in registry.registered_layers() else cls.__name__
+        name = KERAS + cls.__name__ if cls.__name__ in layers_in_specs() else cls.__name__
     return name
 
 
@@ -129,7 +138,7 @@ def find_loaded(name: str) -> Type | None:
     factory = registry.registered_factories().get(name)
     if factory is not None:
         return _type(name, factory, factory.configuration, constructor_arguments(factory.configuration))
-    cls = registry.registered_layers().get(name) or registry.stock_layers().get(name.removeprefix(KERAS))
+    cls = layers_in_specs().get(name) or registry.stock_layers().get(name.removeprefix(KERAS))
     if cls is None:
         return None
     arguments = constructor_arguments(cls, until=(keras.layers.Layer,))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..registry import registered_layers
 from . import catalog
 from .errors import listed, shorten, shown
 from .forms import mapping, pair
@@ -129,6 +130,8 @@ class LayerPlanner:
         message = f"unknown layer type `{shorten(name)}`"
         if name in vars(keras.layers):
             message = f"Keras's `{name}` has no streaming form"
+        if name in registered_layers():
+            message = f"a spec cannot say what `{name}` is given; register a layer of your own"
         self.problems.add(message, node, path, self.problems.near(name, known) or "`kseq layers` lists all")
 
     def _block(self, name, place, given, path):

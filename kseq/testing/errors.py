@@ -66,8 +66,8 @@ def numpy(x: Any) -> Any:
 
 
 def wide(x: Any) -> Any:
-    """Values as float64, or integers as int64, so that they can be compared whatever their dtype."""
-    return x.astype("int64" if x.dtype.kind in "iub" else "float64")
+    """Values as float64, complex128 or int64, so that they can be compared whatever their dtype."""
+    return x.astype("int64" if x.dtype.kind in "iub" else "complex128" if x.dtype.kind == "c" else "float64")
 
 
 def expect_same(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..sequence import Sequence
-from .errors import attempt, expect_same, fail, numpy
+from .errors import attempt, expect_same, fail, numpy, wide
 from .subject import Subject, finite_extent, to_numpy
 
 _UNCHANGED = 5e-6  # of the largest output: rows of one batch may be summed in different orders
@@ -103,7 +103,7 @@ def _dependence(s, steps):
             values = numpy(function(rows))
         scale = np.abs(values).max() if values.size else 0
         if values.dtype.kind not in "iub":
-            values = values.astype("float64")
+            values = wide(values)
             changed = np.abs(values[1:] - values[:1]) > _UNCHANGED * max(1.0, scale)
         else:
             changed = values[1:] != values[:1]
@@ -132,7 +132,7 @@ def _moved(s, value, scale):
         return ~value
     if not s.is_float:
         return (value + s.rng.integers(1, s.integers, value.shape)) % s.integers
-    noise = s.rng.standard_normal(value.shape)
+    noise = s.draw(value.shape)
     return noise if scale == 1 else (scale * (0.5 + np.abs(noise))).astype(s.dtype)
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..layers.complex_values import joined
 from ..sequence import Sequence
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy, wide
@@ -33,7 +34,7 @@ def poisons(s: Subject) -> Any:
 
 def poisoned(s: Subject, x: Sequence, value: Any) -> Sequence:
     values = x.values.copy()
-    values[~x.mask] = value
+    values[~x.mask] = complex(value, value) if np.iscomplexobj(values) else value
     return Sequence(values, x.mask)
 
 
@@ -61,7 +62,11 @@ def check_poison(s: Subject) -> None:
 
 
 class Loss:
-    """A random weighting of the valid outputs of layer mode, or of a stream in two chunks."""
+    """A random weighting of the valid outputs of layer mode, or of a stream in two chunks.
+
+    Complex values are real and imaginary part, on a last axis of two: what gradients of complex numbers are the
+    backends do not agree on.
+    """
 
     s: Subject
     layer: Any
@@ -69,23 +74,34 @@ class Loss:
 
     def __init__(self, s: Subject, layer: Any) -> None:
         self.s, self.layer = s, layer
-        self.weighting = s.rng.standard_normal((s.batch, s.expected().values.shape[1], *s.output_spec.shape))
+        parts = (2,) if s.output_is_complex else ()
+        self.weighting = s.rng.standard_normal((s.batch, s.expected().values.shape[1], *s.output_spec.shape, *parts))
 
     def of_layer(self, values: Any, mask: Any, weighting: Any) -> Any:
         """Loss and outputs."""
-        return self._weighted(self.s.call(Sequence(values, mask), self.layer), weighting)
+        return self._weighted(self.s.call(Sequence(self._whole(values), mask), self.layer), weighting)
 
     def of_stream(self, values: Any, mask: Any, weighting: Any) -> Any:
         s, first = self.s, self.s.timing.output_latency
-        y = in_two_chunks(s, self.layer, Sequence(values, mask))
+        y = in_two_chunks(s, self.layer, Sequence(self._whole(values), mask))
         return self._weighted(y.slice_time(first, first + weighting.shape[1]), weighting)
+
+    def _whole(self, values):
+        return joined(values[..., 0], values[..., 1]) if self.s.is_complex else values
 
     def _weighted(self, y, weighting):
         y = y.with_mask()
         # Chosen rather than multiplied, since what stands at invalid steps may be infinite.
         valid = ops.where(y.expanded_mask(), y.values, ops.zeros_like(y.values))
+        if self.s.output_is_complex:
+            valid = ops.stack([ops.real(valid), ops.imag(valid)], axis=-1)
         dtype = keras.backend.standardize_dtype(weighting.dtype)
         return ops.sum(ops.cast(valid, dtype) * weighting), y.values
+
+
+def parts_of(s: Subject, values: Any) -> Any:
+    """What a loss is given: of complex numbers both parts, on a last axis."""
+    return np.stack([values.real, values.imag], axis=-1) if s.is_complex else values
 
 
 def in_two_chunks(s: Subject, layer: Any, x: Sequence, what: Any = "") -> Any:
@@ -128,7 +144,7 @@ class Gradients:
 
 def check_gradients(s: Subject) -> None:
     """Properties S14 and S8: gradients of layer and step, of poisoned inputs, and finite differences."""
-    x, weights = Sequence(s.values, s.mask), s.weights()
+    x, weights = Sequence(parts_of(s, s.values), s.mask), s.weights()
     if not s.output_is_float or not (s.is_float or weights):
         return
     gradients = Gradients(s)
@@ -160,7 +176,7 @@ def _check_differences(s, gradients, x, weights, clean):
     if exact is not None:
         loss = functools.partial(exact.loss, gradients.loss.weighting)
         steps, tolerance, dtype = (1e-5, 1e-7, 1e-3), max(2e-3, 4 * s.rtol), "float64"
-    elif s.layer.compute_dtype != "float32" or s.dtype not in ("float32", "int32", "int64"):
+    elif s.layer.compute_dtype != "float32" or s.dtype not in ("float32", "complex64", "int32", "int64"):
         return  # rounding is larger than any difference
     else:
         steps, tolerance, dtype = (1e-2, 1e-3, 5e-2), 2e-2, "float32"
@@ -202,7 +218,8 @@ class Exact:
             layer = s.copy("float64")
             loss = Loss(s, layer)
             self._run = transforms.stateless(loss.of_layer, layer.trainable_variables)
-            values = s.values.astype("float64") if s.is_float else s.values
+            values = parts_of(s, s.values)
+            values = values.astype("float64") if s.is_float else values
             self.values = self._call(values, s.weights(), loss.weighting)[1]
 
     def loss(self, weighting: Any, values: Any, weights: Any) -> Any:

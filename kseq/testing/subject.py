@@ -12,6 +12,7 @@ from keras import ops, tree
 from numpy.typing import NDArray
 
 from ..annotations import Shape
+from ..layers.complex_values import is_complex
 from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
@@ -30,6 +31,8 @@ class Subject:
     Attributes:
         values, mask: the masked input [B, T, ...] and [B, T]; values are zero at invalid steps.
         full: values [B, T, ...] that are valid everywhere.
+        is_float, output_is_float: whether inputs and outputs have fractions: floats and complex numbers do.
+        is_complex, output_is_complex: whether they are complex.
         blocks: blocks that a stream of T steps needs until its last output has come out.
         total: blocks in the streams of the tests, some of them beyond the end.
     """
@@ -48,8 +51,10 @@ class Subject:
     block: int
     steps: bool
     is_float: bool
+    is_complex: bool
     output_spec: SequenceSpec
     output_is_float: bool
+    output_is_complex: bool
     rtol: float
     atol: float
     full: Any
@@ -86,9 +91,11 @@ class Subject:
         self.timing = layer.timing
         self.ratio, self.block = self.timing.ratio, self.timing.block_size
         self.steps = layer.supports_step
-        self.is_float = keras.backend.is_float_dtype(dtype)
+        self.is_complex = is_complex(dtype)
+        self.is_float = self.is_complex or keras.backend.is_float_dtype(dtype)
         self.output_spec = layer.output_spec(self.spec)
-        self.output_is_float = keras.backend.is_float_dtype(self.output_spec.dtype)
+        self.output_is_complex = is_complex(self.output_spec.dtype)
+        self.output_is_float = self.output_is_complex or keras.backend.is_float_dtype(self.output_spec.dtype)
         tolerance = max(_TOLERANCES.get(d, 0.0) for d in (layer.compute_dtype, self.output_spec.dtype))
         self.rtol = tolerance if rtol is None else rtol
         self.atol = tolerance if atol is None else atol
@@ -166,7 +173,8 @@ class Subject:
     def draw(self, shape: Any) -> Any:
         """Random values of the input's dtype."""
         if self.is_float:
-            return self.rng.standard_normal(shape).astype(self.dtype)
+            found = self.rng.standard_normal(shape)
+            return (found + 1j * self.rng.standard_normal(shape) if self.is_complex else found).astype(self.dtype)
         high = 2 if self.dtype == "bool" else self.integers
         return self.rng.integers(0, high, shape).astype(self.dtype)
 

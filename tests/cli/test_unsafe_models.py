@@ -13,7 +13,9 @@ from kseq import cli
 from kseq.cli import models
 
 COMMANDS = [["check"], ["show"], ["draw", "-o", "-"], ["bench"]]
-LAYERS = {name: cls for name, cls in kseq.registered_layers().items() if cls.__module__.startswith("kseq.")}
+LAYERS = {
+    name: cls for name, cls in kseq.registered_layers().items() if cls.__module__.startswith("kseq.") and cls.examples()
+}
 
 
 def function(module, name):
@@ -80,6 +82,10 @@ def test_lambdas(changed, capsys):
     saved = keras.saving.serialize_keras_object(keras.layers.Lambda(lambda x: x))
     assert "unsafe" in refused(changed(kseq.Dense(2), lambda config: config.update(saved)), capsys)
     refused(changed(kseq.Serial([kseq.Dense(2)]), lambda config: config["config"].update(layers=[saved])), capsys)
+    of_ours = keras.saving.serialize_keras_object(kseq.Lambda(lambda x: x))
+    assert "unsafe" in refused(changed(kseq.Dense(2), lambda config: config.update(of_ours)), capsys)
+    of_ours["config"]["function"] = function("os", "system")
+    refused(changed(kseq.Dense(2), lambda config: config.update(of_ours)), capsys)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="Keras's look-ups need tensorflow")

@@ -1,14 +1,15 @@
 """What the replay of the conformance corpus asks for: `build`. The layers are in `reference.py` and `adapters_*.py`."""
 
+import importlib
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the replay loads this file by its path
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))  # the replay loads this file by its path
 
-import adapters_dense  # noqa: F401
-import adapters_normalization  # noqa: F401
-import adapters_position  # noqa: F401
-import adapters_windowed  # noqa: F401 - registers its layers
-from reference import Implementation, build
+from reference import Implementation, build  # noqa: E402
 
 __all__ = ["Implementation", "build"]
+
+for path in sorted(HERE.glob("adapters_*.py")):  # they register their layers
+    importlib.import_module(path.stem)

@@ -142,14 +142,3 @@ def _pooling(config, spec, name):
     options = _options(config, supported)
     _padding(name, options, "pool_size")
     return getattr(kseq, name)(**options, dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Downsample1D")
-def _downsample(config, spec, name):
-    return kseq.Downsample1D(_options(config, {"rate": None})["rate"], dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Upsample1D", "Upsample2D")
-def _upsample(config, spec, name):
-    layer = getattr(kseq, name.replace("Upsample", "UpSampling"))
-    return layer(_options(config, {"rate": None})["rate"], dtype=_own_policy(spec)), Plan()

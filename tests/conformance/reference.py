@@ -213,8 +213,6 @@ def _make(node, spec, first=()):
     make = first[name] if name in first else _MAKERS.get(name)
     if make is None:
         raise NotImplementedError(f"{name}: no such layer")
-    if spec.dtype.startswith("complex"):
-        raise NotImplementedError(f"{name}: complex input")
     try:
         return make(node["config"], spec, name)
     except _Unsupported as error:
@@ -297,31 +295,12 @@ class Function:
         return cls(**config)
 
 
-def _constant(fn):
-    """A function of values and of a constant in their type."""
-    return lambda x, value: fn(x, ops.convert_to_tensor(value, dtype=x.dtype))
-
-
 _FUNCTIONS = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "square": ops.square,
     "add_one": lambda x: x + 1,
     "reverse_channels": lambda x: ops.flip(x, axis=-1),
     "hard_tanh": lambda x: ops.clip(x, -1, 1),
-    "abs": ops.abs,
-    "exp": ops.exp,
-    "log": ops.log,
-    "stop_gradient": ops.stop_gradient,
-    "gelu": keras.activations.gelu,
-    "elu": keras.activations.elu,
-    "leaky_relu": keras.activations.leaky_relu,
-    "softmax": keras.activations.softmax,
-    "power": lambda x, value: ops.power(x, value),
-    "scale": _constant(ops.multiply),
-    "add": _constant(ops.add),
-    "mod": _constant(ops.mod),
-    "maximum": _constant(ops.maximum),
-    "minimum": _constant(ops.minimum),
 }
 
 
@@ -337,67 +316,6 @@ def _function(value):
     if name not in _FUNCTIONS:
         raise _Unsupported(f"activation {name!r}")
     return Function(name)
-
-
-def _activation(function, spec):
-    return kseq.Activation(function, dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Relu", "Tanh", "Sigmoid", "Swish", "Softplus", "Exp", "Log", "Abs", "StopGradient", "MaskInvalid")
-def _plain(config, spec, name):
-    _options(config, {})
-    if name not in ("Relu", "Abs", "StopGradient", "MaskInvalid"):
-        _needs_float(spec)
-    function = {
-        "Relu": "relu",
-        "Tanh": "tanh",
-        "Sigmoid": "sigmoid",
-        "Swish": "swish",
-        "Softplus": "softplus",
-        "MaskInvalid": "linear",  # every Activation zeroes invalid steps
-        "StopGradient": Function("stop_gradient"),
-    }.get(name)
-    return _activation(function or Function(name.lower()), spec)
-
-
-def _needs_float(spec):
-    if not keras.backend.is_float_dtype(spec.dtype):
-        raise _Unsupported(f"{spec.dtype} input, which changes its type")
-
-
-@_reference("Gelu", "Elu", "LeakyRelu", "Power")
-def _parametric(config, spec, name):
-    _needs_float(spec)
-    ours, defaults, renamed = {
-        "Gelu": ("gelu", {"approximate": True}, "approximate"),
-        "Elu": ("elu", {"alpha": 1.0}, "alpha"),
-        "LeakyRelu": ("leaky_relu", {"negative_slope": 0.01}, "negative_slope"),
-        "Power": ("power", {"power": 1.0}, "value"),
-    }[name]
-    (value,) = _options(config, defaults).values()
-    return _activation(Function(ours, **{renamed: value}), spec)
-
-
-@_reference("Softmax")
-def _softmax(config, spec, name):
-    _needs_float(spec)
-    return _activation(Function("softmax", axis=_options(config, {"axis": -1})["axis"]), spec)
-
-
-@_reference("Scale", "Add", "Mod", "Maximum", "Minimum")
-def _with_constant(config, spec, name):
-    option = {"Scale": "scale", "Add": "shift", "Mod": "divisor", "Maximum": "maximum", "Minimum": "minimum"}[name]
-    value = _options(config, {option: None})[option]
-    value = value["array"] if isinstance(value, dict) else value
-    if np.broadcast_shapes(np.shape(value), spec.shape) != tuple(spec.shape):
-        raise _Unsupported(f"{option} of shape {np.shape(value)}, which enlarges channels {spec.shape}")
-    return _activation(Function(name.lower(), value=value), spec)
-
-
-@_reference("Dropout")
-def _dropout(config, spec, name):
-    options = _options(config, {"rate": 0.0, "rng_collection": None}, broadcast_dims=[])
-    return kseq.Dropout(options["rate"], dtype=_own_policy(spec)), Plan()
 
 
 # Layers with weights. An initialiser of zeros is the cheapest: the weights are replaced.
@@ -517,76 +435,3 @@ def _projection_names(projection):
         names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
         names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
     return names
-
-
-# Pooling and time.
-
-
-@_reference("Delay")
-def _delay(config, spec, name):
-    return kseq.Delay(**_options(config, {"length": None, "delay_layer_output": True}), dtype=_own_policy(spec)), Plan()
-
-
-@_reference("Lookahead")
-def _lookahead(config, spec, name):
-    options = _options(config, {"length": None}, preserve_length_in_layer=False)
-    return kseq.Lookahead(**options, dtype=_own_policy(spec)), Plan()
-
-
-# Combinators.
-
-
-def _make_chain(nodes, spec):
-    """Layers one after the other: (layers, plans)."""
-    made = []
-    for node in nodes:
-        made.append(_make(node, spec))
-        spec = made[-1][0].output_spec(spec)
-    return [layer for layer, _ in made], [plan for _, plan in made]
-
-
-def _numbered(plans, attribute, prefix="layers_"):
-    """Children `layers_0`, `layers_1` and so on, found in an attribute of the layer."""
-    return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
-
-
-@_reference("Serial", "Identity")
-def _serial(config, spec, name):
-    nodes = _options(config, {"layers": []} if name == "Serial" else {}, share_scope=False).get("layers", [])
-    layers, plans = _make_chain(nodes, spec)
-    return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
-
-
-@_reference("Residual")
-def _residual(config, spec, name):
-    options = _options(config, {"layers": [], "shortcut_layers": None}, share_scope=False)
-    layers, plans = _make_chain(options["layers"], spec)
-    shortcut, shortcut_plans = _make_chain(options["shortcut_layers"] or [], spec)
-    children = _numbered(plans, "layers") + _numbered(shortcut_plans, "shortcut_layers", "shortcut_layer/layers_")
-    return kseq.Residual(layers, shortcut, dtype=_own_policy(spec)), Plan(children=children)
-
-
-@_reference("Parallel")
-def _parallel(config, spec, name):
-    options = _options(config, {"layers": [], "combination": {"combine": "STACK"}}, share_scope=False)
-    made = [_make(node, spec) for node in options["layers"]]
-    layer = kseq.Parallel(
-        [layer for layer, _ in made],
-        combination=options["combination"]["combine"].lower(),
-        dtype=_own_policy(spec),
-    )
-    return layer, Plan(children=_numbered([plan for _, plan in made], "layers"))
-
-
-@_reference("Repeat")
-def _repeat(config, spec, name):
-    # All but the layer and its number say how the reference compiles the loop.
-    compilation = dict.fromkeys(("remat", "prevent_cse", "policy", "unroll_layer", "unroll_step"))
-    options = _options(config, {"layer": None, "num_repeats": None} | compilation)
-    child, plan = _make(options["layer"], spec)
-    layer = kseq.Repeat(child, options["num_repeats"], dtype=_own_policy(spec))
-    # The repeats' weights are stacked; the copies that Repeat makes are nowhere public.
-    children = [
-        ("child_layer", (i,), lambda layer, i=i: layer.sublayers[i], plan) for i in range(options["num_repeats"])
-    ]
-    return layer, Plan(children=children)

@@ -187,9 +187,11 @@ def test_a_mask_comes_with_the_values_and_reaches_every_layer():
 
 def test_stock_layers_have_their_own_names():
     model = kseq.load_spec(
-        spec([{"keras.Dense": {"units": 2}}, {"Softmax": {}}, {"keras.Softmax": {}}, {"Dense": {"units": 1}}])
+        spec(
+            [{"keras.Dense": {"units": 2}}, {"Rescaling": {"scale": 1}}, {"keras.Softmax": {}}, {"Dense": {"units": 1}}]
+        )
     )
-    assert types(model) == [keras.layers.Dense, keras.layers.Softmax, keras.layers.Softmax, kseq.Dense]
+    assert types(model) == [keras.layers.Dense, keras.layers.Rescaling, keras.layers.Softmax, kseq.Dense]
 
 
 def test_objects_of_keras_are_named_with_arguments():

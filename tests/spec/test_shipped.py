@@ -18,7 +18,10 @@ SMALL = {
     "streaming_transformer": {"tokens": 16, "width": 8, "heads": 2, "head": 4, "hidden": 16, "window": 8, "depth": 1},
     "conformer": {"channels": 6, "width": 8, "hidden": 8, "heads": 2, "head": 4, "past": 4, "future": 2, "depth": 1},
     "japanese_vowels": {},
+    "log_mel": {"frame": 4, "step": 2, "fft": 4, "mels": 2, "rate": 8000, "high": 4000.0},
 }
+# What has weights to train.
+TRAINED = [name for name in SMALL if name != "log_mel"]
 TIME = 12
 
 
@@ -37,7 +40,7 @@ def data(model):
     return [x, np.ones((2, TIME), bool)] if masks else x, y
 
 
-def test_there_are_five():
+def test_all_are_tested():
     assert shipped().keys() == SMALL.keys()
 
 
@@ -45,9 +48,12 @@ def test_there_are_five():
 def test_a_shipped_spec_trains_and_streams(name):
     model = kseq.load_spec(shipped()[name], vars=SMALL[name])
     assert model.name == name
-    x, y = data(model)
-    losses = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history["loss"]
-    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    if name in TRAINED:
+        x, y = data(model)
+        losses = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history["loss"]
+        assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    else:
+        x = np.random.default_rng(0).normal(size=(2, TIME)).astype("float32")
     expected = ops.convert_to_numpy(model(x))
     stream = kseq.Stream(model, batch_size=2)
     values = x[0] if isinstance(x, list) else x

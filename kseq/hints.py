@@ -1,0 +1,52 @@
+"""Hints for a backend's compiler, which others ignore, and a look at arrays from inside a computation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def barrier(arrays: Any) -> Any:
+    """Arrays that a compiler computes before what is made of them, and does not merge with it. On jax alone."""
+    if keras.backend.backend() != "jax":
+        return arrays
+    import jax
+
+    return jax.lax.optimization_barrier(arrays)
+
+
+def checkpoint_name(array: Any, name: str) -> Any:
+    """An array that policies of rematerialisation know by a name. On jax alone."""
+    if keras.backend.backend() != "jax":
+        return array
+    from jax import ad_checkpoint
+
+    return ad_checkpoint.checkpoint_name(array, name)
+
+
+def sharded(array: Any, axes: Any) -> Any:
+    """An array whose axes lie along the named axes of Keras's device mesh, where a `keras.distribution` is set."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return array
+    layout = keras.distribution.TensorLayout(tuple(axes), distribution.device_mesh)
+    return keras.distribution.distribute_tensor(array, layout)
+
+
+def seen_on_host(fn: Callable[..., None], *arrays: Any) -> None:
+    """Call a Python function with arrays, as NumPy, whenever they are computed.
+
+    On jax compiled functions do so, too; on torch nothing is compiled. On tensorflow it is called where arrays have
+    values: not from inside a compiled function, which could not run it.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.debug.callback(fn, *arrays, ordered=False)
+    elif all(_has_values(array) for array in arrays):
+        fn(*map(ops.convert_to_numpy, arrays))
+
+
+def _has_values(array):
+    return keras.backend.backend() != "tensorflow" or hasattr(array, "numpy")

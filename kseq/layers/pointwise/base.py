@@ -1,0 +1,78 @@
+"""What pointwise layers share: a function of the values, the channels and the dtype that it gives."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ...annotations import Shape
+from ...sequence import Sequence, SequenceSpec
+from ..complex_values import is_complex
+from ..stepwise import StepwiseLayer
+
+
+class PointwiseLayer(StepwiseLayer):
+    """A layer without memory that says which channels and which dtype it makes of its input's."""
+
+    #: Whether values may be complex.
+    takes_complex: bool = False
+
+    def output_channels(self, channels: Shape) -> Shape:
+        """The channel shape of the output; by default the input's."""
+        return channels
+
+    def output_dtype(self, dtype: str) -> str:
+        """The dtype of the output, of that of the input after the cast; by default the same."""
+        return dtype
+
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        spec = self.cast_spec(input_spec)
+        self._check_real(spec.dtype)
+        return SequenceSpec(tuple(self.output_channels(tuple(spec.shape))), self.output_dtype(spec.dtype))
+
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
+        self._check_real(dtype_of(x.values))
+        return super().call_layer(x, training=training)
+
+    def as_float(self, values: Any) -> Any:
+        """Values as floats, integers in the compute dtype."""
+        return ops.cast(values, self.float_of(dtype_of(values)))
+
+    def float_of(self, dtype: str) -> str:
+        """The dtype of what is made of floats, or of integers as floats."""
+        return dtype if keras.backend.is_float_dtype(dtype) else self.compute_dtype
+
+    def _check_real(self, dtype):
+        if is_complex(dtype) and not self.takes_complex:
+            raise TypeError(
+                f"{self.name} ({type(self).__name__}) takes real numbers; received {dtype}: `kseq.Abs` makes them real"
+            )
+
+
+class RealFunction(PointwiseLayer):
+    """A function of real numbers, value by value: integers become floats."""
+
+    def output_dtype(self, dtype: str) -> str:
+        return self.float_of(dtype)
+
+    def call_values(self, values: Any, training: bool = False) -> Any:
+        return self.function(self.as_float(values))
+
+    def function(self, x: Any) -> Any:
+        """What the layer makes of floats."""
+        raise NotImplementedError
+
+
+class Unchanged(PointwiseLayer):
+    """A layer that gives its input."""
+
+    takes_complex = True
+    invalid_value: float | None = None
+
+    def call_values(self, values: Any, training: bool = False) -> Any:
+        return values
+
+
+def dtype_of(values: Any) -> str:
+    """The name of a tensor's dtype."""
+    return keras.backend.standardize_dtype(values.dtype)
