@@ -99,7 +99,7 @@ class NormalizationOptions(LayerOptions, total=False):
     rms_scaling: Literal[False]
 
 
-class BatchOptions(LayerOptions, total=False):
+class BatchStatisticsOptions(LayerOptions, total=False):
     """The same, with what a normalisation over the batch takes of Keras's in one meaning alone."""
 
     synchronized: Literal[False]

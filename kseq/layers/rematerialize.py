@@ -37,8 +37,8 @@ def of_variables(fn: Callable[..., Any], variables: Any) -> Callable[..., Any]:
 
 
 def values_of(variables: Any) -> list[Any]:
-    """The present values of variables, as tensors."""
-    return [ops.convert_to_tensor(v.value) for v in variables]
+    """The present values of variables, as tensors; of what a call may write copies, for torch writes in place."""
+    return [ops.convert_to_tensor(v.value) if v.trainable else ops.copy(v.value) for v in variables]
 
 
 def rematerialized(fn: Callable[..., Any], given: tuple[Any, ...], variables: Any, remat: Callable[..., Any]) -> Any:

@@ -14,6 +14,9 @@ class ChannelNormalization(SequenceLayer):
     gamma: Any
     beta: Any
 
+    def build(self, input_shape: Any) -> None:
+        self.channel_axes(len(input_shape))
+
     def channel_axes(self, rank: int) -> tuple[int, ...]:
         """The axes of values of a rank that `axis` names, from 2 on, in order.
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from keras import ops
 
-from ...annotations import BatchOptions, ConstraintLike, InitializerLike, RegularizerLike, Shape
+from ...annotations import BatchStatisticsOptions, ConstraintLike, InitializerLike, RegularizerLike, Shape
 from ...registry import register
 from ...sequence import Sequence
 from ..base import Example
@@ -68,7 +68,7 @@ class BatchNormalization(ChannelNormalization):
         gamma_regularizer: RegularizerLike = None,
         beta_constraint: ConstraintLike = None,
         gamma_constraint: ConstraintLike = None,
-        **kwargs: Unpack[BatchOptions],
+        **kwargs: Unpack[BatchStatisticsOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
