@@ -27,24 +27,34 @@ _PUBLIC = {
     "window": "window",
     "Activation": "layers",
     "AveragePooling1D": "layers",
+    "Bidirectional": "layers",
+    "Blockwise": "layers",
+    "CheckpointGradient": "layers",
     "Conv1D": "layers",
     "Delay": "layers",
     "Dense": "layers",
     "DepthwiseConv1D": "layers",
+    "DeterministicDropout": "layers",
     "Dropout": "layers",
     "Embedding": "layers",
     "GRU": "layers",
+    "GaussianDropout": "layers",
+    "GaussianNoise": "layers",
     "LSTM": "layers",
     "LayerNormalization": "layers",
     "LocalSelfAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
+    "Noise": "layers",
     "Parallel": "layers",
+    "ParallelChannels": "layers",
     "RMSNormalization": "layers",
     "Repeat": "layers",
     "Residual": "layers",
     "SequenceLayer": "layers",
     "Serial": "layers",
+    "Skip": "layers",
+    "SpatialDropout1D": "layers",
     "TransposedWindowedLayer": "layers",
     "WindowedLayer": "layers",
     "AddTimingSignal": "layers",
@@ -210,7 +220,10 @@ if typing.TYPE_CHECKING:
     from .layers import AveragePooling2D as AveragePooling2D
     from .layers import AveragePooling3D as AveragePooling3D
     from .layers import BatchNormalization as BatchNormalization
+    from .layers import Bidirectional as Bidirectional
+    from .layers import Blockwise as Blockwise
     from .layers import Cast as Cast
+    from .layers import CheckpointGradient as CheckpointGradient
     from .layers import CheckpointName as CheckpointName
     from .layers import Clip as Clip
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
@@ -226,6 +239,7 @@ if typing.TYPE_CHECKING:
     from .layers import DenseShaped as DenseShaped
     from .layers import DepthwiseConv1D as DepthwiseConv1D
     from .layers import DepthwiseConv2D as DepthwiseConv2D
+    from .layers import DeterministicDropout as DeterministicDropout
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
     from .layers import EinopsRearrange as EinopsRearrange
@@ -240,6 +254,8 @@ if typing.TYPE_CHECKING:
     from .layers import GatedLinearUnit as GatedLinearUnit
     from .layers import GatedTanhUnit as GatedTanhUnit
     from .layers import GatedUnit as GatedUnit
+    from .layers import GaussianDropout as GaussianDropout
+    from .layers import GaussianNoise as GaussianNoise
     from .layers import GlobalEinopsRearrange as GlobalEinopsRearrange
     from .layers import GlobalReshape as GlobalReshape
     from .layers import GradientClipping as GradientClipping
@@ -268,11 +284,13 @@ if typing.TYPE_CHECKING:
     from .layers import MinPooling3D as MinPooling3D
     from .layers import Modulo as Modulo
     from .layers import MoveAxis as MoveAxis
+    from .layers import Noise as Noise
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import OneHot as OneHot
     from .layers import OptimizationBarrier as OptimizationBarrier
     from .layers import OverlapAdd as OverlapAdd
     from .layers import Parallel as Parallel
+    from .layers import ParallelChannels as ParallelChannels
     from .layers import Power as Power
     from .layers import PReLU as PReLU
     from .layers import ReLU as ReLU
@@ -292,10 +310,12 @@ if typing.TYPE_CHECKING:
     from .layers import Sigmoid as Sigmoid
     from .layers import SincFilter1D as SincFilter1D
     from .layers import SincFilter1DTranspose as SincFilter1DTranspose
+    from .layers import Skip as Skip
     from .layers import Slice as Slice
     from .layers import Snake as Snake
     from .layers import Softmax as Softmax
     from .layers import Softplus as Softplus
+    from .layers import SpatialDropout1D as SpatialDropout1D
     from .layers import Spectrogram as Spectrogram
     from .layers import Squeeze as Squeeze
     from .layers import SqueezeTime as SqueezeTime

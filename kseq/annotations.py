@@ -87,6 +87,12 @@ class EmbeddingOptions(LayerOptions, total=False):
     weights: None
 
 
+class BidirectionalOptions(LayerOptions, total=False):
+    """The same, with what a bidirectional layer takes of Keras's in one meaning alone."""
+
+    weights: None
+
+
 class NormalizationOptions(LayerOptions, total=False):
     """The same, with what a normalisation takes of Keras's in one meaning alone."""
 

@@ -24,6 +24,7 @@ BELOW_FAMILIES = {
     "network",
     "parameters",
     "quantization",
+    "rematerialize",
     "rotary",
     "space",
     "stepwise",

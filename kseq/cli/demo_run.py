@@ -2,6 +2,7 @@
 
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -111,7 +112,8 @@ def fit(model: keras.Model, rows: Ragged, labels: NDArray[Any], epochs: int, ver
         sample_weight=mask.astype("float32"),
         batch_size=BATCH_SIZE,
         epochs=epochs,
-        verbose=verbose,
+        # A bar needs a terminal, which moves the cursor; elsewhere a line an epoch is what there is to read.
+        verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
     )
 
 

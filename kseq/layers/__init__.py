@@ -1,13 +1,17 @@
 """The layers, a module or a package a family."""
 
 from .activation import Activation as Activation
-from .activation import Dropout as Dropout
 from .attention import LocalSelfAttention as LocalSelfAttention
 from .base import SequenceLayer as SequenceLayer
+from .combinators import Bidirectional as Bidirectional
+from .combinators import Blockwise as Blockwise
+from .combinators import CheckpointGradient as CheckpointGradient
 from .combinators import Parallel as Parallel
+from .combinators import ParallelChannels as ParallelChannels
 from .combinators import Repeat as Repeat
 from .combinators import Residual as Residual
 from .combinators import Serial as Serial
+from .combinators import Skip as Skip
 from .delay import Delay as Delay
 from .delay import Lookahead as Lookahead
 from .dense import Dense as Dense
@@ -70,6 +74,12 @@ from .position import AddTimingSignal as AddTimingSignal
 from .position import ConcatPositionEmbedding as ConcatPositionEmbedding
 from .position import ConcatTimingSignal as ConcatTimingSignal
 from .position import RotaryEmbedding as RotaryEmbedding
+from .random import DeterministicDropout as DeterministicDropout
+from .random import Dropout as Dropout
+from .random import GaussianDropout as GaussianDropout
+from .random import GaussianNoise as GaussianNoise
+from .random import Noise as Noise
+from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .shape import EinopsRearrange as EinopsRearrange

@@ -10,6 +10,7 @@ from keras import ops
 
 from ..annotations import BackendTensor, Shaped
 from ..sequence import Sequence, SequenceSpec
+from .rematerialize import rematerialized
 from .structures import (
     as_sequence,
     as_sequences,
@@ -17,7 +18,6 @@ from .structures import (
     each,
     first,
     holds_sequences,
-    of_arrays,
     parts,
     to_tensors,
 )
@@ -26,12 +26,13 @@ AnyTensor = TypeVar("AnyTensor", bound=Shaped)
 
 # Layers that Keras is calling at present.
 _CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
-# Losses of layers within one that is rematerialised: they leave it as outputs.
-_LOSSES: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("losses", default=None)
 
 
 class KerasDoor(keras.layers.Layer):
     """The part of `SequenceLayer` that makes it a Keras layer, and refuses what does not fit it."""
+
+    #: Whether layer mode is computed again for its gradients, as in a `keras.RematScope`.
+    rematerialized = False
 
     @overload
     def __call__(
@@ -101,31 +102,20 @@ class KerasDoor(keras.layers.Layer):
         return layer_call  # `_call_layer` does it: `training` is no array, and losses must not stay inside
 
     def _call_layer(self, x, context, training):
-        """`call_layer`, rematerialised where a `keras.RematScope` says so."""
+        """`call_layer`, rematerialised where a `keras.RematScope` or the layer says so."""
 
         def run(x, context):
             y = self.call_layer(x, training=training, **({"context": context} if self.context_names else {}))
             check_returned(self, "call_layer", "a Sequence", y, y)
             return y
 
-        def run_with_losses(x, context):
-            losses: list[Any] = []
-            found = _LOSSES.set(losses)
-            try:
-                return run(x, context), tuple(losses)
-            finally:
-                _LOSSES.reset(found)
-
-        if super().rematerialized_call(run, each(_values, x)) is run:
+        by_scope = super().rematerialized_call
+        remat = keras.remat if self.rematerialized else lambda fn: by_scope(fn, each(_values, x))
+        if remat(run) is run:
             return run(x, context)
-        on_arrays, arrays, restore = of_arrays(run_with_losses, (x, context))
-        y, losses = restore(super().rematerialized_call(on_arrays, each(_values, x))(*arrays))
+        y, losses = rematerialized(run, (x, context), self.variables, remat)
         self.add_loss(losses)
         return y
-
-    def add_loss(self, loss: Any) -> Any:
-        within = _LOSSES.get()
-        return super().add_loss(loss) if within is None else within.extend(keras.tree.flatten(loss))
 
     @property
     def activity_regularizer(self) -> Any:

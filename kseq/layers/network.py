@@ -198,7 +198,7 @@ class Network(SequenceLayer):
         return algebra.joint(self.timings)
 
     def obstacles(self) -> list[Obstacle]:
-        return [row for node in self.nodes for row in node.layer.obstacles()]
+        return list(dict.fromkeys(row for node in self.nodes for row in node.layer.obstacles()))
 
     @property
     def step_obstacle(self) -> str | None:

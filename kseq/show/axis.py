@@ -53,6 +53,11 @@ class Axis:
         marks: the steps that matter.
     """
 
+    marks: list[int]
+    first: int
+    last: int
+    stretches: tuple[Stretch, ...]
+
     def __init__(self, timing: Timing, left: float, right: float) -> None:
         lo, hi = timing.receptive_field or (0, 0)
         marks = {0, max(timing.input_latency, 0), math.floor(timing.output_latency / timing.ratio)}

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from ..layers import Network, Repeat, Residual, SequenceLayer, Serial
-from ..layers.combinators import Combine
+from ..layers.combinators.combine import Combine
 from ..layers.network import Read
 from ..layers.structures import parts
 from ..model_graph import in_words, is_graph, tensors

@@ -1,16 +1,24 @@
 """What an error says to someone who wrote a spec: what failed, of which arguments and inputs."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 import traceback
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from ..keras_errors import unframed
 
+if TYPE_CHECKING:
+    from .plan import Plan
+
 
 @contextlib.contextmanager
-def whole_tracebacks():
+def whole_tracebacks() -> Iterator[None]:
     """Within it Keras leaves the tracebacks of errors whole, so that they tell who raised one."""
     filtered = keras.config.is_traceback_filtering_enabled()
     keras.config.disable_traceback_filtering()
@@ -21,12 +29,12 @@ def whole_tracebacks():
             keras.config.enable_traceback_filtering()
 
 
-def frames_of(error) -> list:
+def frames_of(error: BaseException) -> list[FrameType]:
     """The frames that an error has come through, the innermost last."""
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
-def said(error, plan, given) -> tuple[str, str | None]:
+def said(error: Exception, plan: Plan | None, given: Iterable[Any]) -> tuple[str, str | None]:
     """What an error says, and the argument that it names, if it names one that was given.
 
     Words of ours stay as they are. Those of Keras, of backends and of Python, which may be `tuple index out of range`,

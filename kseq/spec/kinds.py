@@ -26,6 +26,10 @@ class Kind:
             return all(map(self.accepts, node.value))
         return not isinstance(node.value, dict)
 
+    def fits(self, node: Node) -> bool:
+        """Whether what is in an accepted node is accepted too: so kinds of lists are told apart."""
+        return self.accepts(node)
+
     def hint(self, node: Node) -> str | None:
         """What to do about a node that is not accepted."""
         return None
@@ -156,6 +160,11 @@ class ListOf(Kind):
     def accepts(self, node: Node) -> bool:
         return isinstance(node.value, list)
 
+    def fits(self, node: Node) -> bool:
+        if not self.accepts(node) or not (self.repeated or len(node.value) == len(self.kinds)):
+            return False
+        return all(self.part(i).fits(item) for i, item in enumerate(node.value))
+
     def faults(self, node: Node) -> Iterable[Fault]:
         if not self.repeated and len(node.value) != len(self.kinds):
             yield f"must be {self.wanted}; received {len(node.value)} items", node, None
@@ -209,9 +218,13 @@ class Either(Kind):
     def accepts(self, node: Node) -> bool:
         return any(kind.accepts(node) for kind in self.kinds)
 
+    def fits(self, node: Node) -> bool:
+        return any(kind.fits(node) for kind in self.kinds)
+
     def chosen(self, node: Node) -> Kind:
-        """The kind by which an accepted node is read."""
-        return next(kind for kind in self.kinds if kind.accepts(node))
+        """The kind by which an accepted node is read: one that fits, or else the first whose faults are to be said."""
+        accepting = [kind for kind in self.kinds if kind.accepts(node)]
+        return next((kind for kind in accepting if kind.fits(node)), accepting[0])
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [kind.schema() for kind in self.kinds]}

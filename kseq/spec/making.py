@@ -1,6 +1,10 @@
 """Plans to objects, and what they raise to problems at their places."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -8,6 +12,10 @@ from .causes import frames_of, said
 from .errors import SpecError, shorten
 from .names import Names
 from .plan import LayerPlan, Plan
+
+if TYPE_CHECKING:
+    from .errors import Collector
+    from .node import Node
 
 # Stands for what could not be made: the problem is noted, and others are looked for before all are raised.
 FAILED = object()
@@ -22,11 +30,14 @@ class Maker:
         names: gives names to what has none.
     """
 
-    def __init__(self, problems, names: Names):
+    problems: Collector
+    names: Names
+
+    def __init__(self, problems: Collector, names: Names) -> None:
         self.problems, self.names = problems, names
         self._plans: dict[int, tuple] = {}  # by the identity of a layer that was made: itself, and its plan
 
-    def make(self, plan):
+    def make(self, plan: Plan) -> Any:
         """The object of a plan, and of the plans among its arguments first; or `FAILED`."""
         arguments = {key: self.resolve(value) for key, value in plan.arguments.items()}
         if any(part is FAILED for v in arguments.values() for part in (v if isinstance(v, list) else [v])):
@@ -42,7 +53,7 @@ class Maker:
             return made
         return FAILED
 
-    def resolve(self, value):
+    def resolve(self, value: Any) -> Any:
         """A value with what its plans make in their place."""
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
@@ -51,7 +62,9 @@ class Maker:
         return self.make(value) if isinstance(value, Plan) else value
 
     @contextlib.contextmanager
-    def reporting(self, node, path, plan=None, given=()):
+    def reporting(
+        self, node: Node | None, path: str, plan: Plan | None = None, given: Iterable[Any] = ()
+    ) -> Iterator[None]:
         """Turns what is raised into a problem: of the innermost layer at work, at the argument that the message names.
 
         Args:
@@ -76,7 +89,7 @@ class Maker:
                 node, path = plan.places[argument], f"{path}.{argument}"
             self.problems.add(shorten(message, _LONGEST), node, path)
 
-    def _innermost(self, error):
+    def _innermost(self, error: Exception) -> Plan | None:
         """The plan of the innermost layer in whose methods an error was raised, or `None`."""
         owners = [self._plans.get(id(frame.f_locals.get("self"))) for frame in frames_of(error)]
         return next((owner[1] for owner in reversed(owners) if owner is not None), None)

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+from typing import Any
 
 import keras
 
@@ -14,7 +15,7 @@ _BATCH = 2
 _MOST_NUMBERS = 2**22  # read, held or given by a call that is tried
 
 
-def try_call(layer, given, said, held):
+def try_call(layer: Any, given: Any, said: Any, held: int) -> None:
     """Call a layer on a few lengths, without values where the backend can trace: one must do, and give what it says.
 
     Args:

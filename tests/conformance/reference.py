@@ -318,12 +318,6 @@ def _function(value):
     return Function(name)
 
 
-@_reference("Dropout")
-def _dropout(config, spec, name):
-    options = _options(config, {"rate": 0.0, "rng_collection": None}, broadcast_dims=[])
-    return kseq.Dropout(options["rate"], dtype=_own_policy(spec)), Plan()
-
-
 # Layers with weights. An initialiser of zeros is the cheapest: the weights are replaced.
 
 
@@ -441,62 +435,3 @@ def _projection_names(projection):
         names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
         names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
     return names
-
-
-# Combinators.
-
-
-def _make_chain(nodes, spec):
-    """Layers one after the other: (layers, plans)."""
-    made = []
-    for node in nodes:
-        made.append(_make(node, spec))
-        spec = made[-1][0].output_spec(spec)
-    return [layer for layer, _ in made], [plan for _, plan in made]
-
-
-def _numbered(plans, attribute, prefix="layers_"):
-    """Children `layers_0`, `layers_1` and so on, found in an attribute of the layer."""
-    return [(f"{prefix}{i}", (), lambda layer, i=i: getattr(layer, attribute)[i], plan) for i, plan in enumerate(plans)]
-
-
-@_reference("Serial")
-def _serial(config, spec, name):
-    options = _options(config, {"layers": []}, share_scope=False)
-    layers, plans = _make_chain(options["layers"], spec)
-    return kseq.Serial(layers, dtype=_own_policy(spec)), Plan(children=_numbered(plans, "layers"))
-
-
-@_reference("Residual")
-def _residual(config, spec, name):
-    options = _options(config, {"layers": [], "shortcut_layers": None}, share_scope=False)
-    layers, plans = _make_chain(options["layers"], spec)
-    shortcut, shortcut_plans = _make_chain(options["shortcut_layers"] or [], spec)
-    children = _numbered(plans, "layers") + _numbered(shortcut_plans, "shortcut_layers", "shortcut_layer/layers_")
-    return kseq.Residual(layers, shortcut, dtype=_own_policy(spec)), Plan(children=children)
-
-
-@_reference("Parallel")
-def _parallel(config, spec, name):
-    options = _options(config, {"layers": [], "combination": {"combine": "STACK"}}, share_scope=False)
-    made = [_make(node, spec) for node in options["layers"]]
-    layer = kseq.Parallel(
-        [layer for layer, _ in made],
-        combination=options["combination"]["combine"].lower(),
-        dtype=_own_policy(spec),
-    )
-    return layer, Plan(children=_numbered([plan for _, plan in made], "layers"))
-
-
-@_reference("Repeat")
-def _repeat(config, spec, name):
-    # All but the layer and its number say how the reference compiles the loop.
-    compilation = dict.fromkeys(("remat", "prevent_cse", "policy", "unroll_layer", "unroll_step"))
-    options = _options(config, {"layer": None, "num_repeats": None} | compilation)
-    child, plan = _make(options["layer"], spec)
-    layer = kseq.Repeat(child, options["num_repeats"], dtype=_own_policy(spec))
-    # The repeats' weights are stacked; the copies that Repeat makes are nowhere public.
-    children = [
-        ("child_layer", (i,), lambda layer, i=i: layer.sublayers[i], plan) for i in range(options["num_repeats"])
-    ]
-    return layer, Plan(children=children)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kseq.data import Batches, Writer, errors, shift
 from kseq.data import open as open_store
 from kseq.data.batches.bounds import choose_bounds
-from kseq.data.batches.options import BatchOptions, Options
+from kseq.data.batches.options import BatchesOptions, Options
 
 RECORDS = 41
 
@@ -224,5 +224,5 @@ def test_the_mask_of_a_shifted_input_goes_through_the_model(store):
 def test_what_passes_options_on_knows_them_all():
     _, store, *options = inspect.signature(Batches.__init__).parameters.values()
     assert store.name == "store"
-    assert BatchOptions.__annotations__ == {option.name: option.annotation for option in options}
-    assert {*Options.__annotations__} == {*BatchOptions.__annotations__, "rows_at"}
+    assert BatchesOptions.__annotations__ == {option.name: option.annotation for option in options}
+    assert {*Options.__annotations__} == {*BatchesOptions.__annotations__, "rows_at"}

@@ -124,6 +124,12 @@ def test_what_cannot_be(make, words):
         make().output_spec(SequenceSpec((2, 3, 4)))
 
 
+def test_slices_of_other_things():
+    for one in ("1", 1.0, (), (0, 1, 2, 3), (0.5, 1)):
+        with pytest.raises(TypeError, match=r"slice.* must be an integer"):
+            kseq.Slice([one])
+
+
 def test_patterns_are_written_back():
     assert str(Pattern.of("(a b)   c 1->b (a c)")) == "'(a b) c () -> b (a c)'"
 

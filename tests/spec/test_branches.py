@@ -23,8 +23,8 @@ WRONG = {
     "Residual: {layers: [{Dense: {units: 12}}]}": ["(12,) for branch 'body' and (4,) for branch 'shortcut'"],
     "Parallel: {combination: add, layers: [{Dense: {units: 1}}, {Dense: {units: 3, name: a}}, "
     "{Dense: {units: 2, name: b}}]}": ["'add' combines; received (3,) for branch 'a' and (2,) for branch 'b'"],
-    "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 1, name: b}}]}": [
-        "'stack' combines; received (3,) for branch 'a' and (1,) for branch 'b'"
+    "Parallel: {layers: [{Dense: {units: 3, name: a}}, {Dense: {units: 2, name: b}}]}": [
+        "'stack' combines; received (3,) for branch 'a' and (2,) for branch 'b'"
     ],
     "Parallel: {combination: concat, layers: [{Dense: {units: 3, name: a}}, "
     "{Conv1D: {filters: 3, kernel_size: 2, strides: 2, name: b}}]}": [

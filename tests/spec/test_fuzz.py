@@ -83,7 +83,7 @@ KNOWN = [
     (name, example.config)
     for name, cls in kseq.registered_layers().items()
     for example in cls.examples()
-    if "." not in name and "layers" not in example.config
+    if "." not in name and not {"layer", "layers"} & example.config.keys()
 ]
 
 

@@ -17,7 +17,7 @@ LengthRange = Sequence[int]  # the least and the greatest
 Ratios = Mapping[str, float | fractions.Fraction]
 
 
-class BatchOptions(TypedDict, total=False):
+class BatchesOptions(TypedDict, total=False):
     """The arguments of `Batches` beside the store, which documents them, for what passes them on."""
 
     batch_size: int | dict[int, int] | None

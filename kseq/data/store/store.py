@@ -24,7 +24,7 @@ from .splits import fold_indices, split_indices
 
 if TYPE_CHECKING:
     from ..batches.batches import Batches
-    from ..batches.options import BatchOptions
+    from ..batches.options import BatchesOptions
 
 
 def open(path: AnyPaths, *, in_memory: bool = False, verify: bool = False, cache: AnyPath | None = None) -> Store:
@@ -286,7 +286,7 @@ class Store:
         pairs = fold_indices(len(self), count, self._groups(by), seed)
         return [(self[train], self[test]) for train, test in pairs]
 
-    def batches(self, **options: Unpack[BatchOptions]) -> Batches:
+    def batches(self, **options: Unpack[BatchesOptions]) -> Batches:
         """Padded batches for `model.fit`: see `kseq.data.Batches`, which has the arguments."""
         from ..batches.batches import Batches
 

@@ -47,7 +47,8 @@ class _Recurrent(SequenceLayer):
         "go_backwards": Only(
             (False,),
             "what reads backwards, as a half of `keras.layers.Bidirectional` does, needs the end first and does not "
-            "stream; for whole sequences use Keras's layer of this name, which takes the same weights",
+            "stream; for whole sequences use `kseq.Bidirectional`, or Keras's layer of this name, which takes the same "
+            "weights",
         ),
         "stateful": Only((False,), "the state is a value, of `layer.step(x, state)`, and `kseq.Stream` keeps one"),
         "unroll": Only((False,), "leave it out, the numbers are the same"),

@@ -1,10 +1,9 @@
 """Slice, and EinopsRearrange."""
 
-import operator
 from typing import Any, Unpack
 
 from ...annotations import LayerOptions
-from ...arguments import as_size
+from ...arguments import as_integer, as_size
 from ...registry import register
 from ..base import Example
 from .base import ChannelRearrangement, with_channels
@@ -129,9 +128,12 @@ def _plain(one: Any) -> Any:
     """A slice as an integer, `None` or a tuple."""
     if one is None:
         return None
-    parts = [one.start, one.stop, one.step] if isinstance(one, slice) else one
-    if not (isinstance(parts, (tuple, list)) and 1 <= len(parts) <= 3):
-        return operator.index(one)
-    found = tuple(None if part is None else operator.index(part) for part in parts)
+    if isinstance(one, slice):
+        one = (one.start, one.stop, one.step)
+    if not isinstance(one, (tuple, list)):
+        return as_integer("an item of `slices`", one)
+    if not 1 <= len(one) <= 3:
+        raise TypeError(f"an item of `slices` must be an integer, None or (start, stop, step); received {one}")
+    found = tuple(None if part is None else as_integer("a part of a slice", part) for part in one)
     slice(*found).indices(1)  # a step of zero is an error
     return found
