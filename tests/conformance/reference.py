@@ -132,7 +132,8 @@ def _has(node, condition):
         return any(_has(part, condition) for part in node)
     if not isinstance(node, dict):
         return False
-    return ("layer" in node and condition(node["layer"], node.get("config", {}))) or _has(
+    is_layer = isinstance(node.get("layer"), str)  # in the configuration of some it is the layer within
+    return (is_layer and condition(node["layer"], node.get("config", {}))) or _has(
         list(node.values()), condition
     )
 
