@@ -15,6 +15,11 @@ LAYERS = {
         kseq.MaxPooling1D(2, strides=1, padding="semicausal_full"),
         kseq.AveragePooling1D(2, padding="causal_valid", masked_average=True),
     ],
+    "spectra": lambda: [
+        kseq.STFT(6, 2, mode="magnitude", use_dft_matrix=True),
+        kseq.OverlapAdd(4, 2, padding="semicausal_full"),
+        kseq.Lookahead(2, preserve_length_in_layer=True),
+    ],
     "lengths": lambda: [
         kseq.Lookahead(3),
         kseq.Delay(2),

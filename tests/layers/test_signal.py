@@ -195,7 +195,7 @@ def test_the_signal_comes_back_from_a_stream():
 def test_rows_of_semicausal_full_are_as_long_as_alone(frame, step):
     layer = kseq.OverlapAdd(frame, step, padding="semicausal_full")
     x = RNG.standard_normal((3, 6, frame)).astype("float32")
-    y = layer(Sequence.from_lengths(ops.convert_to_tensor(x), ops.convert_to_tensor(np.array([6, 2, 0]))))
+    y = layer(Sequence.from_lengths(ops.convert_to_tensor(x), ops.convert_to_tensor([6, 2, 0], dtype="int32")))
     for row, length in enumerate([6, 2, 0]):
         alone = numpy(layer(x[row : row + 1, :length]))[0]
         assert numpy(y.mask)[row].sum() == len(alone) == layer.output_length(length)

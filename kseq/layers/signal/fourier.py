@@ -270,7 +270,7 @@ class RDFT(Transform):
 
     Example:
         >>> import kseq, numpy as np
-        >>> np.asarray(kseq.RDFT(2, mode="magnitude")(np.ones((1, 1, 2), "float32"))).tolist()
+        >>> np.asarray(kseq.RDFT(2, mode="magnitude")(np.ones((1, 1, 2), "float32"))).round(3).tolist()
         [[[2.0, 0.0]]]
     """
 

@@ -46,7 +46,7 @@ def window_values(value: WindowFunction, size: int) -> NDArray[np.float64]:
         ImportError: one of scipy's, where scipy is not installed.
 
     Example:
-        >>> window_values("hann", 4).tolist()
+        >>> window_values("hann", 4).round(3).tolist()
         [0.0, 0.5, 1.0, 0.5]
     """
     found = _values(value, size)
