@@ -9,11 +9,14 @@ import sys
 
 import pytest
 
-import kseq
 from kseq.cli import demo_run
 from kseq.window import padding_table
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
+sys.path.insert(0, str(README.parent / "docs"))
+
+import make_layers  # noqa: E402
+
 TEXT = README.read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
@@ -39,22 +42,9 @@ def test_the_first_block_runs_where_no_backend_was_chosen(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_layer_table_is_the_registry():
-    layers = {name: cls for name, cls in kseq.registered_layers().items() if cls.__module__.startswith("kseq.")}
-    rows = {name.strip("`"): (what, timing) for name, what, timing in table("| name | what |")}
-    assert list(rows) == sorted(layers)
-    for name, (what, timing) in rows.items():
-        assert what == first_sentence(layers[name]), name
-        timings = [layers[name](**example.config).timing for example in layers[name].examples()]
-        latent = any(t.input_latency or t.output_latency for t in timings)
-        assert ("latency" in timing) == latent, name
-        if any(t.block_size > 1 for t in timings):
-            assert "blocks" in timing, name
-
-
-def first_sentence(cls):
-    """Of a docstring's first line, without the shapes that follow it."""
-    return re.split(r"\s\s|(?<=\.)\s", inspect.getdoc(cls).splitlines()[0] + "  ")[0]
+def test_layer_tables_are_the_registry():
+    assert make_layers.in_readme(TEXT) == TEXT, "python docs/make_layers.py"
+    assert make_layers.page() == (README.parent / "docs" / "layers.md").read_text(), "python docs/make_layers.py"
 
 
 def test_padding_table_is_the_modes():
