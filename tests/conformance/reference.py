@@ -133,9 +133,7 @@ def _has(node, condition):
     if not isinstance(node, dict):
         return False
     is_layer = isinstance(node.get("layer"), str)  # in the configuration of some it is the layer within
-    return (is_layer and condition(node["layer"], node.get("config", {}))) or _has(
-        list(node.values()), condition
-    )
+    return (is_layer and condition(node["layer"], node.get("config", {}))) or _has(list(node.values()), condition)
 
 
 #: Deliberate deviations: a condition of a node's layer and configuration, and the properties that then differ.
