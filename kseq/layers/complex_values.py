@@ -11,6 +11,11 @@ def is_complex(dtype: str) -> bool:
     return dtype.startswith("complex")
 
 
+def has_fractions(dtype: str) -> bool:
+    """Whether a dtype, by name, is one of floats or of complex numbers: one that has gradients."""
+    return is_complex(dtype) or keras.backend.is_float_dtype(dtype)
+
+
 def complex_dtype(dtype: str) -> str:
     """The complex dtype that computes as floats of a dtype do, in float32 at least."""
     return "complex128" if dtype in ("float64", "complex128") else "complex64"

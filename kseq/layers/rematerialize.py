@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .complex_values import has_fractions
 from .structures import of_arrays
 
 
@@ -80,7 +81,7 @@ def _floats_alone(fn):
 
 def _as_floats(x, dtype):
     """An array as floats: of integers each 16 bits by themselves, which a float holds."""
-    if keras.backend.is_float_dtype(dtype):
+    if has_fractions(dtype):
         return x
     if not (shifts := _shifts(dtype)):
         return ops.cast(x, "float32")

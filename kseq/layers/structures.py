@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
+from .complex_values import has_fractions
 
 
 def each(fn: Any, x: Any) -> Any:
@@ -140,4 +141,4 @@ class _Traced(keras.layers.Layer):
 
 
 def _is_float(leaf) -> bool:
-    return leaf is not None and keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
+    return leaf is not None and has_fractions(keras.backend.standardize_dtype(leaf.dtype))

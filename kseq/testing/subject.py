@@ -12,7 +12,7 @@ from keras import ops, tree
 from numpy.typing import NDArray
 
 from ..annotations import Shape
-from ..layers.complex_values import is_complex
+from ..layers.complex_values import has_fractions, is_complex
 from ..layers.leaves import leaves, map_leaves, named_leaves
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
@@ -92,10 +92,10 @@ class Subject:
         self.ratio, self.block = self.timing.ratio, self.timing.block_size
         self.steps = layer.supports_step
         self.is_complex = is_complex(dtype)
-        self.is_float = self.is_complex or keras.backend.is_float_dtype(dtype)
+        self.is_float = has_fractions(dtype)
         self.output_spec = layer.output_spec(self.spec)
         self.output_is_complex = is_complex(self.output_spec.dtype)
-        self.output_is_float = self.output_is_complex or keras.backend.is_float_dtype(self.output_spec.dtype)
+        self.output_is_float = has_fractions(self.output_spec.dtype)
         tolerance = max(_TOLERANCES.get(d, 0.0) for d in (layer.compute_dtype, self.output_spec.dtype))
         self.rtol = tolerance if rtol is None else rtol
         self.atol = tolerance if atol is None else atol

@@ -12,6 +12,7 @@ from keras import ops
 from ...annotations import LayerOptions
 from ...sequence import Sequence, SequenceSpec
 from ..base import SequenceLayer
+from ..complex_values import has_fractions
 from ..stepwise import mixes_time
 from ..structures import specs_of
 
@@ -50,7 +51,7 @@ class Combine(SequenceLayer):
     def output_spec(self, input_spec: Any) -> Any:
         specs = input_spec if self.num_inputs > 1 else (input_spec,)
         dtype = keras.backend.result_type(*(spec.dtype for spec in specs))
-        if self.combination == "mean" and not keras.backend.is_float_dtype(dtype):
+        if self.combination == "mean" and not has_fractions(dtype):
             dtype = "float32"
         shapes = [tuple(spec.shape) for spec in specs]
         shape_of = _COMBINATIONS[self.combination][1]

@@ -11,7 +11,7 @@ from ...registry import register
 from ...sequence import SequenceSpec
 from ..axes import channel_axes
 from ..base import Example
-from ..complex_values import is_complex
+from ..complex_values import has_fractions
 from ..stepwise import StepwiseLayer
 from .window_functions import WindowFunction, standard, window_values
 
@@ -55,11 +55,11 @@ class ApplyWindow(StepwiseLayer):
         shape, dtype = self.cast_spec(input_spec)
         (axis,) = channel_axes(self.axis, len(shape) + 2)
         window_values(self.window_function, shape[axis - 2])
-        return SequenceSpec(shape, dtype if _has_fractions(dtype) else self.compute_dtype)
+        return SequenceSpec(shape, dtype if has_fractions(dtype) else self.compute_dtype)
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         dtype = keras.backend.standardize_dtype(values.dtype)
-        if not _has_fractions(dtype):
+        if not has_fractions(dtype):
             values, dtype = ops.cast(values, self.compute_dtype), self.compute_dtype
         rank = len(values.shape)
         (axis,) = channel_axes(self.axis, rank)
@@ -70,7 +70,3 @@ class ApplyWindow(StepwiseLayer):
     @classmethod
     def examples(cls) -> list[Example]:
         return [Example({"axis": 2, "window_function": "hamming"}, (4, 12, 3, 2))]
-
-
-def _has_fractions(dtype):
-    return keras.backend.is_float_dtype(dtype) or is_complex(dtype)
