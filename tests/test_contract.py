@@ -3,8 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sampling import todays
 
 import kseq
@@ -72,54 +70,6 @@ def test_registered_layer(cls, example):
 @pytest.mark.parametrize("make", _STACKS.values(), ids=_STACKS)
 def test_stack(make):
     check_layer(make(), (4, 11, 2))
-
-
-_PADDINGS = st.sampled_from(["causal", "causal_valid", "reverse_causal", "reverse_causal_valid", "semicausal"])
-_SMALL = st.integers(1, 3)
-
-
-def _some(cls, **options):
-    """Layers as (class, options): they are made in the test, since initialisers draw random numbers."""
-    return st.tuples(st.just(cls), st.fixed_dictionaries(options))
-
-
-_LAYERS = st.one_of(
-    _some(
-        kseq.Conv1D,
-        filters=st.just(2),
-        kernel_size=st.integers(1, 4),
-        strides=st.integers(1, 2),
-        dilation_rate=st.integers(1, 2),
-        padding=_PADDINGS,
-    ),
-    _some(kseq.MaxPooling1D, pool_size=st.integers(2, 3), padding=_PADDINGS),
-    _some(kseq.AveragePooling1D, pool_size=_SMALL, strides=st.just(1), padding=_PADDINGS, masked_average=st.booleans()),
-    _some(kseq.Delay, length=_SMALL, delay_layer_output=st.booleans()),
-    _some(kseq.Lookahead, length=_SMALL),
-    _some(
-        kseq.LocalSelfAttention,
-        num_heads=st.just(1),
-        key_dim=st.just(2),
-        max_past_horizon=_SMALL,
-        max_future_horizon=st.integers(0, 2),
-        rope_wavelength=st.sampled_from([None, 30.0]),
-    ),
-    _some(kseq.GRU, units=st.just(2)),
-    _some(kseq.LSTM, units=st.just(2)),
-)
-
-
-@pytest.mark.slow
-@settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-@given(st.lists(_LAYERS, min_size=2, max_size=4), st.integers(1, 13))
-def test_random_stack(layers, time):
-    # Gradients and receptive fields of each layer are tested on their own.
-    check_layer(kseq.Serial([cls(**options) for cls, options in layers]), (2, time, 2), gradients=False)
 
 
 def test_weights_are_moved():
