@@ -5,7 +5,7 @@ from typing import Any, Unpack
 from ... import hints
 from ...annotations import LayerOptions
 from ...registry import register
-from ...sequence import Sequence
+from ...sequence import Sequence, SequenceSpec
 from ..base import Example
 from .base import Unchanged
 
@@ -35,12 +35,16 @@ class ApplySharding(Unchanged):
         super().__init__(**kwargs)
         self.axes = axes if axes is None else tuple(axes)
 
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        rank = 2 + len(input_spec.shape)
+        if self.axes is not None and len(self.axes) != rank:
+            raise ValueError(f"`axes` must name one for each of the {rank} axes of the values; received {self.axes}")
+        return super().output_spec(input_spec)
+
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if self.axes is None:
             return x
-        rank = len(x.values.shape)
-        if len(self.axes) != rank:
-            raise ValueError(f"`axes` must name one for each of the {rank} axes of the values; received {self.axes}")
+        self.output_spec(x.spec)
         mask = None if x.mask is None else hints.sharded(x.mask, self.axes[:2])
         return Sequence(hints.sharded(x.values, self.axes), mask)
 
