@@ -97,7 +97,7 @@ def made(cls, example, spec):
     try:
         layer = cls(**example.config)
         one_to_one = layer.num_inputs == layer.num_outputs == 1
-        if not one_to_one or example.dtype.startswith("int") != spec.dtype.startswith("int"):
+        if not one_to_one or kind(example.dtype) != kind(spec.dtype):
             return None
         layer.check_rank((None, None, *spec.shape))
         layer.build((None, None, *spec.shape))
@@ -105,6 +105,11 @@ def made(cls, example, spec):
         return layer if layer.supports_step else None
     except (ValueError, TypeError, IndexError):
         return None
+
+
+def kind(dtype):
+    """Whether a dtype is of integers, floats or complex numbers."""
+    return dtype.rstrip("0123456789")
 
 
 def small(timing):

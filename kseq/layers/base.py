@@ -369,6 +369,8 @@ def representable(value: float, dtype: str) -> Any:
         return value
     if dtype == "bool":
         return value > 0
+    if dtype.startswith("complex"):
+        raise TypeError(f"the largest or smallest of complex numbers is not defined; received values of dtype {dtype}")
     return (np.iinfo(dtype).min, np.iinfo(dtype).max)[value > 0]
 
 

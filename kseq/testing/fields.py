@@ -121,7 +121,7 @@ def _dependence_on_validity(s, base):
         return s.call(Sequence(values, mask), rows=np.zeros(steps + 1, int))
 
     y = to_numpy(s.compile(call, "some steps invalid")(rows, there))
-    values = y.values.astype("float64").reshape(*y.values.shape[:2], -1)
+    values = wide(y.values).reshape(*y.values.shape[:2], -1)
     changed = (np.abs(values[1:] - values[:1]) > _UNCHANGED * max(1.0, np.abs(values[:1]).max())).any(-1)
     return changed & y.mask[1:]
 
