@@ -102,7 +102,8 @@ def made(cls, example, spec):
         layer.check_rank((None, None, *spec.shape))
         layer.build((None, None, *spec.shape))
         layer.output_spec(spec)
-        return layer if layer.supports_step else None
+        # Where values decide what is valid, more depends on them than the values that come of them.
+        return layer if layer.supports_step and not layer.mask_reads_values else None
     except (ValueError, TypeError, IndexError):
         return None
 
