@@ -53,8 +53,8 @@ def test_denoise_unet_that_looks_ahead(tmp_path, capsys, monkeypatch):
     denoise = example("denoise_unet")
     monkeypatch.setattr(denoise.recordings, "FOLDER", tmp_path)
     monkeypatch.setattr(denoise, "CROP", 1024)
-    measured = denoise.main(["--seconds", "0.2", "--epochs", "1", "--steps", "20", "--padding", "reverse_causal"])
+    measured = denoise.main(["--seconds", "0.2", "--epochs", "1", "--steps", "60", "--padding", "reverse_causal"])
     printed = capsys.readouterr().out
-    assert "signals were made up" in printed and "20 steps of training" in printed
+    assert "signals were made up" in printed and "60 steps of training" in printed
     assert measured["latency_ms"] > 0 and measured["difference"] < 1e-5
     assert measured["si_snr"]["0"]["after"] > measured["si_snr"]["0"]["before"] > -1
