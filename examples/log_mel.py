@@ -10,33 +10,14 @@ blocks of 10 ms, as by a microphone, and must give what scipy makes of the whole
 
 import argparse
 import pathlib
-import time
 
 import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
 import numpy as np
-import scipy.io.wavfile
+import recordings
 import scipy.signal
 from keras import ops
 
-RECORDING = pathlib.Path("/usr/share/sounds/alsa/Front_Center.wav")
-
-
-def load(path, seconds=None):
-    """Sample rate and samples, floats from -1 to 1, of a WAV file of 16 bits and one channel."""
-    rate, samples = scipy.io.wavfile.read(path)
-    if samples.dtype != np.int16 or samples.ndim != 1:
-        raise ValueError(f"{path} must have one channel of 16 bits; received {samples.dtype} of {samples.shape}")
-    return rate, samples[: None if seconds is None else int(seconds * rate)].astype("float32") / 32768
-
-
-def made_up(rate=48000, seconds=1.4):
-    """Something like a vowel: harmonics of a gliding pitch under two formants, in syllables, and a little noise."""
-    rng, t = np.random.default_rng(0), np.arange(int(rate * seconds)) / rate
-    phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / rate
-    harmonics = np.arange(1, 40)[:, None]
-    formants = sum(np.exp(-(((120 * harmonics - f) / 250) ** 2)) for f in (600, 1700))
-    voice = (formants * np.sin(harmonics * phase)).sum(0) * np.clip(np.sin(2 * np.pi * 3 * t), 0, None)
-    return rate, (0.1 * voice + 1e-3 * rng.standard_normal(len(t))).astype("float32")
+RECORDING = "Front_Center.wav"
 
 
 def sizes(rate):
@@ -49,17 +30,6 @@ def sizes(rate):
         "fft": 1 << (frame - 1).bit_length(),
         "high": min(7600.0, rate / 2),
     }
-
-
-def streamed(model, samples, block):
-    """The outputs of a model that gets the samples block by block, [frames, mels], and the seconds that each took."""
-    stream, found, seconds = kseq.Stream(model, batch_size=1), [], []
-    for start in range(0, len(samples), block):
-        begin = time.perf_counter()
-        found.append(stream.push(samples[None, start : start + block]))
-        seconds.append(time.perf_counter() - begin)
-    found.append(stream.flush())
-    return np.concatenate(found, axis=1)[0], seconds
 
 
 def by_scipy(samples, sizes, mels, floor):
@@ -103,16 +73,17 @@ def main(arguments=None):
     parser.add_argument("--mels", type=int, default=80)
     parser.add_argument("--picture", help="a file to write both spectrograms and their difference to")
     options = parser.parse_args(arguments)
-    if options.recording is None and not RECORDING.exists():
-        print(f"{RECORDING} is not there: this is a signal that was made up")
-        rate, samples = made_up(seconds=options.seconds or 1.4)
+    recording = options.recording or recordings.FOLDER / RECORDING
+    if options.recording is None and not recording.exists():
+        print(f"{recording} is not there: this is a signal that was made up")
+        rate, samples = recordings.made_up(seconds=options.seconds)
     else:
-        rate, samples = load(options.recording or RECORDING, options.seconds)
+        rate, samples = recordings.load(recording, options.seconds)
     variables, floor = sizes(rate), 1e-5
     spec = kseq.spec.shipped()["log_mel"]
     model = kseq.load_spec(spec, vars=variables | {"mels": options.mels, "floor": floor})
 
-    found, seconds = streamed(model, samples, rate // 100)
+    found, seconds = recordings.streamed(model, samples, rate // 100)
     wanted = by_scipy(samples, variables, options.mels, floor)
     found = found[: len(wanted)]  # the last frames do not lie within the signal
     difference = np.abs(found - wanted)

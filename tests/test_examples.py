@@ -1,6 +1,7 @@
 """The examples run, at small size."""
 
 import importlib.util
+import json
 import pathlib
 
 import pytest
@@ -8,6 +9,11 @@ import pytest
 import kseq
 
 EXAMPLES = pathlib.Path(kseq.__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _beside_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)  # as where they run as scripts
 
 
 def example(name):
@@ -22,7 +28,7 @@ def example(name):
 def test_log_mel(recorded, tmp_path, capsys, monkeypatch):
     log_mel = example("log_mel")
     if not recorded:  # else that of alsa-utils, where it is installed
-        monkeypatch.setattr(log_mel, "RECORDING", tmp_path / "nothing.wav")
+        monkeypatch.setattr(log_mel.recordings, "FOLDER", tmp_path)
     picture = tmp_path / "log_mel.png"
     difference = log_mel.main(["--seconds", "0.15", "--mels", "20", *(["--picture", str(picture)] if recorded else [])])
     printed = capsys.readouterr().out
@@ -30,3 +36,25 @@ def test_log_mel(recorded, tmp_path, capsys, monkeypatch):
     assert difference < 1e-3
     assert recorded == picture.exists()
     assert recorded or "made up" in printed
+
+
+def test_denoise_unet(tmp_path, capsys):
+    picture = tmp_path / "denoise_unet.png"
+    sizes = ["--seconds", "0.3", "--epochs", "2", "--steps", "4"]
+    measured = example("denoise_unet").main([*sizes, "--json", "--picture", str(picture)])
+    assert json.loads(capsys.readouterr().out) == measured
+    assert measured["training_steps"] == 8 and measured["seconds"] == pytest.approx(0.3, abs=0.004)
+    assert measured["latency_ms"] == 0 and measured["block_ms"] == 4
+    assert measured["difference"] < 1e-5
+    assert picture.exists()
+
+
+def test_denoise_unet_that_looks_ahead(tmp_path, capsys, monkeypatch):
+    denoise = example("denoise_unet")
+    monkeypatch.setattr(denoise.recordings, "FOLDER", tmp_path)
+    monkeypatch.setattr(denoise, "CROP", 1024)
+    measured = denoise.main(["--seconds", "0.2", "--epochs", "1", "--steps", "60", "--padding", "reverse_causal"])
+    printed = capsys.readouterr().out
+    assert "signals were made up" in printed and "60 steps of training" in printed
+    assert measured["latency_ms"] > 0 and measured["difference"] < 1e-5
+    assert measured["si_snr"]["0"]["after"] > measured["si_snr"]["0"]["before"] > -1
