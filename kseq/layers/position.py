@@ -112,7 +112,7 @@ class AddTimingSignal(PositionLayer):
 
     Example:
         >>> import kseq, numpy as np
-        >>> np.asarray(kseq.AddTimingSignal()(np.zeros((1, 2, 2), "float32"))).round(2).tolist()
+        >>> np.asarray(kseq.AddTimingSignal()(np.zeros((1, 2, 2), "float32"))).astype(float).round(2).tolist()
         [[[0.0, 1.0], [0.84, 0.54]]]
     """
 
@@ -286,7 +286,7 @@ class RotaryEmbedding(PositionLayer):
     Example:
         >>> import kseq, numpy as np
         >>> x = np.array([[[1.0, 0.0], [1.0, 0.0]]], "float32")
-        >>> np.asarray(kseq.RotaryEmbedding()(x)).round(2).tolist()
+        >>> np.asarray(kseq.RotaryEmbedding()(x)).astype(float).round(2).tolist()
         [[[1.0, 0.0], [0.54, 0.84]]]
     """
 

@@ -128,7 +128,7 @@ class GroupNormalization(NormalizationOverTime):
     Example:
         >>> import kseq, numpy as np
         >>> layer = kseq.GroupNormalization(groups=1, statistics="running")
-        >>> np.asarray(layer(np.array([[[1.0, 3.0], [5.0, 5.0]]], "float32"))).round(2).tolist()
+        >>> np.asarray(layer(np.array([[[1.0, 3.0], [5.0, 5.0]]], "float32"))).astype(float).round(2).tolist()
         [[[-1.0, 1.0], [0.9, 0.9]]]
     """
 

@@ -141,7 +141,7 @@ class L2Normalize(ChannelNormalization, StepwiseLayer):
 
     Example:
         >>> import kseq, numpy as np
-        >>> np.asarray(kseq.L2Normalize()(np.array([[[3.0, 4.0]]], "float32"))).round(2).tolist()
+        >>> np.asarray(kseq.L2Normalize()(np.array([[[3.0, 4.0]]], "float32"))).astype(float).round(2).tolist()
         [[[0.6, 0.8]]]
     """
 

@@ -86,7 +86,7 @@ class Snake(RealFunction):
 
     Example:
         >>> import kseq, numpy as np
-        >>> float(np.asarray(kseq.Snake()(np.full((1, 1, 1), np.pi, "float32"))).round(4)[0, 0, 0])
+        >>> float(np.asarray(kseq.Snake()(np.full((1, 1, 1), np.pi, "float32"))).astype(float).round(4)[0, 0, 0])
         3.1416
     """
 
