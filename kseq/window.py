@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, cast
 
-from .arguments import as_size
+from .arguments import as_size, check_fields
 from .timing import LengthStage, Timing, at_least_zero, length_after, merged_stages
 
 ModeName = Literal[
@@ -100,10 +100,6 @@ def padding_table() -> list[tuple[str, str, str, str, str]]:
     return found
 
 
-def _divided(a, b) -> int | None:
-    return None if a % b else a // b
-
-
 @dataclasses.dataclass(frozen=True)
 class Window:
     """A window of taps that moves over time, or, transposed, spreads every step over a window of outputs.
@@ -135,6 +131,8 @@ class Window:
         for name in ("size", "stride", "dilation"):
             object.__setattr__(self, name, as_size(name, getattr(self, name)))
         object.__setattr__(self, "padding", self._standard(self.padding))
+        if self.transposed:
+            check_fields(self.stride)
 
     def _standard(self, padding):
         if self.transposed:
@@ -274,7 +272,9 @@ class Window:
         # Of equally spaced taps those that meet a phase come back after a stride at the latest.
         most = self.stride if isinstance(taps, range) else len(taps)
         first, final = (
-            next((n for n, rest in (divmod(last - tap * self.dilation, self.stride) for tap in order) if not rest), None)
+            next(
+                (n for n, rest in (divmod(last - tap * self.dilation, self.stride) for tap in order) if not rest), None
+            )
             for order in (reversed(taps[-most:]), taps[:most])
         )
         return None if first is None else (first, final)
