@@ -1,5 +1,6 @@
 """The checks of arguments that the whole package shares: integers, of Python's, NumPy's or any other kind."""
 
+import math
 import operator
 from typing import Any
 
@@ -60,6 +61,34 @@ def as_sizes(name: str, value: Any, count: int, least: int = 1) -> Any:
     if len(values) != count:
         raise ValueError(f"`{name}` must be an integer or {count} of them; received {value!r}")
     return tuple(as_size(name, each, least) for each in values)
+
+
+def check_table(what: str, *shape: int, most: int = 2**24) -> None:
+    """Refuse what a layer computes from its arguments and keeps on the host, where it would fill the memory.
+
+    Specs count weights and states before they are made, but a filter or a matrix only the layer knows of.
+
+    Raises:
+        ValueError: a table of more numbers than `most`.
+
+    Example:
+        >>> check_table("filter", 100)
+    """
+    if math.prod(shape) > most:
+        size = " x ".join(map(str, shape))
+        raise ValueError(f"the {what} may have {most} numbers at most; received arguments that give it {size}")
+
+
+def check_fields(outputs: int) -> None:
+    """Refuse a layer of so many outputs for each input that their receptive fields, one of each, fill the memory.
+
+    Raises:
+        ValueError: more than 65536.
+
+    Example:
+        >>> check_fields(2)
+    """
+    check_table("receptive fields of one step's outputs", outputs, most=2**16)
 
 
 def as_integers(name: str, values: Any) -> NDArray[np.int64]:

@@ -6,6 +6,8 @@ import os
 import pathlib
 import sys
 
+from .lazy import before_import
+
 _PACKAGES = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch", "openvino": "openvino"}
 _INSTALL = {
     "jax": "pip install jax",
@@ -22,6 +24,10 @@ _WRITTEN_BY_KERAS = {
 }
 
 _chosen: tuple[str | None, str] = (None, "")
+
+
+class BackendMissing(ImportError):
+    """The backend that was chosen is not installed; says what to do."""
 
 
 def name() -> str:
@@ -49,8 +55,7 @@ def choose() -> None:
     itself is none: it names tensorflow, and is there from the first import of Keras on. Who wants tensorflow sets the
     variable, or has in the file anything but Keras's defaults: `{"backend": "tensorflow"}` will do.
 
-    Raises:
-        ImportError: the chosen backend is not installed; says what to do.
+    A backend that is not installed is told, by a `BackendMissing`, where Keras is imported: what needs no Keras works.
     """
     global _chosen
     if "keras" in sys.modules:
@@ -63,10 +68,14 @@ def choose() -> None:
             os.environ["KERAS_BACKEND"] = chosen = "jax"
     _chosen = (chosen, why)
     if chosen in _PACKAGES and not _installed(chosen):
-        raise ImportError(
-            f"the Keras backend {chosen!r}, chosen by {why}, is not installed: run "
-            f"`{_INSTALL.get(chosen, f'pip install {chosen}')}` or choose another with KERAS_BACKEND=jax"
-        )
+        before_import("keras", lambda: _refuse(chosen, why))
+
+
+def _refuse(chosen, why):
+    raise BackendMissing(
+        f"the Keras backend {chosen!r}, chosen by {why}, is not installed: run "
+        f"`{_INSTALL.get(chosen, f'pip install {chosen}')}` or choose another with KERAS_BACKEND=jax"
+    )
 
 
 def _configured() -> tuple[str | None, str]:

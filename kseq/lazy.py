@@ -49,11 +49,16 @@ def after_import(name: str, callback: Callable[[], Any]) -> None:
         sys.meta_path.insert(0, _Watch(name, callback))
 
 
-class _Watch(importlib.abc.MetaPathFinder):
-    """Finds one module as it would be found anyway, and has something done after it; then it goes away."""
+def before_import(name: str, callback: Callable[[], Any]) -> None:
+    """Call `callback` whenever a top-level module is about to be imported; what it raises, the import raises."""
+    sys.meta_path.insert(0, _Watch(name, before=callback))
 
-    def __init__(self, name: Any, callback: Any) -> None:
-        self._name, self._callback, self._looking = name, callback, False
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Finds one module as it would be found anyway, and calls something before it, or after it, and then goes away."""
+
+    def __init__(self, name: Any, callback: Any = None, before: Any = None) -> None:
+        self._name, self._callback, self._before, self._looking = name, callback, before, False
 
     def find_spec(self, fullname: Any, path: Any = None, target: Any = None) -> Any:
         if fullname != self._name or self._looking:
@@ -65,20 +70,20 @@ class _Watch(importlib.abc.MetaPathFinder):
             self._looking = False
         if spec is not None and spec.loader is not None:
             # Whoever only asks whether there is such a module imports nothing: the watch goes on.
-            spec.loader = _Followed(spec.loader, self.end)
+            spec.loader = _Followed(spec.loader, self._before, self.end)
         return spec
 
     def end(self) -> None:
-        if self in sys.meta_path:
+        if self._callback and self in sys.meta_path:
             sys.meta_path.remove(self)
             self._callback()
 
 
 class _Followed(importlib.abc.Loader):
-    """A module's loader, followed by a call."""
+    """A module's loader, with calls around it."""
 
-    def __init__(self, loader: Any, callback: Any) -> None:
-        self._loader, self._callback = loader, callback
+    def __init__(self, loader: Any, before: Any, after: Any) -> None:
+        self._loader, self._before, self._after = loader, before, after
 
     def __getattr__(self, name: Any) -> Any:
         return getattr(self._loader, name)
@@ -88,5 +93,7 @@ class _Followed(importlib.abc.Loader):
 
     def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self._loader
+        if self._before:
+            self._before()
         self._loader.exec_module(module)
-        self._callback()
+        self._after()

@@ -4,11 +4,11 @@ The modes follow google/sequence-layers. In the table `reach` is the number of s
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, cast
 
-from .arguments import as_size
+from .arguments import as_size, check_fields
 from .timing import LengthStage, Timing, at_least_zero, length_after, merged_stages
 
 ModeName = Literal[
@@ -100,10 +100,6 @@ def padding_table() -> list[tuple[str, str, str, str, str]]:
     return found
 
 
-def _divided(a, b) -> int | None:
-    return None if a % b else a // b
-
-
 @dataclasses.dataclass(frozen=True)
 class Window:
     """A window of taps that moves over time, or, transposed, spreads every step over a window of outputs.
@@ -135,6 +131,8 @@ class Window:
         for name in ("size", "stride", "dilation"):
             object.__setattr__(self, name, as_size(name, getattr(self, name)))
         object.__setattr__(self, "padding", self._standard(self.padding))
+        if self.transposed:
+            check_fields(self.stride)
 
     def _standard(self, padding):
         if self.transposed:
@@ -238,14 +236,17 @@ class Window:
         """The timing of a layer of such windows."""
         return self.timing_of(range(self.size))
 
-    def timing_of(self, taps: Iterable[int]) -> Timing:
-        """The timing of a layer of such windows, of which only some `taps` count: of a filter, those that are not 0."""
-        taps = frozenset(taps)
+    def timing_of(self, taps: Sequence[int]) -> Timing:
+        """The timing of a layer of such windows, of which only some `taps` count: of a filter, those that are not 0.
+
+        Args:
+            taps: in ascending order. A `range` is not gone through, however long it is.
+        """
         if self.transposed:
             fields = tuple(self._inputs_of(phase, taps) for phase in range(self.stride))
             return Timing(ratio=self.stride, receptive_field_per_step=fields, length_stages=self.length_stages)
-        before = [self.pads_of(length)[0] for length in range(1, self.stride + 1)]
-        field = (min(taps) * self.dilation - max(before), max(taps) * self.dilation - min(before)) if taps else None
+        most, least = self.pads_of(1)[0], self.pads_of(self.stride)[0]  # `same` pads less the fuller the last stride is
+        field = (taps[0] * self.dilation - most, taps[-1] * self.dilation - least) if len(taps) else None
         input_latency, output_latency = self.latency
         return Timing(
             block_size=self.stride,
@@ -268,9 +269,15 @@ class Window:
     def _inputs_of(self, phase, taps):
         """First and last input that adds to an output of a phase by one of `taps`, relative to its own."""
         last = phase + self.reach - self.pads[0]  # outputs from the start of the own step's window
-        offsets = range(-(-(last - self.reach) // self.stride), last // self.stride + 1)
-        found = [n for n in offsets if _divided(last - n * self.stride, self.dilation) in taps]
-        return (min(found), max(found)) if found else None
+        # Of equally spaced taps those that meet a phase come back after a stride at the latest.
+        most = self.stride if isinstance(taps, range) else len(taps)
+        first, final = (
+            next(
+                (n for n, rest in (divmod(last - tap * self.dilation, self.stride) for tap in order) if not rest), None
+            )
+            for order in (reversed(taps[-most:]), taps[:most])
+        )
+        return None if first is None else (first, final)
 
     def output_length(self, length: Any) -> Any:
         """Outputs for `length` inputs: a number, a symbolic dimension or a tensor."""

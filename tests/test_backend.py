@@ -94,3 +94,27 @@ def test_it_is_the_one_that_keras_uses():
     import keras
 
     assert kseq.backend.name() == keras.backend.backend()
+
+
+MISSING = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "torch" else find(name, *a)
+"""
+
+
+def test_a_missing_backend_is_told_where_keras_is_needed(tmp_path):
+    script = (
+        MISSING + "import kseq\nprint(len(kseq.pad([[1.0]])))\ntry: import keras\nexcept ImportError as e: print(e)"
+    )
+    pads, said = run(script, tmp_path, KERAS_BACKEND="torch").splitlines()
+    assert pads == "2"
+    assert said.startswith(
+        "the Keras backend 'torch', chosen by the environment variable KERAS_BACKEND, is not installed"
+    )
+
+
+def test_commands_say_in_one_line_that_a_backend_is_missing(tmp_path):
+    script = MISSING + "sys.stderr = sys.stdout\nfrom kseq.cli import main\nprint(main(['layers']))"
+    said, status = run(script, tmp_path, KERAS_BACKEND="torch").splitlines()
+    assert status == "1" and said.startswith("kseq: the Keras backend 'torch'") and "pip install" in said

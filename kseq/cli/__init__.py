@@ -1,17 +1,8 @@
 """The `kseq` command: one module per subcommand, each with `add_parser` and what it runs."""
 
-import argparse
-import os
 import sys
 
-import kseq
-
-from ..spec import SpecError
-from . import bench, check, data, demo, draw, init, layers, schema, show, stream, train
-from .arguments import CommandError, say
-
-_INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell tells SIGINT and SIGPIPE
-_COMMANDS = (init, check, show, draw, schema, layers, data, train, stream, bench, demo)
+from ..backend import BackendMissing
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,38 +19,9 @@ def main(argv: list[str] | None = None) -> int:
         usage: kseq ...
         2
     """
-    parser = argparse.ArgumentParser(prog="kseq", description="Train Keras models whole, stream them by blocks.")
-    parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in _COMMANDS:
-        subparser = command.add_parser(commands)
-        subparser.set_defaults(run=command.run, prog=subparser.prog)
-    args = parser.parse_args(argv)
-    if "run" not in args:
-        parser.print_help()
-        return 2
     try:
-        return args.run(args)
-    except SpecError as error:
-        say(error, file=sys.stderr)  # each problem begins with its place, as editors want it
+        from .commands import run  # the commands need Keras, and Keras a backend
+    except BackendMissing as error:
+        print(f"kseq: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads has enough, as `head` has
-        with open(os.devnull, "wb") as nowhere:  # Python would complain on exit, when it flushes what is left
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return _PIPE_CLOSED
-    except (OSError, CommandError) as error:
-        say(f"{args.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception as error:
-        if not _is_of_data(error):
-            raise
-        say(f"{args.prog}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-
-
-def _is_of_data(error):
-    """Whether it is an error of `kseq.data`, which is not imported where it is not needed."""
-    errors = sys.modules.get("kseq.data.errors")
-    return errors is not None and isinstance(error, errors.DataError)
+    return run(argv)

@@ -284,4 +284,5 @@ class LayerKind(Kind):
 
 LAYER = LayerKind()
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool")
+COMPLEX = ("complex64", "complex128")  # of values, as spectra are; no layer computes in them
 POLICIES = ("mixed_float16", "mixed_bfloat16")

@@ -57,8 +57,8 @@ def _lengths(layer, given, wanted, held):
     known = [time for time, *_ in shapes if time is not None]
     channels = max(math.prod(shape) for shape in [shape[1:] for shape in shapes] + wanted)
     for steps in known[:1] or _STEPS:
-        gives = layer.output_length(steps) if takes_sequences(layer) else steps
-        if gives and _BATCH * (steps * channels + held) <= _MOST_NUMBERS:
+        gives, block = (layer.output_length(steps), layer.timing.block_size) if takes_sequences(layer) else (steps, 1)
+        if gives and _BATCH * (max(steps, block) * channels + held) <= _MOST_NUMBERS:  # blocks are filled up
             yield steps
 
 

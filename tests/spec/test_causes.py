@@ -18,15 +18,15 @@ def problems(text):
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [
-        ("SpatialDropout1D: {rate: 0.5}", "Input 0 of layer 'spatial_dropout1d' is incompatible with the layer"),
-        ("EinsumDense: {equation: 'abc,cd->abd', output_shape: [null, 3], bias_axes: z}", "given equation="),
+        ("keras.SpatialDropout1D: {rate: 0.5}", "Input 0 of layer 'spatial_dropout1d' is incompatible with the layer"),
+        ("keras.EinsumDense: {equation: 'abc,cd->abd', output_shape: [null, 3], bias_axes: z}", "given equation="),
         ("keras.Normalization: {axis: 7}", "All `axis` values must be in the range"),
         ("GRU: {units: 2}", "gru (GRU) takes values of rank 3; received shape (None, None, 4, 5)"),
         (
-            "BatchNormalization: {axis: 9}",
+            "keras.BatchNormalization: {axis: 9}",
             "fails with IndexError: tuple index out of range; given axis=9; the input is",
         ),
-        ("ReLU: {max_value: a}", "given max_value='a'"),
+        ("keras.ReLU: {max_value: a}", "given max_value='a'"),
         ("keras.Dense: {units: 2, lora_rank: -3}", "Negative dimensions are not allowed"),
     ],
 )

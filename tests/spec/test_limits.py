@@ -67,6 +67,24 @@ def test_the_state_of_a_stream_is_limited(layer):
     assert (problem.line, problem.path) == (5, f"layers[1].{layer.partition(':')[0]}")
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "STFT: {frame_length: 2147483647, frame_step: 1}",
+        "SincFilter1D: {kernel_size: 2147483647, cutoff: 0.2}",
+        "Resample: {up: 2147483647, down: 2}",
+        "Resample: {up: 3, down: 2, half_length: 2147483647}",
+        "UpSampling1D: {size: 2147483647}",
+        "UnsqueezeTime: {factor: 2147483647}",
+        "Conv1DTranspose: {filters: 1, kernel_size: 3, strides: 300000000}",
+        "GlobalReshape: {output_shape: [-1, 1], input_channels: 300000000}",
+    ],
+)
+def test_tables_that_layers_make_are_limited(layer):
+    (problem,) = problems(GOOD + f"  - {layer}\n")
+    assert "numbers at most; received arguments that give it" in problem.message
+
+
 def test_the_limit_of_state_can_be_set():
     text = GOOD + "  - Delay: {length: 10}\n"  # ten steps of two channels, and which of them are valid
     assert "more than 29 numbers of state" in problems(text, state=29)[0].message

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from ...annotations import LayerOptions, Shape
-from ...arguments import as_size
+from ...arguments import as_size, check_fields
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -53,6 +53,7 @@ class GlobalRearrangement(SequenceLayer):
     @property
     def timing(self) -> Timing:
         ratio = self.ratio()
+        check_fields(ratio.numerator)
         return Timing(ratio.denominator, ratio, receptive_field_per_step=tuple(self.fields()))
 
     @property

@@ -130,7 +130,7 @@ class OverlapLayer(TransposedWindowedLayer):
     def timing(self) -> Timing:
         if not self._is_full:
             return self.window.timing_of(self.taps)
-        step, tail, taps = self.frame_step, self.window.tail, frozenset(self.taps)
+        step, tail, taps = self.frame_step, self.window.tail, self.taps
         fields = []
         for phase in range(step):
             found = [n for n in range(tail // step + 2) if phase + tail - n * step in taps]

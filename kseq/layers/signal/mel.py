@@ -9,7 +9,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...annotations import LayerOptions
-from ...arguments import as_size
+from ...arguments import as_size, check_table
 from ...registry import register
 from ...sequence import SequenceSpec
 from ..base import Example
@@ -86,6 +86,7 @@ def mel_matrix(bins: int, mels: int, sample_rate: float, lower: float, upper: fl
     def mel(hertz):
         return 1127 * np.log1p(np.asarray(hertz) / 700)
 
+    check_table("matrix of bins and bands", bins, mels, most=2**27)
     edges = np.linspace(mel(lower), mel(upper), mels + 2)
     width = edges[1] - edges[0]
     place = mel(np.linspace(0, sample_rate / 2, bins))[:, None]

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from ...arguments import as_size
+from ...arguments import as_size, check_table
 from ..complex_values import complex_dtype, is_complex, joined, real_dtype
 
 FFTPadding = Literal["right", "center"]
@@ -64,6 +64,7 @@ def used(size: int, fft_length: int, padding: str) -> NDArray[np.bool_]:
 def dft_matrix(weights: NDArray[np.float64], fft_length: int, padding: str) -> NDArray[np.float64]:
     """The real transform of samples under weights [size] as a matrix [size, 2 * bins]: real parts, then imaginary."""
     size, bins = len(weights), bins_of(fft_length)
+    check_table("matrix of the transform", size, 2 * bins, most=2**27)
     place = np.arange(size) + margins(size, fft_length, padding)[0]
     # The angle of whole turns less is the same, and far more exact.
     turns = (place[:, None] * np.arange(bins) % fft_length) / fft_length

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arguments import as_size
+from ...arguments import as_size, check_table
 
 WindowFunction = str | tuple[Any, ...] | None
 
@@ -49,6 +49,7 @@ def window_values(value: WindowFunction, size: int) -> NDArray[np.float64]:
         >>> window_values("hann", 4).round(3).tolist()
         [0.0, 0.5, 1.0, 0.5]
     """
+    check_table("window function", size)
     found = _values(value, size)
     # An end that only rounding keeps from being zero is: it is no part of the receptive field.
     return np.where(np.abs(found) < 1e-15 * np.abs(found).max(), 0.0, found)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ... import padding as rules
 from ...annotations import LayerOptions
-from ...arguments import as_size
+from ...arguments import as_size, check_fields, check_table
 from ...registry import register
 from ...sequence import Sequence
 from ...timing import Timing
@@ -64,6 +64,7 @@ class Resample(WindowedLayer):
         self.up, self.down = up // common, down // common
         self.half_length = None if half_length is None else as_size("half_length", half_length, 0)
         self.kaiser_beta = kaiser_beta
+        check_fields(self.up)
         taps = self._taps()
         reach = len(taps) // 2
         # Of the block's outputs the first reads the furthest back and the last the furthest ahead.
@@ -72,6 +73,7 @@ class Resample(WindowedLayer):
         after = max(last, self.down - 1)
         self.window = Window(before + after + 1, self.down, 1, (before, after))
         # Weight of every tap of a window for each of its outputs, [taps, up].
+        check_table("weights of the taps", self.window.size, self.up)
         offsets = np.arange(self.up) * self.down - (np.arange(self.window.size) - before)[:, None] * self.up
         self._phases = np.where(np.abs(offsets) <= reach, taps[np.clip(offsets + reach, 0, 2 * reach)], 0)
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import LayerOptions, WindowOptions
-from ...arguments import as_size, as_sizes
+from ...arguments import as_size, as_sizes, check_fields
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -27,6 +27,7 @@ class _Repeating(StepwiseLayer):
     def __init__(self, size: int | tuple[int, ...] = 2, **kwargs: Unpack[WindowOptions]) -> None:
         super().__init__(**kwargs)
         self.size: Any = as_sizes("size", size, self.size_rank)
+        check_fields(self._sizes[0])
 
     @property
     def _sizes(self) -> tuple[int, ...]:
@@ -235,6 +236,7 @@ class UnsqueezeTime(StepwiseLayer):
     def __init__(self, factor: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.factor = as_size("factor", factor)
+        check_fields(self.factor)
 
     @property
     def timing(self) -> Timing:

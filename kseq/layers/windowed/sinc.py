@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ... import padding as rules
 from ...annotations import LayerOptions
+from ...arguments import check_table
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -31,6 +32,7 @@ def kaiser_sinc(size: int, cutoff: float, beta: float) -> NDArray[np.float64]:
     """
     if not 0 < cutoff <= 0.5:
         raise ValueError(f"`cutoff` must be above 0 and at most 0.5 cycles a step; received {cutoff}")
+    check_table("filter", size)
     time = np.arange(size) - (size - 1) / 2
     taps = np.kaiser(size, beta) * np.sinc(2 * cutoff * time)
     taps[np.abs(taps) < 1e-14] = 0  # where the sinc is zero
