@@ -6,6 +6,7 @@ A layer that is registered tomorrow is in them without a line here.
 from fractions import Fraction
 
 import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
+import keras
 import numpy as np
 
 #: Inputs that a network may begin with: channel shape and dtype.
@@ -57,6 +58,8 @@ class RandomNetwork:
                 continue
             if wanted is not None and layer.output_spec(spec) != wanted:
                 continue
+            if layer.weights and spec.dtype.startswith("int") and spec != self.spec:
+                continue  # an embedding knows the integers of the input, not those that a layer makes
             self.parts.append(cls.__name__)
             return layer
         return None
@@ -99,7 +102,7 @@ def made(cls, example, spec):
             return None
         layer.check_rank((None, None, *spec.shape))
         layer.build((None, None, *spec.shape))
-        layer.output_spec(spec)
+        layer.compute_output_spec(keras.KerasTensor((None, None, *spec.shape), spec.dtype))
         return layer if layer.supports_step else None
     except (ValueError, TypeError, IndexError):
         return None

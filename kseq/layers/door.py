@@ -166,6 +166,7 @@ class KerasDoor(keras.layers.Layer):
     ) -> Any:
         given = self._with_masks(x, x_mask if mask is None else mask)
         self.check_shapes(given)
+        each(self.cast_spec, each(spec_of, given))  # an author's `output_spec` need not ask whether it is taken
         batch, specs = first(given).values.shape[:2], self.output_spec(each(spec_of, given))
         shapes = self._output_shapes(batch, specs)
         shapes = shapes if type(specs) is tuple else (shapes,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .errors import shown
 from .forms import check_keys, mapping
-from .kinds import BOOLEAN, DTYPES, NAME, NULL, Choice, Either, ListOf, Size
+from .kinds import BOOLEAN, INPUT_DTYPES, NAME, NULL, Choice, Either, ListOf, Size
 from .plan import InputPlan
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _plan(id_, name, node, path, values):
         shape = _shape(parts["shape"], f"{path}.shape", values)
     elif isinstance(node.value, dict) and "shape" not in meant:
         problems.add("the key `shape` is missing", node, path, "write `shape: [null, channels]`")
-    dtype = values.part(parts, "dtype", Choice(DTYPES), "float32", path)
+    dtype = values.part(parts, "dtype", Choice(INPUT_DTYPES), "float32", path)
     name = values.part(parts, "name", NAME, name, path)
     mask = values.part(parts, "mask", Either(BOOLEAN, NAME), False, path)
     return InputPlan(id_, name, tuple(shape), dtype, mask, node, path)

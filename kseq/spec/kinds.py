@@ -284,4 +284,6 @@ class LayerKind(Kind):
 
 LAYER = LayerKind()
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool")
+#: Of inputs, which may be spectra.
+INPUT_DTYPES = (*DTYPES, "complex64")
 POLICIES = ("mixed_float16", "mixed_bfloat16")

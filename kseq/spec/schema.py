@@ -5,7 +5,7 @@ from typing import Any
 from . import catalog
 from .calls import OUTPUTS
 from .inputs import SHAPE
-from .kinds import BOOLEAN, DTYPES, TEXT, Choice, Either, ListOf, or_variable
+from .kinds import BOOLEAN, INPUT_DTYPES, TEXT, Choice, Either, ListOf, or_variable
 from .migrations import VERSION
 from .objects import role
 from .training import compile_kinds
@@ -126,7 +126,7 @@ def _arguments(type_, calls=False):
 def _input():
     properties = {
         "shape": SHAPE.schema() | {"description": "[time, channels, ...]; null is any number of steps", "minItems": 1},
-        "dtype": Choice(DTYPES).schema(),
+        "dtype": Choice(INPUT_DTYPES).schema(),
         "name": TEXT.schema(),
         "mask": Either(BOOLEAN, TEXT).schema() | {"description": "whether a mask comes with the values, or its name"},
     }

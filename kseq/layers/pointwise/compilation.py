@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ... import hints
-from ...annotations import LayerOptions
+from ...annotations import LayerOptions, Shape
 from ...registry import register
 from ...sequence import Sequence
 from ..base import Example
@@ -21,7 +21,7 @@ class ApplySharding(Unchanged):
             it is.
 
     Raises:
-        ValueError: another number of axes than the values have.
+        ValueError: another number of axes than the values have, when the layer is called or a model is made of it.
 
     Example:
         >>> import kseq, numpy as np
@@ -35,12 +35,16 @@ class ApplySharding(Unchanged):
         super().__init__(**kwargs)
         self.axes = axes if axes is None else tuple(axes)
 
+    def output_channels(self, channels: Shape) -> Shape:
+        rank = 2 + len(channels)
+        if self.axes is not None and len(self.axes) != rank:
+            raise ValueError(f"`axes` must name one for each of the {rank} axes of the values; received {self.axes}")
+        return channels
+
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if self.axes is None:
             return x
-        rank = len(x.values.shape)
-        if len(self.axes) != rank:
-            raise ValueError(f"`axes` must name one for each of the {rank} axes of the values; received {self.axes}")
+        self.output_channels(tuple(x.values.shape[2:]))
         mask = None if x.mask is None else hints.sharded(x.mask, self.axes[:2])
         return Sequence(hints.sharded(x.values, self.axes), mask)
 
