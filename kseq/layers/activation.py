@@ -24,6 +24,8 @@ class Activation(StepwiseLayer):
         [0.0, 2.0]
     """
 
+    takes_complex = False
+
     def __init__(self, activation: ActivationLike, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.keep(locals())

@@ -75,6 +75,8 @@ class SequenceLayer(Parameters, KerasDoor):
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
+    #: Whether an input may be complex; where not, it is refused when a model is made and when the layer is called.
+    takes_complex: bool = True
     #: Whether specs may name the layer: not where what it is given, as a function, is no data.
     in_specs: bool = True
     #: Whether a layer that has weights takes other channels than those that it was built for.
@@ -311,7 +313,13 @@ class SequenceLayer(Parameters, KerasDoor):
         return found
 
     def _cast_dtype(self, dtype) -> str:
-        """The dtype that an input of this one is cast to: floats to the compute dtype, complex numbers as precise."""
+        """The dtype that an input of this one is cast to: floats to the compute dtype, complex numbers as precise.
+
+        Raises:
+            TypeError: complex numbers, of which backends would drop the imaginary part, where the layer takes none.
+        """
+        if is_complex(dtype) and not self.takes_complex:
+            raise TypeError(f"{self._named} takes real numbers; received {dtype}: `kseq.Abs` makes them real")
         if not self.autocast:
             return dtype
         if is_complex(dtype):

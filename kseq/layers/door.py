@@ -87,7 +87,7 @@ class KerasDoor(keras.layers.Layer):
         # Sizes that are not known while a graph is traced are `None`, symbols or tensors.
         batch, time = first(given).values.shape[:2]
         lengths = self.output_length(time) if isinstance(time, int) else None
-        if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in parts(lengths)):
+        if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in (time, *parts(lengths))):
             y = self.nothing(given, lengths)
         else:
             context = _context_with_masks(context, context_mask) if self.context_names else {}
@@ -143,6 +143,9 @@ class KerasDoor(keras.layers.Layer):
 
     def _mask_of(self, x):
         time = first(x).values.shape[1]
+        if time == 0:  # of no step there is none, where windows give outputs either
+            rows = ops.shape(first(x).values)[0]
+            return each(lambda length: ops.zeros((rows, length), dtype="bool"), self.output_length(0))
         nothing = 0 in first(x).values.shape[:2] or (time is not None and 0 in parts(self.output_length(time)))
         if self.mask_reads_values and not nothing:
             y = self.call_layer(each(self.standardize, each(to_tensors, x)))
@@ -166,6 +169,7 @@ class KerasDoor(keras.layers.Layer):
     ) -> Any:
         given = self._with_masks(x, x_mask if mask is None else mask)
         self.check_shapes(given)
+        each(self.cast_spec, each(spec_of, given))  # an author's `output_spec` need not ask whether it is taken
         batch, specs = first(given).values.shape[:2], self.output_spec(each(spec_of, given))
         shapes = self._output_shapes(batch, specs)
         shapes = shapes if type(specs) is tuple else (shapes,)
@@ -212,10 +216,11 @@ class KerasDoor(keras.layers.Layer):
 
     def nothing(self, x: Any, lengths: Any) -> Any:
         """The outputs of no rows or no steps, which few algorithms, and fewer backends, can compute."""
-        batch, masked = ops.shape(first(x).values)[0], self.creates_mask or any(p.mask is not None for p in parts(x))
+        batch, time = ops.shape(first(x).values)[0], first(x).values.shape[1]
+        masked = self.creates_mask or any(p.mask is not None for p in parts(x))
 
         def make(spec, length):
-            mask = ops.zeros((batch, length), dtype="bool") if masked else None
+            mask = ops.zeros((batch, length), dtype="bool") if masked or (time == 0 and length) else None
             return Sequence(ops.zeros((batch, length, *spec.shape), dtype=spec.dtype), mask)
 
         specs = self.output_spec(each(spec_of, x))

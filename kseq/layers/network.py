@@ -219,7 +219,9 @@ class Network(SequenceLayer):
     def output_spec(self, input_spec: Any) -> Any:
         specs = self._input_specs(input_spec)
         for node in self.nodes:
-            node.give(specs, node.layer.output_spec(node.given_specs(specs)))
+            given = node.given_specs(specs)
+            each(node.layer.cast_spec, given)  # which refuses what the layer does not take
+            node.give(specs, node.layer.output_spec(given))
         return _one_or_several(
             SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.outputs
         )

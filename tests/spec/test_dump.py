@@ -308,3 +308,9 @@ def test_floats_are_short():
     model = keras.Sequential([keras.Input((None, 2)), kseq.Dense(1)])
     model.compile(keras.optimizers.Adam(3e-4), "mse")
     assert "learning_rate: 0.0003" in kseq.dump_spec(model)
+
+
+def test_spectra_are_inputs():
+    spectra = keras.Input((None, 3), dtype="complex64", name="spectra")
+    text = kseq.dump_spec(keras.Model(spectra, kseq.IRFFT(4)(spectra)))
+    assert keras.backend.standardize_dtype(kseq.load_spec(text).inputs[0].dtype) == "complex64"

@@ -51,6 +51,8 @@ class LocalSelfAttention(SequenceLayer):
         ((1, 7, 6), 1)
     """
 
+    takes_complex = False
+
     num_heads: int
     key_dim: int
     max_past_horizon: int

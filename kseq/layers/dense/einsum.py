@@ -46,6 +46,8 @@ class EinsumDense(StepwiseLayer):
         (1, 7, 2, 5)
     """
 
+    takes_complex = False
+
     equation: str
     output_shape: tuple[int | None, ...]
     kernel: Any

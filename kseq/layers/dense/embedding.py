@@ -39,6 +39,8 @@ class Embedding(Int8Weight, StepwiseLayer):
         (1, 2, 3)
     """
 
+    takes_complex = False
+
     input_dim: int
     output_dim: int
 
@@ -122,6 +124,8 @@ class EmbeddingTranspose(StepwiseLayer):
         >>> kseq.EmbeddingTranspose(embedding)(embedding(np.array([[1, 2]], "int32"))).shape
         (1, 2, 10)
     """
+
+    takes_complex = False
 
     bias: Any
 

@@ -35,6 +35,8 @@ class Dense(Int8Weight, StepwiseLayer):
         (1, 7, 5)
     """
 
+    takes_complex = False
+
     units: int
     bias: Any
 
@@ -102,6 +104,8 @@ class DenseShaped(StepwiseLayer):
         >>> kseq.DenseShaped((2, 3))(np.zeros((1, 7, 4), "float32")).shape
         (1, 7, 2, 3)
     """
+
+    takes_complex = False
 
     output_shape: tuple[int, ...]
     kernel: Any

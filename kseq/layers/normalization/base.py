@@ -10,6 +10,8 @@ from ..base import SequenceLayer
 class ChannelNormalization(SequenceLayer):
     """A layer with an `axis`, over which its weights `gamma` and `beta` go."""
 
+    takes_complex = False
+
     axis: Any
     gamma: Any
     beta: Any

@@ -6,16 +6,14 @@ import keras
 from keras import ops
 
 from ...annotations import Shape
-from ...sequence import Sequence, SequenceSpec
-from ..complex_values import is_complex
+from ...sequence import SequenceSpec
 from ..stepwise import StepwiseLayer
 
 
 class PointwiseLayer(StepwiseLayer):
     """A layer without memory that says which channels and which dtype it makes of its input's."""
 
-    #: Whether values may be complex.
-    takes_complex: bool = False
+    takes_complex = False
 
     def output_channels(self, channels: Shape) -> Shape:
         """The channel shape of the output; by default the input's."""
@@ -27,12 +25,7 @@ class PointwiseLayer(StepwiseLayer):
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         spec = self.cast_spec(input_spec)
-        self._check_real(spec.dtype)
         return SequenceSpec(tuple(self.output_channels(tuple(spec.shape))), self.output_dtype(spec.dtype))
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        self._check_real(dtype_of(x.values))
-        return super().call_layer(x, training=training)
 
     def as_float(self, values: Any) -> Any:
         """Values as floats, integers in the compute dtype."""
@@ -41,12 +34,6 @@ class PointwiseLayer(StepwiseLayer):
     def float_of(self, dtype: str) -> str:
         """The dtype of what is made of floats, or of integers as floats."""
         return dtype if keras.backend.is_float_dtype(dtype) else self.compute_dtype
-
-    def _check_real(self, dtype):
-        if is_complex(dtype) and not self.takes_complex:
-            raise TypeError(
-                f"{self.name} ({type(self).__name__}) takes real numbers; received {dtype}: `kseq.Abs` makes them real"
-            )
 
 
 class RealFunction(PointwiseLayer):

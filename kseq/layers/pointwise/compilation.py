@@ -3,9 +3,9 @@
 from typing import Any, Unpack
 
 from ... import hints
-from ...annotations import LayerOptions
+from ...annotations import LayerOptions, Shape
 from ...registry import register
-from ...sequence import Sequence, SequenceSpec
+from ...sequence import Sequence
 from ..base import Example
 from .base import Unchanged
 
@@ -21,7 +21,7 @@ class ApplySharding(Unchanged):
             it is.
 
     Raises:
-        ValueError: another number of axes than the values have.
+        ValueError: another number of axes than the values have, when the layer is called or a model is made of it.
 
     Example:
         >>> import kseq, numpy as np
@@ -35,16 +35,16 @@ class ApplySharding(Unchanged):
         super().__init__(**kwargs)
         self.axes = axes if axes is None else tuple(axes)
 
-    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        rank = 2 + len(input_spec.shape)
+    def output_channels(self, channels: Shape) -> Shape:
+        rank = 2 + len(channels)
         if self.axes is not None and len(self.axes) != rank:
             raise ValueError(f"`axes` must name one for each of the {rank} axes of the values; received {self.axes}")
-        return super().output_spec(input_spec)
+        return channels
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if self.axes is None:
             return x
-        self.output_spec(x.spec)
+        self.output_channels(tuple(x.values.shape[2:]))
         mask = None if x.mask is None else hints.sharded(x.mask, self.axes[:2])
         return Sequence(hints.sharded(x.values, self.axes), mask)
 

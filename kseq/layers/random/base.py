@@ -16,6 +16,8 @@ class RandomLayer(StepwiseLayer):
     numbers.
     """
 
+    takes_complex = False
+
     training_only: bool = True
     seed_generator: Any = None
 

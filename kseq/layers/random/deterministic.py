@@ -49,6 +49,8 @@ class DeterministicDropout(SequenceLayer):
         True
     """
 
+    takes_complex = False
+
     noise_shape: tuple[int | None, ...] | None
 
     def __init__(

@@ -33,6 +33,8 @@ def _in_float64(function, x):
 class _Recurrent(SequenceLayer):
     """Weights, state and both modes of a recurrence; a subclass names its cell and the shape of its bias."""
 
+    takes_complex = False
+
     input_rank: int | None = 3
     kernels: int  # gates with a kernel, in units
     units: int

@@ -20,6 +20,8 @@ class ConvolutionKernel(OfWindow):
         norm_axes: axes of the kernel over which weight normalisation takes the norm.
     """
 
+    takes_complex = False
+
     input_rank: int | None = 3
     norm_axes: tuple[int, ...]
     filters: int

@@ -19,6 +19,8 @@ from ..windows import WindowedLayer
 class PoolingLayer(WindowedLayer):
     """What all pooling shares: the window, and zeros at invalid outputs."""
 
+    takes_complex = False
+
     strides: Any
     pool_size: Any
 
