@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple, cast
 
 from .arguments import as_size, check_fields
-from .timing import LengthStage, Timing, at_least_zero, length_after, merged_stages
+from .timing import Interval, LengthStage, Timing, at_least_zero, length_after, merged_stages
 
 ModeName = Literal[
     "valid",
@@ -266,7 +266,7 @@ class Window:
         more = 0 if self.padding == "same" else sum(self.pads) - self.reach
         return merged_stages([(Fraction(1), more), (Fraction(1, self.stride), 0)])
 
-    def _inputs_of(self, phase, taps):
+    def _inputs_of(self, phase: int, taps: Sequence[int]) -> Interval:
         """First and last input that adds to an output of a phase by one of `taps`, relative to its own."""
         last = phase + self.reach - self.pads[0]  # outputs from the start of the own step's window
         # Of equally spaced taps those that meet a phase come back after a stride at the latest.
@@ -277,7 +277,7 @@ class Window:
             )
             for order in (reversed(taps[-most:]), taps[:most])
         )
-        return None if first is None else (first, final)
+        return None if first is None or final is None else (first, final)
 
     def output_length(self, length: Any) -> Any:
         """Outputs for `length` inputs: a number, a symbolic dimension or a tensor."""
