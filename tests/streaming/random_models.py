@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from random_networks import examples, made, small
 
 import kseq
 from kseq.streaming.adapters import MaskOf
@@ -100,6 +101,9 @@ class RandomModel:
         shared = self.layers[in_sequences]
         if shared and self.rng.random() < 0.2:
             return self.choose(shared)
+        if self.rng.random() < 0.5:
+            shared.append(self.registered())
+            return shared[-1]
         padding, size, n = self.choose(PADDINGS), int(self.rng.integers(1, 4)), int(self.rng.integers(0, 3))
         makers = [
             lambda: kseq.Conv1D(CHANNELS, size, padding=padding),
@@ -117,6 +121,17 @@ class RandomModel:
         ]
         shared.append(self.choose(makers)())
         return shared[-1]
+
+    def registered(self):
+        """Whatever the registry has that keeps channels, rate and length."""
+        spec, found = kseq.SequenceSpec((CHANNELS,)), examples()
+        while True:
+            cls, place = self.choose(found)
+            layer = made(cls, cls.examples()[place], spec)
+            if layer is None or not small(layer.timing) or layer.output_spec(spec) != spec:
+                continue
+            if all(layer.output_length(n) == n for n in range(STEPS + 1)):
+                return layer
 
     def stock(self):
         """A Keras layer that keeps the channels and the rate."""
