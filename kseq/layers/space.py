@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from ..arguments import check_table
 from ..window import ModeName, Window
 
 SpatialPadding = ModeName | tuple[int, int] | tuple[ModeName | tuple[int, int], ...]
@@ -48,7 +49,7 @@ def spatial_axes(sizes: Iterable[tuple[int, int, int]], padding: Any, transposed
         transposed: whether the windows are, which take no pairs.
 
     Raises:
-        ValueError: an unknown mode, a pair that is none, or another number of paddings.
+        ValueError: an unknown mode, a pair that is none, another number of paddings, or a window of more than 65536.
     """
     sizes = tuple(sizes)
     each = (padding,) * len(sizes) if _is_one(padding) else tuple(padding)
@@ -57,6 +58,8 @@ def spatial_axes(sizes: Iterable[tuple[int, int, int]], padding: Any, transposed
             "`spatial_padding` must be a mode of padding or a pair of integers of at least 0, for all axes of space or "
             f"for each of them ({len(sizes)}); received {padding!r}"
         )
+    for size, _, dilation in sizes:  # as much is put around an axis, whatever its length
+        check_table("span of a window over space", size * dilation, most=2**16)
     return tuple(_axis(*size, one, transposed) for size, one in zip(sizes, each, strict=True))
 
 

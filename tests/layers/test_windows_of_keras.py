@@ -144,6 +144,8 @@ def test_unfolding_undoes_folding():
         (lambda: kseq.Conv1DTranspose(3, 3, output_padding=1), "takes `output_padding` as None; received 1"),
         (lambda: kseq.UpSampling2D(2, interpolation="bilinear"), "takes `interpolation` as 'nearest'; received"),
         (lambda: kseq.SincFilter1D(3, cutoff=0.7), "`cutoff` must be above 0 and at most 0.5 .*; received 0.7"),
+        (lambda: kseq.MaxPooling2D((2, 2**31 - 1)), "span of a window over space may have 65536 numbers at most"),
+        (lambda: kseq.IFFT(fft_length=2**31 - 1), "transform by `fft_length` may have 16777216 numbers at most"),
         (lambda: kseq.Resample(0, 2), "`up` must be an integer of at least 1; received 0"),
         (lambda: kseq.NormalizedDepthwiseConv1D(3, num_heads=3).build((1, 5, 4)), "`num_heads` \\(=3\\)"),
     ],

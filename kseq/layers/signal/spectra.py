@@ -24,8 +24,11 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def as_optional_size(name: str, value: Any) -> int | None:
-    """An argument that is `None` or an integer of at least 1."""
-    return None if value is None else as_size(name, value)
+    """An argument that is `None` or an integer of at least 1, and no larger than a transform can be."""
+    if value is None:
+        return None
+    check_table(f"transform by `{name}`", size := as_size(name, value))
+    return size
 
 
 def refuse_complex(layer: Any, dtype: str) -> None:
