@@ -397,3 +397,12 @@ def test_they_are_saved_and_loaded(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(numpy(loaded(VALUES)), numpy(model(VALUES)), atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [kseq.Residual, kseq.Parallel, kseq.Skip])
+def test_nan_in_the_padding_does_not_pass_by_a_shortcut(cls):
+    # A loss that multiplies by zero there would be NaN, and so would every weight.
+    mask = np.array([[True, True, False], [True, False, False]])
+    x = np.where(mask[..., None], 1, np.nan).astype("float32")
+    y = cls([kseq.Identity()])(kseq.Sequence(x, mask))
+    assert np.isfinite(ops.convert_to_numpy(y.values)).all()

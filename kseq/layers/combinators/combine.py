@@ -42,8 +42,6 @@ class Combine(SequenceLayer):
     branches: list[str]
     num_inputs: int
 
-    invalid_value: float | None = None
-
     def __init__(self, combination: Combination, branches: list[str], **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.combination, self.branches, self.num_inputs = combination, branches, len(branches)
@@ -77,8 +75,6 @@ class CombineBy(SequenceLayer):
     """Several sequences combined into one by a function of their values [B, T, ...]; valid where all are."""
 
     num_inputs: int
-
-    invalid_value: float | None = None
 
     def __init__(self, function: Callable[..., Any], num_inputs: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
