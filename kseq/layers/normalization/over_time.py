@@ -97,7 +97,7 @@ class NormalizationOverTime(ChannelNormalization):
 
     def _normalized(self, x, centred_values, variance):
         y = ops.reshape(centred_values * ops.rsqrt(variance + self.epsilon), ops.shape(x.values))
-        return Sequence(self.scaled(y), x.mask)
+        return Sequence(self.scaled(y), x.mask).mask_invalid()  # of no statistics yet they would be anything
 
 
 @register
