@@ -16,8 +16,8 @@ _EXAMPLES = todays(
         for i, example in enumerate(cls.examples())
     ],
     of="contract",
-    jax=0.25,
-    tensorflow=0.3,
+    jax=0.15,
+    tensorflow=0.25,
 )
 
 

@@ -294,7 +294,7 @@ def test_complex_values_in_sequences():
     [
         lambda: kseq.Serial([kseq.IFFT(), kseq.Delay(2), kseq.FFT(), kseq.Lookahead(1)]),
         lambda: kseq.Residual([kseq.IFFT(), kseq.Delay(1, delay_layer_output=False)]),
-        lambda: kseq.Parallel([kseq.FFT(), kseq.Activation("linear")], combination="mean"),
+        lambda: kseq.Parallel([kseq.FFT(), kseq.Identity()], combination="mean"),
     ],
     ids=["serial", "residual", "parallel"],
 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sampling import todays
 
 import kseq
 
@@ -34,8 +35,14 @@ _LAYERS = [
 ]
 
 
-@pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize(("name", "config"), _LAYERS)
+@pytest.mark.parametrize(
+    ("name", "config", "padding"),
+    todays(
+        [pytest.param(*layer, padding) for layer in _LAYERS for padding in ("valid", "same")],
+        of="windows",
+        jax=0.25,
+    ),
+)
 def test_keras_layer(name, config, padding):
     if "size" in config and padding == "same":
         pytest.skip("has no padding")
