@@ -1,5 +1,6 @@
 """`kseq data`: corpora built, converted, inspected and repaired from the command line."""
 
+import gc
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ from kseq.datasets import japanese_vowels
 LINES = ["to be or not to be", "that is the question", "", "whether 'tis nobler", "in the mind to suffer ä"] * 4
 RECORDS = """
 import kseq.data as kd
+from kseq.cli import data_build
 
 
 @kd.record
@@ -356,3 +358,14 @@ def test_other_errors_are_not_hidden(monkeypatch):
     monkeypatch.setattr(kd, "open", fail)
     with pytest.raises(ZeroDivisionError):
         run("head", "x")
+
+
+def test_no_call_of_the_garbage_collector_loses_an_interruption():
+    calls = []
+    gc.callbacks.append(calls.append)
+    try:
+        with data_build._no_calls_of_the_collector():
+            gc.collect()
+        assert not calls and gc.callbacks[-1] == calls.append
+    finally:
+        gc.callbacks.remove(calls.append)
