@@ -361,11 +361,17 @@ def test_other_errors_are_not_hidden(monkeypatch):
 
 
 def test_no_call_of_the_garbage_collector_loses_an_interruption():
+    from kseq.cli import data_build
+
     calls = []
-    gc.callbacks.append(calls.append)
+
+    def note(*what):
+        calls.append(what)
+
+    gc.callbacks.append(note)
     try:
         with data_build._no_calls_of_the_collector():
             gc.collect()
-        assert not calls and gc.callbacks[-1] == calls.append
+        assert not calls and gc.callbacks[-1] is note
     finally:
-        gc.callbacks.remove(calls.append)
+        gc.callbacks.remove(note)
