@@ -12,6 +12,7 @@ import pytest
 
 import kseq.data as kd
 from kseq import cli
+from kseq.cli import data_build
 from kseq.cli.data_show import bar
 from kseq.data.text import Vocabulary
 from kseq.datasets import japanese_vowels
@@ -19,7 +20,6 @@ from kseq.datasets import japanese_vowels
 LINES = ["to be or not to be", "that is the question", "", "whether 'tis nobler", "in the mind to suffer ä"] * 4
 RECORDS = """
 import kseq.data as kd
-from kseq.cli import data_build
 
 
 @kd.record
@@ -361,8 +361,6 @@ def test_other_errors_are_not_hidden(monkeypatch):
 
 
 def test_no_call_of_the_garbage_collector_loses_an_interruption():
-    from kseq.cli import data_build
-
     calls = []
 
     def note(*what):
