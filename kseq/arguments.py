@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,20 @@ def as_integer(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Check an argument that is one of some words.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> check_choice("mode", "power", ("complex", "power"))
+    """
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}; received {value!r}")
+
+
 def as_size(name: str, value: Any, least: int = 1) -> int:
     """Return a layer's argument as an `int`; Keras's tuples of one element are taken too.
 
@@ -43,6 +58,16 @@ def as_size(name: str, value: Any, least: int = 1) -> int:
     if number is None or number < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}; received {value!r}")
     return number
+
+
+def each_axis(sizes: Any) -> tuple[int, ...]:
+    """What `as_sizes` gives, also of one axis, as a tuple.
+
+    Example:
+        >>> each_axis(3), each_axis((3, 2))
+        ((3,), (3, 2))
+    """
+    return sizes if isinstance(sizes, tuple) else (sizes,)
 
 
 def as_sizes(name: str, value: Any, count: int, least: int = 1) -> Any:

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from ..annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
-from ..arguments import as_size
+from ..arguments import as_size, check_choice
 from ..padding import started
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
@@ -30,8 +30,7 @@ class PositionLayer(SequenceLayer):
     positions: Positions
 
     def _set_positions(self, positions):
-        if positions not in _MODES:
-            raise ValueError(f"`positions` must be one of {', '.join(map(repr, _MODES))}; received {positions!r}")
+        check_choice("positions", positions, _MODES)
         self.positions = positions
         self.num_inputs = 2 if positions == "given" else 1
 

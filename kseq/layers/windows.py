@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from .. import padding as rules
-from ..arguments import as_sizes
+from ..arguments import as_sizes, each_axis
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from ..window import Padding, Window
@@ -38,7 +38,7 @@ class OfWindow(SequenceLayer):
         """Check the arguments that make windows, of which the one named `size` is the number of taps, and set them."""
         for name in (size, "strides", "dilation_rate"):
             setattr(self, name, as_sizes(name, getattr(self, name), self.window_rank))
-        sizes = [_each_axis(getattr(self, name)) for name in (size, "strides", "dilation_rate")]
+        sizes = [each_axis(getattr(self, name)) for name in (size, "strides", "dilation_rate")]
         (of_time, *of_space) = zip(*sizes, strict=True)
         taps, stride, dilation = of_time
         self.window = Window(taps, stride, dilation, self.padding, self.transposed)
@@ -50,8 +50,13 @@ class OfWindow(SequenceLayer):
             self.space = spatial_axes(of_space, padding, self.transposed)
 
     @property
+    def counted_taps(self) -> Any:
+        """Taps of the window that count, in ascending order: of a filter, those that are not zero."""
+        return range(self.window.size)
+
+    @property
     def timing(self) -> Timing:
-        return self.window.timing
+        return self.window.timing_of(self.counted_taps)
 
     @property
     def step_obstacle(self) -> str | None:
@@ -171,10 +176,6 @@ class WindowedLayer(OfWindow):
             new_state["started"] = started[:, -1:]
         valid = rules.all_taps(_with_past("mask", taps, state, new_state), self.window)
         return ops.logical_and(valid, mask[:, ::stride]) if mode.before_is_valid else valid
-
-
-def _each_axis(sizes):
-    return sizes if isinstance(sizes, tuple) else (sizes,)
 
 
 def _with_past(name, x, state, new_state):

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from ...annotations import LayerOptions
+from ...arguments import check_choice
 from ...sequence import Sequence, SequenceSpec
 from ..base import SequenceLayer
 from ..complex_values import has_fractions
@@ -30,9 +31,7 @@ def checked_combination(name: str, combination: Any, names: Iterable[str] = ()) 
     Raises:
         ValueError: another one.
     """
-    names = tuple(names) or tuple(_COMBINATIONS)
-    if not isinstance(combination, str) or combination not in names:
-        raise ValueError(f"`{name}` must be one of {', '.join(names)}; received {combination!r}")
+    check_choice(name, combination, tuple(names) or _COMBINATIONS)
     return combination
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Unpack
 from keras import ops
 
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
-from ...arguments import as_size
+from ...arguments import as_size, check_choice
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -30,10 +30,7 @@ class NormalizationOverTime(ChannelNormalization):
     statistics: Statistics
 
     def _set_statistics(self, statistics):
-        if statistics not in _STATISTICS:
-            raise ValueError(
-                f"`statistics` must be one of {', '.join(map(repr, _STATISTICS))}; received {statistics!r}"
-            )
+        check_choice("statistics", statistics, _STATISTICS)
         self.statistics = statistics
 
     def number_of_groups(self, size: int) -> int:

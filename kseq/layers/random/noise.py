@@ -5,6 +5,7 @@ from typing import Any, Literal, Unpack
 import keras
 
 from ...annotations import LayerOptions
+from ...arguments import check_choice
 from ...registry import register
 from ..base import Example
 from .base import RandomLayer
@@ -131,8 +132,7 @@ class Noise(RandomLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
-        if distribution not in _DISTRIBUTIONS:
-            raise ValueError(f"`distribution` must be one of {', '.join(_DISTRIBUTIONS)}; received {distribution!r}")
+        check_choice("distribution", distribution, _DISTRIBUTIONS)
         self._sample, defaults = _DISTRIBUTIONS[distribution]
         given = {"mean": mean, "stddev": stddev, "minval": minval, "maxval": maxval}
         given = {name: value for name, value in given.items() if value is not None}

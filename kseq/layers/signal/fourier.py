@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from ...annotations import LayerOptions
-from ...arguments import as_size
+from ...arguments import as_size, check_choice
 from ...registry import register
 from ...sequence import SequenceSpec
 from ..axes import channel_axes
@@ -23,7 +23,6 @@ from .spectra import (
     as_optional_size,
     bins_of,
     by_matrix,
-    check_choice,
     dft_matrix,
     fitted,
     given,

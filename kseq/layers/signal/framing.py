@@ -7,7 +7,7 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import LayerOptions
-from ...arguments import as_size
+from ...arguments import as_size, check_choice
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -109,8 +109,7 @@ class OverlapLayer(TransposedWindowedLayer):
             raise ValueError(
                 f"`frame_length` must be at least `frame_step`, {self.frame_step}; received {self.frame_length}"
             )
-        if self.padding not in _OVERLAP_PADDINGS:
-            raise ValueError(f"`padding` must be one of {', '.join(_OVERLAP_PADDINGS)}; received {self.padding!r}")
+        check_choice("padding", self.padding, _OVERLAP_PADDINGS)
         self.window = Window(self.frame_length, self.frame_step, padding=self._mode, transposed=True)
 
     @property
@@ -122,15 +121,10 @@ class OverlapLayer(TransposedWindowedLayer):
         return self.padding == "semicausal_full"
 
     @property
-    def taps(self) -> Any:
-        """Steps of a frame that count."""
-        return range(self.frame_length)
-
-    @property
     def timing(self) -> Timing:
         if not self._is_full:
-            return self.window.timing_of(self.taps)
-        step, tail, taps = self.frame_step, self.window.tail, self.taps
+            return super().timing
+        step, tail, taps = self.frame_step, self.window.tail, self.counted_taps
         fields = []
         for phase in range(step):
             found = [n for n in range(tail // step + 2) if phase + tail - n * step in taps]

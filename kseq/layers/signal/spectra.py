@@ -17,12 +17,6 @@ FFT_PADDINGS: tuple[FFTPadding, ...] = ("right", "center")
 MODES: tuple[SpectrumMode, ...] = ("complex", "magnitude", "power", "real_imag")
 
 
-def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise a ValueError where a value is not one of some."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}; received {value!r}")
-
-
 def as_optional_size(name: str, value: Any) -> int | None:
     """An argument that is `None` or an integer of at least 1, and no larger than a transform can be."""
     if value is None:

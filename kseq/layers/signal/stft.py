@@ -8,9 +8,9 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import LayerOptions
+from ...arguments import check_choice
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
 from ...window import Padding
 from ..base import Example
 from ..complex_values import real_dtype, split
@@ -24,7 +24,6 @@ from .spectra import (
     as_optional_size,
     bins_of,
     by_matrix,
-    check_choice,
     dft_matrix,
     fitted,
     given,
@@ -54,7 +53,7 @@ class WeightedFrames:
         self._weights = self._weights * used(self.frame_length, self.fft_length, self.fft_padding)
 
     @property
-    def taps(self) -> Any:
+    def counted_taps(self) -> Any:
         """Steps of a frame that count."""
         return np.flatnonzero(self._weights).tolist()
 
@@ -70,10 +69,6 @@ class SpectralLayer(WeightedFrames, FramingLayer):
         self.set_weights_of_frames()
         check_choice("mode", self.mode, MODES)
         self._matrix = dft_matrix(self._weights, self.fft_length, self.fft_padding) if self.use_dft_matrix else None
-
-    @property
-    def timing(self) -> Timing:
-        return self.window.timing_of(self.taps)
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         refuse_complex(self, input_spec.dtype)

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from ...arguments import as_size
+from ...arguments import as_size, each_axis
 from ..space import spatial_shape
 from ..stepwise import mixing_activation
 from ..windows import OfWindow
@@ -44,8 +44,7 @@ class ConvolutionKernel(OfWindow):
 
     def sizes_of(self, name: str) -> tuple[int, ...]:
         """An argument of the axes that windows move over as a tuple."""
-        value = getattr(self, name)
-        return value if isinstance(value, tuple) else (value,)
+        return each_axis(getattr(self, name))
 
     def spatial_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Lengths of the axes of space of the output."""

@@ -6,7 +6,7 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import LayerOptions, WindowOptions
-from ...arguments import as_size, as_sizes, check_fields
+from ...arguments import as_size, as_sizes, check_fields, each_axis
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -31,7 +31,7 @@ class _Repeating(StepwiseLayer):
 
     @property
     def _sizes(self) -> tuple[int, ...]:
-        return self.size if isinstance(self.size, tuple) else (self.size,)
+        return each_axis(self.size)
 
     @property
     def timing(self) -> Timing:

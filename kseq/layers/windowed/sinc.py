@@ -11,7 +11,6 @@ from ...annotations import LayerOptions
 from ...arguments import check_table
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
 from ...window import Padding
 from ..base import Example
 from ..transposed_windows import TransposedWindowedLayer
@@ -77,8 +76,8 @@ class SincFilter1D(WindowedLayer):
         self._filter = kaiser_sinc(self.window.size, cutoff, kaiser_beta)
 
     @property
-    def timing(self) -> Timing:
-        return self.window.timing_of(np.flatnonzero(self._filter).tolist())
+    def counted_taps(self) -> Any:
+        return np.flatnonzero(self._filter).tolist()
 
     def call_windows(self, x: Sequence) -> Any:
         weighted = [tap * float(h) for tap, h in zip(rules.taps(x.values, self.window), self._filter, strict=True)]
@@ -126,8 +125,8 @@ class SincFilter1DTranspose(TransposedWindowedLayer):
         self._filter = kaiser_sinc(self.window.size, cutoff, kaiser_beta)
 
     @property
-    def timing(self) -> Timing:
-        return self.window.timing_of(np.flatnonzero(self._filter).tolist())
+    def counted_taps(self) -> Any:
+        return np.flatnonzero(self._filter).tolist()
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return self.cast_spec(input_spec)
