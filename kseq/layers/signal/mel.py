@@ -3,7 +3,6 @@
 import functools
 from typing import Any, Unpack
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from ...registry import register
 from ...sequence import SequenceSpec
 from ..base import Example
 from ..stepwise import StepwiseLayer
-from .spectra import product, refuse_complex
+from .spectra import product
 
 
 @register
@@ -43,6 +42,8 @@ class LinearToMelSpectrogram(StepwiseLayer):
 
     num_mel_bins: int
 
+    takes_complex = False
+
     def __init__(
         self,
         num_mel_bins: int,
@@ -61,13 +62,12 @@ class LinearToMelSpectrogram(StepwiseLayer):
             )
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        refuse_complex(self, input_spec.dtype)
-        if not input_spec.shape:
+        shape = self.cast_spec(input_spec).shape
+        if not shape:
             raise ValueError(f"{type(self).__name__} needs an axis of bins; received channel shape ()")
-        return SequenceSpec((*input_spec.shape[:-1], self.num_mel_bins), self.compute_dtype)
+        return SequenceSpec((*shape[:-1], self.num_mel_bins), self.compute_dtype)
 
     def call_values(self, values: Any, training: bool = False) -> Any:
-        refuse_complex(self, keras.backend.standardize_dtype(values.dtype))
         matrix = mel_matrix(
             values.shape[-1], self.num_mel_bins, self.sample_rate, self.lower_edge_hertz, self.upper_edge_hertz
         )

@@ -2,13 +2,12 @@
 
 from typing import Any, Literal
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from ...arguments import as_size, check_table
-from ..complex_values import complex_dtype, is_complex, joined, real_dtype
+from ..complex_values import complex_dtype, joined, real_dtype
 
 FFTPadding = Literal["right", "center"]
 SpectrumMode = Literal["complex", "magnitude", "power", "real_imag"]
@@ -23,12 +22,6 @@ def as_optional_size(name: str, value: Any) -> int | None:
         return None
     check_table(f"transform by `{name}`", size := as_size(name, value))
     return size
-
-
-def refuse_complex(layer: Any, dtype: str) -> None:
-    """Raise a TypeError where a layer of real numbers is given complex ones."""
-    if is_complex(dtype):
-        raise TypeError(f"{layer.name} ({type(layer).__name__}) takes real numbers; received {dtype}")
 
 
 def bins_of(fft_length: int) -> int:
@@ -112,5 +105,4 @@ def spectrum_shape(shape: tuple[int, ...], mode: str) -> tuple[int, ...]:
 
 def in_real_dtype(x: Any, layer: Any) -> Any:
     """Real values in the floats, of float32 at least, in which a layer transforms them."""
-    refuse_complex(layer, keras.backend.standardize_dtype(x.dtype))
     return ops.cast(x, real_dtype(layer.compute_dtype))

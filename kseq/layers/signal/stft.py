@@ -28,7 +28,6 @@ from .spectra import (
     fitted,
     given,
     in_real_dtype,
-    refuse_complex,
     spectrum_dtype,
     spectrum_shape,
     used,
@@ -61,6 +60,7 @@ class WeightedFrames:
 class SpectralLayer(WeightedFrames, FramingLayer):
     """What short-time transforms share; they differ in what they give of a spectrum."""
 
+    takes_complex = False
     mode: SpectrumMode
     use_dft_matrix: bool
 
@@ -71,8 +71,7 @@ class SpectralLayer(WeightedFrames, FramingLayer):
         self._matrix = dft_matrix(self._weights, self.fft_length, self.fft_padding) if self.use_dft_matrix else None
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        refuse_complex(self, input_spec.dtype)
-        shape = spectrum_shape((bins_of(self.fft_length), *input_spec.shape), self.mode)
+        shape = spectrum_shape((bins_of(self.fft_length), *self.cast_spec(input_spec).shape), self.mode)
         return SequenceSpec(shape, spectrum_dtype(self.mode, self.compute_dtype))
 
     def call_windows(self, x: Sequence) -> Any:
