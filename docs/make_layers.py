@@ -1,10 +1,9 @@
 """Writes `docs/layers.md` and the table of layers in the README from the registry: python docs/make_layers.py"""
 
-import inspect
 import pathlib
-import re
 
 import kseq
+from kseq.signature import summary
 
 ROOT = pathlib.Path(__file__).parent.parent
 #: Families by their module in `kseq.layers`, in the order of reading.
@@ -33,11 +32,6 @@ def families():
         if cls.__module__.startswith("kseq."):
             found[FAMILIES[cls.__module__.split(".")[2]]].append((name, cls))
     return found
-
-
-def summary(cls):
-    """The first sentence of a docstring, without the shapes that follow it."""
-    return re.split(r"\s\s|(?<=\.)\s", inspect.getdoc(cls).partition("\n")[0] + "  ")[0]
 
 
 def timing_of(cls):

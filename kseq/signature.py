@@ -1,7 +1,8 @@
-"""The named arguments of a constructor, its parents' included where it passes `**kwargs` on to them."""
+"""What a class says of itself: the named arguments of its constructor, and the first sentence of its docstring."""
 
 import functools
 import inspect
+import re
 import typing
 from typing import Any
 
@@ -12,6 +13,8 @@ OBJECT_SUFFIXES = ("initializer", "regularizer", "constraint", "activation")
 @functools.cache
 def constructor_arguments(cls: Any, until: Any = ()) -> dict[str, inspect.Parameter]:
     """Named parameters of `cls(...)`, in order, with type hints resolved.
+
+    Those of its parents are among them where it passes `**kwargs` on to them.
 
     Args:
         cls: any class.
@@ -31,6 +34,17 @@ def constructor_arguments(cls: Any, until: Any = ()) -> dict[str, inspect.Parame
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return found
+
+
+def summary(cls: Any) -> str:
+    """The first sentence of a class's docstring, without the shapes that follow it, or nothing.
+
+    Example:
+        >>> import kseq
+        >>> summary(kseq.Conv1D)
+        'Convolution over time.'
+    """
+    return re.split(r"\s\s|(?<=\.)\s", (inspect.getdoc(cls) or "").strip().partition("\n")[0])[0]
 
 
 def _hints(function) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from .. import registry
-from ..signature import constructor_arguments
+from ..signature import constructor_arguments, summary
 from .kinds import Kind
 from .parameters import kind_of
 
@@ -55,7 +55,7 @@ class Type:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring, without the shapes that follow it."""
-        return re.split(r"\s\s|(?<=\.)\s", self.doc.strip().partition("\n")[0])[0]
+        return summary(self.described)
 
     def describe(self, argument: str) -> str | None:
         """What the docstring's `Args` say of an argument."""
