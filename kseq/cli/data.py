@@ -1,7 +1,10 @@
 """`kseq data`: stores of records made, converted, looked at, repaired and made compact."""
 
 import argparse
+import contextlib
+import gc
 import json
+from collections.abc import Iterator
 
 from . import data_build, data_convert, data_show
 from .arguments import Commands, positive_int
@@ -25,7 +28,18 @@ def run(args: argparse.Namespace) -> int:
     if args.action is None:
         args.data_parser.print_help()
         return 2
-    return args.action(args)
+    with _no_calls_of_the_collector():
+        return args.action(args)
+
+
+@contextlib.contextmanager
+def _no_calls_of_the_collector() -> Iterator[None]:
+    """Leave out what others have the garbage collector call, where much of the time goes: a Ctrl-C in it is lost."""
+    kept, gc.callbacks[:] = gc.callbacks[:], []
+    try:
+        yield
+    finally:
+        gc.callbacks.extend(kept)
 
 
 def _add_upkeep(actions):

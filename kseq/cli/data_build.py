@@ -1,13 +1,10 @@
 """`kseq data build`."""
 
 import argparse
-import contextlib
-import gc
 import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from .arguments import CommandError, Commands, positive_int, say
@@ -65,27 +62,26 @@ def _build(args) -> int:
     given = dict(args.arg)
     record, source = _record(args.record), _source(args.source)
     try:
-        with _no_calls_of_the_collector():
-            report = data.build(
-                args.path,
-                record,
-                source,
-                splits=None if args.split is None else dict(args.split),
-                folds=args.fold,
-                seed=args.seed,
-                by=args.by,
-                workers=args.workers,
-                format=args.format,
-                on_error=args.on_error,
-                overwrite=args.overwrite,
-                cast=args.cast,
-                header=not args.no_header,
-                shard_rows=args.shard_rows,
-                shard_bytes=args.shard_bytes,
-                metadata=dict(args.metadata) or None,
-                progress=not args.json,
-                **given,
-            )
+        report = data.build(
+            args.path,
+            record,
+            source,
+            splits=None if args.split is None else dict(args.split),
+            folds=args.fold,
+            seed=args.seed,
+            by=args.by,
+            workers=args.workers,
+            format=args.format,
+            on_error=args.on_error,
+            overwrite=args.overwrite,
+            cast=args.cast,
+            header=not args.no_header,
+            shard_rows=args.shard_rows,
+            shard_bytes=args.shard_bytes,
+            metadata=dict(args.metadata) or None,
+            progress=not args.json,
+            **given,
+        )
     except KeyboardInterrupt:
         left = "what was there is as it was" if os.path.lexists(args.path) else "nothing is written there"
         say(f"kseq data build: interrupted; {args.path}: {left}", file=sys.stderr)
@@ -96,16 +92,6 @@ def _build(args) -> int:
         raise CommandError(error) from error
     print(json.dumps(report.to_json()) if args.json else report)
     return 0
-
-
-@contextlib.contextmanager
-def _no_calls_of_the_collector() -> Iterator[None]:
-    """Leave out what others have the garbage collector call, where much of the time goes: a Ctrl-C in it is lost."""
-    kept, gc.callbacks[:] = gc.callbacks[:], []
-    try:
-        yield
-    finally:
-        gc.callbacks.extend(kept)
 
 
 def _record(text: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 import kseq.data as kd
 from kseq import cli
-from kseq.cli import data_build
+from kseq.cli import data
 from kseq.cli.data_show import bar
 from kseq.data.text import Vocabulary
 from kseq.datasets import japanese_vowels
@@ -368,7 +368,7 @@ def test_no_call_of_the_garbage_collector_loses_an_interruption():
 
     gc.callbacks.append(note)
     try:
-        with data_build._no_calls_of_the_collector():
+        with data._no_calls_of_the_collector():
             gc.collect()
         assert not calls and gc.callbacks[-1] is note
     finally:
