@@ -12,8 +12,10 @@ from ..padding import started
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
+from .axes import channel_axes
 from .base import Example, SequenceLayer
 from .rotary import angles, rotate
+from .structures import joint_mask
 
 #: What is counted: valid steps, all steps since the first valid one, or nothing, where positions are an input.
 Positions = Literal["valid", "all", "given"]
@@ -70,10 +72,7 @@ class PositionLayer(SequenceLayer):
         self.output_spec((x[0].spec, x[1].spec) if self.num_inputs == 2 else x.spec)  # or it refuses them
         if self.num_inputs == 2:
             values, given = x
-            mask = values.mask if given.mask is None else given.mask
-            if values.mask is not None and given.mask is not None:
-                mask = ops.logical_and(values.mask, given.mask)
-            return Sequence(self.call_values(values.values, given.values), mask), state
+            return Sequence(self.call_values(values.values, given.values), joint_mask(x)), state
         positions, after = self._count(x, state["position"])
         return Sequence(self.call_values(x.values, positions), x.mask), {"position": after}
 
@@ -141,7 +140,9 @@ class AddTimingSignal(PositionLayer):
     def _signal_shape(self, channels):
         """The channels' shape, with 1 along axes that the signal does not span."""
         axes = range(-len(channels), 0) if self.axes is None else self.axes
-        spanned = {_channel_axis("axes", a, len(channels)) for a in ((axes,) if isinstance(axes, int) else axes)}
+        spanned = {
+            channel_axes(a, 2 + len(channels), "axes")[0] - 2 for a in ((axes,) if isinstance(axes, int) else axes)
+        }
         return tuple(size if i in spanned else 1 for i, size in enumerate(channels))
 
     def call_values(self, values: Any, positions: Any) -> Any:
@@ -313,7 +314,7 @@ class RotaryEmbedding(PositionLayer):
 
     def _paired_axis(self, channels) -> int:
         """The number of `axis` among the channel axes."""
-        axis = _channel_axis("axis", self.axis, len(channels))
+        axis = channel_axes(self.axis, 2 + len(channels))[0] - 2
         if channels[axis] % 2:
             raise ValueError(
                 f"{self._named} pairs channels: the size of `axis` {self.axis} must be even; received {channels[axis]}"
@@ -363,12 +364,3 @@ def _with_more_channels(layer, spec):
 def _check_timescales(shortest, longest):
     if not (shortest > 0 and longest > 0):
         raise ValueError(f"timescales must be positive; received {shortest} and {longest}")
-
-
-def _channel_axis(name, axis, channels) -> int:
-    """The number among the channel axes of an axis of values [B, T, ...]."""
-    found = axis + channels if axis < 0 else axis - 2
-    if not 0 <= found < channels:
-        last = channels + 1
-        raise ValueError(f"`{name}` must name channel axes (2 to {last}, or negative); received {axis}")
-    return found

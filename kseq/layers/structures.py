@@ -3,6 +3,7 @@
 A plain tuple holds several; a `Sequence` or a `SequenceSpec`, though a named tuple, is one.
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -26,6 +27,12 @@ def first(x: Any) -> Any:
 def parts(x: Any) -> tuple[Any, ...]:
     """A tuple of the one, or of the several."""
     return x if type(x) is tuple else (x,)
+
+
+def joint_mask(x: Any) -> Any:
+    """Where all of several sequences are valid; `None` where none has a mask."""
+    masks = [y.mask for y in x if y.mask is not None]
+    return functools.reduce(ops.logical_and, masks) if masks else None
 
 
 def check_returned(layer: Any, method: str, wanted: str, y: Any, returned: Any) -> None:

@@ -15,7 +15,7 @@ from ...sequence import Sequence, SequenceSpec
 from ..base import SequenceLayer
 from ..complex_values import has_fractions
 from ..stepwise import mixes_time
-from ..structures import specs_of
+from ..structures import joint_mask, specs_of
 
 Combination = Literal["stack", "concat", "concat_first", "add", "mean", "product"]
 
@@ -96,12 +96,6 @@ class CombineBy(SequenceLayer):
 
     def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         return Sequence(self.function(*(y.values for y in x)), joint_mask(x)), state
-
-
-def joint_mask(x: Any) -> Any:
-    """Where all of several sequences are valid; `None` where none has a mask."""
-    masks = [y.mask for y in x if y.mask is not None]
-    return functools.reduce(ops.logical_and, masks) if masks else None
 
 
 def add(values: Iterable[Any]) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from ..axes import channel_axes
 from ..base import SequenceLayer
 
 
@@ -27,11 +28,10 @@ class ChannelNormalization(SequenceLayer):
         """
         if rank < 3:
             raise ValueError(f"{type(self).__name__} takes values [B, T, channels, ...]; received rank {rank}")
-        axes = self.axis if isinstance(self.axis, (tuple, list)) else (self.axis,)
-        positive = sorted(a + rank if a < 0 else a for a in axes)
-        if not positive or positive[0] < 2 or positive[-1] >= rank:
-            raise ValueError(f"`axis` must name channel axes (2 to {rank - 1}, or negative); received {self.axis}")
-        return tuple(positive)
+        found = tuple(sorted(channel_axes(self.axis, rank)))
+        if not found:
+            raise ValueError(f"`axis` must name a channel axis at least; received {self.axis}")
+        return found
 
     def parameter_shape(self, input_shape: Any) -> tuple[int, ...]:
         return tuple(input_shape[a] for a in self.channel_axes(len(input_shape)))
