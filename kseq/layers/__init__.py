@@ -2,6 +2,7 @@
 
 from .activation import Activation as Activation
 from .attention import LocalSelfAttention as LocalSelfAttention
+from .attention import SelfAttention as SelfAttention
 from .base import SequenceLayer as SequenceLayer
 from .combinators import Bidirectional as Bidirectional
 from .combinators import Blockwise as Blockwise
