@@ -1,3 +1,8 @@
 """Attention."""
 
 from .local import LocalSelfAttention as LocalSelfAttention
+from .positions import AlibiPosition as AlibiPosition
+from .positions import RotaryPosition as RotaryPosition
+from .positions import ShawPosition as ShawPosition
+from .positions import T5Position as T5Position
+from .positions import TransformerXLPosition as TransformerXLPosition
