@@ -25,6 +25,8 @@ class Position:
 
     #: Whether `bias` gives something.
     uses_distance: ClassVar[bool] = False
+    #: Whether `bias` is of scaled queries, or of queries as they are projected.
+    scaled_query: bool = True
 
     def add_weights(self, layer: keras.layers.Layer, num_heads: int, key_dim: int) -> dict[str, keras.Variable]:
         """Add the weights that a layer needs for this scheme, named `position_...`, and give them by name.
@@ -51,11 +53,13 @@ class Position:
         return query
 
     def bias(self, weights: dict[str, Any], query: Any, distance: Any) -> Any:
-        """What is added to the products of queries and keys, [..., H, Q, K].
+        """What is added to the products of scaled queries and keys, [..., H, Q, K].
+
+        A bias that is not of queries has the leading axes of `distance` alone.
 
         Args:
             weights: tensors by the names that `add_weights` gave, in the compute dtype.
-            query: scaled queries [..., H, Q, D].
+            query: queries [..., H, Q, D], scaled if `scaled_query`.
             distance: positions of keys minus positions of queries, int32 [..., Q, K], anything where the key cannot be
                 seen; leading axes broadcast.
         """

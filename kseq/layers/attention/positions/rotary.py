@@ -102,28 +102,30 @@ class RotaryPosition(Position):
     def _blend(self):
         """Turns below which a pair is slowed down, and above which it is kept."""
         low, high = self.low_freq_factor, self.high_freq_factor
-        return 1.0 if low is None else low, _HIGH.get(self.scaling, math.inf) if high is None else high
+        usual = _HIGH.get(self.scaling or "", math.inf)
+        return 1.0 if low is None else low, usual if high is None else high
 
     @property
     def _scale(self):
         """The factor on rotated values."""
-        if self.scaling != "yarn":
-            return 1.0
-        return 0.1 * math.log(self.factor) + 1 if self.attention_factor is None else self.attention_factor
+        if self.attention_factor is not None:
+            return self.attention_factor
+        return 0.1 * math.log(self.factor or 1.0) + 1 if self.scaling == "yarn" else 1.0
 
     def speeds(self, size: int) -> list[float]:
         """Radians a step of each pair of `size` channels."""
+        factor = self.factor or 1.0
         if self.scaling == "ntk" and size > 2:
-            return speeds(size, self.max_wavelength * self.factor ** (size / (size - 2)))
+            return speeds(size, self.max_wavelength * factor ** (size / (size - 2)))
         plain = speeds(size, self.max_wavelength)
         if self.scaling == "linear":
-            return [speed / self.factor for speed in plain]
-        return [speed * self._kept(speed) for speed in plain] if self.scaling in _HIGH else plain
-
-    def _kept(self, speed):
+            return [speed / factor for speed in plain]
+        if self.scaling is None or self.original_length is None:
+            return plain
         low, high = self._blend
-        kept = min(max((self.original_length * speed / math.tau - low) / (high - low), 0.0), 1.0)
-        return kept + (1 - kept) / self.factor
+        turns = [self.original_length * speed / math.tau for speed in plain]
+        kept = [min(max((turn - low) / (high - low), 0.0), 1.0) for turn in turns]
+        return [speed * (keep + (1 - keep) / factor) for speed, keep in zip(plain, kept, strict=True)]
 
     def add_weights(self, layer: keras.layers.Layer, num_heads: int, key_dim: int) -> dict[str, keras.Variable]:
         try:

@@ -18,13 +18,13 @@ from .tables import clipped, fresh, select
 class ShawPosition(Position):
     """Adds the product of a query with a learned vector of the distance, one for each head.
 
-    Weight: `embeddings` [max_backward + 1 + max_forward, H, D]; distances beyond have the vectors at its ends. Queries
-    are scaled first.
+    Weight: `embeddings` [max_backward + 1 + max_forward, H, D]; distances beyond have the vectors at its ends.
     Source: Shaw et al., 2018, "Self-Attention with Relative Position Representations".
 
     Args:
         max_backward: distances back that have a vector of their own.
         max_forward: distances forward that have one.
+        scaled_query: whether the query is scaled first, as it is in the paper.
         embeddings_initializer: of the vectors, as Keras has it.
 
     Raises:
@@ -38,6 +38,7 @@ class ShawPosition(Position):
 
     max_backward: int
     max_forward: int = 0
+    scaled_query: bool = False
     embeddings_initializer: InitializerLike = "uniform"
 
     uses_distance = True
@@ -46,6 +47,7 @@ class ShawPosition(Position):
         self.settle(
             max_backward=as_size("max_backward", self.max_backward, 0),
             max_forward=as_size("max_forward", self.max_forward, 0),
+            scaled_query=bool(self.scaled_query),
             embeddings_initializer=keras.initializers.get(self.embeddings_initializer),
         )
 

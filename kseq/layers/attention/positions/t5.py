@@ -22,7 +22,8 @@ class T5Position(Position):
     """Adds a learned bias by head and bucket of the distance, the buckets wider the larger it is.
 
     Half of the buckets are for the distances 0, 1, 2, ..., the others grow with its logarithm up to `max_distance`;
-    all that are further share the last one. Weight: `embeddings` [num_buckets, H].
+    all from there on share the last one, which in the authors' code begins a bucket earlier. Weight: `embeddings`
+    [num_buckets, H].
     Source: Raffel et al., 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer".
 
     Args:
@@ -38,7 +39,7 @@ class T5Position(Position):
     Example:
         >>> import kseq
         >>> kseq.T5Position(num_buckets=6, max_distance=8).buckets()[::-1]
-        [0, 0, 1, 2, 3, 3, 4, 4, 5, 5, 5]
+        [0, 1, 2, 3, 3, 4, 4, 4, 5]
     """
 
     num_buckets: int = 32
@@ -74,7 +75,7 @@ class T5Position(Position):
     @property
     def _reach(self):
         """Distances back and forward, in whose buckets those beyond are too."""
-        return self.max_distance + 1, self.max_distance + 1 if self.bidirectional else 0
+        return self.max_distance, self.max_distance if self.bidirectional else 0
 
     def buckets(self) -> list[int]:
         """The bucket of each distance, from the furthest back to the furthest forward that is not like all beyond."""
@@ -102,5 +103,5 @@ def _buckets(count, furthest, backward, forward):
     # In float32, with its epsilon, as those compute it whose weights these may be: it decides where a bucket begins.
     share = np.log(np.float32(steps / exact) + np.finfo(np.float32).eps) / np.float32(math.log(furthest / exact))
     wide = exact + (share * np.float32(count - 1 - exact)).astype(np.int32)
-    found = np.where(steps < exact, steps, np.minimum(wide, count - 1))
+    found = np.where(steps < exact, steps, np.where(steps < furthest, wide, count - 1))
     return tuple((found + count * ((distance > 0) & bool(forward))).tolist())
