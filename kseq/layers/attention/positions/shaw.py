@@ -7,10 +7,9 @@ import keras
 from keras import ops
 
 from ....annotations import InitializerLike
-from ....arguments import as_size
 from ....registry import register_position
 from ...position_scheme import Position
-from .tables import clipped, fresh, select
+from .tables import clipped, fresh, reach, select
 
 
 @register_position
@@ -28,7 +27,7 @@ class ShawPosition(Position):
         embeddings_initializer: of the vectors, as Keras has it.
 
     Raises:
-        ValueError: distances that are no integers or negative.
+        ValueError: distances that are no integers, negative, or more than 65536.
 
     Example:
         >>> import kseq
@@ -45,8 +44,7 @@ class ShawPosition(Position):
 
     def __post_init__(self) -> None:
         self.settle(
-            max_backward=as_size("max_backward", self.max_backward, 0),
-            max_forward=as_size("max_forward", self.max_forward, 0),
+            **reach(self.max_backward, self.max_forward),
             scaled_query=bool(self.scaled_query),
             embeddings_initializer=keras.initializers.get(self.embeddings_initializer),
         )

@@ -12,7 +12,7 @@ from ....arguments import as_size, check_table
 from ....registry import register_position
 from ...position_scheme import Position
 from ...rotary import timing_signal
-from .tables import clipped, fresh, select
+from .tables import clipped, fresh, reach, select
 
 
 @register_position
@@ -33,7 +33,7 @@ class TransformerXLPosition(Position):
         kernel_initializer, bias_initializer: of W, and of `u` and `v`, as Keras has them.
 
     Raises:
-        ValueError: distances that are no integers or negative, or a size below 1.
+        ValueError: distances that are no integers, negative, or more than 65536, or a size below 1.
 
     Example:
         >>> import kseq
@@ -52,8 +52,7 @@ class TransformerXLPosition(Position):
 
     def __post_init__(self) -> None:
         self.settle(
-            max_backward=as_size("max_backward", self.max_backward, 0),
-            max_forward=as_size("max_forward", self.max_forward, 0),
+            **reach(self.max_backward, self.max_forward),
             position_bias_dim=as_size("position_bias_dim", self.position_bias_dim),
             use_bias=bool(self.use_bias),
             kernel_initializer=keras.initializers.get(self.kernel_initializer),
