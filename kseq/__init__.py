@@ -161,6 +161,12 @@ _PUBLIC = {
     "Translate": "layers",
     "Transpose": "layers",
     "emitting": "layers",
+    "AlibiPosition": "layers",
+    "RotaryPosition": "layers",
+    "ShawPosition": "layers",
+    "T5Position": "layers",
+    "TransformerXLPosition": "layers",
+    "Position": "layers",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -169,6 +175,7 @@ _PUBLIC = {
     "adapts": "registry",
     "register": "registry",
     "register_factory": "registry",
+    "register_position": "registry",
     "registered_layers": "registry",
     "Sequence": "sequence",
     "SequenceSpec": "sequence",
@@ -213,6 +220,7 @@ if typing.TYPE_CHECKING:
     from .layers import Activation as Activation
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import Affine as Affine
+    from .layers import AlibiPosition as AlibiPosition
     from .layers import ApplySharding as ApplySharding
     from .layers import ApplyWindow as ApplyWindow
     from .layers import Argmax as Argmax
@@ -292,6 +300,7 @@ if typing.TYPE_CHECKING:
     from .layers import OverlapAdd as OverlapAdd
     from .layers import Parallel as Parallel
     from .layers import ParallelChannels as ParallelChannels
+    from .layers import Position as Position
     from .layers import Power as Power
     from .layers import PReLU as PReLU
     from .layers import ReLU as ReLU
@@ -303,12 +312,14 @@ if typing.TYPE_CHECKING:
     from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization
     from .layers import RotaryEmbedding as RotaryEmbedding
+    from .layers import RotaryPosition as RotaryPosition
     from .layers import Scale as Scale
     from .layers import SelfAttention as SelfAttention
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
+    from .layers import ShawPosition as ShawPosition
     from .layers import Sigmoid as Sigmoid
     from .layers import SincFilter1D as SincFilter1D
     from .layers import SincFilter1DTranspose as SincFilter1DTranspose
@@ -325,7 +336,9 @@ if typing.TYPE_CHECKING:
     from .layers import Sum as Sum
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish
+    from .layers import T5Position as T5Position
     from .layers import Tanh as Tanh
+    from .layers import TransformerXLPosition as TransformerXLPosition
     from .layers import Translate as Translate
     from .layers import Transpose as Transpose
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
@@ -343,6 +356,7 @@ if typing.TYPE_CHECKING:
     from .registry import adapts as adapts
     from .registry import register as register
     from .registry import register_factory as register_factory
+    from .registry import register_position as register_position
     from .registry import registered_layers as registered_layers
     from .sequence import Sequence as Sequence
     from .sequence import SequenceSpec as SequenceSpec

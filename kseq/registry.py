@@ -1,4 +1,4 @@
-"""Registration of layers: one decorator makes a class known to Keras's saving, to specs and to the contract test."""
+"""Registration: one decorator makes a class known to Keras's saving, to specs and, a layer, to the contract test."""
 
 import dataclasses
 import importlib
@@ -10,6 +10,7 @@ PACKAGE = "kseq"
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
 _LAYERS: dict[str, type] = {}
+_POSITIONS: dict[str, type] = {}
 _FACTORIES: dict[str, "Factory"] = {}
 _ADAPTERS: dict[type, Callable[..., Any]] = {}
 _FORMER_NAMES: dict[str, str] = {}
@@ -74,6 +75,43 @@ def register(
     return lambda cls: _register(cls, target or cls.__name__, former_names, former_arguments)
 
 
+@overload
+def register_position(target: Class, /) -> Class: ...
+@overload
+def register_position(target: str | None = None, /) -> Callable[[Class], Class]: ...
+def register_position(target: Any = None, /) -> Any:
+    """Register a position scheme of attention under its class name, or under a namespaced name of a third party.
+
+    The class becomes serialisable by Keras, and its name, or `Name: {arguments}` in a spec, is taken by the argument
+    `position` of layers.
+
+    Args:
+        target: the class, a `kseq.Position` (when used bare), or a name `"namespace.ClassName"`.
+
+    Returns:
+        The class, or a decorator.
+
+    Raises:
+        ValueError: a name without a namespace, or one that another class has taken.
+
+    Example:
+        >>> import kseq
+        >>> from keras import ops
+        >>> @kseq.register_position("acme.Near")
+        ... class Near(kseq.Position):
+        ...     uses_distance = True
+        ...     def bias(self, weights, query, distance):
+        ...         return -ops.cast(distance == 0, query.dtype)[..., None, :, :]
+        >>> sorted(kseq.registry.registered_positions())[0]
+        'AlibiPosition'
+    """
+    if target is not None and not isinstance(target, str):
+        return _register(target, target.__name__, table=_POSITIONS)
+    if target is not None:
+        _check_namespaced(target)
+    return lambda cls: _register(cls, target or cls.__name__, table=_POSITIONS)
+
+
 def register_factory(configuration: type, name: str | None = None) -> Callable[[Function], Function]:
     """Register a function that makes a layer of a dataclass, so that specs can name it.
 
@@ -105,7 +143,7 @@ def register_factory(configuration: type, name: str | None = None) -> Callable[[
     name = name or f"{configuration.__module__.partition('.')[0]}.{configuration.__name__.removesuffix('Config')}"
     _check_namespaced(name)
     known = _FACTORIES.get(name)
-    _check_free(name, configuration, known.configuration if known else _LAYERS.get(name))
+    _check_free(name, configuration, known.configuration if known else _LAYERS.get(name) or _POSITIONS.get(name))
 
     def decorate(build: Function) -> Function:
         _FACTORIES[name] = Factory(configuration, build)
@@ -172,6 +210,12 @@ def registered_layers() -> dict[str, type]:
     return dict(_LAYERS)
 
 
+def registered_positions() -> dict[str, type]:
+    """Every registered position scheme of attention by name."""
+    _load_own()
+    return dict(_POSITIONS)
+
+
 def registered_factories() -> dict[str, Factory]:
     """Every registered factory by name."""
     return dict(_FACTORIES)
@@ -224,12 +268,12 @@ def _load_own():
             raise
 
 
-def _register(cls, name, former_names, former_arguments):
+def _register(cls, name, former_names=(), former_arguments=None, table=_LAYERS):
     package, _, short = name.rpartition(".")
     package = package or PACKAGE
     key = short if package == PACKAGE else name
-    _check_free(key, cls, _LAYERS.get(key))
-    _LAYERS[key] = cls
+    _check_free(key, cls, _LAYERS.get(key) or _POSITIONS.get(key))
+    table[key] = cls
     _FORMER_ARGUMENTS[cls] = dict(former_arguments or {})
     for former in former_names:
         _FORMER_NAMES[former] = key

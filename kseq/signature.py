@@ -6,8 +6,10 @@ import re
 import typing
 from typing import Any
 
-#: What an argument is by the last word of its name: `kernel_initializer` takes a Keras initialiser.
-OBJECT_SUFFIXES = ("initializer", "regularizer", "constraint", "activation")
+#: What an argument is by the last word of its name: `kernel_initializer` takes a Keras initialiser, and `position` a
+#: position scheme of attention, which are ours.
+KERAS_SUFFIXES = ("initializer", "regularizer", "constraint", "activation")
+OBJECT_SUFFIXES = (*KERAS_SUFFIXES, "position")
 
 
 @functools.cache

@@ -23,6 +23,7 @@ BELOW_FAMILIES = {
     "leaves",
     "network",
     "parameters",
+    "position_scheme",
     "quantization",
     "rematerialize",
     "rotary",

@@ -1,8 +1,13 @@
 """The layers, a module or a package a family."""
 
 from .activation import Activation as Activation
+from .attention import AlibiPosition as AlibiPosition
 from .attention import LocalSelfAttention as LocalSelfAttention
 from .attention import SelfAttention as SelfAttention
+from .attention import RotaryPosition as RotaryPosition
+from .attention import ShawPosition as ShawPosition
+from .attention import T5Position as T5Position
+from .attention import TransformerXLPosition as TransformerXLPosition
 from .base import SequenceLayer as SequenceLayer
 from .combinators import Bidirectional as Bidirectional
 from .combinators import Blockwise as Blockwise
@@ -75,6 +80,7 @@ from .position import AddTimingSignal as AddTimingSignal
 from .position import ConcatPositionEmbedding as ConcatPositionEmbedding
 from .position import ConcatTimingSignal as ConcatTimingSignal
 from .position import RotaryEmbedding as RotaryEmbedding
+from .position_scheme import Position as Position
 from .random import DeterministicDropout as DeterministicDropout
 from .random import Dropout as Dropout
 from .random import GaussianDropout as GaussianDropout

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import keras
 
 from ..registry import former_arguments
-from ..signature import OBJECT_SUFFIXES, constructor_arguments
+from ..signature import KERAS_SUFFIXES, constructor_arguments
+from .position_scheme import get_position
 
 # Keras's modules are named after them: `keras.initializers` and so on.
-_LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in OBJECT_SUFFIXES}
+_LOOK_UP = {suffix: getattr(keras, f"{suffix}s").get for suffix in KERAS_SUFFIXES} | {"position": get_position}
 
 
 class Only(NamedTuple):
@@ -30,9 +31,9 @@ class Parameters(_Layer):
     """Keeps constructor arguments, gives the configuration that follows from them, and adds weights by name.
 
     Every named argument of `__init__` (and, where it takes `**kwargs`, of its parents') is an attribute of the same
-    name: `keep(locals())` in the constructor makes it one, looked up by Keras where the last word of its name says what
-    it is (`kernel_initializer`). Values that Keras can serialise round trip: numbers, text, tuples, activations,
-    initialisers, regularisers, constraints, layers.
+    name: `keep(locals())` in the constructor makes it one, looked up where the last word of its name says what it is
+    (`kernel_initializer`, by Keras; `position`). Values that Keras can serialise round trip: numbers, text, tuples,
+    activations, initialisers, regularisers, constraints, positions, layers.
     """
 
     #: Arguments of Keras's that a layer takes with some values alone, which are what it does anyway: no part of the

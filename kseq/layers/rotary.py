@@ -1,4 +1,4 @@
-"""Angles that grow with the position, exact however large it is, and rotary positions (RoPE), half-split."""
+"""Angles that grow with the position, exact however large it is, in rotary positions (RoPE) and timing signals."""
 
 import math
 from typing import Any
@@ -36,6 +36,12 @@ def angles(positions: Any, frequencies: list[float], dtype: Any = "float32", abs
     return found
 
 
+def speeds(size: int, wavelength: float) -> list[float]:
+    """Radians a step of each pair of `size` channels: `wavelength ** (-2 i / size)`."""
+    half = size // 2
+    return [wavelength ** (-i / half) for i in range(half)]
+
+
 def rotate(x: Any, positions: Any, wavelength: float, exact: bool = True) -> Any:
     """Rotate the pairs (i, i + D/2) of the last axis of x [B, T, ..., D] by angles that grow with positions [B, T].
 
@@ -49,18 +55,43 @@ def rotate(x: Any, positions: Any, wavelength: float, exact: bool = True) -> Any
 
     Source: Su et al., 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding".
     """
-    half = x.shape[-1] // 2
-    speeds = [wavelength ** (-i / half) for i in range(half)]
+    turning = speeds(x.shape[-1], wavelength)
     if exact:
-        wide = keras.backend.standardize_dtype(x.dtype) == "float64"
-        turned = angles(positions, [speed / math.tau for speed in speeds], "float64" if wide else "float32")
-    else:
-        turned = ops.cast(positions, x.dtype)[..., None] * ops.convert_to_tensor(speeds, dtype=x.dtype)
+        return rotate_at(x, positions, turning)
+    return _rotate_by(x, ops.cast(positions, x.dtype)[..., None] * ops.convert_to_tensor(turning, dtype=x.dtype))
+
+
+def rotate_at(x: Any, positions: Any, turning: list[float], scale: float = 1.0) -> Any:
+    """What `rotate` gives, exact, at other speeds: radians a step of each pair, and a factor on what is rotated."""
+    wide = keras.backend.standardize_dtype(x.dtype) == "float64"
+    turned = angles(positions, [speed / math.tau for speed in turning], "float64" if wide else "float32")
+    return _rotate_by(x, turned, scale)
+
+
+def _rotate_by(x, turned, scale=1.0):
+    """Pairs of x [B, T, ..., D] rotated by angles [B, T, D/2]."""
     for _ in range(len(x.shape) - 3):
         turned = ops.expand_dims(turned, 2)
-    cos, sin = ops.cast(ops.cos(turned), x.dtype), ops.cast(ops.sin(turned), x.dtype)
+    cos, sin = ops.cos(turned), ops.sin(turned)
+    if scale != 1.0:
+        cos, sin = scale * cos, scale * sin
+    cos, sin = ops.cast(cos, x.dtype), ops.cast(sin, x.dtype)
+    half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
     return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def timing_signal(positions: Any, channels: int, shortest: float, longest: float, dtype: Any) -> Any:
+    """Sines, then cosines [B, T, channels] of positions [B, T], of wavelengths between two; an odd channel is zero."""
+    number = channels // 2
+    decay = math.log(longest / shortest) / max(number - 1, 1)
+    turns = [shortest * math.exp(-i * decay) / math.tau for i in range(number)]
+    wide = keras.backend.standardize_dtype(dtype) == "float64"
+    found = angles(positions, turns, "float64" if wide else "float32", absolute=True)
+    blocks = [ops.sin(found), ops.cos(found)]
+    if channels % 2:
+        blocks.append(ops.zeros_like(ops.cast(positions, found.dtype))[..., None])
+    return ops.cast(ops.concatenate(blocks, axis=-1), dtype)
 
 
 def _as_int32(turns: float) -> int:

@@ -234,7 +234,7 @@ class Either(Kind):
 
 
 class Object(Kind):
-    """A Keras object of a role: its name, or `Name: {arguments}`."""
+    """An object of a role: its name, or `Name: {arguments}`."""
 
     def __init__(self, name: str) -> None:
         self.name: str = name

@@ -1,4 +1,4 @@
-"""The objects of Keras that a spec may name beside layers: a closed table per role."""
+"""The objects that a spec may name beside layers: of Keras a closed table per role, and position schemes."""
 
 import functools
 import inspect
@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import keras
 
+from .. import registry
+from ..signature import constructor_arguments
 from .errors import article
 
 
 class Role(NamedTuple):
-    """What an argument wants: classes by name, text that Keras looks up itself, and other spellings of classes."""
+    """What an argument wants: classes by name, text that is looked up later, and other spellings of classes."""
 
     name: str
     classes: dict[str, type]
@@ -24,9 +26,17 @@ class Role(NamedTuple):
         return f"{article(self.name)} {self.name}"
 
 
-@functools.cache
 def role(name: str) -> Role:
-    """The role of a name: `initializer`, `activation`, `optimizer`, `schedule`, `loss`, ..."""
+    """The role of a name: `initializer`, `activation`, `position`, `optimizer`, `schedule`, `loss`, ..."""
+    if name == "position":  # others may register theirs at any time
+        classes = registry.registered_positions()
+        alone = {key for key, cls in classes.items() if not _needs_arguments(cls)}
+        return Role(name, classes, frozenset(alone))
+    return _of_keras(name)
+
+
+@functools.cache
+def _of_keras(name):
     if name == "activation":
         return Role(name, {}, _function_names(keras.activations))
     module, base = {
@@ -46,6 +56,10 @@ def role(name: str) -> Role:
     names = frozenset() if name == "schedule" else _function_names(module) | set(classes) | _ALIASES.get(name, set())
     spelling = {key.lower(): key for key in classes} if name == "optimizer" else {}
     return Role(name, classes, frozenset({*names, *spelling}), spelling)
+
+
+def _needs_arguments(cls) -> bool:
+    return any(argument.default is argument.empty for argument in constructor_arguments(cls).values())
 
 
 def _function_names(module) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..signature import OBJECT_SUFFIXES
 from . import catalog
 from .calls import OUTPUTS
 from .inputs import SHAPE
@@ -10,7 +11,7 @@ from .migrations import VERSION
 from .objects import role
 from .training import compile_kinds
 
-_ROLES = ("initializer", "regularizer", "constraint", "activation", "optimizer", "schedule", "loss", "metric")
+_ROLES = (*OBJECT_SUFFIXES, "optimizer", "schedule", "loss", "metric")
 # What a block may be called, where an editor has to tell it from a layer.
 _BLOCK = r"^[a-z_][A-Za-z0-9_]*$"
 _VARIABLE = {"title": "variable", "type": "string", "pattern": r"^\$[^$]", "description": "a variable of `vars`"}

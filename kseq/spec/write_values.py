@@ -11,6 +11,7 @@ import numpy as np
 
 from . import catalog
 from .names import snake_case
+from .objects import role
 
 _MODULES = {
     "keras.initializers": keras.initializers,
@@ -82,20 +83,29 @@ class ValueWriter:
         return self._object(value, where)
 
     def _object(self, value, where):
-        """A serialised object: a layer, or one of Keras's."""
-        module, name = value.get("module") or "", value["class_name"]
-        parent = _MODULES.get(module)
+        """A serialised object: a layer, a position scheme, or one of Keras's."""
+        name = value["class_name"]
+        parent = _MODULES.get(value.get("module") or "")
         if parent is not None and value.get("registered_name") in (None, name) and hasattr(parent, name):
-            type_ = catalog.object_type(getattr(parent, name))
-            arguments = self.arguments(type_, value["config"], where)
+            arguments = self.arguments(catalog.object_type(getattr(parent, name)), value["config"], where)
             if re.fullmatch(rf"({name}|{snake_case(name)}|{name.lower()})(_\d+)?", str(arguments.get("name"))):
                 del arguments["name"]  # Keras's own
             return {name: arguments} if arguments or parent is keras.optimizers.schedules else name
+        position = _position(value)
+        if position is not None:
+            arguments = self.arguments(catalog.object_type(role("position").classes[position]), value["config"], where)
+            return {position: arguments} if arguments else position
         if name in ("function", "__lambda__") or not isinstance(value.get("config"), dict):
             self.problem(where, "a spec cannot hold a function", "register a layer that calls it")
             return None
         type_ = self.type_of(value, where)
         return None if type_ is None else {type_.name: self.arguments(type_, value["config"], where)}
+
+
+def _position(value):
+    """The name in specs of a serialised position scheme, or `None` for anything else."""
+    cls = keras.saving.get_registered_object(value.get("registered_name"))
+    return next((name for name, known in role("position").classes.items() if known is cls), None)
 
 
 def _needed(type_, config) -> set[str]:
