@@ -19,7 +19,7 @@ from .in_blocks import Keys, Queries, in_parts, in_windows
 from .visibility import Steps, Visibility
 
 
-@register(former_names=["LocalSelfAttention"], former_arguments={"rope_wavelength": "position"})
+@register
 class SelfAttention(Attention):
     """Multi-head attention of each step to the steps around it.  [B, T, C] -> [B, T, output_dim].
 
