@@ -44,6 +44,8 @@ _PUBLIC = {
     "LayerNormalization": "layers",
     "LocalSelfAttention": "layers",
     "SelfAttention": "layers",
+    "CrossAttention": "layers",
+    "SynchronousAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
     "Noise": "layers",
@@ -243,6 +245,7 @@ if typing.TYPE_CHECKING:
     from .layers import Conv2DTranspose as Conv2DTranspose
     from .layers import Conv3D as Conv3D
     from .layers import Conv3DTranspose as Conv3DTranspose
+    from .layers import CrossAttention as CrossAttention
     from .layers import Delay as Delay
     from .layers import Dense as Dense
     from .layers import DenseShaped as DenseShaped
@@ -336,6 +339,7 @@ if typing.TYPE_CHECKING:
     from .layers import Sum as Sum
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish
+    from .layers import SynchronousAttention as SynchronousAttention
     from .layers import T5Position as T5Position
     from .layers import Tanh as Tanh
     from .layers import TransformerXLPosition as TransformerXLPosition

@@ -2,10 +2,12 @@
 
 from .activation import Activation as Activation
 from .attention import AlibiPosition as AlibiPosition
+from .attention import CrossAttention as CrossAttention
 from .attention import LocalSelfAttention as LocalSelfAttention
-from .attention import SelfAttention as SelfAttention
 from .attention import RotaryPosition as RotaryPosition
+from .attention import SelfAttention as SelfAttention
 from .attention import ShawPosition as ShawPosition
+from .attention import SynchronousAttention as SynchronousAttention
 from .attention import T5Position as T5Position
 from .attention import TransformerXLPosition as TransformerXLPosition
 from .base import SequenceLayer as SequenceLayer

@@ -1,10 +1,12 @@
 """Attention."""
 
 from .base import Attention as Attention
+from .cross_attention import CrossAttention as CrossAttention
 from .local import LocalSelfAttention as LocalSelfAttention
-from .self_attention import SelfAttention as SelfAttention
 from .positions import AlibiPosition as AlibiPosition
 from .positions import RotaryPosition as RotaryPosition
 from .positions import ShawPosition as ShawPosition
 from .positions import T5Position as T5Position
 from .positions import TransformerXLPosition as TransformerXLPosition
+from .self_attention import SelfAttention as SelfAttention
+from .synchronous import SynchronousAttention as SynchronousAttention
