@@ -43,6 +43,7 @@ _PUBLIC = {
     "LSTM": "layers",
     "LayerNormalization": "layers",
     "LocalSelfAttention": "layers",
+    "SelfAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
     "Noise": "layers",
@@ -313,6 +314,7 @@ if typing.TYPE_CHECKING:
     from .layers import RotaryEmbedding as RotaryEmbedding
     from .layers import RotaryPosition as RotaryPosition
     from .layers import Scale as Scale
+    from .layers import SelfAttention as SelfAttention
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
     from .layers import SequenceLayer as SequenceLayer

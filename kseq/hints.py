@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -44,9 +45,20 @@ def seen_on_host(fn: Callable[..., None], *arrays: Any) -> None:
         import jax
 
         jax.debug.callback(fn, *arrays, ordered=False)
-    elif all(_has_values(array) for array in arrays):
+    elif all(has_values(array) for array in arrays):
         fn(*map(ops.convert_to_numpy, arrays))
 
 
-def _has_values(array):
-    return keras.backend.backend() != "tensorflow" or hasattr(array, "numpy")
+def has_values(array: Any) -> bool:
+    """Whether an array has values by now: not while a backend traces, or finds out shapes alone."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return True
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return not isinstance(array, jax.core.Tracer)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return array.device.type != "meta" and not torch.compiler.is_compiling()
+    return hasattr(array, "numpy")

@@ -3,6 +3,7 @@
 from .activation import Activation as Activation
 from .attention import AlibiPosition as AlibiPosition
 from .attention import LocalSelfAttention as LocalSelfAttention
+from .attention import SelfAttention as SelfAttention
 from .attention import RotaryPosition as RotaryPosition
 from .attention import ShawPosition as ShawPosition
 from .attention import T5Position as T5Position

@@ -10,14 +10,14 @@ from keras import ops
 
 from ..annotations import LayerOptions
 from ..masks import mask_rule
-from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .complex_values import complex_dtype, is_complex
-from .door import KerasDoor, listed, spec_of
-from .leaves import leaves, map_leaves
+from .door import spec_of
 from .parameters import Parameters
-from .structures import as_sequence, as_sequences, check_returned, each, first, parts, specs_of, to_tensors
+from .step_door import StepDoor
+from .step_door import hold_rows as hold_rows
+from .structures import as_sequence, each, first, to_tensors
 
 
 class Example(NamedTuple):
@@ -32,7 +32,7 @@ class Example(NamedTuple):
     context: dict[str, tuple[int, ...]] | None = None
 
 
-class SequenceLayer(Parameters, KerasDoor):
+class SequenceLayer(Parameters, StepDoor):
     """A Keras layer with two modes that give the same numbers: whole sequence and step by step.
 
     Whole sequence: `layer(x)`. Called on a tensor [B, T, ...] it reads and sets Keras's mask like any Keras layer;
@@ -94,16 +94,6 @@ class SequenceLayer(Parameters, KerasDoor):
         return Timing()
 
     @property
-    def step_obstacle(self) -> str | None:
-        """Why the layer cannot step, or `None` where it can."""
-        return None
-
-    @property
-    def step_remedy(self) -> str | None:
-        """What to use instead of a layer that cannot step, or `None` where there is nothing."""
-        return None
-
-    @property
     def training_obstacle(self) -> str | None:
         """Why step mode cannot train as layer mode does, or `None` where it can."""
         return None
@@ -143,20 +133,6 @@ class SequenceLayer(Parameters, KerasDoor):
             mask = mask[:, :: ratio.denominator]
         return ops.repeat(mask, ratio.numerator, axis=1) if ratio.numerator > 1 else mask
 
-    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
-        """State before the first step: arrays of distinct buffers, batch first; `()` where there is none.
-
-        Args:
-            batch_size: B.
-            input_spec: channel shape and dtype of the input.
-            context: what `context_names` names: sequences and arrays whose first axis is the batch.
-        """
-        return ()
-
-    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        """Process a chunk and return the outputs with the next state."""
-        raise NotImplementedError(f"{type(self).__name__} must implement call_step, or call_layer and step_obstacle")
-
     if TYPE_CHECKING:  # of authors' methods only those of layers with `context_names` need take the context
 
         def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
@@ -179,35 +155,12 @@ class SequenceLayer(Parameters, KerasDoor):
             y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
             return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
 
-    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        """`call_step` in rows where `active`, bool [B], is true; the state of the others stays bit for bit what it was.
-
-        Override it where a step writes into a large state in place: this one makes a copy of the state to choose from.
-        """
-        y, new_state = self._call_step(x, state, training)
-        return y, hold_rows(active, new_state, state)
-
     @classmethod
     def examples(cls) -> list[Example]:
         """Configurations that the contract test and the documentation run."""
         return [Example({})]
 
-    # What a user calls.
-
-    @property
-    def supports_step(self) -> bool:
-        """Whether `step` works."""
-        return not self.obstacles()
-
-    def state_specs(self, input_spec: SequenceSpec) -> list[keras.KerasTensor]:
-        """Shape and dtype of each leaf of one stream's state, of which nothing is made."""
-        return specs_of(lambda: leaves(self.initial_state(1, input_spec)))
-
-    def obstacles(self) -> list[Obstacle]:
-        """A row for every layer, this one or one within it, because of which this one cannot step."""
-        if self.step_obstacle is None:
-            return []
-        return [Obstacle(self.name, type(self).__name__, self.step_obstacle, self.step_remedy)]
+    # What a user calls, and what layers and networks of them share.
 
     def origin(self) -> Any:  # no property: Keras's loading would follow it in a circle
         """What the layer stands for, where it is a Keras layer, operation or model; else itself."""
@@ -226,67 +179,6 @@ class SequenceLayer(Parameters, KerasDoor):
         if shape is None:
             return None
         return tuple(shape[2:]) if self.num_inputs == 1 else tuple(tuple(part[2:]) for part in shape)
-
-    def step(self, x: Sequence, state: Any, *, training: bool = False, active: Any = None) -> tuple[Sequence, Any]:
-        """Step mode: process a chunk [B, n * block_size, ...] and return (outputs, next state).
-
-        Args:
-            x: the chunk, a `Sequence` or values that are all valid.
-            state: what `initial_state` or the last step returned.
-            training: as in Keras.
-            active: bool [B]: rows that receive data in this call. The state of every other row stays bit for bit what
-                it was, and its outputs are invalid.
-
-        Raises:
-            NotStreamable: a layer that cannot step, with the reason.
-            ValueError: a wrong rank, channel or mask shape, or a number of steps that is no multiple of the block.
-            TypeError: a mask that is not bool.
-        """
-        x = self.check_input(as_sequences(x, self.num_inputs))
-        if not self.built:
-            self.build_for(x)
-        if self._obstacles:
-            raise NotStreamable(f"{self._named} cannot step: {self._reasons}", self._obstacles)
-        batch, time = first(x).values.shape[:2]
-        if time is not None and time % self._timing.block_size:
-            raise ValueError(
-                f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
-                f"time steps must be a multiple of it; received {time}"
-            )
-        lengths = () if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
-        if 0 in (time, batch):
-            y, new_state = self.nothing(x, lengths[0] if len(lengths) == 1 else lengths), state
-        else:
-            y, new_state = self.advance(x, state, training=training, active=active)
-        if lengths:
-            self._check_lengths(y, lengths, time)
-        if active is not None:
-            y = each(lambda part: Sequence(part.values, ops.logical_and(part.with_mask().mask, active[:, None])), y)
-        return y, new_state
-
-    def _check_lengths(self, y, lengths, time):
-        found = tuple(part.values.shape[1] for part in parts(y))
-        if found != lengths:
-            ratios = " and ".join(str(timing.ratio) for timing in self._timings)
-            raise ValueError(
-                f"{type(self).__name__}.call_step must give {listed(lengths)} outputs for {time} inputs "
-                f"(ratio {ratios}); received {listed(found)}"
-            )
-
-    # What layers and networks of them share.
-
-    def advance(self, x: Any, state: Any, *, training: bool = False, active: Any = None) -> Any:
-        """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
-        x = each(self.standardize, x)
-        if active is None:
-            return self._call_step(x, state, training)
-        return self.hold_step(x, state, active, training=training)
-
-    def _call_step(self, x, state, training):
-        returned = self.call_step(x, state, training=training)
-        pair = type(returned) is tuple and len(returned) == 2
-        check_returned(self, "call_step", "(Sequence, state)", returned[0] if pair else None, returned)
-        return returned
 
     def standardize(self, x: Sequence) -> Sequence:
         """What `call_step` is given of an input: cast to the compute dtype, `invalid_value` at invalid steps."""
@@ -352,23 +244,6 @@ class SequenceLayer(Parameters, KerasDoor):
     @functools.cached_property
     def _timings(self):
         return self.timings
-
-    @property
-    def _reasons(self) -> str:
-        return "; ".join(row.advice if row.layer == self.name else str(row) for row in self._obstacles)
-
-    @functools.cached_property
-    def _obstacles(self):
-        return self.obstacles()
-
-
-def hold_rows(active: Any, new_state: Any, old_state: Any) -> Any:
-    """The new state in rows where `active`, bool [B], is true, the old state bit for bit in the others."""
-
-    def choose(new, old):
-        return ops.where(ops.reshape(active, (-1, *[1] * (len(new.shape) - 1))), new, old)
-
-    return map_leaves(choose, new_state, old_state)
 
 
 def representable(value: float, dtype: str) -> Any:

@@ -1,8 +1,7 @@
 """How Keras calls a sequence layer: with tensors and their masks, or with sequences, of known and of unknown shapes."""
 
-import contextvars
 import functools
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ from keras import ops
 
 from ..annotations import BackendTensor, Shaped
 from ..sequence import Sequence, SequenceSpec
+from .passage import CALLED, Passage, check_passage, passage_of
 from .rematerialize import rematerialized
 from .structures import (
     as_sequence,
@@ -24,9 +24,6 @@ from .structures import (
 
 AnyTensor = TypeVar("AnyTensor", bound=Shaped)
 
-# Layers that Keras is calling at present.
-_CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
-
 
 class KerasDoor(keras.layers.Layer):
     """The part of `SequenceLayer` that makes it a Keras layer, and refuses what does not fit it."""
@@ -36,11 +33,23 @@ class KerasDoor(keras.layers.Layer):
 
     @overload
     def __call__(
-        self, x: Sequence, mask: None = None, training: bool | None = None, context: dict[str, Any] | None = None
+        self,
+        x: Sequence,
+        mask: None = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+        initial_state: Any = None,
+        return_state: Literal[False] = False,
     ) -> Sequence: ...
     @overload
     def __call__(
-        self, x: np.ndarray, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+        self,
+        x: np.ndarray,
+        mask: Any = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+        initial_state: Any = None,
+        return_state: Literal[False] = False,
     ) -> BackendTensor: ...
     @overload
     def __call__(
@@ -49,15 +58,50 @@ class KerasDoor(keras.layers.Layer):
         mask: Any = None,
         training: bool | None = None,
         context: dict[str, Any] | None = None,
+        initial_state: Any = None,
+        return_state: Literal[False] = False,
     ) -> Any: ...
     @overload
     def __call__(
-        self, x: AnyTensor, mask: Any = None, training: bool | None = None, context: dict[str, Any] | None = None
+        self,
+        x: AnyTensor,
+        mask: Any = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+        initial_state: Any = None,
+        return_state: Literal[False] = False,
     ) -> AnyTensor: ...
-    def __call__(self, x: Any, mask: Any = None, training: bool | None = None, context: Any = None) -> Any:
-        """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`)."""
+    @overload
+    def __call__(
+        self,
+        x: Any,
+        mask: Any = None,
+        training: bool | None = None,
+        context: dict[str, Any] | None = None,
+        initial_state: Any = None,
+        *,
+        return_state: Literal[True],
+    ) -> tuple[Any, Any]: ...
+    def __call__(
+        self,
+        x: Any,
+        mask: Any = None,
+        training: bool | None = None,
+        context: Any = None,
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Any:
+        """Layer mode on a tensor (gives a tensor) or on a `Sequence` (gives a `Sequence`).
+
+        With `return_state` or an `initial_state` it is one step over the whole input instead, as many blocks as there
+        are, and gives what `step` gives, warm-up included: `y, state` or `y` alone. Without an `initial_state` it
+        begins with the first one, which is made of the context. The state goes on in another call, in `step`, or is
+        rolled back. A functional model holds no such call; the `call` of a model or layer of one's own may.
+        """
         sequences, given = as_sequences(x, self.num_inputs), {}
-        if context is not None or self.context_names:
+        if initial_state is not None or return_state:
+            given["passage"] = Passage(initial_state)
+        if context is not None or (self.context_names and initial_state is None):
             given["context"] = self.check_context(context)
         if holds_sequences(x, self.num_inputs):
             x = each(_with_symbol, each(Sequence.check, sequences))
@@ -65,11 +109,15 @@ class KerasDoor(keras.layers.Layer):
             given["mask"] = mask
         if not self.built:
             self.build_for(sequences, context)  # Keras would pass `build` the shapes of masks too
-        called = _CALLED.set((*_CALLED.get(), self))
+        passage = given.get("passage")
+        if passage is not None:
+            check_passage(self, sequences, context, initial_state)
+        called = CALLED.set((*CALLED.get(), (self, passage)))
         try:
-            return super().__call__(x, training=training, **given)
+            y = super().__call__(x, training=training, **given)
         finally:
-            _CALLED.reset(called)
+            CALLED.reset(called)
+        return (y, passage.state) if passage is not None and return_state else y
 
     def call(
         self,
@@ -78,11 +126,15 @@ class KerasDoor(keras.layers.Layer):
         training: bool | None = None,
         context: Any = None,
         *,
+        passage: Passage | None = None,
         x_mask: Any = None,
         context_mask: Any = None,
     ) -> Any:
         # Keras gives the mask of the only tensor as `mask`, those of several by their names.
         received = self.check_input(self._with_masks(x, x_mask if mask is None else mask))
+        context = _context_with_masks(context, context_mask) if self.context_names else {}
+        if passage is not None:
+            return self._pass(x, received, context, passage, False if training is None else training)
         given = each(self.standardize, received)
         # Sizes that are not known while a graph is traced are `None`, symbols or tensors.
         batch, time = first(given).values.shape[:2]
@@ -90,10 +142,19 @@ class KerasDoor(keras.layers.Layer):
         if (isinstance(batch, int) and batch == 0) or (lengths is not None and 0 in (time, *parts(lengths))):
             y = self.nothing(given, lengths)
         else:
-            context = _context_with_masks(context, context_mask) if self.context_names else {}
             # What is traced may not say whether this is training, as in a model that is rematerialised.
             y = self._call_layer(given, context, False if training is None else training)
             y = each(lambda part: _apart_from(parts(received), part), y)
+        return self._given(x, y)
+
+    def _pass(self, x, received, context, passage, training):
+        """The outputs of a call that goes on from a state, in the form of its input `x`."""
+        y, passage.state = self.go_on(received, passage.state, context, training)
+        y = each(lambda part: _apart_from(parts(received), part), y)
+        passage.mask = each(lambda part: (part.mask, None) if holds_sequences(x, self.num_inputs) else part.mask, y)
+        return self._given(x, y)
+
+    def _given(self, x, y):
         for part in parts(y):
             self._regularize(part)
         return y if holds_sequences(x, self.num_inputs) else each(_values, y)
@@ -120,7 +181,7 @@ class KerasDoor(keras.layers.Layer):
     @property
     def activity_regularizer(self) -> Any:
         """Of the values of valid steps, per row; applied by `call`, since Keras would take masks for activity too."""
-        return None if any(layer is self for layer in _CALLED.get()) else self._regularizer
+        return None if any(layer is self for layer, _ in CALLED.get()) else self._regularizer
 
     @activity_regularizer.setter
     def activity_regularizer(self, regularizer: Any) -> None:
@@ -133,6 +194,8 @@ class KerasDoor(keras.layers.Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Keras's mask of the outputs: of tensors, and of the values of sequences, so that losses leave padding out."""
+        if passage := passage_of(self):
+            return passage.mask
         given = self._with_masks(inputs, previous_mask)
         if isinstance(first(given).values, keras.KerasTensor):
             return None  # known when there are values; Keras would write its making into the graph of a model

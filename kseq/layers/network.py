@@ -1,9 +1,10 @@
 """`Network`: layers that read one another's outputs, run once; latencies are aligned wherever branches meet."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras import ops
 
@@ -14,101 +15,13 @@ from ..timing import Timing
 from .base import SequenceLayer
 from .delay import Delay
 from .leaves import leaves
+from .limits import Limit, least
+from .nodes import End, named_apart
+from .nodes import LayerNode as LayerNode
+from .nodes import Read as Read
+from .nodes import chain as chain
+from .nodes import node_of as node_of
 from .structures import each, first, parts
-
-
-class Read(NamedTuple):
-    """What is read of a network's values.
-
-    Attributes:
-        value: a key: the number of an input, or one of a node's outputs.
-        mask: where the mask of what is read comes from instead, or `None` where it is the value's own.
-        part: the whole `sequence`, or its `mask` as bool values [B, T], all valid unless `mask` says otherwise.
-    """
-
-    value: Hashable
-    mask: "Read | None" = None
-    part: str = "sequence"
-
-    @property
-    def values(self) -> tuple[Any, ...]:
-        """Keys of all that is looked at."""
-        return (self.value,) if self.mask is None else (self.value, *self.mask.values)
-
-    def of(self, found: Any) -> Sequence:
-        """The sequence that is read."""
-        y = found[self.value]
-        if self.part == "mask":
-            y = Sequence(y.with_mask().mask)
-        return y if self.mask is None else Sequence(y.values, self.mask.mask_of(found))
-
-    def mask_of(self, found: Any) -> Any:
-        """The mask that is read: that of a sequence, or the values of an operation on masks where these are valid."""
-        if self.part == "mask":
-            return found[self.value].mask
-        values, mask = self.of(found)
-        return values if mask is None else ops.logical_and(values, mask)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LayerNode:
-    """A layer's place in a network.
-
-    Attributes:
-        layer: the layer.
-        reads: what it reads, in the order of its inputs.
-        outputs: keys of what it gives.
-        name: of its state, alone in the network.
-        context: by a name of the layer's context the name in the network's.
-        training: what the layer is told in the place of the network's `training`, or `None`.
-        hidden: whether it is there for the network rather than for its author.
-        delays: by the key of what it reads late the delay in step mode; set by the network.
-    """
-
-    layer: SequenceLayer
-    reads: tuple[Read, ...]
-    outputs: tuple[Hashable, ...]
-    name: str
-    context: dict[str, str] = dataclasses.field(default_factory=dict)
-    training: bool | None = None
-    hidden: bool = False
-    delays: dict[Hashable, Delay] = dataclasses.field(default_factory=dict)
-
-    @property
-    def sources(self) -> tuple[Any, ...]:
-        """Keys of the values that it reads, each once."""
-        return tuple(dict.fromkeys(key for read in self.reads for key in read.values))
-
-    def given(self, found: Any) -> Any:
-        """The layer's input."""
-        sequences = tuple(read.of(found) for read in self.reads)
-        return sequences[0] if self.layer.num_inputs == 1 else sequences
-
-    def given_specs(self, specs: Any) -> Any:
-        """The spec of the layer's input, or a tuple of them."""
-        found = tuple(SequenceSpec((), "bool") if read.part == "mask" else specs[read.value] for read in self.reads)
-        return found[0] if self.layer.num_inputs == 1 else found
-
-    def read_context(self, context: Any) -> dict[str, Any]:
-        """The keyword argument `context` of the layer, if it reads any."""
-        return {"context": {name: context[key] for name, key in self.context.items()}} if self.context else {}
-
-    def trains(self, training: bool) -> bool:
-        """What the layer is told of the network's `training`."""
-        return training if self.training is None else self.training
-
-    def give(self, found: Any, y: Any) -> None:
-        """Note what the layer gives."""
-        found.update(zip(self.outputs, parts(y), strict=True))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class End:
-    """An output of a network: what it reads, its timing, and the delays of what it reads late."""
-
-    read: Read
-    timing: Timing
-    delays: dict[Hashable, Delay]
 
 
 class Network(SequenceLayer):
@@ -140,11 +53,11 @@ class Network(SequenceLayer):
         self._names: dict[Hashable, str] = {i: f"input {i}" for i in range(num_inputs)}
         timings: dict[Hashable, Timing] = dict.fromkeys(range(num_inputs), Timing())
         aligned = []
-        for node in _named_apart(nodes):
+        for node in named_apart(nodes):
             joined, delays = self._align(timings, node.sources, node.layer.timing.block_size)
             timings |= zip(node.outputs, (algebra.serial([joined, t]) for t in node.layer.timings), strict=True)
             self._names |= dict.fromkeys(node.outputs, node.layer.name)
-            aligned.append(dataclasses.replace(node, delays=delays))
+            aligned.append(dataclasses.replace(node, delays=delays, ratio=joined.ratio))
         self.nodes = tuple(aligned)
         self.ends = tuple(End(read, *self._align(timings, read.values)) for read in outputs)
         self.context_names = tuple(dict.fromkeys(key for node in self.nodes for key in node.context.values()))
@@ -310,35 +223,58 @@ class Network(SequenceLayer):
         ]
         return _one_or_several(outputs), new_state
 
+    # How far the states of its nodes go, forwards and back, in its own input steps.
+
+    @functools.cached_property
+    def may_be_full(self) -> bool:
+        return any(node.layer.may_be_full for node in self.nodes)
+
+    def room(self, state: Any) -> Any:
+        return least(self.limits(state))
+
+    def limits(self, state: Any) -> list[Limit]:
+        found = [(node, node.layer.limits(state[node.name])) for node in self.nodes if node.name in state]
+        return [_scaled(limit, node.ratio) for node, limits in found for limit in limits]
+
+    def history(self, state: Any) -> Any:
+        return least(self.histories(state))
+
+    def histories(self, state: Any) -> list[Limit]:
+        found = [(node, node.layer.histories(state[node.name])) for node in self.nodes if node.name in state]
+        return [_scaled(limit, node.ratio) for node, limits in found for limit in limits]
+
+    def rollback_obstacles(self, state: Any = None) -> list[Obstacle]:
+        rows = []
+        for node in self.nodes:
+            own = None if state is None else state.get(node.name, ())
+            rows += node.layer.rollback_obstacles(own)
+            rows += [_late(node.layer)] * bool(node.delays)
+        return list(dict.fromkeys(rows + [_late(self) for end in self.ends if end.delays]))
+
+    @property
+    def rollback_obstacle(self) -> str | None:
+        return "; ".join(map(str, self.rollback_obstacles())) or None
+
+    def call_rollback(self, state: Any, steps: Any) -> Any:
+        new_state = {}
+        for node in self.nodes:
+            if node.name in state:
+                own = steps * node.ratio.numerator // node.ratio.denominator
+                new_state[node.name] = node.layer.call_rollback(state[node.name], own)
+        return new_state
+
     def derive_context(self, context: Any) -> Any:
         """What the nodes read as context, of what the network is given."""
         return context
 
 
-def chain(layers: Any, start: Read) -> tuple[list[LayerNode], Read]:
-    """Nodes of layers one after the other, and what reads the last of them."""
-    nodes = []
-    for layer in layers:
-        nodes.append(node_of(layer, (start,)))
-        start = Read(nodes[-1].outputs[0])
-    return nodes, start
+def _scaled(limit, ratio) -> Limit:
+    """A limit of a layer that reads `ratio` steps for each of the network's."""
+    return limit._replace(steps=limit.steps * ratio.denominator // ratio.numerator)
 
 
-def node_of(layer: Any, reads: Any, **options: Any) -> LayerNode:
-    """A node of a layer within a combinator, whose context is the combinator's."""
-    context = {name: name for name in layer.context_names}
-    outputs = tuple(object() for _ in layer.timings)
-    return LayerNode(layer, tuple(reads), outputs, layer.name, context, **options)
-
-
-def _named_apart(nodes):
-    taken = set()
-    for node in nodes:
-        name, n = node.name, 1
-        while name in taken:
-            name, n = f"{node.name}_{n}", n + 1
-        taken.add(name)
-        yield node if name == node.name else dataclasses.replace(node, name=name)
+def _late(layer) -> Obstacle:
+    return Obstacle(layer.name, type(layer).__name__, "it reads a branch late, by a delay that keeps no older steps")
 
 
 def _delay(length) -> Delay:

@@ -186,10 +186,12 @@ def _check_differences(s, gradients, x, weights, clean):
 
     weights = [w.astype(dtype) for w in weights]
     values = x.values.astype(dtype) if s.is_float else x.values
+    norms = {name: float(np.sqrt((wide(gradient) ** 2).sum())) for name, gradient in clean.items()}
+    least = 1e-6 * max(1, *norms.values())  # what others cancel in leaves some of their rounding
     for name, gradient in clean.items():
         direction = s.rng.standard_normal(gradient.shape).astype(dtype)
         wanted = float((wide(gradient) * direction).sum())
-        limit = tolerance * float(np.sqrt((wide(gradient) ** 2).sum())) + 1e-6
+        limit = tolerance * norms[name] + least
         found = []
         for h in steps:  # a short one passes by kinks, a long one over what is rounded to float32 inside
             ends = []

@@ -42,7 +42,7 @@ def test_every_argument_of_the_namesake_is_known(name):
             lambda: kseq.LSTM(2, return_sequences=False),
             "takes `return_sequences` as True; received False: take the last",
         ),
-        (lambda: kseq.GRU(2, return_state=True), r"`return_state` as False; received True: .*layer\.step\(x, state\)"),
+        (lambda: kseq.GRU(2, return_state=True), r"`return_state` as False; received True: .*layer\(x, return_state=True\)"),
         (lambda: kseq.GRU(2, stateful=True), r"`stateful` as False; .*kseq\.Stream"),
         (lambda: kseq.GRU(2, go_backwards=True), "`go_backwards` as False; .*Keras's layer of this name"),
         (lambda: kseq.GRU(2, unroll=True), "`unroll` as False; .*leave it out"),
@@ -65,9 +65,9 @@ def test_what_is_refused(make, words):
         make()
 
 
-def test_an_initial_state_is_for_steps():
+def test_an_initial_state_is_one_of_the_layer():
     layer = kseq.GRU(2)
-    with pytest.raises(TypeError, match=r"GRU takes no `initial_state` when it is called: `y, state = layer\.step"):
+    with pytest.raises(ValueError, match=r"`initial_state` of gru.* must have the leaves hidden; received state"):
         layer(X, initial_state=np.zeros((2, 2)))
     y, _ = layer.step(kseq.Sequence(X), layer.initial_state(2, kseq.SequenceSpec((4,))))
     np.testing.assert_allclose(ops.convert_to_numpy(y.values), ops.convert_to_numpy(layer(X)), atol=1e-6)

@@ -1,6 +1,8 @@
 """Attention."""
 
+from .base import Attention as Attention
 from .local import LocalSelfAttention as LocalSelfAttention
+from .self_attention import SelfAttention as SelfAttention
 from .positions import AlibiPosition as AlibiPosition
 from .positions import RotaryPosition as RotaryPosition
 from .positions import ShawPosition as ShawPosition

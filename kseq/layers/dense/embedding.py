@@ -247,11 +247,9 @@ class ReversibleEmbedding(Embedding):
             self._reversed.layer = EmbeddingTranspose(self, False, self.logit_soft_cap, **options)
         return self._reversed.layer
 
-    def __call__(
-        self, x: Any, mask: Any = None, training: bool | None = None, context: Any = None, reverse: bool = False
-    ) -> Any:
+    def __call__(self, x: Any, *args: Any, reverse: bool = False, **kwargs: Any) -> Any:
         """Vectors of integers, or with `reverse` logits of vectors."""
-        return (self.reversed() if reverse else super()).__call__(x, mask, training, context)
+        return (self.reversed() if reverse else super()).__call__(x, *args, **kwargs)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import ops
@@ -45,7 +45,7 @@ class _Recurrent(SequenceLayer):
     fixed_arguments: ClassVar[dict[str, Only]] = {
         "recurrent_dropout": Only((0.0, 0), "use `dropout`, of the input"),
         "return_sequences": Only((True,), "take the last step of the output, `y[:, -1]`, or train on every step"),
-        "return_state": Only((False,), "`y, state = layer.step(x, state)` gives the state"),
+        "return_state": Only((False,), "`y, state = layer(x, return_state=True)` gives the state"),
         "go_backwards": Only(
             (False,),
             "what reads backwards, as a half of `keras.layers.Bidirectional` does, needs the end first and does not "
@@ -58,16 +58,6 @@ class _Recurrent(SequenceLayer):
         "implementation": Only((0, 1, 2), "leave it out, the numbers are the same"),
         "use_cudnn": Only(("auto", False), "leave it out, the numbers are the same"),
     }
-
-    if not TYPE_CHECKING:  # its types are those of every layer
-
-        def __call__(self, x, *args, initial_state=None, **kwargs):
-            if initial_state is not None:
-                raise TypeError(
-                    f"{type(self).__name__} takes no `initial_state` when it is called: "
-                    "`y, state = layer.step(x, state)` goes through whole sequences from any state"
-                )
-            return super().__call__(x, *args, **kwargs)
 
     def _make_cell(self, cell_class):
         self.units = as_size("units", self.units)

@@ -1,0 +1,71 @@
+"""Where each row of a stream is: what is known of the steps of a chunk, and the clock after it.
+
+The clock is int32 [B, N]: the slot of a cache that comes next, and the position of the next valid step; where there are
+segments also whether there was a valid step, the id of the last one's segment, and the segment's number.
+"""
+
+from typing import Any
+
+from keras import ops
+
+from .visibility import Steps
+
+
+def start(batch_size: Any, segments: bool) -> Any:
+    """The clock of rows without steps."""
+    return ops.zeros((batch_size, 5 if segments else 2), dtype="int32")
+
+
+def read(clock: Any, time: Any, mask: Any, ids: Any = None) -> tuple[Steps, Any]:
+    """What is known of `time` steps, and the clock after them but for its first column, the slot.
+
+    Args:
+        clock: int32 [B or 1, N].
+        time: steps.
+        mask: bool [B, T], or `None` where all are valid.
+        ids: int [B, T], of segments: wherever the id of a valid step differs from the one before a segment begins.
+            `None` where all steps are of one segment.
+    """
+    index = ops.arange(0, time, dtype="int32")
+    position = clock[:, 1:2]
+    if mask is None:
+        count, total = index[None, :], time  # valid steps before each
+    else:
+        there = ops.cast(mask, "int32")
+        # An invalid step has the position of the valid one before it: rotated by it, it is what it would be anywhere.
+        count, total = ops.cumsum(there, axis=1) - 1, ops.sum(there, axis=1, keepdims=True)
+    if ids is None:
+        return Steps(index, mask, position + count), position + total
+    return _in_segments(clock, index, mask, ops.cast(ids, "int32"), count, total)
+
+
+def _in_segments(clock, index, mask, ids, count, total):
+    if mask is None:
+        known = ids
+    else:
+        # The id of the last valid step, or that of the clock before the first one.
+        (seen, known) = ops.associative_scan(_latest, (mask, ids), axis=1)
+        known = ops.where(seen, known, clock[:, 3:4])
+    before = ops.concatenate([clock[:, 3:4], known[:, :-1]], axis=1)
+    begins = known != before
+    began = clock[:, 2:3] > 0
+    if mask is not None:
+        began = ops.logical_or(began, ops.cumsum(ops.cast(mask, "int32"), axis=1) > 1)
+    else:
+        began = ops.logical_or(began, index[None, :] > 0)
+    begins = ops.logical_and(begins, began)  # before the first valid step there is none to differ from
+    numbers = clock[:, 4:5] + ops.cumsum(ops.cast(begins, "int32"), axis=1)
+    # Positions count from where the segment began, or go on where that was before this chunk.
+    origin = ops.associative_scan(ops.maximum, ops.where(begins, count, ops.full_like(count, -1)), axis=1)
+    position = ops.where(origin >= 0, count - origin, clock[:, 1:2] + count)
+    any_valid = ops.cast(ops.logical_or(clock[:, 2:3] > 0, ops.reshape(total, (-1, 1)) > 0), "int32")
+    last = position[:, -1:] + 1
+    after = ops.concatenate(
+        [last, ops.broadcast_to(any_valid, ops.shape(last)), known[:, -1:], numbers[:, -1:]], axis=1
+    )
+    return Steps(index, mask, position, numbers), after
+
+
+def _latest(a, b):
+    """Of two pairs (whether there is one, what it is) the later that is there."""
+    return ops.logical_or(a[0], b[0]), ops.where(b[0], b[1], a[1])

@@ -1,0 +1,211 @@
+"""`Projections`: from inputs to the heads of queries, keys and values, and from what is read to outputs."""
+
+from typing import Any
+
+from keras import ops
+
+from ...sequence import Sequence, SequenceSpec
+from ..base import SequenceLayer
+from .scores import Sinks, finite_values
+
+# 1 / log(2): a scale by dimension is 1 where its weight is zero.
+_PER_SOFTPLUS = 1.442695041
+_EPSILON = 1e-6  # of the normalisation of queries and keys
+
+
+class Projections(SequenceLayer):
+    """The part of `Attention` that has the weights."""
+
+    takes_complex = False
+    input_rank: int | None = 3
+
+    num_heads: int
+    key_heads: int
+    key_dim: int
+    value_size: int
+    position: Any
+
+    @property
+    def _networks(self) -> dict[str, SequenceLayer]:
+        found = {"query": self.query_network, "key": self.key_network, "value": self.value_network}
+        return {role: network for role, network in found.items() if network is not None}
+
+    def _check_network(self, role, network):
+        if not isinstance(network, SequenceLayer):
+            raise TypeError(
+                f"`{role}_network` must be a kseq layer; received {network!r} of type {type(network).__name__}"
+            )
+        timing = network.timing
+        plain = timing.block_size == timing.ratio == 1 and not timing.input_latency and not timing.output_latency
+        if not plain or network.num_inputs > 1 or network.num_outputs > 1 or network.context_names:
+            raise ValueError(
+                f"`{role}_network` must give one step for each, without latency or context; received "
+                f"{network.name} ({type(network).__name__}) of {timing}"
+            )
+
+    @property
+    def sublayers(self) -> tuple[SequenceLayer, ...]:
+        return tuple(self._networks.values())
+
+    def obstacles(self) -> list[Any]:
+        return [*super().obstacles(), *(row for network in self.sublayers for row in network.obstacles())]
+
+    def _heads_of(self, role) -> tuple[int, int]:
+        """Heads of a projection and the size of each."""
+        if role == "gate":
+            return self.num_heads, self.value_shape[1]
+        heads = self.num_heads if role == "query" else self.key_heads
+        return heads, self.value_size if role == "value" else self.key_dim
+
+    def shape_of(self, role: str) -> tuple[int, int]:
+        """Heads and size of queries, keys or values, after their network."""
+        heads = self._heads_of(role)
+        network = self._networks.get(role)
+        return heads if network is None else network.output_spec(SequenceSpec(heads, self.compute_dtype)).shape
+
+    @property
+    def value_shape(self) -> tuple[int, int]:
+        return self.shape_of("value")
+
+    def output_spec(self, input_spec: Any) -> SequenceSpec:
+        if self.output_dim is False:
+            return SequenceSpec((self.num_heads, self.value_shape[1]), self.compute_dtype)
+        channels = input_spec[0].shape[-1] if type(input_spec) is tuple else input_spec.shape[-1]
+        return SequenceSpec((channels if self.output_dim is None else self.output_dim,), self.compute_dtype)
+
+    # Weights, in Keras's order.
+
+    def build_projections(self, channels: int, source_channels: int) -> None:
+        """Add all weights, for inputs of so many channels: of queries, and of keys and values."""
+        self._projections: dict[str, Any] = {}
+        roles = ["query", "key", *(["gate"] if self.use_gate else []), *([] if self.share_key_value else ["value"])]
+        for role in roles:
+            of_query = role in ("query", "gate")
+            heads = self._heads_of(role)
+            self._add_projection(role, (channels if of_query else source_channels, *heads), heads)
+        if self.output_dim is not False:
+            size = channels if self.output_dim is None else self.output_dim
+            read = (self.num_heads, self.value_shape[1])
+            self._add_projection("attention_output", (*read, size), (size,))
+        self._scales = {}
+        for name, used in {
+            "query_norm_scale": self.use_qk_norm,
+            "key_norm_scale": self.use_qk_norm,
+            "per_dim_scale": self.use_per_dim_scale,
+            "per_dim_key_scale": self.use_per_dim_key_scale,
+        }.items():
+            if used:
+                size = self.shape_of("key" if "key" in name else "query")[-1]
+                start = "ones" if name.endswith("norm_scale") else "zeros"
+                self._scales[name] = self.add_weight(shape=(size,), initializer=start, name=name)
+        self._sinks: dict[str, Any] = {}
+        if self.num_sink_embeddings:
+            (heads, size), values = self.shape_of("query"), self.value_shape
+            for name, shape in {"sink_key_embeddings": (heads, size), "sink_value_embeddings": values}.items():
+                self._sinks[name] = self.add_parameter(name, (self.num_sink_embeddings, *shape), "sink")
+        if self.use_sink_scalars:
+            self._sinks["sink_scalars"] = self.add_weight(
+                shape=(self.num_heads,), initializer="zeros", name="sink_scalars"
+            )
+        scheme = self.position
+        self._of_positions = {} if scheme is None else scheme.add_weights(self, *self.shape_of("query"))
+        for role, network in self._networks.items():
+            if not network.built:
+                network.build((None, None, *self._heads_of(role)))
+
+    def _add_projection(self, name, kernel_shape, bias_shape):
+        kernel = self.add_parameter(f"{name}_kernel", kernel_shape, "kernel")
+        bias = self.add_parameter(f"{name}_bias", bias_shape, "bias") if self.use_bias else None
+        self._projections[name] = (kernel, bias)
+
+    # From inputs to heads.
+
+    def project(
+        self, x: Sequence, roles: Any, position: Any, state: Any = None, active: Any = None, training: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Queries, keys, values or gates of a sequence [B, T, C], by role, each [B, heads, T, size].
+
+        Args:
+            x: the sequence.
+            roles: of what is wanted.
+            position: of the steps, int32 [B or 1, T].
+            state: in step mode the states of networks, by role; `None` in layer mode.
+            active: as in `step`.
+            training: as in Keras.
+
+        Returns:
+            The heads, and the next states of networks.
+        """
+        found, new_state = {}, {}
+        for role in roles:
+            y = self._product(x.values, "key" if role == "value" and self.share_key_value else role)
+            if role in self._networks:
+                network, given = self._networks[role], Sequence(y, x.mask)
+                if state is None:
+                    y = network(given, training=training)
+                else:
+                    y, new_state[role] = network.advance(given, state[role], training=training, active=active)
+                y = y.values
+            if role in ("query", "key"):
+                y = self._scaled(y, role)
+                if self.position is not None:
+                    y = self.position.rotate(y, position)
+            found[role] = ops.transpose(y, (0, 2, 1, 3))
+        if "value" in found:
+            found["key"], found["value"] = finite_values(found["key"], found["value"])
+        return found, new_state
+
+    def _product(self, values, role):
+        kernel, bias = self._projections[role]
+        flat = ops.matmul(values, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
+        y = ops.reshape(flat, (*ops.shape(flat)[:2], *kernel.shape[1:]))
+        return y if bias is None else y + self.weight(bias)
+
+    def _scaled(self, x, role):
+        """Queries or keys with the scales of their dimensions, but for that of queries, which sinks do not see."""
+        if self.use_qk_norm:
+            wide = ops.cast(x, "float64" if self.compute_dtype == "float64" else "float32")
+            power = ops.mean(ops.square(wide), axis=-1, keepdims=True)
+            x = ops.cast(wide * ops.rsqrt(power + _EPSILON), x.dtype) * self.weight(self._scales[f"{role}_norm_scale"])
+        if role == "key" and self.use_per_dim_key_scale:
+            x = x * self._softplus("per_dim_key_scale")
+        return x
+
+    def _softplus(self, name):
+        return _PER_SOFTPLUS * ops.softplus(self.weight(self._scales[name]))
+
+    @property
+    def scale(self) -> Any:
+        """What queries are multiplied by for their logits with keys."""
+        scale = self.shape_of("query")[-1] ** -0.5 if self.query_scale is None else self.query_scale
+        return scale * self._softplus("per_dim_scale") if self.use_per_dim_scale else scale
+
+    @property
+    def sinks(self) -> Sinks | None:
+        """What every query sees, or `None` where there is nothing."""
+        weights = {name.removeprefix("sink_"): self.weight(w) for name, w in self._sinks.items()}
+        if not weights:
+            return None
+        return Sinks(weights.get("key_embeddings"), weights.get("value_embeddings"), weights.get("scalars"))
+
+    def network_states(self, batch_size: Any, roles: Any) -> dict[str, Any]:
+        """The first states of the networks of some roles."""
+        specs = {role: SequenceSpec(self._heads_of(role), self.compute_dtype) for role in roles}
+        return {
+            role: network.initial_state(batch_size, specs[role])
+            for role, network in self._networks.items()
+            if role in specs
+        }
+
+    # From what is read to outputs.
+
+    def combine(self, y: Any, gate: Any = None) -> Any:
+        """What heads read [B, H, T, Dv], times the sigmoid of a gate, as the output's channels."""
+        y = ops.transpose(y if gate is None else y * ops.sigmoid(gate), (0, 2, 1, 3))
+        if self.output_dim is False:
+            return y
+        kernel, bias = self._projections["attention_output"]
+        size = kernel.shape[-1]
+        y = ops.reshape(y, (*ops.shape(y)[:2], kernel.shape[0] * kernel.shape[1]))
+        y = ops.matmul(y, ops.reshape(self.weight(kernel), (-1, size)))
+        return y if bias is None else y + self.weight(bias)

@@ -1,0 +1,128 @@
+"""Softmax attention of queries to the keys that they see."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+INVISIBLE = -1e9
+
+
+class Sinks(NamedTuple):
+    """What every query sees beside the keys: learned keys and values, or a logit whose value is zero.
+
+    Attributes:
+        keys, values: [N, H, D] and [N, Hkv, Dv], or `None`.
+        scalars: [H], or `None`.
+    """
+
+    keys: Any = None
+    values: Any = None
+    scalars: Any = None
+
+
+def attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    visible: Any,
+    *,
+    scale: Any,
+    content: Any = None,
+    bias: Any = None,
+    soft_cap: float | None = None,
+    sinks: Sinks | None = None,
+    dropout: Any = None,
+) -> tuple[Any, Any]:
+    """What queries [..., H, Q, D] read of values [..., Hkv, K, Dv], and the weights of it [..., H, Q, K].
+
+    Query head `h` reads the key and value head `h // (H / Hkv)`. The softmax is computed in float32 at least. A query
+    that sees nothing reads zeros.
+
+    Args:
+        query: of any scale.
+        key: [..., Hkv, K, D].
+        value: finite.
+        visible: bool [..., Q, K] or what broadcasts to it, or `None` where all is visible.
+        scale: what queries are multiplied by for their logits with keys, a number or [D].
+        content: a function of the scaled queries that gives what is compared with keys, or `None` for these themselves.
+        bias: a function of the scaled queries that gives what is added to the logits [..., H, Q, K], or `None`.
+        soft_cap: logits are bounded to it by a tanh.
+        sinks: what is always visible; logits with its keys are those of unscaled queries.
+        dropout: a function of the weights, or `None`.
+    """
+    dtype = keras.backend.standardize_dtype(query.dtype)
+    wide = "float64" if dtype == "float64" else "float32"
+    scaled = query * scale
+    logits = ops.cast(
+        _by_key_head(scaled if content is None else content(scaled), key, "...hgqd,...hkd->...hgqk"), wide
+    )
+    if bias is not None:
+        logits = logits + ops.cast(bias(scaled), wide)
+    logits = _capped(logits, soft_cap)
+    if visible is not None:
+        visible = ops.expand_dims(visible, -3)
+        logits = ops.where(visible, logits, ops.cast(INVISIBLE, wide))
+    sink = None if sinks is None else _sink_logits(query, sinks, soft_cap, wide)
+    greatest = ops.max(logits, axis=-1, keepdims=True)
+    if sink is not None:
+        greatest = ops.maximum(greatest, ops.max(sink, axis=-1, keepdims=True))
+    greatest = ops.stop_gradient(greatest)
+    weights = ops.exp(logits - greatest)
+    if visible is not None:
+        weights = ops.where(visible, weights, ops.zeros_like(weights))
+    total = ops.sum(weights, axis=-1, keepdims=True)
+    if sink is not None:
+        of_sinks = ops.exp(sink - greatest)
+        total = total + ops.sum(of_sinks, axis=-1, keepdims=True)
+    elif visible is not None:
+        total = ops.where(total > 0, total, ops.ones_like(total))
+    weights = ops.cast(weights / total, dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    y = _by_key_head(weights, value, "...hgqk,...hkd->...hgqd")
+    if sinks is not None and sinks.values is not None:
+        by_head = ops.repeat(sinks.values, query.shape[-3] // sinks.values.shape[1], axis=1)
+        y = y + ops.einsum("...hqn,nhd->...hqd", ops.cast(of_sinks / total, dtype), by_head)
+    return y, weights
+
+
+def finite_values(key: Any, value: Any) -> tuple[Any, Any]:
+    """Keys that are undefined where a value is not finite, and values of which only finite ones are left.
+
+    The product with values reads all of them, at weight zero where they are invisible, and zero times infinity is not
+    zero. Keys are compared one by one: only who sees an undefined one has an undefined output.
+
+    Args:
+        key: [..., D].
+        value: [..., Dv].
+    """
+    finite = ops.isfinite(value)
+    undefined = ops.cast(math.nan, key.dtype)
+    if key.shape[-1] == value.shape[-1]:
+        key = ops.where(finite, key, undefined)
+    else:
+        key = ops.where(ops.all(finite, axis=-1, keepdims=True), key, undefined)
+    return key, ops.where(finite, value, ops.zeros_like(value))
+
+
+def _by_key_head(x, y, equation):
+    """An einsum of x [..., H, Q, ·], its heads split into groups that share a head of y [..., Hkv, K, ·]."""
+    heads, key_heads = x.shape[-3], y.shape[-3]
+    if heads == key_heads:
+        return ops.einsum(equation.replace("g", ""), x, y)
+    shape = (*ops.shape(x)[:-3], key_heads, heads // key_heads, *ops.shape(x)[-2:])
+    found = ops.einsum(equation, ops.reshape(x, shape), y)
+    return ops.reshape(found, (*ops.shape(found)[:-4], heads, *ops.shape(found)[-2:]))
+
+
+def _capped(logits, soft_cap):
+    return logits if soft_cap is None else soft_cap * ops.tanh(logits / soft_cap)
+
+
+def _sink_logits(query, sinks, soft_cap, wide):
+    """Logits [..., H, Q, N] of what is always visible."""
+    if sinks.keys is None:
+        return ops.cast(sinks.scalars, wide)[:, None, None] + ops.zeros_like(query[..., :1], dtype=wide)
+    return _capped(ops.cast(ops.einsum("...hqd,nhd->...hqn", query, sinks.keys), wide), soft_cap)
