@@ -106,10 +106,10 @@ def register_position(target: Any = None, /) -> Any:
         'AlibiPosition'
     """
     if target is not None and not isinstance(target, str):
-        return _register(target, target.__name__, table=_POSITIONS)
+        return _register(target, target.__name__, position=True)
     if target is not None:
         _check_namespaced(target)
-    return lambda cls: _register(cls, target or cls.__name__, table=_POSITIONS)
+    return lambda cls: _register(cls, target or cls.__name__, position=True)
 
 
 def register_factory(configuration: type, name: str | None = None) -> Callable[[Function], Function]:
@@ -268,12 +268,12 @@ def _load_own():
             raise
 
 
-def _register(cls, name, former_names=(), former_arguments=None, table=_LAYERS):
+def _register(cls, name, former_names=(), former_arguments=None, position=False):
     package, _, short = name.rpartition(".")
     package = package or PACKAGE
     key = short if package == PACKAGE else name
     _check_free(key, cls, _LAYERS.get(key) or _POSITIONS.get(key))
-    table[key] = cls
+    (_POSITIONS if position else _LAYERS)[key] = cls
     _FORMER_ARGUMENTS[cls] = dict(former_arguments or {})
     for former in former_names:
         _FORMER_NAMES[former] = key

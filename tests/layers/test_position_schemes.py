@@ -297,6 +297,44 @@ def test_biases_keep_the_dtype(position):
     assert np.isfinite(ops.convert_to_numpy(ops.cast(found, "float32"))).all()
 
 
+class Biased(keras.layers.Layer):
+    """The biases of a sequence's steps to one another, with the position scheme's part of a head's products."""
+
+    def __init__(self, position, **kwargs):
+        super().__init__(**kwargs)
+        self.position = position
+
+    def build(self, input_shape):
+        self.of_position = self.position.add_weights(self, H, input_shape[-1])
+
+    def call(self, x):
+        at = ops.arange(ops.shape(x)[1], dtype="int32")
+        heads = self.position.rotate(ops.stack([x, 2 * x], axis=2), at[None])
+        query, key = ops.moveaxis(heads, 2, 1), ops.swapaxes(ops.moveaxis(heads, 2, 1), -1, -2)
+        weights = {name: ops.convert_to_tensor(value) for name, value in self.of_position.items()}
+        products = ops.matmul(self.position.content_query(weights, query), key)
+        if self.position.uses_distance:
+            products = products + self.position.bias(weights, query, at[None, :] - at[:, None])
+        return ops.sum(products, axis=1)
+
+
+@pytest.mark.parametrize("position", [*SCHEMES[1:4], *SCHEMES[5:7]], ids=repr)
+def test_schemes_are_compiled_and_trained_at_any_length(position):
+    layer = Biased(position)
+    model = keras.Sequential([keras.Input((None, D)), layer])
+    for length in (3, 7):
+        x = normal(2, length, D)
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0), ops.convert_to_numpy(layer(ops.convert_to_tensor(x))), rtol=1e-4, atol=1e-4
+        )
+    before = [ops.convert_to_numpy(v) for v in layer.weights]
+    model.compile("sgd", "mse")
+    if before:
+        model.fit(x, np.zeros((2, 7, 7), "float32"), verbose=0)
+    for old, new in zip(before, layer.weights, strict=True):
+        assert np.isfinite(ops.convert_to_numpy(new)).all() and not np.array_equal(old, ops.convert_to_numpy(new))
+
+
 # Schemes as values.
 
 

@@ -94,9 +94,7 @@ class RotaryPosition(Position):
             raise ValueError(f"`rotary_dim` must be even, as channels are paired; received {self.rotary_dim}")
         low, high = self._blend
         if not low < high:
-            raise ValueError(
-                f"`high_freq_factor` must be above `low_freq_factor`, which is {low}; received {self.high_freq_factor}"
-            )
+            raise ValueError(f"`high_freq_factor` must be above `low_freq_factor`, which is {low}; received {high}")
 
     @property
     def _blend(self):
