@@ -25,6 +25,7 @@ BELOW_FAMILIES = {
     "parameters",
     "quantization",
     "rematerialize",
+    "reversal",
     "rotary",
     "space",
     "stepwise",
