@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sampling import todays
 
 import kseq
 from kseq import Sequence, SequenceLayer, SequenceSpec, Timing
@@ -503,7 +504,9 @@ class TakesPartsOfABlock(Identity):
         return super().step(x, state, active=active, **kwargs)
 
 
-@pytest.mark.parametrize(("cls", "key", "match", "input_shape", "options"), BROKEN)
+@pytest.mark.parametrize(
+    ("cls", "key", "match", "input_shape", "options"), todays(BROKEN, of="broken layers", jax=0.5, tensorflow=0.1)
+)
 def test_broken(cls, key, match, input_shape, options):
     with pytest.raises(ContractError, match=match) as error:
         check_layer(cls(), input_shape, **options)
