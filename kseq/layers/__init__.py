@@ -1,7 +1,11 @@
 """The layers, a module or a package a family."""
 
 from .activation import Activation as Activation
+from .attention import AdditiveAttention as AdditiveAttention
+from .attention import DynamicConvolutionAttention as DynamicConvolutionAttention
+from .attention import GmmAttention as GmmAttention
 from .attention import LocalSelfAttention as LocalSelfAttention
+from .attention import LocationSensitiveAttention as LocationSensitiveAttention
 from .base import SequenceLayer as SequenceLayer
 from .combinators import Bidirectional as Bidirectional
 from .combinators import Blockwise as Blockwise
