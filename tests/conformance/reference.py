@@ -23,7 +23,7 @@ def build(node, weights, case) -> "Implementation":
     spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
     layer, plan = _make(node, spec, _MAKERS_ALONE)
     # What reads a source by alignments gives its channels; no array says how many they are.
-    sources = {name: (4, 8, case["output"]["channel_shape"][-1]) for name in layer.context_names}
+    sources = dict.fromkeys(layer.context_names, (4, 8, case["output"]["channel_shape"][-1]))
     given = {"context_shape": sources} if sources else {}
     layer.build((4, 8, *spec.shape) if layer.num_inputs == 1 else [(4, 8, *spec.shape), (4, 8)], **given)
     bound = list(plan.bind(layer, "params", ()))

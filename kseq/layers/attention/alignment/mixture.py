@@ -100,7 +100,7 @@ class GmmAttention(Alignment):
         if self.bias is not None:
             said = said + self.weight(self.bias)
         said = ops.cast(said, self.wide_dtype)
-        prior = ops.softmax(said[..., 0], axis=-1)
+        prior = _shares(said[..., 0])
         center = self._offset(said[..., 1] + self.init_offset_bias)
         variance = ops.square(ops.softplus(said[..., 2] + self.init_scale_bias))
         if self.monotonic:
@@ -121,6 +121,11 @@ class GmmAttention(Alignment):
             Example(small | {"max_offset": 1.5, "init_offset_bias": 0.5, "use_bias": False}, context=context),
             Example(small | {"monotonic": False, "source": "text", "num_heads": 1}, context={"text": (6, 2)}),
         ]
+
+
+def _shares(logits):
+    """The softmax; of one component without a look, of which Keras warns."""
+    return ops.softmax(logits, axis=-1) if logits.shape[-1] > 1 else ops.ones_like(logits)
 
 
 def _moved(steps, mask, position):
