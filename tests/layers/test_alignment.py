@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sampling import todays
 
 import kseq
 from kseq.layers.attention.alignment.dynamic import beta_binomial
@@ -21,7 +22,8 @@ LAYERS = {
     "location, valid": lambda **o: kseq.LocationSensitiveAttention(2, 3, 2, 3, "valid", **o),
     "dynamic": lambda **o: kseq.DynamicConvolutionAttention(2, 3, 2, 0.3, 0.9, 2, 3, 4, **o),
 }
-every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+PARAMS = [pytest.param(make, id=name) for name, make in LAYERS.items()]
+every_layer = pytest.mark.parametrize("make", todays(PARAMS, of="alignments", jax=0.25, tensorflow=0.4))
 BATCH, TIME, SIZE = 4, 6, 7
 LENGTHS = np.array([7, 4, 1, 0])
 
