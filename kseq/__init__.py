@@ -42,10 +42,14 @@ _PUBLIC = {
     "GaussianNoise": "layers",
     "LSTM": "layers",
     "LayerNormalization": "layers",
+    "AdditiveAttention": "layers",
+    "DynamicConvolutionAttention": "layers",
+    "GmmAttention": "layers",
     "LocalSelfAttention": "layers",
     "SelfAttention": "layers",
     "CrossAttention": "layers",
     "SynchronousAttention": "layers",
+    "LocationSensitiveAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
     "Noise": "layers",
@@ -220,6 +224,7 @@ if typing.TYPE_CHECKING:
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
+    from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import Affine as Affine
     from .layers import AlibiPosition as AlibiPosition
@@ -254,6 +259,7 @@ if typing.TYPE_CHECKING:
     from .layers import DeterministicDropout as DeterministicDropout
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
+    from .layers import DynamicConvolutionAttention as DynamicConvolutionAttention
     from .layers import EinopsRearrange as EinopsRearrange
     from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
@@ -270,6 +276,7 @@ if typing.TYPE_CHECKING:
     from .layers import GaussianNoise as GaussianNoise
     from .layers import GlobalEinopsRearrange as GlobalEinopsRearrange
     from .layers import GlobalReshape as GlobalReshape
+    from .layers import GmmAttention as GmmAttention
     from .layers import GradientClipping as GradientClipping
     from .layers import GroupNormalization as GroupNormalization
     from .layers import Identity as Identity
@@ -281,6 +288,7 @@ if typing.TYPE_CHECKING:
     from .layers import LeakyReLU as LeakyReLU
     from .layers import LinearToMelSpectrogram as LinearToMelSpectrogram
     from .layers import LocalSelfAttention as LocalSelfAttention
+    from .layers import LocationSensitiveAttention as LocationSensitiveAttention
     from .layers import Log as Log
     from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead

@@ -346,6 +346,21 @@ class PoisonLeaksIntoGradients(Scaled):
     invalid_value = None
 
 
+@broken("S8", "invalid steps of the context", context={"source": (4, 2)})
+class ReadsPaddingOfItsContext(Identity):
+    context_names = ("source",)
+
+    def build(self, input_shape, context_shape):
+        pass
+
+    def initial_state(self, batch_size, input_spec, context):
+        values = ops.cast(context["source"].values, self.compute_dtype)
+        return ops.sum(values, axis=(1, 2))[:, None]
+
+    def call_step(self, x, state, *, training=False):
+        return x.apply(lambda v: v + state[:, :, None]), state
+
+
 @broken("S10", "chunks of")
 class LongChunksStartAnew(Counting):
     def call_step(self, x, state, *, training=False):
