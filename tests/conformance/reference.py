@@ -8,7 +8,7 @@ only changes how the reference computes (a block size, a ring buffer, rematerial
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
 import keras
@@ -22,10 +22,7 @@ def build(node, weights, case) -> "Implementation":
     """The kseq layer for a node, with the reference's weights."""
     spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
     layer, plan = _make(node, spec, _MAKERS_ALONE)
-    # What reads a source by alignments gives its channels; no array says how many they are.
-    sources = dict.fromkeys(layer.context_names, (4, 8, case["output"]["channel_shape"][-1]))
-    given = {"context_shape": sources} if sources else {}
-    layer.build((4, 8, *spec.shape) if layer.num_inputs == 1 else [(4, 8, *spec.shape), (4, 8)], **given)
+    layer.build(**_shapes(layer, plan, spec, weights, case))
     bound = list(plan.bind(layer, "params", ()))
     unset = {id(v) for v in layer.trainable_variables} - {id(w.variable) for w in bound}
     if unset or {w.path for w in bound} != set(weights):
@@ -35,6 +32,21 @@ def build(node, weights, case) -> "Implementation":
             np.reshape(weight.layout.ours(weights[weight.path][weight.index]), weight.variable.shape)
         )
     return plan.implementation(layer, spec, bound, weights, node)
+
+
+def _shapes(layer, plan, spec, weights, case):
+    """What a layer is built for: sources are context, or a second input, and ids an input without channels."""
+    of_sources = getattr(plan, "of_sources", None)
+    x, length = (4, 8, *spec.shape), (4, 8)
+    # What reads a source by alignments gives its channels; no array says how many they are.
+    channels = of_sources(weights) if of_sources else [case["output"]["channel_shape"][-1]]
+    if layer.context_names:
+        channels = channels * len(layer.context_names) if len(channels) == 1 else channels
+        shapes = {name: (*length, size) for name, size in zip(layer.context_names, channels, strict=True)}
+        return {"input_shape": x, "context_shape": shapes}
+    if layer.num_inputs == 1:
+        return {"input_shape": x}
+    return {"input_shape": [x, (*length, *channels) if of_sources else length]}
 
 
 class Implementation:
@@ -180,6 +192,9 @@ class Plan:
     statistics: dict[str, str] = dataclasses.field(default_factory=dict)
     #: What stands between the replay and the layer, where the layer is all there is.
     implementation: type = Implementation
+
+    #: From the reference's arrays the channels of each source; by default those of the output.
+    of_sources: Callable | None = None
 
     def bind(self, layer, path, index):
         """The `Weight`s of a layer that is built."""
@@ -338,103 +353,3 @@ def _lstm(config, spec, name):
         dtype=_policy(options, spec),
     )
     return layer, Plan({"kernel": "kernel/kernel", "recurrent_kernel": "recurrent_kernel/kernel", "bias": "bias"})
-
-
-# Attention.
-
-
-@_reference("DotProductSelfAttention", "LocalDotProductSelfAttention")
-def _self_attention(config, spec, name):
-    supported = {
-        "num_heads": None,
-        "units_per_head": None,
-        "max_past_horizon": None,
-        "max_future_horizon": 0,
-        "num_kv_heads": None,
-        "use_bias": False,
-        "input_projection": {"projection": "CombinedQueryKeyValueProjection"},
-        "query_network": None,
-        "key_network": None,
-        "attention_logits_soft_cap": None,
-        # A valid query sees itself, so that no row whose output counts is fully masked.
-        "zero_fully_masked": False,
-        # Where the reference cuts its computation into blocks, and how it keeps its cache (ours is always a ring).
-        "block_size": None,
-        "use_kv_cache_ringbuffer": False,
-        "experimental_accumulate_logits_in_float32": False,
-        "broadcast_dropout_across_queries": False,
-    }
-    options = _options(
-        config,
-        supported | _TYPES,
-        value_network=None,
-        relative_position_embedding=None,
-        attention_probabilities_dropout_rate=0.0,
-        per_dim_scale=False,
-        per_dim_key_scale=False,
-        query_scale=None,
-        num_sink_embeddings=0,
-        use_sink_scalars=False,
-        **_HINTS,
-    )
-    policy = _policy(options, spec)
-    if options["num_kv_heads"] not in (None, options["num_heads"]):
-        raise _Unsupported(f"num_kv_heads={options['num_kv_heads']} of num_heads={options['num_heads']}")
-    if min(options["max_past_horizon"], options["max_future_horizon"]) < 0:
-        raise _Unsupported("an unlimited horizon")
-    if options["experimental_accumulate_logits_in_float32"] and keras.DTypePolicy(policy).compute_dtype != "float32":
-        raise _Unsupported("experimental_accumulate_logits_in_float32 below float32")
-    wavelengths = {_rope_wavelength(options[network]) for network in ("query_network", "key_network")}
-    if len(wavelengths) > 1:
-        raise _Unsupported("query_network and key_network that are not the same rotary encoding")
-    layer = kseq.LocalSelfAttention(
-        options["num_heads"],
-        options["units_per_head"],
-        options["max_past_horizon"],
-        options["max_future_horizon"],
-        rope_wavelength=wavelengths.pop(),
-        output_dim=False,
-        use_bias=options["use_bias"],
-        attention_logits_soft_cap=options["attention_logits_soft_cap"],
-        kernel_initializer="zeros",
-        dtype=policy,
-    )
-    return layer, Plan(_projection_names(options["input_projection"]))
-
-
-def _rope_wavelength(network):
-    if network is None:
-        return None
-    if network["layer"] != "ApplyRotaryPositionalEncoding":
-        raise _Unsupported(f"a query or key network {network['layer']}")
-    # kseq counts valid steps, in float32 at least; the axis is that of the units, of values [B, T, heads, units].
-    options = _options(
-        network["config"],
-        {"max_wavelength": None, "axis": -1},
-        only_advance_position_for_valid_timesteps=True,
-        positions_in_at_least_fp32=True,
-        positions_name=None,
-    )
-    if options["axis"] not in (-1, 3):
-        raise _Unsupported(f"rotary positions over axis {options['axis']}")
-    return options["max_wavelength"]
-
-
-def _projection_names(projection):
-    kind = projection["projection"]
-    _options(projection.get("config", {}), {}, share_kv_projection=False, **_FACTORIES)
-    # The bias lacks the kernel's first axis, the input's.
-    kernel, bias = [(slice(None), i) for i in range(3)], [(i,) for i in range(3)]
-    if kind == "CombinedQueryKeyValueProjection":
-        places = [("query_key_value_projection", i) for i in range(3)]
-    elif kind == "SeparateQueryKeyValueProjection":
-        places = [("query_projection", None), ("key_projection", None), ("value_projection", None)]
-    elif kind == "QueryAndKeyValueProjection":
-        places = [("query_projection", None), ("key_value_projection", 0), ("key_value_projection", 1)]
-    else:
-        raise _Unsupported(f"input_projection={kind}")
-    names: dict[str, Any] = {}
-    for role, (place, i) in zip(("query", "key", "value"), places, strict=True):
-        names[f"{role}_kernel"] = (f"{place}/kernel", () if i is None else kernel[i])
-        names[f"{role}_bias"] = (f"{place}/bias", () if i is None else bias[i])
-    return names

@@ -7,7 +7,7 @@ from sampling import todays
 
 CORPUS = replay.Corpus()
 # Of these families some cases name layers that kseq does not have yet; of all others every case runs.
-IN_PART = "attention", "recurrent", "time_varying", "conditioning", "composite", "composition_after_latency"
+IN_PART = "recurrent", "time_varying", "conditioning", "composite", "composition_after_latency"
 CASES = [pytest.param(case, id=case["id"]) for case in CORPUS.cases]
 
 
@@ -17,7 +17,7 @@ def test_case(case):
     outcome = replay.replay(case, CORPUS, adapter.build)
     assert not outcome.failures
     if outcome.skipped:
-        assert case["family"].endswith(IN_PART) or case["family"].startswith("self_attention"), outcome.skipped
+        assert case["family"].endswith(IN_PART), outcome.skipped
         pytest.skip(outcome.skipped)
 
 
@@ -65,8 +65,8 @@ def test_an_error_is_a_failure_and_a_missing_layer_is_skipped():
     ("layer", "option"),
     [
         ("Conv1D", {"kernel_constraint": {"weightnorm": "SpectralWeightNormalization"}}),
-        ("DotProductSelfAttention", {"per_dim_scale": True}),
-        ("DotProductSelfAttention", {"max_past_horizon": -1}),
+        ("DotProductSelfAttention", {"input_projection": {"projection": "ProjectionOfTomorrow"}}),
+        ("DotProductSelfAttentionV2", {"position_name": "positions"}),
         ("Delay", {"an_option_of_tomorrow": 1}),
     ],
 )
@@ -74,6 +74,7 @@ def test_an_option_that_kseq_lacks_is_not_ignored(layer, option):
     config = {
         "Conv1D": {"filters": 2, "kernel_size": 3},
         "DotProductSelfAttention": {"num_heads": 2, "units_per_head": 3, "max_past_horizon": 3},
+        "DotProductSelfAttentionV2": {"num_heads": 2, "units_per_head": 3, "max_past_horizon": 3},
     }.get(layer, {"length": 1})
     case = {"input": {"channel_shape": [4], "dtype": "float32"}}
     with pytest.raises(NotImplementedError, match=f"^{layer}: "):

@@ -1,11 +1,11 @@
 """Attention."""
 
-from .base import Attention as Attention
-from .cross_attention import CrossAttention as CrossAttention
 from .alignment import AdditiveAttention as AdditiveAttention
 from .alignment import DynamicConvolutionAttention as DynamicConvolutionAttention
 from .alignment import GmmAttention as GmmAttention
 from .alignment import LocationSensitiveAttention as LocationSensitiveAttention
+from .base import Attention as Attention
+from .cross_attention import CrossAttention as CrossAttention
 from .local import LocalSelfAttention as LocalSelfAttention
 from .positions import AlibiPosition as AlibiPosition
 from .positions import RotaryPosition as RotaryPosition

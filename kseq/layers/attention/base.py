@@ -1,5 +1,6 @@
 """`Attention`: the weights and options of all dot-product attention, and the way from inputs to heads and back."""
 
+import functools
 import inspect
 from typing import Any, Unpack
 
@@ -21,6 +22,7 @@ class AttentionOptions(LayerOptions, total=False):
     """The options that all dot-product attention shares; `Attention` explains them."""
 
     num_key_value_heads: int | None
+    interleave_groups: bool
     value_dim: int | None
     output_dim: int | bool | None
     position: Any
@@ -59,6 +61,8 @@ class Attention(Projections):
         num_heads: heads of queries.
         key_dim: size of each head's queries and keys.
         num_key_value_heads: heads of keys and values, each read by a group of query heads; by default `num_heads`.
+        interleave_groups: whether query head `h` reads the key and value head `h % num_key_value_heads`, and not, as in
+            Keras, the same as its neighbours.
         value_dim: size of each head's values, by default `key_dim`.
         output_dim: size of the output projection, by default the input's channels; `False` for none, which gives
             [B, T, num_heads, value_dim].
@@ -99,6 +103,7 @@ class Attention(Projections):
         num_heads: int,
         key_dim: int,
         num_key_value_heads: int | None = None,
+        interleave_groups: bool = False,
         value_dim: int | None = None,
         output_dim: int | bool | None = None,
         position: Any = None,
@@ -175,10 +180,13 @@ class Attention(Projections):
         scheme, bias, content = self.position, None, None
         if scheme is not None:
             weights = {name: self.weight(w) for name, w in self._of_positions.items()}
-            content = lambda x: scheme.content_query(weights, x)  # noqa: E731
+            content = functools.partial(scheme.content_query, weights)
             if scheme.uses_distance:
                 distance = of_key.position[..., None, :] - of_query.position[..., :, None]
-                bias = lambda x: scheme.bias(weights, x, distance)  # noqa: E731
+
+                def bias(query, scaled):
+                    return scheme.bias(weights, scaled if scheme.scaled_query else query, distance)
+
         return attend(
             query,
             key,
@@ -190,6 +198,7 @@ class Attention(Projections):
             soft_cap=self.attention_logits_soft_cap,
             sinks=self.sinks,
             dropout=self._dropped if training and self.dropout else None,
+            interleaved=self.interleave_groups,
         )
 
     def _dropped(self, weights):

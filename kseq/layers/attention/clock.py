@@ -44,8 +44,8 @@ def _in_segments(clock, index, mask, ids, count, total):
         known = ids
     else:
         # The id of the last valid step, or that of the clock before the first one.
-        (seen, known) = ops.associative_scan(_latest, (mask, ids), axis=1)
-        known = ops.where(seen, known, clock[:, 3:4])
+        seen, known = ops.associative_scan(_latest, (ops.cast(mask, "int32"), ids), axis=1)
+        known = ops.where(seen > 0, known, clock[:, 3:4])
     before = ops.concatenate([clock[:, 3:4], known[:, :-1]], axis=1)
     begins = known != before
     began = clock[:, 2:3] > 0
@@ -67,5 +67,5 @@ def _in_segments(clock, index, mask, ids, count, total):
 
 
 def _latest(a, b):
-    """Of two pairs (whether there is one, what it is) the later that is there."""
-    return ops.logical_or(a[0], b[0]), ops.where(b[0], b[1], a[1])
+    """Of two pairs (how many there are, what the last is) the later that is there."""
+    return ops.maximum(a[0], b[0]), ops.where(b[0] > 0, b[1], a[1])

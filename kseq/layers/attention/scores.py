@@ -34,10 +34,11 @@ def attend(
     soft_cap: float | None = None,
     sinks: Sinks | None = None,
     dropout: Any = None,
+    interleaved: bool = False,
 ) -> tuple[Any, Any]:
     """What queries [..., H, Q, D] read of values [..., Hkv, K, Dv], and the weights of it [..., H, Q, K].
 
-    Query head `h` reads the key and value head `h // (H / Hkv)`. The softmax is computed in float32 at least. A query
+    Query head `h` reads the key and value head `h // (H / Hkv)`, or `h % Hkv` where groups are interleaved. The softmax is computed in float32 at least. A query
     that sees nothing reads zeros.
 
     Args:
@@ -47,7 +48,7 @@ def attend(
         visible: bool [..., Q, K] or what broadcasts to it, or `None` where all is visible.
         scale: what queries are multiplied by for their logits with keys, a number or [D].
         content: a function of the scaled queries that gives what is compared with keys, or `None` for these themselves.
-        bias: a function of the scaled queries that gives what is added to the logits [..., H, Q, K], or `None`.
+        bias: a function of queries and scaled queries that gives what is added to the logits [..., H, Q, K], or `None`.
         soft_cap: logits are bounded to it by a tanh.
         sinks: what is always visible; logits with its keys are those of unscaled queries.
         dropout: a function of the weights, or `None`.
@@ -59,7 +60,7 @@ def attend(
         _by_key_head(scaled if content is None else content(scaled), key, "...hgqd,...hkd->...hgqk"), wide
     )
     if bias is not None:
-        logits = logits + ops.cast(bias(scaled), wide)
+        logits = logits + ops.cast(bias(query, scaled), wide)
     logits = _capped(logits, soft_cap)
     if visible is not None:
         visible = ops.expand_dims(visible, -3)
@@ -81,9 +82,10 @@ def attend(
     weights = ops.cast(weights / total, dtype)
     if dropout is not None:
         weights = dropout(weights)
-    y = _by_key_head(weights, value, "...hgqk,...hkd->...hgqd")
+    y = _by_key_head(weights, value, "...hgqk,...hkd->...hgqd", interleaved)
     if sinks is not None and sinks.values is not None:
-        by_head = ops.repeat(sinks.values, query.shape[-3] // sinks.values.shape[1], axis=1)
+        group = query.shape[-3] // sinks.values.shape[1]
+        by_head = ops.tile(sinks.values, (1, group, 1)) if interleaved else ops.repeat(sinks.values, group, axis=1)
         y = y + ops.einsum("...hqn,nhd->...hqd", ops.cast(of_sinks / total, dtype), by_head)
     return y, weights
 
@@ -107,12 +109,15 @@ def finite_values(key: Any, value: Any) -> tuple[Any, Any]:
     return key, ops.where(finite, value, ops.zeros_like(value))
 
 
-def _by_key_head(x, y, equation):
+def _by_key_head(x, y, equation, interleaved):
     """An einsum of x [..., H, Q, ·], its heads split into groups that share a head of y [..., Hkv, K, ·]."""
     heads, key_heads = x.shape[-3], y.shape[-3]
     if heads == key_heads:
         return ops.einsum(equation.replace("g", ""), x, y)
-    shape = (*ops.shape(x)[:-3], key_heads, heads // key_heads, *ops.shape(x)[-2:])
+    groups = (key_heads, heads // key_heads)
+    if interleaved:
+        groups, equation = groups[::-1], equation.replace("hg", "gh")
+    shape = (*ops.shape(x)[:-3], *groups, *ops.shape(x)[-2:])
     found = ops.einsum(equation, ops.reshape(x, shape), y)
     return ops.reshape(found, (*ops.shape(found)[:-4], heads, *ops.shape(found)[-2:]))
 
