@@ -38,7 +38,7 @@ def attend(
 ) -> tuple[Any, Any]:
     """What queries [..., H, Q, D] read of values [..., Hkv, K, Dv], and the weights of it [..., H, Q, K].
 
-    Query head `h` reads the key and value head `h // (H / Hkv)`, or `h % Hkv` where groups are interleaved. The softmax is computed in float32 at least. A query
+    Query head `h` reads the key and value head `h // (H / Hkv)`. The softmax is computed in float32 at least. A query
     that sees nothing reads zeros.
 
     Args:
@@ -47,18 +47,18 @@ def attend(
         value: finite.
         visible: bool [..., Q, K] or what broadcasts to it, or `None` where all is visible.
         scale: what queries are multiplied by for their logits with keys, a number or [D].
-        content: a function of the scaled queries that gives what is compared with keys, or `None` for these themselves.
-        bias: a function of queries and scaled queries that gives what is added to the logits [..., H, Q, K], or `None`.
+        content: a function of scaled queries that gives what is compared with keys, or `None` for these themselves.
+        bias: a function of queries and scaled queries that gives what is added to logits [..., H, Q, K], or `None`.
         soft_cap: logits are bounded to it by a tanh.
         sinks: what is always visible; logits with its keys are those of unscaled queries.
         dropout: a function of the weights, or `None`.
+        interleaved: whether query head `h` reads the head `h % Hkv` instead.
     """
     dtype = keras.backend.standardize_dtype(query.dtype)
     wide = "float64" if dtype == "float64" else "float32"
     scaled = query * scale
-    logits = ops.cast(
-        _by_key_head(scaled if content is None else content(scaled), key, "...hgqd,...hkd->...hgqk"), wide
-    )
+    compared = scaled if content is None else content(scaled)
+    logits = ops.cast(_by_key_head(compared, key, "...hgqd,...hkd->...hgqk", interleaved), wide)
     if bias is not None:
         logits = logits + ops.cast(bias(query, scaled), wide)
     logits = _capped(logits, soft_cap)
