@@ -177,7 +177,8 @@ class Projections(SequenceLayer):
 
     def _product(self, values, role):
         kernel, bias = self._projections[role]
-        flat = ops.matmul(values, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
+        # No `ops.matmul`, which makes float32 of float64 on torch.
+        flat = ops.einsum("btc,cn->btn", values, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
         y = ops.reshape(flat, (*ops.shape(flat)[:2], *kernel.shape[1:]))
         return y if bias is None else y + self.weight(bias)
 
@@ -227,7 +228,7 @@ class Projections(SequenceLayer):
         kernel, bias = self._projections["attention_output"]
         size = kernel.shape[-1]
         y = ops.reshape(y, (*ops.shape(y)[:2], kernel.shape[0] * kernel.shape[1]))
-        y = ops.matmul(y, ops.reshape(self.weight(kernel), (-1, size)))
+        y = ops.einsum("btn,nc->btc", y, ops.reshape(self.weight(kernel), (-1, size)))
         return y if bias is None else y + self.weight(bias)
 
 

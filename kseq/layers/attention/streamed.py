@@ -218,7 +218,9 @@ class StreamedAttention(Attention):
         queries, keys = Queries(heads["query"], steps), Keys(key, value, steps)
         attend = self._attend(training)
         if self._window is None:
-            y = in_parts(attend, queries, keys, self.visibility.after, self.variables)
+            after = self.visibility.after
+            ahead = None if after is None else after + self.block_size - 1  # of the first query of a block
+            y = in_parts(attend, queries, keys, ahead, self.variables)
         else:
             y = in_windows(attend, queries, self._surrounded(keys, time), self._window, self.block_size)
         return Sequence(self.combine(y, heads.get("gate")), x.mask)
