@@ -13,6 +13,7 @@ from ...arguments import as_size
 from ...signature import constructor_arguments
 from ...timing import Timing
 from ..base import SequenceLayer
+from .fused import fused, has_kernels
 from .projections import Projections
 from .scores import attend
 from .visibility import Steps, Visibility
@@ -82,8 +83,9 @@ class Attention(Projections):
         dropout: part of the weights of attention that is dropped while training.
         broadcast_dropout_across_queries: whether all queries of a call drop the same keys.
         seed: of the dropout.
-        flash_attention: whether fused kernels of the backend are used: `None` where they help, `False` never; `True`
-            insists on them where the options allow it.
+        flash_attention: whether the backend's own attention is used, which may have fused kernels: `None` on a GPU and
+            where it has all options that are asked for, `False` never, `True` always. What is not finite then reaches
+            all queries of its row.
         kernel_initializer, bias_initializer, sink_initializer, kernel_regularizer, bias_regularizer, kernel_constraint,
             bias_constraint: as in Keras.
 
@@ -155,6 +157,11 @@ class Attention(Projections):
         as_size("num_sink_embeddings", num_sink_embeddings, 0)
         if num_sink_embeddings and use_sink_scalars:
             raise ValueError("`num_sink_embeddings` and `use_sink_scalars` exclude each other; received both")
+        if flash_attention and self._unfused:
+            raise ValueError(
+                f"`flash_attention` must be None or False, since the backend's attention has no {self._unfused[0]}; "
+                "received True"
+            )
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
         for role, network in self._networks.items():
             self._check_network(role, network)
@@ -177,6 +184,9 @@ class Attention(Projections):
             future: in the place of the visibility's, where it is known at run time alone.
         """
         (query, of_query), (key, value, of_key) = queries, keys
+        visible = visibility.visible(of_query, of_key, future)
+        if self._fuses and not (training and self.dropout):
+            return fused(query * self.scale, key, value, visible), None
         scheme, bias, content = self.position, None, None
         if scheme is not None:
             weights = {name: self.weight(w) for name, w in self._of_positions.items()}
@@ -191,7 +201,7 @@ class Attention(Projections):
             query,
             key,
             value,
-            visibility.visible(of_query, of_key, future),
+            visible,
             scale=self.scale,
             content=content,
             bias=bias,
@@ -200,6 +210,26 @@ class Attention(Projections):
             dropout=self._dropped if training and self.dropout else None,
             interleaved=self.interleave_groups,
         )
+
+    @property
+    def _fuses(self) -> bool:
+        """Whether the backend's own attention is used, of which it may have fast kernels."""
+        wanted = has_kernels() if self.flash_attention is None else self.flash_attention
+        return wanted and not self._unfused
+
+    @property
+    def _unfused(self) -> list[str]:
+        """Options that the backend's attention does not have."""
+        scheme = self.position
+        found = {
+            "position": scheme is not None and scheme.uses_distance,
+            "attention_logits_soft_cap": self.attention_logits_soft_cap is not None,
+            "num_sink_embeddings": self.num_sink_embeddings,
+            "use_sink_scalars": self.use_sink_scalars,
+            "interleave_groups": self.interleave_groups and self.num_heads > self.key_heads > 1,
+            "value_dim": self.value_size != self.key_dim or self.sublayers,
+        }
+        return [name for name, there in found.items() if there]
 
     def _dropped(self, weights):
         shape = (*ops.shape(weights)[:-2], 1, ops.shape(weights)[-1]) if self.broadcast_dropout_across_queries else None
