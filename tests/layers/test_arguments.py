@@ -42,7 +42,10 @@ def test_every_argument_of_the_namesake_is_known(name):
             lambda: kseq.LSTM(2, return_sequences=False),
             "takes `return_sequences` as True; received False: take the last",
         ),
-        (lambda: kseq.GRU(2, return_state=True), r"`return_state` as False; received True: .*layer\(x, return_state=True\)"),
+        (
+            lambda: kseq.GRU(2, return_state=True),
+            r"`return_state` as False; received True: .*layer\(x, return_state=True\)",
+        ),
         (lambda: kseq.GRU(2, stateful=True), r"`stateful` as False; .*kseq\.Stream"),
         (lambda: kseq.GRU(2, go_backwards=True), "`go_backwards` as False; .*Keras's layer of this name"),
         (lambda: kseq.GRU(2, unroll=True), "`unroll` as False; .*leave it out"),
