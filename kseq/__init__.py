@@ -42,8 +42,14 @@ _PUBLIC = {
     "GaussianNoise": "layers",
     "LSTM": "layers",
     "LayerNormalization": "layers",
+    "AdditiveAttention": "layers",
+    "DynamicConvolutionAttention": "layers",
+    "GmmAttention": "layers",
     "LocalSelfAttention": "layers",
     "SelfAttention": "layers",
+    "CrossAttention": "layers",
+    "SynchronousAttention": "layers",
+    "LocationSensitiveAttention": "layers",
     "Lookahead": "layers",
     "MaxPooling1D": "layers",
     "Noise": "layers",
@@ -218,6 +224,7 @@ if typing.TYPE_CHECKING:
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
+    from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AddTimingSignal as AddTimingSignal
     from .layers import Affine as Affine
     from .layers import AlibiPosition as AlibiPosition
@@ -243,6 +250,7 @@ if typing.TYPE_CHECKING:
     from .layers import Conv2DTranspose as Conv2DTranspose
     from .layers import Conv3D as Conv3D
     from .layers import Conv3DTranspose as Conv3DTranspose
+    from .layers import CrossAttention as CrossAttention
     from .layers import Delay as Delay
     from .layers import Dense as Dense
     from .layers import DenseShaped as DenseShaped
@@ -251,6 +259,7 @@ if typing.TYPE_CHECKING:
     from .layers import DeterministicDropout as DeterministicDropout
     from .layers import Downsample1D as Downsample1D
     from .layers import Dropout as Dropout
+    from .layers import DynamicConvolutionAttention as DynamicConvolutionAttention
     from .layers import EinopsRearrange as EinopsRearrange
     from .layers import EinsumDense as EinsumDense
     from .layers import Embedding as Embedding
@@ -267,6 +276,7 @@ if typing.TYPE_CHECKING:
     from .layers import GaussianNoise as GaussianNoise
     from .layers import GlobalEinopsRearrange as GlobalEinopsRearrange
     from .layers import GlobalReshape as GlobalReshape
+    from .layers import GmmAttention as GmmAttention
     from .layers import GradientClipping as GradientClipping
     from .layers import GroupNormalization as GroupNormalization
     from .layers import Identity as Identity
@@ -278,6 +288,7 @@ if typing.TYPE_CHECKING:
     from .layers import LeakyReLU as LeakyReLU
     from .layers import LinearToMelSpectrogram as LinearToMelSpectrogram
     from .layers import LocalSelfAttention as LocalSelfAttention
+    from .layers import LocationSensitiveAttention as LocationSensitiveAttention
     from .layers import Log as Log
     from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead
@@ -336,6 +347,7 @@ if typing.TYPE_CHECKING:
     from .layers import Sum as Sum
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish
+    from .layers import SynchronousAttention as SynchronousAttention
     from .layers import T5Position as T5Position
     from .layers import Tanh as Tanh
     from .layers import TransformerXLPosition as TransformerXLPosition

@@ -42,6 +42,22 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}; received {value!r}")
 
 
+def check_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return an argument that is a name, or several that differ, as a tuple of them.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> check_names("source", "text"), check_names("source", ["text", "voice"])
+        (('text',), ('text', 'voice'))
+    """
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if not names or not all(isinstance(one, str) and one for one in names) or len(set(names)) < len(names):
+        raise ValueError(f"`{name}` must be a name, or several that differ; received {value!r}")
+    return names
+
+
 def as_size(name: str, value: Any, least: int = 1) -> int:
     """Return a layer's argument as an `int`; Keras's tuples of one element are taken too.
 

@@ -1,4 +1,9 @@
-"""Chooses the backend and the random numbers of every test."""
+"""Chooses the backend, how it compiles, and the random numbers of every test."""
+
+import os
+
+# Tests run a compiled function a few times: time that jax spends on making it faster is lost. It reads this on import.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import kseq  # noqa: F401, isort: skip - before Keras: it chooses a backend where there is no choice
 import keras

@@ -49,14 +49,16 @@ def test_denoise_unet(tmp_path, capsys):
     assert picture.exists()
 
 
-def test_denoise_unet_that_looks_ahead(tmp_path, capsys, monkeypatch):
+def test_denoise_unet_that_looks_ahead_takes_noise_away(tmp_path, capsys, monkeypatch):
     denoise = example("denoise_unet")
     monkeypatch.setattr(denoise.recordings, "FOLDER", tmp_path)
-    monkeypatch.setattr(denoise, "CROP", 1024)
-    measured = denoise.main(["--seconds", "0.2", "--epochs", "1", "--steps", "4", "--padding", "reverse_causal"])
+    monkeypatch.setattr(denoise, "CROP", 2048)
+    measured = denoise.main(["--seconds", "0.7", "--epochs", "1", "--steps", "120", "--padding", "reverse_causal"])
     printed = capsys.readouterr().out
-    assert "signals were made up" in printed and "4 steps of training" in printed
+    assert "signals were made up" in printed and "120 steps of training" in printed
     assert measured["latency_ms"] > 0 and measured["difference"] < 1e-5
-    for level, ratio in measured["si_snr"].items():  # so few steps of training remove no noise
+    # Of a voice that it was not trained on. An untrained model gains nothing; these steps gain 7 to 8 dB at 0 dB.
+    for level, least in {"0": 4, "5": 3, "10": 1}.items():
+        ratio = measured["si_snr"][level]
         assert ratio["before"] == pytest.approx(int(level), abs=0.5)
-        assert ratio["after"] != ratio["before"] and abs(ratio["after"]) < 50
+        assert ratio["after"] > ratio["before"] + least

@@ -11,6 +11,7 @@ import sys
 
 import keras
 import pytest
+from sampling import todays
 
 import kseq
 from kseq import backend
@@ -412,7 +413,14 @@ print(*kd.open({str(tmp_path / "built" / "all")!r}).column("keras"))
     assert done.stdout.split() == ["False"] * 4, done.stderr
 
 
-@pytest.mark.parametrize("first", ["registered_layers()['LSTM']", "stock_layers()['Add']", "current_name('LSTM')"])
+@pytest.mark.parametrize(
+    "first",
+    todays(
+        list(map(pytest.param, ["registered_layers()['LSTM']", "stock_layers()['Add']", "current_name('LSTM')"])),
+        of="first calls",
+        jax=0.34,
+    ),
+)
 def test_what_is_registered_does_not_depend_on_what_was_imported(first, tmp_path):
     code = f"""
 from kseq import registry
@@ -472,7 +480,14 @@ def test_every_public_name_resolves(package):
         package.load_specs  # noqa: B018
 
 
-@pytest.mark.parametrize("order", ["import kseq, keras", "import keras, kseq", "import kseq.data, keras"])
+@pytest.mark.parametrize(
+    "order",
+    todays(
+        list(map(pytest.param, ["import kseq, keras", "import keras, kseq", "import kseq.data, keras"])),
+        of="orders",
+        jax=0.34,
+    ),
+)
 def test_keras_loads_a_saved_model_wherever_kseq_was_imported(order, tmp_path):
     model = keras.Sequential([keras.Input((None, 3)), kseq.Serial([kseq.Conv1D(2, 2), kseq.GRU(2)])])
     model.save(tmp_path / "model.keras")

@@ -10,7 +10,7 @@ from sampling import SEED
 from kseq.testing import check_layer
 
 # Of all that are there these run by default; `KSEQ_RANDOM_NETWORKS=1000` runs as many. The header says their seed.
-_COUNT = int(os.environ.get("KSEQ_RANDOM_NETWORKS") or {"torch": 30}.get(keras.backend.backend(), 3))
+_COUNT = int(os.environ.get("KSEQ_RANDOM_NETWORKS") or {"torch": 30, "tensorflow": 2}.get(keras.backend.backend(), 1))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ BELOW_FAMILIES = {
     "position_scheme",
     "quantization",
     "rematerialize",
+    "reversal",
     "rotary",
     "space",
     "step_door",

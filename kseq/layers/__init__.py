@@ -2,12 +2,19 @@
 
 from .activation import Activation as Activation
 from .attention import AlibiPosition as AlibiPosition
+from .attention import CrossAttention as CrossAttention
 from .attention import LocalSelfAttention as LocalSelfAttention
-from .attention import SelfAttention as SelfAttention
 from .attention import RotaryPosition as RotaryPosition
+from .attention import SelfAttention as SelfAttention
 from .attention import ShawPosition as ShawPosition
+from .attention import SynchronousAttention as SynchronousAttention
 from .attention import T5Position as T5Position
 from .attention import TransformerXLPosition as TransformerXLPosition
+from .attention import AdditiveAttention as AdditiveAttention
+from .attention import DynamicConvolutionAttention as DynamicConvolutionAttention
+from .attention import GmmAttention as GmmAttention
+from .attention import LocalSelfAttention as LocalSelfAttention
+from .attention import LocationSensitiveAttention as LocationSensitiveAttention
 from .base import SequenceLayer as SequenceLayer
 from .combinators import Bidirectional as Bidirectional
 from .combinators import Blockwise as Blockwise

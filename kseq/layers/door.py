@@ -98,7 +98,8 @@ class KerasDoor(keras.layers.Layer):
         begins with the first one, which is made of the context. The state goes on in another call, in `step`, or is
         rolled back. A functional model holds no such call; the `call` of a model or layer of one's own may.
         """
-        sequences, given = as_sequences(x, self.num_inputs), {}
+        # What is not given is not passed on: Keras would take a `None` for an answer, and not ask the layer around.
+        sequences, given = as_sequences(x, self.num_inputs), {} if training is None else {"training": training}
         if initial_state is not None or return_state:
             given["passage"] = Passage(initial_state)
         if context is not None or (self.context_names and initial_state is None):
@@ -114,7 +115,7 @@ class KerasDoor(keras.layers.Layer):
             check_passage(self, sequences, context, initial_state)
         called = CALLED.set((*CALLED.get(), (self, passage)))
         try:
-            y = super().__call__(x, training=training, **given)
+            y = super().__call__(x, **given)
         finally:
             CALLED.reset(called)
         return (y, passage.state) if passage is not None and return_state else y

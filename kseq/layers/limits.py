@@ -49,10 +49,10 @@ def check_room(limits: list[Limit], steps: Any, what: str, at: Any = None) -> No
         ValueError: more steps than a row's state takes, by the layer's name, with what to change.
     """
     for limit, room, wanted, row in _exceeded(limits, steps):
-        stands = "" if at is None else f" after the {_of_row(at, row)} of the stream"
+        stands = "" if at is None else f" after {_counted(np.broadcast_to(at, limit.steps.shape)[row])} of the stream"
         raise ValueError(
-            f"{limit.layer} takes {max(room, 0)} more steps{stands}{_named_row(limit, row)}; "
-            f"received {what} of {wanted}{_advice(limit)}"
+            f"{limit.layer} takes {_counted(room)} more{stands}{_named_row(limit, row)}; "
+            f"received {what} of {_counted(wanted)}{_advice(limit)}"
         )
 
 
@@ -64,7 +64,7 @@ def check_history(limits: list[Limit], steps: Any) -> None:
     """
     for limit, known, wanted, row in _exceeded(limits, steps):
         raise ValueError(
-            f"{limit.layer} can be rolled back by {max(known, 0)} steps{_named_row(limit, row)}; "
+            f"{limit.layer} can be rolled back by {_counted(known)}{_named_row(limit, row)}; "
             f"received {wanted}{_advice(limit)}"
         )
 
@@ -106,9 +106,9 @@ def _named_row(limit, row):
     return f" in row {row}" if limit.steps.shape[0] > 1 else ""
 
 
-def _of_row(at, row):
-    at = int(at if np.ndim(at) == 0 else at[row])
-    return "step" if at == 1 else f"{at} steps"
+def _counted(steps):
+    steps = max(int(steps), 0)
+    return f"{steps} step" + "s" * (steps != 1)
 
 
 def _advice(limit):

@@ -246,7 +246,7 @@ class Network(SequenceLayer):
     def rollback_obstacles(self, state: Any = None) -> list[Obstacle]:
         rows = []
         for node in self.nodes:
-            own = None if state is None else state.get(node.name, ())
+            own = None if state is None else (state or {}).get(node.name, ())
             rows += node.layer.rollback_obstacles(own)
             rows += [_late(node.layer)] * bool(node.delays)
         return list(dict.fromkeys(rows + [_late(self) for end in self.ends if end.delays]))

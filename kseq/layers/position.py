@@ -201,7 +201,7 @@ class ConcatTimingSignal(PositionLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"channels": 3})]
+        return [Example({"channels": 3}), Example({"channels": 4, "positions": "all"})]
 
 
 @register
@@ -258,7 +258,10 @@ class ConcatPositionEmbedding(PositionLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"timesteps": 16, "channels": 2})]
+        return [
+            Example({"timesteps": 16, "channels": 2}),
+            Example({"timesteps": 16, "channels": 2, "positions": "all"}),
+        ]
 
 
 @register

@@ -138,11 +138,11 @@ class StepDoor(KerasDoor):
                 steps than the state has room for (where it has values: none are there while a function is traced).
             TypeError: a mask that is not bool.
         """
-        return self._step(x, state, training, active, self.may_be_full)
+        return self._checked_step(x, state, training, active, self.may_be_full)
 
     def step_in_room(self, x: Any, state: Any, *, training: bool = False, active: Any = None) -> tuple[Any, Any]:
         """`step` where it is known that the state has room, at which it does not look."""
-        return self._step(x, state, training, active, False)
+        return self._checked_step(x, state, training, active, False)
 
     def peek(self, x: Sequence, state: Any, *, training: bool = False, active: Any = None) -> Sequence:
         """The outputs of `step`, of which nothing is kept: neither the state nor that random numbers were drawn."""
@@ -172,7 +172,7 @@ class StepDoor(KerasDoor):
         check_history(self.histories(state), steps)
         return self.call_rollback(state, steps)
 
-    def _step(self, x, state, training, active, checks_room):
+    def _checked_step(self, x, state, training, active, checks_room):
         x = self.check_input(as_sequences(x, self.num_inputs))
         if not self.built:
             self.build_for(x)

@@ -57,6 +57,61 @@ class Blocks:
         self._made = [np.where(rows, 0, n) for n in self._made]
         self._returned = [np.where(rows, 0, n) for n in self._returned]
 
+    def copy_rows(self, sources: Any, targets: Any) -> None:
+        """Let rows hold what others hold, and be as far as they are.
+
+        Args:
+            sources: integers [N].
+            targets: integers [N], each once: what row `sources[i]` is, row `targets[i]` becomes.
+        """
+        rows = np.arange(self.batch_size)
+        rows[targets] = sources
+        if not self.together:
+            self.pushed = self.pushed[rows]
+            self._made, self._returned = [n[rows] for n in self._made], [n[rows] for n in self._returned]
+        if self._held is not None:
+            self._held = [Sequence(x.values[rows], None if x.mask is None else x.mask[rows]) for x in self._held]
+
+    def take_back(self, steps: Any, ratios: Any) -> Any:
+        """Be where the streams were before their last steps; return how many of these are in blocks that went through.
+
+        Args:
+            steps: one number, or int64 [B].
+            ratios: of every output, to the inputs.
+
+        Raises:
+            ValueError: more steps than were pushed, or such as end within a block that went through.
+        """
+        if np.ndim(steps):
+            self._part()
+        held, left = self.held, self.pushed - steps
+        self._check_left(steps, held, left)
+        through = np.where(steps <= held, 0, steps - held)
+        through = through if np.ndim(steps) or not self.together else int(through)
+        if self.together and self._held is not None:
+            kept = held - steps
+            self._held = [_copied(x.slice_time(0, kept)) for x in self._held] if kept > 0 else None
+        self.pushed = left
+        for number, (ratio, latency) in enumerate(zip(ratios, self.latencies, strict=True)):
+            made = self._made[number] - through * ratio.numerator // ratio.denominator
+            self._made = _replaced(self._made, number, made)
+            returned = np.maximum(made - latency, 0)
+            self._returned = _replaced(self._returned, number, int(returned) if self.together else returned)
+        return through
+
+    def _check_left(self, steps, held, left):
+        wrong = np.broadcast_to(left < 0, self.batch_size)
+        within = np.broadcast_to((left % self.block_size != 0) & (steps > held), self.batch_size)
+        for row in np.flatnonzero(wrong | within)[:1]:
+            asked, pushed, kept = (int(np.broadcast_to(n, self.batch_size)[row]) for n in (steps, self.pushed, held))
+            where = f"row {row} of the stream" if self.batch_size > 1 else "the stream"
+            if wrong[row]:
+                raise ValueError(f"`steps` must be {pushed} at most, which {where} was pushed; received {asked}")
+            raise ValueError(
+                f"`steps` must end between blocks of {self.block_size}, or within the {kept} that {where} holds; "
+                f"received {asked} after {pushed} steps"
+            )
+
     def _part(self):
         """Count each row by itself from here on."""
         if self.together:
@@ -170,6 +225,10 @@ class Blocks:
 
 def _added(counts, number, more):
     return [count + more if i == number else count for i, count in enumerate(counts)]
+
+
+def _replaced(counts, number, count):
+    return [count if i == number else other for i, other in enumerate(counts)]
 
 
 def _copied(x) -> Sequence:

@@ -102,6 +102,18 @@ class _CompiledStep:
     def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> State:
         return State([self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], seeds, more)
 
+    def changed(self, state: State, leaves: Any) -> State:
+        """The state with other leaves, of its shapes and dtypes: arrays of the backend."""
+        return State(leaves, state.seeds, state.more)
+
+    def leaves(self, state: State) -> list[Any]:
+        """The leaves of a state, arrays of the backend."""
+        return state.leaves
+
+    def fork(self, state: State) -> State:
+        """The state for a call that must leave it as it is."""
+        return state
+
     def to_numpy(self, state: Any) -> list[np.ndarray]:
         return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state]
 
@@ -131,9 +143,29 @@ class _JaxStep(_CompiledStep):
             function(self, values, masks, active, state)  # compiles, before anything has moved
         return function
 
-    def to_numpy(self, state: Any) -> Any:
+    def changed(self, state: State, leaves: Any) -> State:
+        import jax.numpy as jnp
+
+        made, taken = [], set()
+        for x, spec in zip(leaves, self.step.state, strict=True):
+            # Strong types, or the step would be compiled again; and buffers of their own, since it is given each.
+            leaf = jnp.array(x, dtype=spec.dtype) if id(x) in taken else jnp.asarray(x, dtype=spec.dtype)
+            taken.add(id(leaf))
+            made.append(leaf)
+        return super().changed(state, made)
+
+    def leaves(self, state: State) -> list[Any]:
         _check_unspent(state)
-        return super().to_numpy(state)
+        return super().leaves(state)
+
+    def fork(self, state: State) -> State:
+        import jax.numpy as jnp
+
+        _check_unspent(state)
+        return State([jnp.array(x, copy=True) for x in state.leaves], state.seeds, state.more)
+
+    def to_numpy(self, state: Any) -> Any:
+        return super().to_numpy(self.leaves(state))
 
 
 def _check_unspent(state):

@@ -9,6 +9,7 @@ from keras import ops
 from ..arguments import as_integer
 from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, pack
+from ..layers.limits import Limit
 from ..sequence import Sequence, SequenceSpec
 from . import state as states
 
@@ -104,10 +105,40 @@ class StepFunction:
 
         Returns:
             The output, a `Sequence` or a tuple of them, and the next state's leaves.
+
+        Raises:
+            ValueError: a chunk that does not fit the layer, or the room that the state has.
         """
-        state = pack(self._example, [ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x for x in state])
-        y, state = self.layer.step(inputs, state, active=active)
-        return y, leaves(state)
+        y, new_state = self.layer.step(inputs, self.tree(state), active=active)
+        return y, leaves(new_state)
+
+    def advance(self, inputs: Any, state: list[Any], active: Any = None) -> tuple[Any, list[Any]]:
+        """One step where it is known that the state has room for it, at which this one does not look."""
+        y, new_state = self.layer.step_in_room(inputs, self.tree(state), active=active)
+        return y, leaves(new_state)
+
+    def tree(self, state: list[Any]) -> Any:
+        """The layer's state of its leaves."""
+        return pack(self._example, [ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x for x in state])
+
+    def limits(self, state: list[Any]) -> list[Limit]:
+        """How many steps each layer with a limit still takes."""
+        return self.layer.limits(self.tree(state))
+
+    @functools.cached_property
+    def is_limited(self) -> bool:
+        """Whether some layer takes so many steps and no more."""
+        return bool(self.layer.limits(self._example))
+
+    def rollback(self, state: list[Any], steps: Any) -> list[Any]:
+        """The leaves of a state as if the last steps of each row, a number or int32 [B], had not been fed.
+
+        Raises:
+            ValueError: a layer that cannot, or more steps than it remembers.
+        """
+        new_state = self.layer.rollback(self.tree(state), steps)
+        states.check(new_state, self.state)
+        return leaves(new_state)
 
     def to_bytes(self, state: list[Any]) -> bytes:
         """The leaves of a state as bytes: `state.to_bytes`."""

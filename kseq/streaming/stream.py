@@ -15,6 +15,9 @@ from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import as_layer
+from .room import Room
+from .row_arguments import as_active, as_row_pairs, as_row_steps
+from .state import put, take
 from .step import StepFunction
 
 
@@ -71,6 +74,7 @@ class Stream:
         self.timing, self._context = self.layer.timing, context
         self._ends = Ends(self.layer, in_words(model), self.batch_size, dtype)
         self._blocks = Blocks(self.batch_size, self.timing.block_size, [t.output_latency for t in self.layer.timings])
+        self._room = Room()
         self._weights = freeze(self.layer)
         self._steps: dict[Any, Any] = {}
         self._step: Any = None  # there once dtypes are known
@@ -96,6 +100,7 @@ class Stream:
             self._steps[specs] = compile_step(step, self._weights)
         self._step = self._steps[specs]
         self._state = self._step.initial_state()
+        self._room.forget()
         if len(self._ends.specs) == 1 and self._ends.gives_one:
             beside = self._ends.all_there(self.timing.block_size)
             self._beside_block, self._no_masks = tuple(x.values for x in beside), (None,) * len(specs)
@@ -104,11 +109,11 @@ class Stream:
 
     def _position(self):
         """All that a push changes: values."""
-        return self._ends.form, self._blocks.position, self._step, self._state
+        return self._ends.form, self._blocks.position, self._room.left, self._step, self._state
 
     def _go_back(self, position):
         """Be again where the stream was before what has raised."""
-        self._ends.form, self._blocks.position, self._step, self._state = position
+        self._ends.form, self._blocks.position, self._room.left, self._step, self._state = position
 
     def reset(self, active: Any = None) -> None:
         """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.
@@ -126,6 +131,7 @@ class Stream:
             raise
 
     def _reset(self, active=None):
+        self._room.forget()
         if active is None:
             self._ends.reset()
             self._blocks.reset()
@@ -133,7 +139,7 @@ class Stream:
                 self._step = None
             self._state = None if self._step is None else self._step.initial_state()
             return
-        active = self._as_active(active)
+        active = as_active(active, self.batch_size)
         self._blocks.reset_rows(active)
         if self._step is not None:
             fresh, old = self._step.step.initial_state(), self._step.to_numpy(self._state)
@@ -175,6 +181,7 @@ class Stream:
 
         Raises:
             ValueError: a wrong structure, rank, batch size, channel shape or mask shape, or unequal lengths.
+                Steps that a layer has no room for, with its name and what to raise.
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
 
         What is refused, here or in `reset` or `flush`, leaves the stream as it was before. Where a step is broken off
@@ -182,16 +189,33 @@ class Stream:
         """
         before = self._position()
         try:
-            if active is None and self._is_block(chunk):
-                return self._push_block(chunk)
-            inputs = self._ends.take(chunk)
-            active = None if active is None else self._as_active(active)
-            if self._step is None and self._ends.dtypes_known:
-                self._use_step()
-            return self._give(self._run(inputs, active))
+            return self._push(chunk, active)
         except BaseException:
             self._go_back(before)
             raise
+
+    def _push(self, chunk, active):
+        if active is None and self._is_block(chunk):
+            return self._push_block(chunk)
+        inputs = self._ends.take(chunk)
+        active = None if active is None else as_active(active, self.batch_size)
+        if self._step is None and self._ends.dtypes_known:
+            self._use_step()
+        return self._give(self._run(inputs, active, "a chunk"))
+
+    def peek(self, chunk: Any, active: Any = None) -> Any:
+        """What `push` would give; the stream stays as it is, bit for bit, its random numbers too.
+
+        Args:
+            chunk, active: as in `push`, which says what is refused.
+        """
+        before = self._position()
+        try:
+            if self._step is not None:
+                self._state = self._step.fork(self._state)
+            return self._push(chunk, active)
+        finally:
+            self._go_back(before)
 
     def _is_block(self, chunk) -> bool:
         """Whether a chunk is a block that goes right through, and its output right back."""
@@ -207,6 +231,8 @@ class Stream:
 
     def _push_block(self, block):
         """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
+        if self._step.step.is_limited:
+            self._room.feed(block.shape[1], self._limits, "a chunk", self._blocks.pushed)
         [(y, _)], self._state = self._step((block, *self._beside_block), self._no_masks, None, self._state)
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
@@ -225,11 +251,11 @@ class Stream:
             raise
 
     def _flush(self, active):
-        rows = None if active is None else self._as_active(active)
+        rows = None if active is None else as_active(active, self.batch_size)
         pushed = self._blocks.pushed if rows is None else np.broadcast_to(self._blocks.pushed, self.batch_size)
         limits = [timing.output_length(pushed) * (pushed > 0) for timing in self.layer.timings]
         inputs = self._ends.nothing(self._missing(pushed, limits, rows))
-        y = self._give(self._run(inputs, rows), limits)
+        y = self._give(self._run(inputs, rows, "a flush"), limits)
         self._reset(active)
         return y
 
@@ -240,9 +266,13 @@ class Stream:
         missing = -(-np.max(needed, axis=0) // block) * block - pushed
         return int(np.max(missing if rows is None else missing[rows], initial=0))
 
-    def _run(self, inputs, active):
+    def _run(self, inputs, active, what):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""
+        at = self._blocks.pushed - self._blocks.held
         outputs, calls = [[] for _ in range(self.layer.num_outputs)], self._blocks.cut(inputs, active)
+        if calls and self._step.step.is_limited:
+            steps = sum(values[0].shape[1] * (1 if rows is None else rows) for values, _, rows in calls)
+            self._room.feed(steps, self._limits, what, at)
         for call in calls[1:]:
             self._step.prepare(*call)  # what can fail does so before anything has moved, as in the first by itself
         for values, masks, rows in calls:
@@ -260,10 +290,57 @@ class Stream:
             found.append(self._blocks.trim(number, calls, limit))
         return self._ends.give(found)
 
-    def _as_active(self, active):
-        active = np.asarray(active)
-        if active.shape != (self.batch_size,) or active.dtype != bool:
-            raise ValueError(
-                f"`active` must be bool [{self.batch_size}]; received {active.dtype} of shape {active.shape}"
-            )
-        return active
+    def _limits(self):
+        """What the layers with a limit still take."""
+        return self._step.step.limits(self._step.leaves(self._state))
+
+    def rollback(self, steps: Any, active: Any = None) -> None:
+        """Be as if the last steps had not been pushed: what is pushed next gives what it would have given, bit for bit.
+
+        The outputs of those steps count as not given. Random numbers go on. Every layer with a state must remember its
+        last steps, as attention does that was given `max_rollback`.
+
+        Args:
+            steps: input steps, of all rows or, as integers [B], of each.
+            active: bool [B] or `None`: rows that go back, by default all.
+
+        Raises:
+            TypeError: no integers.
+            ValueError: a layer that cannot be rolled back; negative steps, more than were pushed or than a layer
+                remembers; or a part of a block that has gone through: what is held can be taken back step by step.
+        """
+        before = self._position()
+        try:
+            self._rollback(as_row_steps(steps, active, self.batch_size))
+        except BaseException:
+            self._go_back(before)
+            raise
+
+    def _rollback(self, steps):
+        through = self._blocks.take_back(steps, [timing.ratio for timing in self.layer.timings])
+        if np.any(through):
+            run = self._step
+            self._state = run.changed(self._state, run.step.rollback(run.leaves(self._state), through))
+            self._room.forget()
+
+    def copy_rows(self, sources: Any, targets: Any) -> None:
+        """Let rows go on as copies of others: their states, what they hold, and how far they have come.
+
+        Args:
+            sources: integers [N], the rows that are copied.
+            targets: integers [N], each once: what row `sources[i]` was before, row `targets[i]` becomes.
+
+        Raises:
+            TypeError: no integers.
+            ValueError: rows that there are not, unequally many, or a target twice.
+        """
+        sources, targets = as_row_pairs(sources, targets, self.batch_size)
+        if self._step is not None and len(targets):
+            leaves = self._step.leaves(self._state)
+            self._state = self._step.changed(self._state, put(leaves, targets, take(leaves, sources)))
+            self._room.forget()
+        self._blocks.copy_rows(sources, targets)
+
+    def _limits(self):
+        """What the layers with a limit still take."""
+        return self._step.step.limits(self._step.leaves(self._state))

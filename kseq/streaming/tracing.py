@@ -87,13 +87,13 @@ def row_of(values: Any, masks: Any, active: Any) -> list[Any]:
 def advance(step: Any, row: Any, masks: Any, active: Any, leaves: Any) -> Any:
     """The step of arrays in a row: the values, the masks that there are, and the active rows if there are any.
 
-    Of `masks` and `active` only what is `None` counts.
+    Of `masks` and `active` only what is `None` counts. The state is known to have room for the step.
     """
     row = list(row)
     active = None if active is None else row.pop()
     values, row = row[: len(masks)], row[len(masks) :]
     sequences = tuple(Sequence(v, None if m is None else row.pop(0)) for v, m in zip(values, masks, strict=True))
-    y, leaves = step(sequences if len(masks) > 1 else sequences[0], leaves, active)
+    y, leaves = step.advance(sequences if len(masks) > 1 else sequences[0], leaves, active)
     return parts(y), leaves
 
 

@@ -26,7 +26,7 @@ _BOTH = (
     whole.check_edges,
 )
 _NUMBERS = (numerics.check_precision,)
-_GRADIENTS = (numerics.check_gradients,)
+_GRADIENTS = (numerics.check_gradients, numerics.check_context)
 
 
 def check_layer(

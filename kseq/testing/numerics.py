@@ -79,17 +79,18 @@ class Loss:
 
     def of_layer(self, values: Any, mask: Any, weighting: Any) -> Any:
         """Loss and outputs."""
-        return self._weighted(self.s.call(Sequence(self._whole(values), mask), self.layer), weighting)
+        return self.weighted(self.s.call(Sequence(self._whole(values), mask), self.layer), weighting)
 
     def of_stream(self, values: Any, mask: Any, weighting: Any) -> Any:
         s, first = self.s, self.s.timing.output_latency
         y = in_two_chunks(s, self.layer, Sequence(self._whole(values), mask))
-        return self._weighted(y.slice_time(first, first + weighting.shape[1]), weighting)
+        return self.weighted(y.slice_time(first, first + weighting.shape[1]), weighting)
 
     def _whole(self, values):
         return joined(values[..., 0], values[..., 1]) if self.s.is_complex else values
 
-    def _weighted(self, y, weighting):
+    def weighted(self, y: Any, weighting: Any) -> Any:
+        """Loss of outputs, and their values."""
         y = y.with_mask()
         # Chosen rather than multiplied, since what stands at invalid steps may be infinite.
         valid = ops.where(y.expanded_mask(), y.values, ops.zeros_like(y.values))
@@ -207,6 +208,36 @@ def _check_differences(s, gradients, x, weights, clean):
                 f"derivative along a random direction of {name}: {wanted:.8g} (gradient) against "
                 f"{', '.join(f'{v:.8g}' for v in found)} (finite differences in {dtype} with steps {steps})",
             )
+
+
+def check_context(s: Subject) -> None:
+    """Property S8, of what is read as context: neither outputs nor gradients know what stands at its invalid steps."""
+    given = s.context().get("context", {}) if s.output_is_float else {}
+    for source, x in given.items():
+        loss = Loss(s, s.layer)
+
+        def of_source(values, mask, weighting, source=source, loss=loss):
+            y = s.layer(Sequence(s.values, s.mask), context=given | {source: Sequence(values, mask)})
+            return loss.weighted(y, weighting)
+
+        variables = s.layer.trainable_variables
+        run = transforms.value_and_gradients(of_source, variables)
+        names = [f"context {source}", *(v.path for v in variables)]
+        wanted: Any = None
+        for poison, value in {"zero": 0.0, "NaN": np.nan, "+inf": np.inf, "huge": 1e38}.items():
+            with attempt("S8", f"the gradient of the context {source}"):
+                values = poisoned(s, Sequence(x.values, x.mask), value).values
+                _, y, *found = run(values, s.weights(), x.mask, loss.weighting.astype("float32"))
+            found = [numpy(g) for g in [found[0], *found[1]]]
+            if wanted is None:
+                wanted = found
+                for name, g in zip(names, found, strict=True):
+                    expect_same("S14", np.isfinite(g), np.ones(g.shape, bool), f"finite gradient of {name}")
+            modes = (f"with {poison} at invalid steps of the context", "with zero")
+            close = {"where": s.expected().mask, "rtol": s.rtol, "atol": s.atol, "names": modes}
+            expect_same("S8", numpy(y), s.expected().values, "values of layer mode", **close)
+            for name, g, clean in zip(names, found, wanted, strict=True):
+                _expect_close(s, "S8", g, clean, f"gradient of {name}", modes)
 
 
 class Exact:

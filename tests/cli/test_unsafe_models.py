@@ -14,7 +14,9 @@ from kseq.cli import models
 
 COMMANDS = [["check"], ["show"], ["draw", "-o", "-"], ["bench"]]
 LAYERS = {
-    name: cls for name, cls in kseq.registered_layers().items() if cls.__module__.startswith("kseq.") and cls.examples()
+    name: cls
+    for name, cls in kseq.registered_layers().items()
+    if cls.__module__.startswith("kseq.") and any(not example.context for example in cls.examples())
 }
 
 

@@ -22,7 +22,10 @@ def build(node, weights, case) -> "Implementation":
     """The kseq layer for a node, with the reference's weights."""
     spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
     layer, plan = _make(node, spec, _MAKERS_ALONE)
-    layer.build((4, 8, *spec.shape) if layer.num_inputs == 1 else [(4, 8, *spec.shape), (4, 8)])
+    # What reads a source by alignments gives its channels; no array says how many they are.
+    sources = dict.fromkeys(layer.context_names, (4, 8, case["output"]["channel_shape"][-1]))
+    given = {"context_shape": sources} if sources else {}
+    layer.build((4, 8, *spec.shape) if layer.num_inputs == 1 else [(4, 8, *spec.shape), (4, 8)], **given)
     bound = list(plan.bind(layer, "params", ()))
     unset = {id(v) for v in layer.trainable_variables} - {id(w.variable) for w in bound}
     if unset or {w.path for w in bound} != set(weights):

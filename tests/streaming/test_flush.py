@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sampling import todays
 
 import kseq
 
@@ -37,8 +38,15 @@ def same(found, wanted):
     np.testing.assert_allclose(found[0][mask], values[mask])
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("time", [1, 2, 3, 7])
+@pytest.mark.parametrize(
+    ("chain", "time"),
+    todays(
+        [pytest.param(chain, time, id=f"{chain}, {time} steps") for chain in CHAINS for time in (1, 2, 3, 7)],
+        of="flushes",
+        jax=0.4,
+        tensorflow=0.4,
+    ),
+)
 def test_flush_gives_what_is_left(chain, time):
     layer = kseq.Serial(CHAINS[chain]())
     layer.build((None, None, 1))

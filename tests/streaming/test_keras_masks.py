@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from random_models import to_sequence
+from sampling import todays
 
 import kseq
 
@@ -49,8 +50,19 @@ OF_TENSORS = {
 }
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("build", OF_TENSORS.values(), ids=OF_TENSORS.keys())
+@pytest.mark.parametrize(
+    ("build", "masked"),
+    todays(
+        [
+            pytest.param(build, masked, id=f"{name}, {'masked' if masked else 'no mask'}")
+            for name, build in OF_TENSORS.items()
+            for masked in (False, True)
+        ],
+        of="masks of tensors",
+        jax=0.4,
+        tensorflow=0.4,
+    ),
+)
 def test_masks_of_tensors(build, masked):
     x = keras.Input((None, 3))
     model = keras.Model(x, kseq.Conv1D(2, 2, padding="reverse_causal")(kseq.GRU(3)(build(x))))

@@ -1,12 +1,16 @@
 """`Attention`: the weights and options of all dot-product attention, and the way from inputs to heads and back."""
 
+import inspect
 from typing import Any, Unpack
 
 import keras
 from keras import ops
 
+from ... import timing as algebra
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike
 from ...arguments import as_size
+from ...signature import constructor_arguments
+from ...timing import Timing
 from ..base import SequenceLayer
 from .projections import Projections
 from .scores import attend
@@ -83,6 +87,12 @@ class Attention(Projections):
         ValueError: sizes below 1, heads that are no multiple of the key's, options that exclude each other, or a
             network that changes the number of steps.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Its parents' options too, which are not written down in each class.
+        parameters = constructor_arguments(cls, until=(Projections,)).values()
+        cls.__signature__ = inspect.Signature(list(parameters))
 
     def __init__(
         self,
@@ -185,6 +195,15 @@ class Attention(Projections):
     def _dropped(self, weights):
         shape = (*ops.shape(weights)[:-2], 1, ops.shape(weights)[-1]) if self.broadcast_dropout_across_queries else None
         return keras.random.dropout(weights, self.dropout, noise_shape=shape, seed=self.seed_generator)
+
+    def networks_timing(self, *roles: str) -> Timing:
+        """Of what queries, keys and values are made of, of some roles or all."""
+        found = [self._networks[role].timing for role in roles or self._networks if role in self._networks]
+        return algebra.parallel([Timing(), *found], ["input", *(f"network {i}" for i in range(len(found)))])
+
+    @property
+    def counts_steps(self) -> bool:
+        return any(network.counts_steps for network in self.sublayers)
 
     @property
     def needs_positions(self) -> bool:

@@ -24,6 +24,13 @@ class Projections(SequenceLayer):
     key_dim: int
     value_size: int
     position: Any
+    use_separate_projections = False
+    context_names: tuple[str, ...] = ()
+
+    @property
+    def num_projected(self) -> int:
+        """Projections of keys and values."""
+        return len(self.context_names) if self.use_separate_projections else 1
 
     @property
     def _networks(self) -> dict[str, SequenceLayer]:
@@ -75,14 +82,18 @@ class Projections(SequenceLayer):
 
     # Weights, in Keras's order.
 
-    def build_projections(self, channels: int, source_channels: int) -> None:
-        """Add all weights, for inputs of so many channels: of queries, and of keys and values."""
+    def build_projections(self, channels: int, *of_sources: int) -> None:
+        """Add all weights, for queries of inputs of so many channels, and keys and values of sources of so many.
+
+        Several sources have projections of their own where the layer says `use_separate_projections`.
+        """
         self._projections: dict[str, Any] = {}
         roles = ["query", "key", *(["gate"] if self.use_gate else []), *([] if self.share_key_value else ["value"])]
         for role in roles:
             of_query = role in ("query", "gate")
             heads = self._heads_of(role)
-            self._add_projection(role, (channels if of_query else source_channels, *heads), heads)
+            for i, size in enumerate([channels] if of_query else of_sources[: self.num_projected]):
+                self._add_projection(_name_of(role, i), (size, *heads), heads)
         if self.output_dim is not False:
             size = channels if self.output_dim is None else self.output_dim
             read = (self.num_heads, self.value_shape[1])
@@ -121,7 +132,14 @@ class Projections(SequenceLayer):
     # From inputs to heads.
 
     def project(
-        self, x: Sequence, roles: Any, position: Any, state: Any = None, active: Any = None, training: bool = False
+        self,
+        x: Sequence,
+        roles: Any,
+        position: Any,
+        state: Any = None,
+        active: Any = None,
+        training: bool = False,
+        source: int = 0,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Queries, keys, values or gates of a sequence [B, T, C], by role, each [B, heads, T, size].
 
@@ -132,13 +150,15 @@ class Projections(SequenceLayer):
             state: in step mode the states of networks, by role; `None` in layer mode.
             active: as in `step`.
             training: as in Keras.
+            source: the number of the projection of keys and values, where sources have their own.
 
         Returns:
             The heads, and the next states of networks.
         """
         found, new_state = {}, {}
         for role in roles:
-            y = self._product(x.values, "key" if role == "value" and self.share_key_value else role)
+            projected = "key" if role == "value" and self.share_key_value else role
+            y = self._product(x.values, _name_of(projected, source if projected in ("key", "value") else 0))
             if role in self._networks:
                 network, given = self._networks[role], Sequence(y, x.mask)
                 if state is None:
@@ -209,3 +229,8 @@ class Projections(SequenceLayer):
         y = ops.reshape(y, (*ops.shape(y)[:2], kernel.shape[0] * kernel.shape[1]))
         y = ops.matmul(y, ops.reshape(self.weight(kernel), (-1, size)))
         return y if bias is None else y + self.weight(bias)
+
+
+def _name_of(role, source):
+    """The name of a projection; those of sources after the first have a number."""
+    return f"{role}_{source}" if source else role

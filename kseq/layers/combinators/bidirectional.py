@@ -4,11 +4,8 @@ import dataclasses
 import math
 from typing import Any, ClassVar, Literal, Self, Unpack
 
-from keras import ops
-
 from ...annotations import BidirectionalOptions
 from ...obstacles import Obstacle
-from ...padding import started
 from ...registry import register, registered_layers
 from ...sequence import Sequence
 from ...timing import Interval, Timing
@@ -16,6 +13,7 @@ from ..base import Example, SequenceLayer
 from ..network import Read, node_of
 from ..parameters import Only
 from ..recurrent import GRU
+from ..reversal import after_last_valid, flipped, reversed_rows
 from ..windowed import Conv1D
 from .base import Combinator, combining
 from .combine import checked_combination
@@ -153,43 +151,24 @@ class Backward(SequenceLayer):
         return self.layer.output_spec(input_spec)
 
     def output_mask(self, mask: Any) -> Any:
-        steps = _steps(mask)
-        made = self.layer.output_mask(reversed_rows(mask, steps))
-        return reversed_rows(made, self._outputs(steps))
+        steps = after_last_valid(mask)
+        made = self.layer.output_mask(reversed_rows(mask, 0, steps))
+        return reversed_rows(made, 0, self._outputs(steps))
 
     def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
         given: dict[str, Any] = {"training": training}
         if self.context_names:
             given["context"] = context
         if x.mask is None:
-            y = self.layer(x.apply(_flipped), **given)
-            return Sequence(*(None if part is None else _flipped(part) for part in y))
-        steps = _steps(x.mask)
-        y = self.layer(Sequence(*(reversed_rows(part, steps) for part in x)), **given).with_mask()
-        return Sequence(*(reversed_rows(part, self._outputs(steps)) for part in y))
+            y = self.layer(x.apply(flipped), **given)
+            return Sequence(*(None if part is None else flipped(part) for part in y))
+        steps = after_last_valid(x.mask)
+        y = self.layer(Sequence(*(reversed_rows(part, 0, steps) for part in x)), **given).with_mask()
+        return Sequence(*(reversed_rows(part, 0, self._outputs(steps)) for part in y))
 
     def _outputs(self, steps):
         """Outputs of each row, int32 [B]: those of a sequence that ends with its last valid step."""
         return self.layer.timing.output_length(steps)
-
-
-def reversed_rows(x: Any, steps: Any) -> Any:
-    """`x` [B, T, ...] with the first `steps` [B] of each row in reverse order, and the others where they were."""
-    batch, time = ops.shape(x)[:2]
-    at, steps = ops.arange(time, dtype="int32"), ops.expand_dims(steps, 1)
-    source = ops.where(at < steps, steps - 1 - at, at)
-    rows = ops.arange(batch, dtype="int32")[:, None] * time
-    taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), ops.reshape(rows + source, (-1,)), axis=0)
-    return ops.reshape(taken, (batch, time, *x.shape[2:]))
-
-
-def _steps(mask):
-    """Steps of each row of a mask [B, T] up to its last valid one, int32 [B]."""
-    return ops.sum(ops.cast(started(_flipped(mask)), "int32"), axis=1)
-
-
-def _flipped(x):
-    return ops.flip(x, axis=1)
 
 
 def _mirrored(timing: Timing) -> tuple[int, tuple[Interval, ...]]:

@@ -135,7 +135,10 @@ class Blockwise(Combinator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"layer": Conv1D(2, 4, strides=2, padding="reverse_causal"), "block_size": 4})]
+        return [
+            Example({"layer": Conv1D(2, 4, strides=2, padding="reverse_causal"), "block_size": 4}),
+            Example({"layer": Conv1D(2, 3), "block_size": 3}),
+        ]
 
 
 def _as_carried() -> bool:

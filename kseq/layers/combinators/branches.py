@@ -102,7 +102,10 @@ class ParallelChannels(Combinator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"layer": Conv1D(2, 3, padding="reverse_causal"), "groups": 2}, (4, 12, 4))]
+        return [
+            Example({"layer": Conv1D(2, 3, padding="reverse_causal"), "groups": 2}, (4, 12, 4)),
+            Example({"layer": Conv1D(2, 2, strides=2), "groups": 2, "combination": "add"}, (4, 12, 4)),
+        ]
 
 
 class SplitChannels(SequenceLayer):
@@ -230,4 +233,7 @@ class Skip(Combinator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"layers": [Conv1D(2, 3, padding="reverse_causal")]})]
+        return [
+            Example({"layers": [Conv1D(2, 3, padding="reverse_causal")]}),
+            Example({"layers": [Conv1D(3, 2)], "combination": "add"}),
+        ]

@@ -59,4 +59,7 @@ class CheckpointGradient(Combinator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"layer": Conv1D(2, 3, padding="reverse_causal", activation="tanh")})]
+        return [
+            Example({"layer": Conv1D(2, 3, padding="reverse_causal", activation="tanh")}),
+            Example({"layer": Conv1D(2, 3, strides=2)}),
+        ]

@@ -60,7 +60,10 @@ class Repeat(Combinator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"layers": [Residual([Conv1D(3, 3, padding="reverse_causal")])], "num_repeats": 2})]
+        return [
+            Example({"layers": [Residual([Conv1D(3, 3, padding="reverse_causal")])], "num_repeats": 2}),
+            Example({"layers": [Conv1D(3, 2)], "num_repeats": 2, "remat": True}),
+        ]
 
 
 def copied(layer: SequenceLayer, i: int, name: str) -> SequenceLayer:

@@ -181,7 +181,10 @@ class EmbeddingTranspose(StepwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"embedding": Embedding(5, 3)})]
+        return [
+            Example({"embedding": Embedding(5, 3)}),
+            Example({"embedding": Embedding(5, 3), "use_bias": False, "logit_soft_cap": 2.0}),
+        ]
 
 
 @register
@@ -253,7 +256,10 @@ class ReversibleEmbedding(Embedding):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"input_dim": 7, "output_dim": 3, "tie_weights": False}, (4, 12), "int32")]
+        return [
+            Example({"input_dim": 7, "output_dim": 3, "tie_weights": False}, (4, 12), "int32"),
+            Example({"input_dim": 7, "output_dim": 3, "mask_zero": True}, (4, 12), "int32"),
+        ]
 
 
 class _Kept:

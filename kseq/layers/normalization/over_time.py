@@ -213,4 +213,8 @@ class InstanceNormalization(NormalizationOverTime):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"statistics": "running", "epsilon": 1e-1})]
+        return [
+            Example({"statistics": "running", "epsilon": 1e-1}),
+            Example({"statistics": "sequence", "epsilon": 1e-1, "center": False}),
+            Example({"statistics": "cumulative", "epsilon": 1e-1, "scale": False}),
+        ]

@@ -123,7 +123,7 @@ class RMSNormalization(ChannelNormalization, StepwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"epsilon": 1e-3})]
+        return [Example({"epsilon": 1e-3}), Example({"epsilon": 1e-3, "scale": False})]
 
 
 @register
@@ -159,4 +159,4 @@ class L2Normalize(ChannelNormalization, StepwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"epsilon": 1e-2})]
+        return [Example({"epsilon": 1e-2}), Example({"epsilon": 1e-2, "axis": (2, 3)}, (4, 12, 2, 3))]

@@ -67,7 +67,7 @@ class ReLU(RealFunction):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"max_value": 1.5, "negative_slope": 0.2, "threshold": 0.1})]
+        return [Example({"max_value": 1.5, "negative_slope": 0.2, "threshold": 0.1}), Example({})]
 
 
 @register
@@ -98,6 +98,10 @@ class LeakyReLU(RealFunction):
     def function(self, x: Any) -> Any:
         return ops.leaky_relu(x, negative_slope=self.negative_slope)
 
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example({}), Example({"negative_slope": 0.1})]
+
 
 @register
 class ELU(RealFunction):
@@ -123,6 +127,10 @@ class ELU(RealFunction):
 
     def function(self, x: Any) -> Any:
         return ops.elu(x, alpha=self.alpha)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example({}), Example({"alpha": 0.5})]
 
 
 @register
@@ -159,7 +167,7 @@ class Softmax(RealFunction):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axis": (2, 3)}, (4, 12, 2, 3))]
+        return [Example({"axis": (2, 3)}, (4, 12, 2, 3)), Example({}, (4, 12, 2, 3))]
 
 
 @register
@@ -185,6 +193,10 @@ class GELU(RealFunction):
 
     def function(self, x: Any) -> Any:
         return ops.gelu(x, approximate=self.approximate)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example({}), Example({"approximate": False})]
 
 
 @register

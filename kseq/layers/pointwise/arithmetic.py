@@ -105,4 +105,4 @@ class Power(RealFunction):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"power": 3})]
+        return [Example({"power": 3}), Example({"power": 2})]

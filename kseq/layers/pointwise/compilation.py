@@ -50,7 +50,7 @@ class ApplySharding(Unchanged):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axes": ("batch", None, None)})]
+        return [Example({"axes": ("batch", None, None)}), Example({})]
 
 
 @register
@@ -80,7 +80,7 @@ class OptimizationBarrier(Unchanged):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"apply_to_mask": True})]
+        return [Example({"apply_to_mask": True}), Example({})]
 
 
 @register

@@ -92,7 +92,7 @@ class Scale(ConstantLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"scale": [[1.0], [-2.5]]}, (4, 12, 1, 3))]
+        return [Example({"scale": [[1.0], [-2.5]]}, (4, 12, 1, 3)), Example({"scale": 2.5}, (4, 12, 1, 3))]
 
 
 @register
@@ -129,7 +129,7 @@ class Translate(ConstantLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"shift": [1.0, -1.0, 0.5]})]
+        return [Example({"shift": [1.0, -1.0, 0.5]}), Example({"shift": -1.5})]
 
 
 @register
@@ -166,7 +166,7 @@ class Modulo(ConstantLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"divisor": [2, 3, -3]}, dtype="int32")]
+        return [Example({"divisor": [2, 3, -3]}, dtype="int32"), Example({"divisor": 3}, dtype="int32")]
 
 
 @register
@@ -216,7 +216,7 @@ class Clip(ConstantLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"minimum": -0.5, "maximum": [0.5, 1.0, 2.0]})]
+        return [Example({"minimum": -0.5, "maximum": [0.5, 1.0, 2.0]}), Example({"minimum": 0.0})]
 
 
 def broadcast_channels(name: str, shape: Shape, channels: Shape) -> Shape:

@@ -68,7 +68,10 @@ class GatedUnit(Gate):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"feature_activation": "tanh", "gate_activation": "gelu"}, (4, 12, 4))]
+        return [
+            Example({"feature_activation": "tanh", "gate_activation": "gelu"}, (4, 12, 4)),
+            Example({"gate_activation": "sigmoid"}, (4, 12, 4)),
+        ]
 
 
 @register

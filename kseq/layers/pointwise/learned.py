@@ -69,7 +69,7 @@ class PReLU(RealFunction):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"shared_axes": (1, 2)}, (4, 12, 2, 3))]
+        return [Example({"shared_axes": (1, 2)}, (4, 12, 2, 3)), Example({}, (4, 12, 2, 3))]
 
 
 @register
@@ -119,7 +119,7 @@ class Snake(RealFunction):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"separate_beta": True})]
+        return [Example({"separate_beta": True}), Example({})]
 
 
 @register
@@ -187,4 +187,4 @@ class Affine(PointwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"shape": (2, 1)}, (4, 12, 1, 3))]
+        return [Example({"shape": (2, 1)}, (4, 12, 1, 3)), Example({"use_bias": False}, (4, 12, 1, 3))]

@@ -50,7 +50,7 @@ class Reduction(PointwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axis": (2, -1)}, (4, 12, 2, 3))]
+        return [Example({"axis": (2, -1)}, (4, 12, 2, 3)), Example({"keepdims": True}, (4, 12, 2, 3))]
 
 
 @register
@@ -238,4 +238,4 @@ class OneHot(PointwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"depth": 3}, (4, 12), "int32")]
+        return [Example({"depth": 3}, (4, 12), "int32"), Example({"depth": 5}, (4, 12), "int32")]

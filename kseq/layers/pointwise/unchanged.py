@@ -82,7 +82,7 @@ class Cast(PointwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"dtype": "int32"})]
+        return [Example({"dtype": "int32"}), Example({"dtype": "float32"}, dtype="int32")]
 
 
 @register
@@ -200,4 +200,7 @@ class AssertChannelSpec(Unchanged):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"expected_channel_shape": (3,), "expected_dtype": "int32"}, dtype="int32")]
+        return [
+            Example({"expected_channel_shape": (3,), "expected_dtype": "int32"}, dtype="int32"),
+            Example({"expected_channel_shape": (3,)}),
+        ]

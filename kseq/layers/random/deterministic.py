@@ -135,4 +135,7 @@ class DeterministicDropout(SequenceLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"rate": 0.5, "seed": 1, "always_dropout": True})]
+        return [
+            Example({"rate": 0.5, "seed": 1, "always_dropout": True}),
+            Example({"rate": 0.25, "seed": 1, "always_dropout": True, "noise_shape": (None, None, 1)}),
+        ]

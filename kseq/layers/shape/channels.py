@@ -68,7 +68,7 @@ class Reshape(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"output_shape": (3, -1)}, (4, 12, 2, 3))]
+        return [Example({"output_shape": (3, -1)}, (4, 12, 2, 3)), Example({"output_shape": (-1,)}, (4, 12, 2, 3))]
 
 
 @register
@@ -107,7 +107,7 @@ class Transpose(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axes": (-1, 2)}, (4, 12, 2, 3))]
+        return [Example({"axes": (-1, 2)}, (4, 12, 2, 3)), Example({}, (4, 12, 2, 3))]
 
 
 @register
@@ -183,7 +183,10 @@ class MoveAxis(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"source": (2, 3), "destination": (-1, 2)}, (4, 12, 2, 3, 1))]
+        return [
+            Example({"source": (2, 3), "destination": (-1, 2)}, (4, 12, 2, 3, 1)),
+            Example({"source": 2, "destination": -1}, (4, 12, 2, 3, 1)),
+        ]
 
 
 @register
@@ -229,7 +232,7 @@ class ExpandDims(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axis": (0, -1)})]
+        return [Example({"axis": (0, -1)}), Example({"axis": -1})]
 
 
 @register
@@ -272,7 +275,7 @@ class Squeeze(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axis": -2}, (4, 12, 1, 3))]
+        return [Example({"axis": -2}, (4, 12, 1, 3)), Example({}, (4, 12, 1, 3))]
 
 
 def as_shape(name: str, shape: Any) -> tuple[int, ...]:

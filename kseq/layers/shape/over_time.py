@@ -14,6 +14,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, SequenceLayer
+from ..reversal import after_last_valid, first_valid, flipped, reversed_rows
 from .channels import as_shape
 from .pattern import Pattern, check_lengths, shape_of
 from .selection import sizes_by_name
@@ -337,23 +338,10 @@ class ReverseSequence(SequenceLayer):
         return Timing(receptive_field_per_step=(_EVERYWHERE,))
 
     def output_mask(self, mask: Any) -> Any:
-        return ops.take_along_axis(mask, _reversed_steps(mask), axis=1)
+        return reversed_rows(mask, first_valid(mask), after_last_valid(mask))
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         if x.mask is None:
-            return x.apply(lambda values: ops.flip(values, axis=1))
-        steps = _reversed_steps(x.mask)
-        wide = steps[(..., *[None] * (len(x.values.shape) - 2))]
-        values = ops.take_along_axis(x.values, ops.broadcast_to(wide, ops.shape(x.values)), axis=1)
-        return Sequence(values, ops.take_along_axis(x.mask, steps, axis=1))
-
-
-def _reversed_steps(mask):
-    """For each step of a row that which it has in the reversed one, int32 [B, T]."""
-    number = ops.cast(mask, "int32")
-    time = ops.shape(mask)[1]
-    first = ops.argmax(number, axis=1, keepdims=True)
-    last = time - 1 - ops.argmax(ops.flip(number, axis=1), axis=1, keepdims=True)
-    steps = ops.arange(time, dtype="int32")[None, :]
-    first, last = ops.cast(first, "int32"), ops.cast(last, "int32")
-    return ops.where(ops.logical_and(steps >= first, steps <= last), first + last - steps, steps)
+            return x.apply(flipped)
+        start, stop = first_valid(x.mask), after_last_valid(x.mask)
+        return Sequence(*(reversed_rows(part, start, stop) for part in x))

@@ -66,7 +66,10 @@ class Slice(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"slices": [1, None, [None, None, -2]]}, (4, 12, 2, 3))]
+        return [
+            Example({"slices": [1, None, [None, None, -2]]}, (4, 12, 2, 3)),
+            Example({"slices": [0, [1, 3]]}, (4, 12, 2, 3)),
+        ]
 
 
 @register
@@ -112,7 +115,10 @@ class EinopsRearrange(ChannelRearrangement):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"pattern": "(a b) ... -> b (... a)", "axes_lengths": {"a": 2}}, (4, 12, 2, 3))]
+        return [
+            Example({"pattern": "(a b) ... -> b (... a)", "axes_lengths": {"a": 2}}, (4, 12, 2, 3)),
+            Example({"pattern": "a b -> (a b)"}, (4, 12, 2, 3)),
+        ]
 
 
 def sizes_by_name(axes_lengths: Any) -> dict[str, int]:

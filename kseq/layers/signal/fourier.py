@@ -133,7 +133,10 @@ class FFT(Forward):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"fft_length": 5, "axis": 2, "padding": "center"}, (4, 12, 3, 2), "complex64")]
+        return [
+            Example({"fft_length": 5, "axis": 2, "padding": "center"}, (4, 12, 3, 2), "complex64"),
+            Example({}, (4, 12, 3, 2), "complex64"),
+        ]
 
 
 @register
@@ -169,7 +172,10 @@ class IFFT(Inverse):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"fft_length": 4, "frame_length": 3}, dtype="complex64")]
+        return [
+            Example({"fft_length": 4, "frame_length": 3}, dtype="complex64"),
+            Example({"fft_length": 2, "padding": "center"}, dtype="complex64"),
+        ]
 
 
 @register
@@ -205,7 +211,7 @@ class RFFT(Forward):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"fft_length": 2, "padding": "center"})]
+        return [Example({"fft_length": 2, "padding": "center"}), Example({"fft_length": 4})]
 
 
 @register
@@ -245,7 +251,10 @@ class IRFFT(Inverse):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"fft_length": 5, "frame_length": 3, "padding": "center"}, dtype="complex64")]
+        return [
+            Example({"fft_length": 5, "frame_length": 3, "padding": "center"}, dtype="complex64"),
+            Example({}, dtype="complex64"),
+        ]
 
 
 @register
@@ -303,7 +312,11 @@ class RDFT(Transform):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"dft_length": 4, "mode": "magnitude"})]
+        return [
+            Example({"dft_length": 4, "mode": "magnitude"}),
+            Example({"dft_length": 3}),
+            Example({"dft_length": 5, "mode": "real_imag", "padding": "center"}),
+        ]
 
 
 @functools.lru_cache(maxsize=32)

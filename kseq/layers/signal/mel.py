@@ -76,7 +76,7 @@ class LinearToMelSpectrogram(StepwiseLayer):
     @classmethod
     def examples(cls) -> list[Example]:
         edges = {"sample_rate": 8000.0, "lower_edge_hertz": 100.0, "upper_edge_hertz": 3800.0}
-        return [Example({"num_mel_bins": 2} | edges, (4, 12, 9))]
+        return [Example({"num_mel_bins": 2} | edges, (4, 12, 9)), Example({"num_mel_bins": 3} | edges, (4, 12, 9))]
 
 
 @functools.lru_cache(maxsize=32)

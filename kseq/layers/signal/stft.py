@@ -177,7 +177,10 @@ class Spectrogram(SpectralLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"frame_length": 4, "frame_step": 2, "fft_length": 3, "window_function": "hamming"}, (4, 12))]
+        return [
+            Example({"frame_length": 4, "frame_step": 2, "fft_length": 3, "window_function": "hamming"}, (4, 12)),
+            Example({"frame_length": 3, "frame_step": 3, "padding": "causal", "use_dft_matrix": True}, (4, 12)),
+        ]
 
 
 @register

@@ -69,4 +69,4 @@ class ApplyWindow(StepwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"axis": 2, "window_function": "hamming"}, (4, 12, 3, 2))]
+        return [Example({"axis": 2, "window_function": "hamming"}, (4, 12, 3, 2)), Example({}, (4, 12, 3, 2))]

@@ -121,7 +121,13 @@ class _AverageOfSpace(_Average):
     @classmethod
     def examples(cls) -> list[Example]:
         if cls.window_rank == 3:
-            return [Example({"pool_size": 2, "strides": (2, 1, 2), "masked_average": True}, (4, 12, 3, 3, 1))]
+            return [
+                Example({"pool_size": 2, "strides": (2, 1, 2), "masked_average": True}, (4, 12, 3, 3, 1)),
+                Example(
+                    {"pool_size": 2, "strides": 1, "padding": "reverse_causal", "spatial_padding": "same"},
+                    (4, 12, 3, 3, 1),
+                ),
+            ]
         return [
             Example({"pool_size": (3, 2), "strides": (1, 2), "padding": "reverse_causal"}, (4, 12, 4, 2)),
             Example({"pool_size": (2, 3), "strides": 1, "masked_average": True}, (4, 12, 4, 2)),

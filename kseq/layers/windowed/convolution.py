@@ -235,4 +235,16 @@ class Conv3D(_ConvolutionOfSpace):
     @classmethod
     def examples(cls) -> list[Example]:
         config = {"filters": 2, "kernel_size": (3, 2, 2), "strides": (2, 1, 1), "spatial_padding": ("same", (1, 0))}
-        return [Example(config, (4, 12, 3, 3, 1))]
+        return [
+            Example(config, (4, 12, 3, 3, 1)),
+            Example(
+                {
+                    "filters": 2,
+                    "kernel_size": 2,
+                    "padding": "reverse_causal_valid",
+                    "dilation_rate": (2, 1, 1),
+                    "use_bias": False,
+                },
+                (4, 12, 3, 3, 1),
+            ),
+        ]

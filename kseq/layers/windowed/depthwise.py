@@ -152,4 +152,10 @@ class DepthwiseConv2D(DepthwiseKernel):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"kernel_size": (2, 3), "depth_multiplier": 2, "strides": (1, 2)}, (4, 12, 4, 2))]
+        return [
+            Example({"kernel_size": (2, 3), "depth_multiplier": 2, "strides": (1, 2)}, (4, 12, 4, 2)),
+            Example(
+                {"kernel_size": 2, "padding": "reverse_causal", "dilation_rate": (2, 1), "spatial_padding": "same"},
+                (4, 12, 4, 2),
+            ),
+        ]

@@ -91,4 +91,7 @@ class NormalizedDepthwiseConv1D(DepthwiseKernel):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"kernel_size": 3, "num_heads": 2, "padding": "reverse_causal"}, (4, 12, 4))]
+        return [
+            Example({"kernel_size": 3, "num_heads": 2, "padding": "reverse_causal"}, (4, 12, 4)),
+            Example({"kernel_size": 4, "strides": 2, "depth_multiplier": 2, "padding": "semicausal"}, (4, 12, 4)),
+        ]

@@ -90,8 +90,19 @@ class PoolingOfSpace(PoolingLayer):
     @classmethod
     def examples(cls) -> list[Example]:
         if cls.window_rank == 3:
-            return [Example({"pool_size": 2, "strides": (2, 1, 2)}, (4, 6, 2, 3, 1))]
-        return [Example({"pool_size": (3, 2), "strides": (1, 2), "padding": "reverse_causal"}, (4, 6, 4, 1))]
+            return [
+                Example({"pool_size": 2, "strides": (2, 1, 2)}, (4, 6, 2, 3, 1)),
+                Example(
+                    {"pool_size": 2, "strides": 1, "padding": "causal_valid", "spatial_padding": "same"},
+                    (4, 6, 2, 3, 1),
+                ),
+            ]
+        return [
+            Example({"pool_size": (3, 2), "strides": (1, 2), "padding": "reverse_causal"}, (4, 6, 4, 1)),
+            Example(
+                {"pool_size": 2, "strides": (2, 1), "padding": "semicausal", "spatial_padding": "same"}, (4, 6, 4, 1)
+            ),
+        ]
 
 
 class Largest(PoolingLayer):

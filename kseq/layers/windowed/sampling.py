@@ -70,6 +70,10 @@ class UpSampling1D(_Repeating):
         [1.0, 1.0, 2.0, 2.0]
     """
 
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example({}), Example({"size": 3})]
+
 
 class _RepeatingSpace(_Repeating):
     """The same, with Keras's argument of how it interpolates."""
@@ -101,7 +105,7 @@ class UpSampling2D(_RepeatingSpace):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"size": (2, 3)}, (4, 12, 2, 3))]
+        return [Example({"size": (2, 3)}, (4, 12, 2, 3)), Example({"size": (3, 1)}, (4, 12, 2, 3))]
 
 
 @register
@@ -126,7 +130,7 @@ class UpSampling3D(_RepeatingSpace):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"size": (1, 2, 1)}, (4, 12, 2, 2, 1))]
+        return [Example({"size": (1, 2, 1)}, (4, 12, 2, 2, 1)), Example({"size": (2, 1, 2)}, (4, 12, 2, 2, 1))]
 
 
 @register
@@ -166,7 +170,7 @@ class Downsample1D(WindowedLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"rate": 3})]
+        return [Example({"rate": 3}), Example({"rate": 2})]
 
 
 @register
@@ -255,4 +259,4 @@ class UnsqueezeTime(StepwiseLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"factor": 3})]
+        return [Example({"factor": 3}), Example({"factor": 2}, (4, 12, 2))]

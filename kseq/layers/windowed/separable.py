@@ -89,7 +89,18 @@ class SeparableConv1D(_Separable):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"filters": 2, "kernel_size": 3, "strides": 2, "depth_multiplier": 2})]
+        return [
+            Example({"filters": 2, "kernel_size": 3, "strides": 2, "depth_multiplier": 2}),
+            Example(
+                {
+                    "filters": 2,
+                    "kernel_size": 3,
+                    "padding": "reverse_causal_valid",
+                    "dilation_rate": 2,
+                    "use_bias": False,
+                }
+            ),
+        ]
 
 
 @register
@@ -144,4 +155,10 @@ class SeparableConv2D(_Separable):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"filters": 2, "kernel_size": (3, 2), "padding": "reverse_causal"}, (4, 12, 4, 2))]
+        return [
+            Example({"filters": 2, "kernel_size": (3, 2), "padding": "reverse_causal"}, (4, 12, 4, 2)),
+            Example(
+                {"filters": 2, "kernel_size": 2, "strides": 2, "depth_multiplier": 2, "spatial_padding": "same"},
+                (4, 12, 4, 2),
+            ),
+        ]

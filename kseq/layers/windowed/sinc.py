@@ -85,7 +85,10 @@ class SincFilter1D(WindowedLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"kernel_size": 5, "strides": 2, "cutoff": 0.25, "padding": "reverse_causal"})]
+        return [
+            Example({"kernel_size": 5, "strides": 2, "cutoff": 0.25, "padding": "reverse_causal"}),
+            Example({"kernel_size": 4, "padding": "causal_valid"}),
+        ]
 
 
 @register
@@ -138,4 +141,7 @@ class SincFilter1DTranspose(TransposedWindowedLayer):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"kernel_size": 5, "strides": 2, "cutoff": 0.25})]
+        return [
+            Example({"kernel_size": 5, "strides": 2, "cutoff": 0.25}),
+            Example({"kernel_size": 4, "strides": 3, "cutoff": 0.2, "padding": "same"}),
+        ]

@@ -180,7 +180,13 @@ class Conv2DTranspose(_TransposedConvolutionOfSpace):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example({"filters": 2, "kernel_size": (3, 2), "strides": 2}, (4, 12, 3, 2))]
+        return [
+            Example({"filters": 2, "kernel_size": (3, 2), "strides": 2}, (4, 12, 3, 2)),
+            Example(
+                {"filters": 2, "kernel_size": (4, 2), "strides": (2, 1), "padding": "same", "use_bias": False},
+                (4, 12, 3, 2),
+            ),
+        ]
 
 
 @register
@@ -216,5 +222,8 @@ class Conv3DTranspose(_TransposedConvolutionOfSpace):
             Example(
                 {"filters": 2, "kernel_size": 2, "strides": (2, 1, 2), "spatial_padding": ("valid", "same")},
                 (4, 12, 2, 2, 1),
-            )
+            ),
+            Example(
+                {"filters": 2, "kernel_size": (3, 2, 1), "strides": (2, 1, 1), "padding": "same"}, (4, 12, 2, 2, 1)
+            ),
         ]

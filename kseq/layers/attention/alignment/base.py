@@ -1,0 +1,157 @@
+"""What alignments share: the source in the state, projected once, and the outputs that follow from the alignments."""
+
+from typing import Any
+
+from keras import ops
+
+from ....annotations import Shape
+from ....arguments import as_size
+from ....sequence import Sequence, SequenceSpec
+from ....timing import Timing
+from ...base import SequenceLayer, hold_rows
+
+
+class Alignment(SequenceLayer):
+    """Heads that read a source by weights of its steps, the alignments.  [B, T, C] -> [B, T, num_heads, channels].
+
+    The source is context. Its invalid steps are as if absent, wherever they stand: what is kept of it is the valid
+    steps of each row one after the other. It is projected when a stream begins, by `project_source`, and no more then.
+
+    A subclass gives the alignments of a chunk from what it keeps in the state under "alignment" (`begin`, `align`).
+    """
+
+    takes_complex = False
+    in_specs = False  # which have no word for context
+
+    num_heads: int
+    key_dim: int
+    source: str
+
+    input_rank: int | None = 3
+
+    def read_heads(self) -> None:
+        """Check what all constructors take."""
+        self.num_heads = as_size("num_heads", self.num_heads)
+        self.key_dim = as_size("key_dim", self.key_dim)
+        if not isinstance(self.source, str) or not self.source:
+            raise ValueError(f"`source` must be a name in the context; received {self.source!r}")
+        self.context_names = (self.source,)
+
+    # What a subclass says.
+
+    def build_heads(self, channels: int, source_channels: int) -> None:
+        """Add the weights."""
+        raise NotImplementedError
+
+    def project_source(self, values: Any) -> dict[str, Any]:
+        """What alignments compare with, by name, from the source's values [B, S, C]: computed once for a stream."""
+        return {}
+
+    def begin(self, mask: Any) -> Any:
+        """What moves of the state, before the first step, for a source with this mask [B, S]; `()` if nothing does."""
+        return ()
+
+    def align(self, x: Sequence, source: dict[str, Any], alignment: Any) -> tuple[Any, Any]:
+        """The weights of the source's steps [B, T, H, S], and what moves after the last of the steps.
+
+        Args:
+            x: the queries, zero at invalid steps, which move nothing.
+            source: "values" [B, S, C], "mask" [B, S], and what `project_source` gave.
+            alignment: what moves.
+        """
+        raise NotImplementedError
+
+    # What follows.
+
+    def build(self, input_shape: Shape, context_shape: dict[str, Shape] | None = None) -> None:
+        if context_shape is None:
+            raise ValueError(
+                f"{self.name} ({type(self).__name__}) is built by a call with its context, or by "
+                f"`build(input_shape, context_shape={{{self.source!r}: shape}})`; received no `context_shape`"
+            )
+        self._check_rank_of_source(context_shape[self.source])
+        self._source_channels = int(context_shape[self.source][-1])
+        self.build_heads(input_shape[-1], self._source_channels)
+
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        if not self.built:
+            raise ValueError(
+                f"{self.name} ({type(self).__name__}) gives as many channels as its source has, which it knows once it "
+                "is built"
+            )
+        return SequenceSpec((self.num_heads, self._source_channels), self.compute_dtype)
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(receptive_field_per_step=((float("-inf"), 0),))
+
+    def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Sequence:
+        state = self.initial_state(ops.shape(x.values)[0], x.spec, context)
+        return self.call_step(x, state, training=training)[0]
+
+    def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
+        source = self.standardize_context(context)[self.source]
+        if not self.built:
+            shape = {self.source: tuple(source.values.shape)}
+            self.build((batch_size, None, *input_spec.shape), context_shape=shape)
+        self._check_source(source.values.shape, batch_size)
+        if source.values.shape[1] == 0:
+            source = source.pad_time(0, 1)  # a maximum of nothing is none
+        values, mask = _packed(source.astype(self.compute_dtype))
+        kept = {"values": values, "mask": mask} | self.project_source(values)
+        return {"source": kept, "alignment": self.begin(mask)}
+
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
+        weights, alignment = self.align(x, state["source"], state["alignment"])
+        y = ops.einsum("bths,bsc->bthc", ops.cast(weights, self.compute_dtype), state["source"]["values"])
+        return Sequence(y, x.mask), {"source": state["source"], "alignment": alignment}
+
+    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
+        y, new_state = self.call_step(x, state, training=training)  # of which the source is never another
+        return y, new_state | {"alignment": hold_rows(active, new_state["alignment"], state["alignment"])}
+
+    @property
+    def wide_dtype(self) -> str:
+        """What alignments are computed in: sums over many steps are too much for half precision."""
+        return self.compute_dtype if self.compute_dtype == "float64" else "float32"
+
+    def by_heads(self, x: Any, kernel: Any, bias: Any = None) -> Any:
+        """Project [B, T, C] by a kernel [C, H, D] and a bias [H, D], if there is one, to [B, T, H, D]."""
+        flat = ops.matmul(x, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
+        y = ops.reshape(flat, (*ops.shape(flat)[:2], *kernel.shape[1:]))
+        return y if bias is None else y + self.weight(bias)
+
+    def _check_rank_of_source(self, shape):
+        if len(shape) != 3 or shape[-1] is None:
+            raise ValueError(
+                f"the context {self.source!r} of {self.name} ({type(self).__name__}) must have the shape "
+                f"[batch, time, channels]; received {tuple(shape)}"
+            )
+
+    def _check_source(self, shape, batch_size):
+        self._check_rank_of_source(shape)
+        named = f"the context {self.source!r} of {self.name} ({type(self).__name__})"
+        if shape[-1] != self._source_channels:
+            raise ValueError(f"{named} must have {self._source_channels} channels; received shape {tuple(shape)}")
+        if isinstance(batch_size, int) and isinstance(shape[0], int) and shape[0] != batch_size:
+            raise ValueError(f"{named} must have {batch_size} rows, as the input has; received shape {tuple(shape)}")
+
+
+def weights_of(logits: Any, mask: Any) -> Any:
+    """The softmax of logits [..., S] over valid steps; zero at all others, and in a row that has none."""
+    logits = ops.where(mask, logits, ops.cast(-1e9, logits.dtype))
+    weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
+    weights = ops.where(mask, weights, ops.zeros_like(weights))
+    total = ops.sum(weights, axis=-1, keepdims=True)
+    return weights / ops.where(total > 0, total, ops.ones_like(total))
+
+
+def _packed(source: Sequence) -> tuple[Any, Any]:
+    """Values [B, S, C] and mask [B, S] of the valid steps of each row, one after the other, and of as many invalid."""
+    if source.mask is None:  # a copy, since a compiled step may write over its state
+        return ops.copy(source.values), source.with_mask().mask
+    size = ops.shape(source.mask)[1]
+    steps = ops.arange(0, size, dtype="int32")[None, :]
+    order = ops.argsort(ops.where(source.mask, steps, steps + size), axis=1)
+    values = ops.take_along_axis(source.values, ops.cast(order, "int32")[:, :, None], axis=1)
+    return values, steps < source.lengths()[:, None]
