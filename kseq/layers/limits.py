@@ -99,7 +99,7 @@ def as_steps(steps: Any, like: Any, block_size: int) -> Any:
 
 
 def _exceeded(limits, steps):
-    """Limits that are exceeded, what their rows allow, what is wanted of them, and the first row that wants too much."""
+    """Limits that are exceeded, what their rows allow, what is wanted of them, and the first that wants too much."""
     for limit in limits:
         known, wanted = in_numpy(limit.steps), steps if isinstance(steps, (int, np.ndarray)) else in_numpy(steps)
         if known is None or wanted is None:

@@ -282,9 +282,8 @@ class StepDoor(KerasDoor):
         shape = None if self.context_names or not self.built else self.channel_shape
         if shape is None:
             return True
-        specs: Any = tuple(
-            SequenceSpec(part, self.compute_dtype) for part in ((shape,) if self.num_inputs == 1 else shape)
-        )
+        shapes = (shape,) if self.num_inputs == 1 else shape
+        specs: Any = tuple(SequenceSpec(part, self.compute_dtype) for part in shapes)
         return bool(self.state_specs(specs[0] if self.num_inputs == 1 else specs))
 
     @property

@@ -165,7 +165,7 @@ class Backward(SequenceLayer):
             y = self.layer(x.apply(_flipped), **given)
             return Sequence(*(None if part is None else _flipped(part) for part in y))
         steps = _steps(x.mask)
-        y: Sequence = self.layer(Sequence(*(reversed_rows(part, steps) for part in x)), **given)
+        y: Any = self.layer(Sequence(*(reversed_rows(part, steps) for part in x)), **given)
         return Sequence(*(reversed_rows(part, self._outputs(steps)) for part in y.with_mask()))
 
     def _outputs(self, steps):
