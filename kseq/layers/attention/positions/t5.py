@@ -103,4 +103,6 @@ class T5Position(Position):
 
     def bias(self, weights: dict[str, Any], query: Any, distance: Any) -> Any:
         by_distance = ops.take(weights["embeddings"], ops.convert_to_tensor(self._buckets, dtype="int32"), axis=0)
-        return ops.moveaxis(ops.take(by_distance, clipped(distance, *self._reach), axis=0), -1, -3)
+        found = ops.take(by_distance, clipped(distance, *self._reach), axis=0)  # [..., Q, K, H]
+        last = len(found.shape) - 1  # axes by their numbers: of negative ones some exporters make no axis
+        return ops.transpose(found, (*range(last - 2), last, last - 2, last - 1))
