@@ -17,7 +17,7 @@ from .door import spec_of
 from .parameters import Parameters
 from .step_door import StepDoor
 from .step_door import hold_rows as hold_rows
-from .structures import as_sequence, each, first, to_tensors
+from .structures import as_sequence, each, first, parts, to_tensors
 
 
 class Example(NamedTuple):
@@ -153,7 +153,9 @@ class SequenceLayer(Parameters, StepDoor):
             given = {"context": context} if self.context_names else {}
             state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
             y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
-            return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+            ends = zip(parts(y), self.timings, parts(self.output_length(time)), strict=True)
+            cut = [y.slice_time(t.output_latency, t.output_latency + length) for y, t, length in ends]
+            return cut[0] if len(cut) == 1 else tuple(cut)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -10,6 +10,7 @@ from keras import ops
 from ... import timing as algebra
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike
 from ...arguments import as_size
+from ...sequence import Sequence
 from ...signature import constructor_arguments
 from ...timing import Timing
 from ..base import SequenceLayer
@@ -43,6 +44,7 @@ class AttentionOptions(LayerOptions, total=False):
     dropout: float
     broadcast_dropout_across_queries: bool
     seed: int | None
+    return_attention_scores: bool
     flash_attention: bool | None
     kernel_initializer: InitializerLike
     bias_initializer: InitializerLike
@@ -83,6 +85,8 @@ class Attention(Projections):
         dropout: part of the weights of attention that is dropped while training.
         broadcast_dropout_across_queries: whether all queries of a call drop the same keys.
         seed: of the dropout.
+        return_attention_scores: whether the weights of attention are a second output, [B, T, num_heads, keys], with all
+            of them in memory.
         flash_attention: whether the backend's own attention is used, which may have fused kernels: `None` on a GPU and
             where it has all options that are asked for, `False` never, `True` always. What is not finite then reaches
             all queries of its row.
@@ -125,6 +129,7 @@ class Attention(Projections):
         dropout: float = 0.0,
         broadcast_dropout_across_queries: bool = False,
         seed: int | None = None,
+        return_attention_scores: bool = False,
         flash_attention: bool | None = None,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
@@ -211,6 +216,14 @@ class Attention(Projections):
             interleaved=self.interleave_groups,
         )
 
+    def attending(self, visibility: Visibility, training: bool) -> Any:
+        """A function of queries and keys that gives what they read: `read_values` without weights."""
+
+        def attend(queries, keys):
+            return self.read_values(queries, keys, visibility, training)[0]
+
+        return attend
+
     @property
     def _fuses(self) -> bool:
         """Whether the backend's own attention is used, of which it may have fast kernels."""
@@ -227,6 +240,7 @@ class Attention(Projections):
             "num_sink_embeddings": self.num_sink_embeddings,
             "use_sink_scalars": self.use_sink_scalars,
             "interleave_groups": self.interleave_groups and self.num_heads > self.key_heads > 1,
+            "return_attention_scores": self.return_attention_scores,
             "value_dim": self.value_size != self.key_dim or self.sublayers,
         }
         return [name for name, there in found.items() if there]
@@ -234,6 +248,19 @@ class Attention(Projections):
     def _dropped(self, weights):
         shape = (*ops.shape(weights)[:-2], 1, ops.shape(weights)[-1]) if self.broadcast_dropout_across_queries else None
         return keras.random.dropout(weights, self.dropout, noise_shape=shape, seed=self.seed_generator)
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        return (self.timing,) * (2 if self.return_attention_scores else 1)
+
+    def output_mask(self, mask: Any) -> Any:
+        mask = super().output_mask(mask[0] if type(mask) is tuple else mask)
+        return (mask, mask) if self.return_attention_scores else mask
+
+    def outputs(self, y: Any, gate: Any, scores: Any, mask: Any) -> Any:
+        """What the layer gives, of what heads read [B, H, T, Dv] and of the scores [B, T, H, K], if any."""
+        y = Sequence(self.combine(y, gate), mask)
+        return (y, Sequence(scores, mask)) if self.return_attention_scores else y
 
     def networks_timing(self, *roles: str) -> Timing:
         """Of what queries, keys and values are made of, of some roles or all."""
