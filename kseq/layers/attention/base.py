@@ -216,11 +216,11 @@ class Attention(Projections):
             interleaved=self.interleave_groups,
         )
 
-    def attending(self, visibility: Visibility, training: bool) -> Any:
+    def attending(self, visibility: Visibility, training: bool, future: Any = None) -> Any:
         """A function of queries and keys that gives what they read: `read_values` without weights."""
 
         def attend(queries, keys):
-            return self.read_values(queries, keys, visibility, training)[0]
+            return self.read_values(queries, keys, visibility, training, future)[0]
 
         return attend
 

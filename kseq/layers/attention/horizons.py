@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Unpack
 
 import keras
+from keras import ops
 
 from ... import timing as algebra
 from ...arguments import as_size, check_choice
@@ -37,7 +38,7 @@ class Horizons(Attention):
 
     has_source = False
     max_past_horizon: int | None
-    max_future_horizon: int | None
+    max_future_horizon: int | list[int] | None
     visibility: Visibility
 
     def __init__(
@@ -45,7 +46,7 @@ class Horizons(Attention):
         num_heads: int,
         key_dim: int,
         max_past_horizon: int | None = None,
-        max_future_horizon: int | None = 0,
+        max_future_horizon: int | list[int] | None = 0,
         block_size: int = 1,
         prefix_length: int = 0,
         use_segment_ids: bool = False,
@@ -58,9 +59,13 @@ class Horizons(Attention):
     ) -> None:
         super().__init__(num_heads, key_dim, **kwargs)
         self.keep(locals())
-        for name in ("max_past_horizon", "max_future_horizon"):
-            if getattr(self, name) is not None:
-                setattr(self, name, as_size(name, getattr(self, name), 0))
+        if max_past_horizon is not None:
+            self.max_past_horizon = as_size("max_past_horizon", max_past_horizon, 0)
+        if max_future_horizon is not None:
+            self.max_future_horizon = _horizons(max_future_horizon)
+        future = self.max_future_horizon
+        seed = kwargs.get("seed")
+        self.horizon_generator = keras.random.SeedGenerator(seed) if isinstance(future, list) else None
         for name in ("block_size", "prefix_length", "max_length", "num_sink_steps", "max_rollback"):
             setattr(self, name, as_size(name, getattr(self, name), 1 if name in ("block_size", "max_length") else 0))
         check_choice("overflow", overflow, ("error", "slide"))
@@ -69,11 +74,23 @@ class Horizons(Attention):
         self.num_inputs = 1 + self.has_source + use_segment_ids
         self.input_rank = None if use_segment_ids else 3
         self.visibility = Visibility(
-            self.max_past_horizon, self.max_future_horizon, self.block_size, self.prefix_length, self.num_sink_steps
+            self.max_past_horizon,
+            future[-1] if isinstance(future, list) else future,
+            self.block_size,
+            self.prefix_length,
+            self.num_sink_steps,
         )
         if overflow == "slide" and self.max_past_horizon is None and self.visibility.after is not None:
             self.visibility = dataclasses.replace(self.visibility, past=self._past_that_fits())
         self._check_together()
+
+    def drawn_future(self, training: bool) -> Any:
+        """Of several horizons one at random while training; else `None`, for the farthest."""
+        if not training or not isinstance(self.max_future_horizon, list):
+            return None
+        count = len(self.max_future_horizon)
+        drawn = keras.random.randint((), 0, count, seed=self.horizon_generator)
+        return ops.take(ops.convert_to_tensor(self.max_future_horizon, dtype="int32"), drawn)
 
     def _past_that_fits(self):
         """Blocks before its own that a query sees, where all that it sees are `max_length` steps."""
@@ -190,3 +207,13 @@ class Horizons(Attention):
         if not self.return_attention_scores:
             return spec
         return spec, SequenceSpec((self.num_heads, self.cache.sinks + self.seen), self.compute_dtype)
+
+
+def _horizons(value) -> int | list[int]:
+    """One number of steps, or several that are drawn from, from the nearest to the farthest."""
+    if not isinstance(value, (list, tuple)) or len(value) == 1:
+        return as_size("max_future_horizon", value, 0)
+    found = [as_size("max_future_horizon", one, 0) for one in value]
+    if found != sorted(set(found)) or not found:
+        raise ValueError(f"`max_future_horizon` must be one number, or several that grow; received {value!r}")
+    return found

@@ -60,7 +60,7 @@ class StreamedAttention(Horizons):
         if self.return_attention_scores:
             y, scores = self._with_scores(queries, keys, ops.zeros((1,), dtype="int32"), training)
             return self.outputs(y, heads.get("gate"), scores, x.mask)
-        attend = self.attending(self.visibility, training)
+        attend = self.attending(self.visibility, training, self.drawn_future(training))
         if self.window is None:
             y = in_parts(attend, queries, keys, self.visibility.after, self.variables)
         else:
@@ -76,7 +76,7 @@ class StreamedAttention(Horizons):
             training: as in Keras.
             ring: how many of the keys are a ring.
         """
-        y, weights = self.read_values(queries, keys, self.visibility, training)
+        y, weights = self.read_values(queries, keys, self.visibility, training, self.drawn_future(training))
         block, time = self.block_size, weights.shape[2]
         of_block = ops.arange(0, time, dtype="int32") // block * block
         behind = self.seen - block - self.visibility.after
@@ -148,7 +148,8 @@ class StreamedAttention(Horizons):
         if self._counts_history:
             new_state["history"] = ops.minimum(state["history"] + time, self.max_rollback)
         steps = Steps(steps.index, source.with_mask().mask, *steps[2:])
-        slot, attend, scores = state["clock"][:, 0], self.attending(self.visibility, training), None
+        slot, scores = state["clock"][:, 0], None
+        attend = self.attending(self.visibility, training, self.drawn_future(training))
         if self._fits(time):
             written, of_keys = cache.write(state, slot, heads["key"], heads["value"], steps, active)
             keys = Keys(*cache.read(written), of_keys)
