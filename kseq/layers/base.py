@@ -38,8 +38,9 @@ class SequenceLayer(Parameters, StepDoor):
     Whole sequence: `layer(x)`. Called on a tensor [B, T, ...] it reads and sets Keras's mask like any Keras layer;
     called on a `Sequence` it returns a `Sequence`. Step by step: `state = layer.initial_state(B, spec)`, then
     `y, state = layer.step(x, state)` for chunks of any multiple of `timing.block_size` steps. The state is a value, a
-    tree of arrays whose first axis is the batch; the layer holds none. `layer(x, initial_state=state, return_state=True)`
-    is such a step of a whole input, `layer.peek` one of which nothing is kept, and `layer.rollback` undoes steps.
+    tree of arrays whose first axis is the batch; the layer holds none. Such a step is also the call
+    `y, state = layer(x, initial_state=state, return_state=True)`; of that by `layer.peek` nothing is kept, and
+    `layer.rollback` undoes steps.
 
     An author writes `build`, `timing`, `initial_state` and `call_step`; `call_layer` is derived from them and is
     overridden only where another algorithm is faster on whole sequences. Invalid steps of the input arrive as
