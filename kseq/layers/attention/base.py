@@ -14,6 +14,7 @@ from ...sequence import Sequence
 from ...signature import constructor_arguments
 from ...timing import Timing
 from ..base import SequenceLayer
+from ..position_scheme import PositionLike
 from .fused import fused, has_kernels
 from .projections import Projections
 from .scores import attend
@@ -27,7 +28,7 @@ class AttentionOptions(LayerOptions, total=False):
     interleave_groups: bool
     value_dim: int | None
     output_dim: int | bool | None
-    position: Any
+    position: PositionLike
     use_bias: bool
     share_key_value: bool
     use_gate: bool
@@ -112,7 +113,7 @@ class Attention(Projections):
         interleave_groups: bool = False,
         value_dim: int | None = None,
         output_dim: int | bool | None = None,
-        position: Any = None,
+        position: PositionLike = None,
         use_bias: bool = True,
         share_key_value: bool = False,
         use_gate: bool = False,
