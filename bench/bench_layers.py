@@ -114,23 +114,32 @@ def check(model, task, result, weights, x):
 
 
 def prepare(system, case, quick):
-    """Compile the task, check its result, choose the fastest candidate."""
+    """The task of a case, or the step."""
+    model, task = case.split("/")
+    if task == "step":
+        return prepare_step(system, model, quick)
+    return prepare_task(candidates(system, model), model, task, BATCH, quick)
+
+
+def prepare_task(candidates, model, task, batch, quick):
+    """Compile the candidates' task, check its result, choose the fastest."""
     import jax
     import layer_models
     import models
 
-    model, task = case.split("/")
-    if task == "step":
-        return prepare_step(system, model, quick)
-    x = layer_models.signal(model, BATCH) if model in layer_models.SHAPES else models.frames(model, BATCH, STEPS)
+    x = layer_models.signal(model, batch) if model in layer_models.SHAPES else models.frames(model, batch, STEPS)
     on_device = jax.device_put(x)
     tried = []
-    for forward, weights in candidates(system, model):
+    for forward, weights in candidates:
         call = compile_call(forward, weights, on_device, task)
         check(model, task, call(), weights, x)
         tried.append((milliseconds(call), call))
-    first, call = min(tried, key=lambda pair: pair[0])
-    repeats = int(min(max((200 if quick else 1000) / first, 1), 20))  # a fifth of a second or one second a round
+    return rounds_of(*min(tried, key=lambda pair: pair[0]), quick)
+
+
+def rounds_of(first, call, quick):
+    """What times a call that took `first` milliseconds, a fifth of a second or one second a round."""
+    repeats = int(min(max((200 if quick else 1000) / first, 1), 20))
     return lambda: {"ms": statistics.median(milliseconds(call) for _ in range(repeats))}
 
 

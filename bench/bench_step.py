@@ -24,8 +24,8 @@ SYSTEMS = [
 ]
 
 
-def candidates(system, model, batch):
-    """The steps of a system, as functions that make one; most have a single one."""
+def candidates(system, model, batch, **options):
+    """The steps of a system, as functions that make one; most have a single one. Options are the peer's."""
     if system.startswith("kseq"):
         import peer_kseq
 
@@ -40,24 +40,35 @@ def candidates(system, model, batch):
         import peer_onnxruntime as peer
     else:
         import peer_litert as peer
-    return [lambda variant=variant: peer.step(model, batch, variant) for variant in peer.variants(model)]
+    return [lambda variant=variant: peer.step(model, batch, variant, **options) for variant in peer.variants(model)]
+
+
+def fastest(system, model, batch, chunk=1):
+    """Microseconds of the fastest step of a system for chunks of so many frames, and the step, which was checked."""
+    import models
+
+    x, tried = models.frames(model, batch, chunk), []
+    for make in candidates(system, model, batch):
+        models.check_step(model, batch, step := make(), chunk)
+        tried.append((median_us(lambda step=step: step(x), 20), step))
+    return min(tried, key=lambda pair: pair[0])
+
+
+def repeats(microseconds, quick):
+    """How often a call that takes so long is timed in a round."""
+    seconds = 0.1 if quick else 0.3
+    return int(min(max(seconds * 1e6 / microseconds, 10), 2000))
 
 
 def prepare(system, case, quick):
-    """Make the system's step, check it against the reference, choose the fastest variant."""
+    """The system's step, timed on one frame."""
     import models
 
     model, batch = models.parse(case)
     x = models.frames(model, batch, 1)
-    tried = []
-    for make in candidates(system, model, batch):
-        models.check_step(model, batch, step := make())
-        tried.append((median_us(lambda step=step: step(x), 20), step))
-    microseconds, step = min(tried, key=lambda pair: pair[0])
-    seconds = 0.1 if quick else 0.3  # of a round
-    steps = int(min(max(seconds * 1e6 / microseconds, 10), 2000))
-    warmup = min(steps, 20)
-    return lambda: {"step_us": median_us(lambda: step(x), steps, warmup)}
+    microseconds, step = fastest(system, model, batch)
+    steps = repeats(microseconds, quick)
+    return lambda: {"step_us": median_us(lambda: step(x), steps, min(steps, 20))}
 
 
 def main():

@@ -79,10 +79,10 @@ def check(model, got, want):
         raise ValueError(f"model {model} is off the reference by {error:.1e}, shape {got.shape} for {want.shape}")
 
 
-def check_step(model, batch, step):
-    """Run `step(frame) -> frame` from its initial state over enough frames and compare with the reference."""
-    x = frames(model, batch, CHECK_STEPS)
-    got = np.concatenate([np.array(step(x[:, t : t + 1])) for t in range(CHECK_STEPS)], axis=1)
+def check_step(model, batch, step, chunk=1):
+    """Run `step(frames) -> frames` from its initial state over enough chunks and compare with the reference."""
+    x = frames(model, batch, max(CHECK_STEPS // chunk, 2) * chunk)
+    got = np.concatenate([np.array(step(x[:, t : t + chunk])) for t in range(0, x.shape[1], chunk)], axis=1)
     check(model, got, reference(model, x))
 
 

@@ -103,13 +103,16 @@ def ordered(signature):
     return sorted(signature["inputs"]), sorted(signature["outputs"], key=lambda name: int(name.rpartition("_")[2]))
 
 
-def step(model, batch, variant):
+def step(model, batch, variant, position=0):
     """`step(frame) -> frame`, NumPy to NumPy, one thread; `variant` is one of `variants(model)`."""
     runtime, write = variant
-    return {"interpreter": interpret, "compiled": compiled}[runtime](convert(model, batch, write))
+    state = [np.zeros(shape, np.float32) for shape in state_shapes(model, batch)]
+    if model == "C":
+        state[0] += position
+    return {"interpreter": interpret, "compiled": compiled}[runtime](convert(model, batch, write), state)
 
 
-def interpret(content):
+def interpret(content, state):
     """The interpreter, the state copied from its outputs to its inputs."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
@@ -117,8 +120,8 @@ def interpret(content):
     names_in, names_out = ordered(interpreter.get_signature_list()["serving_default"])
     inputs = [runner.get_input_details()[name]["index"] for name in names_in]
     outputs = [runner.get_output_details()[name]["index"] for name in names_out]
-    for index in inputs:
-        interpreter.tensor(index)()[...] = 0
+    for index, value in zip(inputs[1:], state, strict=True):
+        interpreter.tensor(index)()[...] = value
 
     def run(x):
         interpreter.set_tensor(inputs[0], x)
@@ -131,7 +134,7 @@ def interpret(content):
     return run
 
 
-def compiled(content):
+def compiled(content, state):
     """The compiled model, whose state buffers change places after every step."""
     model = CompiledModel.from_buffer(content)  # on the processor with one thread by default
     signature = model.get_signature_by_index(0)
@@ -139,10 +142,9 @@ def compiled(content):
     key = signature["key"]
     inputs = [model.create_input_buffer_by_name(key, name) for name in names_in]
     outputs = [model.create_output_buffer_by_name(key, name) for name in names_out]
-    details = [buffer.get_tensor_details() for buffer in inputs]
-    for buffer, detail in zip(inputs, details, strict=True):
-        buffer.write(np.zeros(detail["shape"], np.float32))
-    shape = tuple(details[0]["shape"])
+    for buffer, value in zip(inputs[1:], state, strict=True):
+        buffer.write(value)
+    shape = tuple(inputs[0].get_tensor_details()["shape"])
     (x_buffer, *old), (y_buffer, *new) = inputs, outputs
 
     def run(x):

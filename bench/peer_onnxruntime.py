@@ -29,13 +29,13 @@ def export(model, batch, write):
     return file.getvalue()
 
 
-def step(model, batch, write):
+def step(model, batch, write, position=0):
     """`step(frame) -> frame`, NumPy to NumPy, one thread; `write` is one of `variants(model)`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(export(model, batch, write), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    state = [np.asarray(s) for s in peer_torch.initial_state(model, batch)]
+    state = [np.asarray(s) for s in peer_torch.initial_state(model, batch, position)]
 
     def run(x):
         nonlocal state

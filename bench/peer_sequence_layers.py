@@ -1,5 +1,7 @@
 """The models in google/sequence-layers on jax: a step as its documentation gives it, its best step, and layer mode."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import models
@@ -85,7 +87,7 @@ def iter_weights(model):
 
 
 def step(model, batch, best=False):
-    """`step(frame) -> frame`, NumPy to NumPy.
+    """`step(frames) -> frames`, NumPy to NumPy.
 
     Plain: jit of the layer's step, parameters and state as arguments, nothing donated. Best: state donated, weights
     closed over, ring buffer.
@@ -93,7 +95,7 @@ def step(model, batch, best=False):
     layer, params = build(model, ring=best and model == "C")
     spec = sl.ShapeDType((models.CHANNELS[model],), jnp.float32)
     state = layer.apply(params, batch, spec, training=False, method=layer.get_initial_state)
-    mask = np.ones((batch, 1), bool)
+    masks = functools.cache(lambda length: np.ones((batch, length), bool))
 
     def apply(params, x, state):
         return layer.apply(params, x, state, training=False, method=layer.step)
@@ -111,7 +113,7 @@ def step(model, batch, best=False):
     def run(x):
         nonlocal state
         # NumPy goes straight into the jitted call: jnp.asarray first would add 10 us
-        y, state = call(sl.Sequence(x, mask), state)
+        y, state = call(sl.Sequence(x, masks(x.shape[1])), state)
         return np.asarray(y.values)
 
     return run

@@ -16,15 +16,15 @@ def tensors(model):
     return [{name: torch.from_numpy(w) for name, w in layer.items()} for layer in models.weights(model)]
 
 
-def initial_state(model, batch):
-    """The state as a flat list of tensors."""
+def initial_state(model, batch, position=0):
+    """The state as a flat list of tensors, of C after so many steps, of which it remembers zeros."""
     d, depth = models.CHANNELS[model], models.DEPTH[model]
     if model == "A":
         return [torch.zeros(batch, (models.KERNEL - 1) * d) for _ in range(depth)]
     if model == "B":
         return [torch.zeros(batch, d) for _ in range(2 * depth)]
     cache = (batch, models.HEADS, models.WINDOW, models.HEAD_DIM)
-    return [torch.zeros((), dtype=torch.int64)] + [torch.zeros(cache) for _ in range(2 * depth)]
+    return [torch.tensor(position)] + [torch.zeros(cache) for _ in range(2 * depth)]
 
 
 class Conv(torch.nn.Module):
@@ -143,18 +143,18 @@ def step_function(model, write="shift"):
     return {"A": Conv, "B": Lstm}[model]() if model != "C" else Attention(write)
 
 
-def step(model, batch, variant):
-    """`step(frame) -> frame`, NumPy to NumPy; `variant` is one of `variants(model)`."""
+def step(model, batch, variant, position=0):
+    """`step(frame) -> frame`, NumPy to NumPy; `variant` is one of `variants(model)`, `position` that of the first."""
     form, write = variant
     with torch.inference_mode():
         function = step_function(model, write).eval()
-        state = initial_state(model, batch)
+        state = initial_state(model, batch, position)
         if form == "trace":
             example = (torch.from_numpy(models.frames(model, batch, 1)), *state)
             function = torch.jit.freeze(torch.jit.trace(function, example))
             for _ in range(3):  # the first runs compile
                 function(example[0], *[s.clone() for s in state])
-            state = initial_state(model, batch)
+            state = initial_state(model, batch, position)
 
     @torch.inference_mode()
     def run(x):
@@ -169,3 +169,28 @@ def variants(model):
     """The forms worth measuring: how it runs, and how it writes its cache."""
     writes = ("ring", "shift") if model == "C" else ("shift",)
     return [(form, write) for write in writes for form in ("eager", "trace")]
+
+
+def local_attention(task, kernels, x):
+    """A call of causal attention to a window, `scaled_dot_product_attention` with a mask, or of its training step.
+
+    It gives outputs [B, T, C], or the loss and the gradients of the kernels of queries, keys, values and outputs.
+    """
+    x, kernels = torch.from_numpy(x), [torch.from_numpy(w).requires_grad_(task == "train") for w in kernels]
+    age = torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])
+    visible = (age >= 0) & (age < models.WINDOW)
+
+    def forward():
+        query, key, value = (torch.einsum("btd,dhc->bhtc", x, w) for w in kernels[:3])
+        y = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return torch.einsum("bhtc,hcd->btd", y, kernels[3])
+
+    def train():
+        loss = forward().square().mean()
+        return loss.detach().numpy(), [g.numpy() for g in torch.autograd.grad(loss, kernels)]
+
+    def run():
+        with torch.inference_mode():
+            return forward().numpy()
+
+    return train if task == "train" else run

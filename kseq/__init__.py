@@ -191,6 +191,7 @@ _PUBLIC = {
     "load_spec": "spec",
     "load_spec_text": "spec",
     "StepFunction": "streaming",
+    "at_horizon": "streaming",
     "Stream": "streaming",
     "pointwise": "streaming",
     "Timing": "timing",
@@ -379,6 +380,7 @@ if typing.TYPE_CHECKING:
     from .spec import load_spec_text as load_spec_text
     from .streaming import StepFunction as StepFunction
     from .streaming import Stream as Stream
+    from .streaming import at_horizon as at_horizon
     from .streaming import pointwise as pointwise
     from .timing import Timing as Timing
     from .window import Window as Window

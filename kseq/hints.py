@@ -54,9 +54,9 @@ def has_values(array: Any) -> bool:
     if isinstance(array, (np.ndarray, np.generic)):
         return True
     if keras.backend.backend() == "jax":
-        import jax
+        from jax.core import Tracer
 
-        return not isinstance(array, jax.core.Tracer)
+        return not isinstance(array, Tracer)
     if keras.backend.backend() == "torch":
         import torch
 

@@ -95,6 +95,7 @@ MAY_IMPORT_BACKENDS = {
     "gradients.py",
     "hints.py",
     "streaming/compiled.py",
+    "streaming/products.py",
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",

@@ -13,6 +13,8 @@ from kseq.testing import check_layer
 _COUNT = int(os.environ.get("KSEQ_RANDOM_NETWORKS") or {"torch": 30, "tensorflow": 2}.get(keras.backend.backend(), 1))
 
 
+# Keras warns of a softmax over one channel, which chance has.
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
 @pytest.mark.parametrize(
     "number", [pytest.param(n, marks=[pytest.mark.slow] if n >= _COUNT else []) for n in range(max(_COUNT, 300))]
 )

@@ -451,6 +451,57 @@ class FieldOfIntegers(Previous):
         return Timing()
 
 
+class Rolling(Counting):
+    """Remembers its last three counts, so that it can be rolled back by two steps; right as it stands."""
+
+    def initial_state(self, batch_size, input_spec):
+        return {"counts": ops.zeros((batch_size, 3), dtype="int32"), "fed": ops.zeros((batch_size, 1), dtype="int32")}
+
+    def call_step(self, x, state, *, training=False):
+        position = state["counts"][:, -1:] + ops.cumsum(self.counts(x.with_mask().mask), axis=1)
+        counts = ops.concatenate([state["counts"], position], axis=1)[:, -3:]
+        return self.added(x, position), {"counts": counts, "fed": ops.minimum(state["fed"] + x.values.shape[1], 2)}
+
+    def history(self, state):
+        return state["fed"][:, 0]
+
+    def room(self, state):
+        return 10 - state["fed"][:, 0]
+
+    def call_rollback(self, state, steps):
+        index = ops.maximum(ops.arange(3, dtype="int32")[None] - steps[:, None], 0)
+        counts = ops.take_along_axis(state["counts"], index, axis=1)
+        return {"counts": counts, "fed": state["fed"] - steps[:, None]}
+
+
+def test_a_layer_that_can_be_rolled_back():
+    check_layer(Rolling(), (2, 6, 2))
+
+
+@broken("S9", r"room for \[8, 8, .*, wanted at least \[9, 9")
+class TakesTwoForOne(Rolling):
+    def room(self, state):
+        return 10 - 2 * state["fed"][:, 0]
+
+
+@broken("S12", "values")
+class RollsBackTooFar(Rolling):
+    def call_rollback(self, state, steps):
+        return super().call_rollback(state, 2 * steps)
+
+
+@broken("S12", "not rolled back")
+class RollsBackAllRows(Rolling):
+    def call_rollback(self, state, steps):
+        return super().call_rollback(state, ops.ones_like(steps))
+
+
+@broken("S10", "call")
+class CallForgetsTheState(Counting):
+    def go_on(self, x, state, context, training):
+        return super().go_on(x, None, context, training)[0], state
+
+
 @broken("S17", "configuration")
 class ForgetsAnArgument(Identity):
     def __init__(self, offset=0, **kwargs):

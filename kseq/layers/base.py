@@ -17,7 +17,7 @@ from .door import spec_of
 from .parameters import Parameters
 from .step_door import StepDoor
 from .step_door import hold_rows as hold_rows
-from .structures import as_sequence, each, first, to_tensors
+from .structures import as_sequence, each, first, parts, to_tensors
 
 
 class Example(NamedTuple):
@@ -38,11 +38,15 @@ class SequenceLayer(Parameters, StepDoor):
     Whole sequence: `layer(x)`. Called on a tensor [B, T, ...] it reads and sets Keras's mask like any Keras layer;
     called on a `Sequence` it returns a `Sequence`. Step by step: `state = layer.initial_state(B, spec)`, then
     `y, state = layer.step(x, state)` for chunks of any multiple of `timing.block_size` steps. The state is a value, a
-    tree of arrays whose first axis is the batch; the layer holds none.
+    tree of arrays whose first axis is the batch; the layer holds none. Such a step is also the call
+    `y, state = layer(x, initial_state=state, return_state=True)`; of that by `layer.peek` nothing is kept, and
+    `layer.rollback` undoes steps.
 
     An author writes `build`, `timing`, `initial_state` and `call_step`; `call_layer` is derived from them and is
     overridden only where another algorithm is faster on whole sequences. Invalid steps of the input arrive as
-    `invalid_value`. What cannot stream overrides `call_layer` alone and gives the reason as `step_obstacle`.
+    `invalid_value`. A state that takes so many steps and no more says so by `room`, one that can be rolled back has
+    `call_rollback`, and says by `history` how far. What cannot stream overrides `call_layer` alone and gives the reason
+    as `step_obstacle`.
 
     A layer of several inputs says how many by `num_inputs`: where this text says a sequence, a spec, a shape or a mask
     of the input, it is then a tuple of them, all of one length. What does not flow along with the input but is known
@@ -153,7 +157,9 @@ class SequenceLayer(Parameters, StepDoor):
             given = {"context": context} if self.context_names else {}
             state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
             y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
-            return y.slice_time(timing.output_latency, timing.output_latency + self.output_length(time))
+            ends = zip(parts(y), self.timings, parts(self.output_length(time)), strict=True)
+            cut = [y.slice_time(t.output_latency, t.output_latency + length) for y, t, length in ends]
+            return cut[0] if len(cut) == 1 else tuple(cut)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -99,7 +99,8 @@ class KerasDoor(keras.layers.Layer):
         rolled back. A functional model holds no such call; the `call` of a model or layer of one's own may.
         """
         # What is not given is not passed on: Keras would take a `None` for an answer, and not ask the layer around.
-        sequences, given = as_sequences(x, self.num_inputs), {} if training is None else {"training": training}
+        sequences = as_sequences(x, self.num_inputs)
+        given: dict[str, Any] = {} if training is None else {"training": training}
         if initial_state is not None or return_state:
             given["passage"] = Passage(initial_state)
         if context is not None or (self.context_names and initial_state is None):
@@ -146,16 +147,17 @@ class KerasDoor(keras.layers.Layer):
             # What is traced may not say whether this is training, as in a model that is rematerialised.
             y = self._call_layer(given, context, False if training is None else training)
             y = each(lambda part: _apart_from(parts(received), part), y)
-        return self._given(x, y)
+        return self._formed(x, y)
 
     def _pass(self, x, received, context, passage, training):
         """The outputs of a call that goes on from a state, in the form of its input `x`."""
         y, passage.state = self.go_on(received, passage.state, context, training)
         y = each(lambda part: _apart_from(parts(received), part), y)
         passage.mask = each(lambda part: (part.mask, None) if holds_sequences(x, self.num_inputs) else part.mask, y)
-        return self._given(x, y)
+        return self._formed(x, y)
 
-    def _given(self, x, y):
+    def _formed(self, x, y):
+        """Outputs in the form of the input `x`, regularised."""
         for part in parts(y):
             self._regularize(part)
         return y if holds_sequences(x, self.num_inputs) else each(_values, y)

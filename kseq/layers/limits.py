@@ -48,11 +48,11 @@ def check_room(limits: list[Limit], steps: Any, what: str, at: Any = None) -> No
     Raises:
         ValueError: more steps than a row's state takes, by the layer's name, with what to change.
     """
-    for limit, room, wanted, row in _exceeded(limits, steps):
-        stands = "" if at is None else f" after {_counted(np.broadcast_to(at, limit.steps.shape)[row])} of the stream"
+    for limit, known, wanted, row in _exceeded(limits, steps):
+        stands = "" if at is None else f" after {_counted(np.broadcast_to(at, known.shape)[row])} of the stream"
         raise ValueError(
-            f"{limit.layer} takes {_counted(room)} more{stands}{_named_row(limit, row)}; "
-            f"received {what} of {_counted(wanted)}{_advice(limit)}"
+            f"{limit.layer} takes {_counted(known[row], 'more step')}{stands}{_named_row(limit, row)}; "
+            f"received {what} of {_counted(wanted[row])}{_advice(limit)}"
         )
 
 
@@ -64,51 +64,58 @@ def check_history(limits: list[Limit], steps: Any) -> None:
     """
     for limit, known, wanted, row in _exceeded(limits, steps):
         raise ValueError(
-            f"{limit.layer} can be rolled back by {_counted(known)}{_named_row(limit, row)}; "
-            f"received {wanted}{_advice(limit)}"
+            f"{limit.layer} can be rolled back by {_counted(known[row])}{_named_row(limit, row)}; "
+            f"received {wanted[row]}{_advice(limit)}"
         )
 
 
-def as_steps(steps: Any, batch_size: Any, block_size: int) -> Any:
+def as_steps(steps: Any, like: Any, block_size: int) -> Any:
     """Steps to roll back by, a number or one for each row, as int32 [B].
+
+    Args:
+        steps: a number, or integers [B].
+        like: an array [B, ...].
+        block_size: of which they are multiples.
 
     Raises:
         TypeError: no integers.
         ValueError: another shape, negative numbers, or numbers that are no multiple of the block.
     """
+    batch = like.shape[0]
     if not hasattr(steps, "shape"):
         steps = np.asarray(steps) if isinstance(steps, (list, tuple)) else as_integer("`steps`", steps)
     given = np.asarray(steps) if isinstance(steps, (int, np.generic)) else steps
     if "int" not in str(given.dtype):
         raise TypeError(f"`steps` must be an integer or int32 [B]; received {given.dtype}")
-    if len(given.shape) and (len(given.shape) != 1 or given.shape[0] not in (None, batch_size)):
-        raise ValueError(f"`steps` must be an integer or int32 [B (={batch_size})]; received shape {given.shape}")
+    fits = len(given.shape) == 1 and (None in (batch, given.shape[0]) or given.shape[0] == batch)
+    if len(given.shape) and not fits:
+        raise ValueError(f"`steps` must be an integer or int32 [B (={batch})]; received shape {tuple(given.shape)}")
     known = given if isinstance(given, np.ndarray) else in_numpy(given)
     if known is not None and ((known < 0) | (known % block_size != 0)).any():
         raise ValueError(
             f"`steps` must not be negative, and a multiple of {block_size}, the block; received {known.tolist()}"
         )
-    return ops.broadcast_to(ops.cast(given, "int32"), (batch_size,))
+    return ops.broadcast_to(ops.cast(given, "int32"), (ops.shape(like)[0],))
 
 
 def _exceeded(limits, steps):
-    """Of limits that are exceeded, what the first such row has and wants, and its number."""
+    """Limits that are exceeded, what their rows allow, what is wanted of them, and the first that wants too much."""
     for limit in limits:
         known, wanted = in_numpy(limit.steps), steps if isinstance(steps, (int, np.ndarray)) else in_numpy(steps)
         if known is None or wanted is None:
             continue
         wanted = np.broadcast_to(wanted, known.shape)
         for row in np.flatnonzero((wanted > known) & (wanted > 0))[:1]:
-            yield limit, int(known[row]), int(wanted[row]), int(row)
+            yield limit, known, wanted, int(row)
 
 
 def _named_row(limit, row):
-    return f" in row {row}" if limit.steps.shape[0] > 1 else ""
+    return f" in row {row}" if limit.steps.shape[0] != 1 else ""
 
 
-def _counted(steps):
-    steps = max(int(steps), 0)
-    return f"{steps} step" + "s" * (steps != 1)
+def _counted(number, noun="step"):
+    number = max(int(number), 0)
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _advice(limit):

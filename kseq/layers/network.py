@@ -1,7 +1,6 @@
 """`Network`: layers that read one another's outputs, run once; latencies are aligned wherever branches meet."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Hashable
 from typing import Any
@@ -225,7 +224,7 @@ class Network(SequenceLayer):
 
     # How far the states of its nodes go, forwards and back, in its own input steps.
 
-    @functools.cached_property
+    @property
     def may_be_full(self) -> bool:
         return any(node.layer.may_be_full for node in self.nodes)
 

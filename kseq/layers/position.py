@@ -14,7 +14,7 @@ from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .axes import channel_axes
 from .base import Example, SequenceLayer
-from .rotary import rotate, timing_signal
+from .rotary import angles, rotate
 from .structures import joint_mask
 
 #: What is counted: valid steps, all steps since the first valid one, or nothing, where positions are an input.
@@ -147,7 +147,7 @@ class AddTimingSignal(PositionLayer):
 
     def call_values(self, values: Any, positions: Any) -> Any:
         shape = self._signal_shape(tuple(values.shape[2:]))
-        signal = timing_signal(positions, math.prod(shape), self.min_timescale, self.max_timescale, values.dtype)
+        signal = _timing_signal(positions, math.prod(shape), self.min_timescale, self.max_timescale, values.dtype)
         signal = ops.reshape(signal, (*ops.shape(signal)[:2], *shape))
         return values + (signal if self.scale is None else signal * ops.cast(self.scale, values.dtype))
 
@@ -196,7 +196,7 @@ class ConcatTimingSignal(PositionLayer):
         return _with_more_channels(self, super().output_spec(input_spec))
 
     def call_values(self, values: Any, positions: Any) -> Any:
-        signal = timing_signal(positions, self.channels, self.min_timescale, self.max_timescale, values.dtype)
+        signal = _timing_signal(positions, self.channels, self.min_timescale, self.max_timescale, values.dtype)
         return _concat(values, signal)
 
     @classmethod
@@ -335,6 +335,19 @@ class RotaryEmbedding(PositionLayer):
             Example({"max_wavelength": 50.0}, (4, 12, 4)),
             Example({"max_wavelength": 50.0, "positions": "all", "axis": 2}, (4, 12, 2, 3)),
         ]
+
+
+def _timing_signal(positions, channels, shortest, longest, dtype):
+    """Sines and cosines [B, T, channels] of positions [B, T]."""
+    number = channels // 2
+    decay = math.log(longest / shortest) / max(number - 1, 1)
+    turns = [shortest * math.exp(-i * decay) / math.tau for i in range(number)]
+    wide = keras.backend.standardize_dtype(dtype) == "float64"
+    found = angles(positions, turns, "float64" if wide else "float32", absolute=True)
+    blocks = [ops.sin(found), ops.cos(found)]
+    if channels % 2:
+        blocks.append(ops.zeros_like(ops.cast(positions, found.dtype))[..., None])
+    return ops.cast(ops.concatenate(blocks, axis=-1), dtype)
 
 
 def _concat(values, added):

@@ -1,4 +1,4 @@
-"""Angles that grow with the position, exact however large it is, in rotary positions (RoPE) and timing signals."""
+"""Angles that grow with the position, exact however large it is, and rotary positions (RoPE), half-split."""
 
 import math
 from typing import Any
@@ -79,19 +79,6 @@ def _rotate_by(x, turned, scale=1.0):
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
     return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def timing_signal(positions: Any, channels: int, shortest: float, longest: float, dtype: Any) -> Any:
-    """Sines, then cosines [B, T, channels] of positions [B, T], of wavelengths between two; an odd channel is zero."""
-    number = channels // 2
-    decay = math.log(longest / shortest) / max(number - 1, 1)
-    turns = [shortest * math.exp(-i * decay) / math.tau for i in range(number)]
-    wide = keras.backend.standardize_dtype(dtype) == "float64"
-    found = angles(positions, turns, "float64" if wide else "float32", absolute=True)
-    blocks = [ops.sin(found), ops.cos(found)]
-    if channels % 2:
-        blocks.append(ops.zeros_like(ops.cast(positions, found.dtype))[..., None])
-    return ops.cast(ops.concatenate(blocks, axis=-1), dtype)
 
 
 def _as_int32(turns: float) -> int:

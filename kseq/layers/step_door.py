@@ -138,7 +138,7 @@ class StepDoor(KerasDoor):
                 steps than the state has room for (where it has values: none are there while a function is traced).
             TypeError: a mask that is not bool.
         """
-        return self._checked_step(x, state, training, active, self.may_be_full)
+        return self._checked_step(x, state, training, active, self._may_be_full)
 
     def step_in_room(self, x: Any, state: Any, *, training: bool = False, active: Any = None) -> tuple[Any, Any]:
         """`step` where it is known that the state has room, at which it does not look."""
@@ -146,8 +146,9 @@ class StepDoor(KerasDoor):
 
     def peek(self, x: Sequence, state: Any, *, training: bool = False, active: Any = None) -> Sequence:
         """The outputs of `step`, of which nothing is kept: neither the state nor that random numbers were drawn."""
-        scope = keras.StatelessScope([(variable, variable.value) for variable in self.variables])
-        with scope:
+        if not self.built:
+            self.build_for(as_sequences(x, self.num_inputs))
+        with keras.StatelessScope([(variable, variable.value) for variable in self.variables]):
             y, _ = self.step(x, state, training=training, active=active)
         return y
 
@@ -168,7 +169,7 @@ class StepDoor(KerasDoor):
         if obstacles := self.rollback_obstacles(state):
             reasons = "; ".join(row.advice if row.layer == self.name else str(row) for row in obstacles)
             raise ValueError(f"{self._named} cannot be rolled back: {reasons}")
-        steps = as_steps(steps, found[0].shape[0], self._timing.block_size)
+        steps = as_steps(steps, found[0], self._timing.block_size)
         check_history(self.histories(state), steps)
         return self.call_rollback(state, steps)
 
@@ -265,10 +266,14 @@ class StepDoor(KerasDoor):
         check_returned(self, "call_step", "(Sequence, state)", returned[0] if pair else None, returned)
         return returned
 
-    @functools.cached_property
+    @property
     def may_be_full(self) -> bool:
         """Whether there may be a limit to what a state takes: where not, no step waits for a look at it."""
         return type(self).room is not StepDoor.room
+
+    @functools.cached_property
+    def _may_be_full(self):
+        return self.may_be_full
 
     def _keeps_state(self) -> bool:
         """Whether the layer has a state; of one that is not built, or reads context, whether it may have one."""
@@ -277,7 +282,8 @@ class StepDoor(KerasDoor):
         shape = None if self.context_names or not self.built else self.channel_shape
         if shape is None:
             return True
-        specs = tuple(SequenceSpec(part, self.compute_dtype) for part in ((shape,) if self.num_inputs == 1 else shape))
+        shapes = (shape,) if self.num_inputs == 1 else shape
+        specs: Any = tuple(SequenceSpec(part, self.compute_dtype) for part in shapes)
         return bool(self.state_specs(specs[0] if self.num_inputs == 1 else specs))
 
     @property

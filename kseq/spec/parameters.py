@@ -131,5 +131,5 @@ _LEAST = dict.fromkeys(
         "num_repeats",
     ],
     1,
-) | dict.fromkeys(["length", "max_past_horizon", "max_future_horizon"], 0)
+) | dict.fromkeys(["length", "max_past_horizon", "max_future_horizon", "max_backward", "max_forward"], 0)
 _SCALARS = {type(None): NULL, None: NULL, bool: BOOLEAN, int: INTEGER, float: NUMBER, str: TEXT}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ..layers.structures import parts
+from .products import merged
 from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
 from .tracing import Scope, State, Trace, advance, row_of
@@ -184,7 +185,7 @@ class _JaxFunction:
             outputs, leaves, updates = trace(leaves, [given.get(i, v) for i, v in enumerate(values)], row)
             return [tuple(y) for y in outputs], leaves, updates
 
-        self.trace, self.call = trace, jax.jit(flat, donate_argnums=0)
+        self.trace, self.call = trace, jax.jit(merged(flat), donate_argnums=0)
         self.written = [(i, values[i]) for i in written]
         self.is_plain = is_plain
 

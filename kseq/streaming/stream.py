@@ -290,10 +290,6 @@ class Stream:
             found.append(self._blocks.trim(number, calls, limit))
         return self._ends.give(found)
 
-    def _limits(self):
-        """What the layers with a limit still take."""
-        return self._step.step.limits(self._step.leaves(self._state))
-
     def rollback(self, steps: Any, active: Any = None) -> None:
         """Be as if the last steps had not been pushed: what is pushed next gives what it would have given, bit for bit.
 

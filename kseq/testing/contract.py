@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from ..layers.base import SequenceLayer
-from . import fields, numerics, streaming, whole
+from . import fields, numerics, rolling, streaming, whole
 from .subject import Subject
 
 _FIRST = (whole.check_specs,)
@@ -16,8 +16,11 @@ _STEP_MODE = (
     streaming.check_chunking,
     streaming.check_prefix,
     streaming.check_prefill,
+    streaming.check_call,
     streaming.check_ragged,
     streaming.check_row_operations,
+    rolling.check_room,
+    rolling.check_rollback,
 )
 _BOTH = (
     streaming.check_eager,

@@ -61,10 +61,13 @@ def _expect_identical(key, found, wanted, names, i):
     expect_same(key, y.mask, wanted_y.mask, f"mask of block {i}", names=names)
     expect_same(key, y.values, wanted_y.values, f"values of block {i}", where=wanted_y.mask, names=names)
     for leaf, (a, b) in enumerate(zip(leaves(state), leaves(wanted_state), strict=True)):
-        expect_same(key, _bits(numpy(a)), _bits(numpy(b)), f"bytes of state leaf {leaf} after block {i}", names=names)
+        expect_same(
+            key, as_bytes(numpy(a)), as_bytes(numpy(b)), f"bytes of state leaf {leaf} after block {i}", names=names
+        )
 
 
-def _bits(x):
+def as_bytes(x: Any) -> Any:
+    """The bytes of each number of an array, on an axis of their own."""
     return np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8).reshape(*x.shape, x.dtype.itemsize)
 
 
@@ -176,6 +179,14 @@ def check_prefill(s: Subject) -> None:
         s.expect_stream("S10", y, f"chunks of {partition} blocks")
 
 
+def check_call(s: Subject) -> None:
+    """Property S10: a call that goes on from a state is a step, bit for bit."""
+    start, chunk = s.initial_state(), s.padded(Sequence(s.values, s.mask)).slice_time(0, s.block)
+    with attempt("S10", "a call from a state"), transforms.no_gradients():
+        y, state = s.layer(chunk, initial_state=start, return_state=True)
+    _expect_identical("S10", (to_numpy(y), state), _eager_step(s, s.layer, 0, start), ("call", "step"), 0)
+
+
 def check_compiled(s: Subject) -> None:
     """Property S11: eager and compiled agree; checked after everything else: no shape was compiled twice."""
     if keras.backend.backend() == "torch":
@@ -242,7 +253,7 @@ class _Slots:
         close = {"where": wanted_mask, "names": names, "rtol": s.rtol, "atol": s.atol}
         expect_same(key, y.values, wanted_values, f"{what}: values", **close)
         for leaf, (new, old) in enumerate(zip(leaves(state), leaves(self.state), strict=True)):
-            held, before = (_bits(numpy(a))[~active] for a in (new, old))
+            held, before = (as_bytes(numpy(a))[~active] for a in (new, old))
             expect_same(
                 key, held, before, f"{what}: bytes of state leaf {leaf} of held rows", names=("after", "before")
             )

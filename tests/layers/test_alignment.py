@@ -220,6 +220,23 @@ def test_alignments_are_kept_precisely_in_half_precision(policy):
     np.testing.assert_allclose(numpy(state["alignment"]["position"]).item(), 1000 * softplus(-3.0), rtol=1e-4)
 
 
+@every_layer
+def test_a_state_goes_on_and_back(make):
+    layer, x, source = drawn(make)
+    spec, wanted = kseq.SequenceSpec((4,)), whole(layer, x, source)
+    state = layer.initial_state(BATCH, spec, {"source": source})
+    with transforms.no_gradients():
+        _, after = layer(x.slice_time(0, 2), initial_state=state, return_state=True)
+        y, _ = layer(x.slice_time(2, None), initial_state=after, return_state=True)
+        np.testing.assert_allclose(numpy(y.mask_invalid().values), wanted[:, 2:], atol=1e-5)
+        if layer.moves:
+            with pytest.raises(ValueError, match="cannot be rolled back: its state keeps nothing of the alignments"):
+                layer.rollback(after, 1)
+        else:
+            y, _ = layer.step(x.slice_time(1, None), layer.rollback(after, 1))
+            np.testing.assert_allclose(numpy(y.mask_invalid().values), wanted[:, 1:], atol=1e-5)
+
+
 def test_a_mixture_moves_on_and_never_back():
     layer, x, source = drawn(LAYERS["mixture"])
     state = layer.initial_state(BATCH, kseq.SequenceSpec((4,)), {"source": source})

@@ -73,7 +73,9 @@ def test_dumped_layers_are_valid():
     for name, cls in kseq.registered_layers().items():
         if "." in name:
             continue
-        for example in cls.examples() if cls.in_specs else ():
+        for example in cls.examples():
+            if example.context:  # of which specs know nothing
+                continue
             import keras
 
             inputs = keras.Input(example.input_shape[1:], dtype=example.dtype)

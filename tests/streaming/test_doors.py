@@ -248,7 +248,7 @@ def test_the_room_of_a_network_is_the_least_of_its_layers():
     _, state = layer.step(x, state, active=np.array([True, False]))
     assert numpy(layer.room(state)).tolist() == [6, 10]
     _, state = layer.step(x, state)
-    words = r"late \(Recent\) takes 2 steps more in row 0; received a chunk of 4 steps: raise max_length \(=5\)"
+    words = r"late \(Recent\) takes 2 more steps in row 0; received a chunk of 4 steps: raise max_length \(=5\)"
     for act in (lambda: layer.step(x, state), lambda: layer.peek(x, state), lambda: layer(x, initial_state=state)):
         with pytest.raises(ValueError, match=words):
             act()
@@ -262,17 +262,17 @@ def test_a_stream_refuses_what_it_has_no_room_for():
     stream, other, x = kseq.Stream(layer, BATCH), kseq.Stream(layer, BATCH), numbers(BATCH, 20, 3)
     for s in (stream, other):
         s.push(x[:, :6])
-    words = r"recent \(Recent\) takes 3 steps more after 6 steps of the stream in row 0; received a chunk of 4"
+    words = r"recent \(Recent\) takes 3 more steps after 6 steps of the stream in row 0; received a chunk of 4"
     for act in (stream.push, stream.peek):
         with pytest.raises(ValueError, match=words):
             act(x[:, 6:10])
     equal(stream.push(x[:, 6:7]), other.push(x[:, 6:7]))  # a block that goes right through
     assert stream.push(x[:, :0]).shape == (BATCH, 0, 2)
     equal(stream.push(x[:, 7:8]), other.push(x[:, 7:8]))
-    with pytest.raises(ValueError, match=r"takes 1 step more after 8 steps .* received a flush of 2"):
+    with pytest.raises(ValueError, match=r"takes 1 more step after 8 steps .* received a flush of 2"):
         stream.flush()
     stream.push(x[:, 8:9])
-    with pytest.raises(ValueError, match=r"takes 0 steps more after 9 steps .* received a chunk of 1"):
+    with pytest.raises(ValueError, match=r"takes 0 more steps after 9 steps .* received a chunk of 1"):
         stream.push(x[:, :1])
     stream.reset(np.array([False, True]))
     with pytest.raises(ValueError, match="row 0"):
@@ -342,10 +342,9 @@ def test_a_layer_is_rolled_back(dtype):
             layer.rollback(seven, wrong)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_stream_that_went_back_never_went_there(seed):
+def test_a_stream_that_went_back_never_went_there():
     layer = memory(max_rollback=4)
-    rng, x = np.random.default_rng(seed), numbers(BATCH, 40, 3, seed=seed)
+    rng, x = np.random.default_rng(0), numbers(BATCH, 40, 3)
     stream, plain, at = kseq.Stream(layer, BATCH), kseq.Stream(layer, BATCH), np.zeros(BATCH, int)
 
     def chunk(steps, noise=0):
@@ -369,6 +368,26 @@ def test_a_stream_that_went_back_never_went_there(seed):
     equal(list(stream.flush()), list(plain.flush()))
 
 
+NETWORKS = {
+    "slower": lambda: [kseq.Conv1D(3, 2, strides=2, padding="reverse_causal"), Recent(max_rollback=2)],
+    "faster": lambda: [Recent(max_rollback=4), kseq.UpSampling1D(2), Recent(max_rollback=8), kseq.Dense(2)],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_rolled_back_at_every_rate(name):
+    layer = built(kseq.Serial([kseq.Residual([kseq.Dense(3)]), kseq.Serial(NETWORKS[name]())]))
+    stream, plain, x = kseq.Stream(layer, BATCH), kseq.Stream(layer, BATCH), numbers(BATCH, 10, 3)
+    stream.push(x[:, :4])
+    stream.push(x[:, 6:10])
+    stream.rollback(np.array([4, 2]))
+    stream.rollback(np.array([0, 2]))
+    plain.push(x[:, :4], np.ones(BATCH, bool))
+    equal(stream.push(x[:, 4:8]), plain.push(x[:, 4:8]))
+    with pytest.raises(ValueError, match=r"can be rolled back by 4 steps in row 0; received 6"):
+        stream.rollback(6)
+
+
 def test_warm_up_that_is_undone_is_warm_up_again():
     class Late(Recent):
         timing = property(lambda self: kseq.Timing(1, 1, 2, 2, ((-2, 2),)))
@@ -384,7 +403,7 @@ def test_warm_up_that_is_undone_is_warm_up_again():
 
 
 def test_what_is_held_is_taken_back_step_by_step():
-    layer = built(kseq.Serial([Recent(max_rollback=8), kseq.SqueezeTime(2)]))
+    layer = built(kseq.Serial([Recent(max_rollback=8), kseq.SqueezeTime(2, padding="semicausal")]))
     with_masks = kseq.Sequence(numbers(BATCH, 9, 3), np.random.default_rng(1).random((BATCH, 9)) < 0.7)
     for x in (kseq.Sequence(numbers(BATCH, 9, 3)), with_masks):
         stream, plain = kseq.Stream(layer, BATCH), kseq.Stream(layer, BATCH)

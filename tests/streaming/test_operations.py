@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from sampling import todays
 
 import kseq
 
@@ -49,7 +50,10 @@ STEPWISE = {
 }
 
 
-@pytest.mark.parametrize("build", STEPWISE.values(), ids=STEPWISE.keys())
+@pytest.mark.parametrize(
+    "build",
+    todays([pytest.param(build, id=name) for name, build in STEPWISE.items()], of="stepwise", jax=0.5, tensorflow=0.5),
+)
 def test_what_treats_every_step_by_itself_streams(build):
     model = model_of(build)
     x = RNG.normal(size=(1, STEPS, CHANNELS)).astype("float32")

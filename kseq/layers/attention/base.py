@@ -10,9 +10,12 @@ from keras import ops
 from ... import timing as algebra
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike
 from ...arguments import as_size
+from ...sequence import Sequence
 from ...signature import constructor_arguments
 from ...timing import Timing
 from ..base import SequenceLayer
+from ..position_scheme import PositionLike
+from .fused import fused, has_kernels
 from .projections import Projections
 from .scores import attend
 from .visibility import Steps, Visibility
@@ -25,7 +28,7 @@ class AttentionOptions(LayerOptions, total=False):
     interleave_groups: bool
     value_dim: int | None
     output_dim: int | bool | None
-    position: Any
+    position: PositionLike
     use_bias: bool
     share_key_value: bool
     use_gate: bool
@@ -42,6 +45,7 @@ class AttentionOptions(LayerOptions, total=False):
     dropout: float
     broadcast_dropout_across_queries: bool
     seed: int | None
+    return_attention_scores: bool
     flash_attention: bool | None
     kernel_initializer: InitializerLike
     bias_initializer: InitializerLike
@@ -82,8 +86,11 @@ class Attention(Projections):
         dropout: part of the weights of attention that is dropped while training.
         broadcast_dropout_across_queries: whether all queries of a call drop the same keys.
         seed: of the dropout.
-        flash_attention: whether fused kernels of the backend are used: `None` where they help, `False` never; `True`
-            insists on them where the options allow it.
+        return_attention_scores: whether the weights of attention are a second output, [B, T, num_heads, keys], with all
+            of them in memory.
+        flash_attention: whether the backend's own attention is used, which may have fused kernels: `None` on a GPU and
+            where it has all options that are asked for, `False` never, `True` always. What is not finite then reaches
+            all queries of its row.
         kernel_initializer, bias_initializer, sink_initializer, kernel_regularizer, bias_regularizer, kernel_constraint,
             bias_constraint: as in Keras.
 
@@ -106,7 +113,7 @@ class Attention(Projections):
         interleave_groups: bool = False,
         value_dim: int | None = None,
         output_dim: int | bool | None = None,
-        position: Any = None,
+        position: PositionLike = None,
         use_bias: bool = True,
         share_key_value: bool = False,
         use_gate: bool = False,
@@ -123,6 +130,7 @@ class Attention(Projections):
         dropout: float = 0.0,
         broadcast_dropout_across_queries: bool = False,
         seed: int | None = None,
+        return_attention_scores: bool = False,
         flash_attention: bool | None = None,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
@@ -155,6 +163,11 @@ class Attention(Projections):
         as_size("num_sink_embeddings", num_sink_embeddings, 0)
         if num_sink_embeddings and use_sink_scalars:
             raise ValueError("`num_sink_embeddings` and `use_sink_scalars` exclude each other; received both")
+        if flash_attention and self._unfused:
+            raise ValueError(
+                f"`flash_attention` must be None or False, since the backend's attention has no {self._unfused[0]}; "
+                "received True"
+            )
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
         for role, network in self._networks.items():
             self._check_network(role, network)
@@ -177,6 +190,9 @@ class Attention(Projections):
             future: in the place of the visibility's, where it is known at run time alone.
         """
         (query, of_query), (key, value, of_key) = queries, keys
+        visible = visibility.visible(of_query, of_key, future)
+        if self._fuses and not (training and self.dropout):
+            return fused(query * self.scale, key, value, visible), None
         scheme, bias, content = self.position, None, None
         if scheme is not None:
             weights = {name: self.weight(w) for name, w in self._of_positions.items()}
@@ -191,7 +207,7 @@ class Attention(Projections):
             query,
             key,
             value,
-            visibility.visible(of_query, of_key, future),
+            visible,
             scale=self.scale,
             content=content,
             bias=bias,
@@ -201,9 +217,51 @@ class Attention(Projections):
             interleaved=self.interleave_groups,
         )
 
+    def attending(self, visibility: Visibility, training: bool, future: Any = None) -> Any:
+        """A function of queries and keys that gives what they read: `read_values` without weights."""
+
+        def attend(queries, keys):
+            return self.read_values(queries, keys, visibility, training, future)[0]
+
+        return attend
+
+    @property
+    def _fuses(self) -> bool:
+        """Whether the backend's own attention is used, of which it may have fast kernels."""
+        wanted = has_kernels() if self.flash_attention is None else self.flash_attention
+        return wanted and not self._unfused
+
+    @property
+    def _unfused(self) -> list[str]:
+        """Options that the backend's attention does not have."""
+        scheme = self.position
+        found = {
+            "position": scheme is not None and scheme.uses_distance,
+            "attention_logits_soft_cap": self.attention_logits_soft_cap is not None,
+            "num_sink_embeddings": self.num_sink_embeddings,
+            "use_sink_scalars": self.use_sink_scalars,
+            "interleave_groups": self.interleave_groups and self.num_heads > self.key_heads > 1,
+            "return_attention_scores": self.return_attention_scores,
+            "value_dim": self.value_size != self.key_dim or self.sublayers,
+        }
+        return [name for name, there in found.items() if there]
+
     def _dropped(self, weights):
         shape = (*ops.shape(weights)[:-2], 1, ops.shape(weights)[-1]) if self.broadcast_dropout_across_queries else None
         return keras.random.dropout(weights, self.dropout, noise_shape=shape, seed=self.seed_generator)
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        return (self.timing,) * (2 if self.return_attention_scores else 1)
+
+    def output_mask(self, mask: Any) -> Any:
+        mask = super().output_mask(mask[0] if type(mask) is tuple else mask)
+        return (mask, mask) if self.return_attention_scores else mask
+
+    def outputs(self, y: Any, gate: Any, scores: Any, mask: Any) -> Any:
+        """What the layer gives, of what heads read [B, H, T, Dv] and of the scores [B, T, H, K], if any."""
+        y = Sequence(self.combine(y, gate), mask)
+        return (y, Sequence(scores, mask)) if self.return_attention_scores else y
 
     def networks_timing(self, *roles: str) -> Timing:
         """Of what queries, keys and values are made of, of some roles or all."""

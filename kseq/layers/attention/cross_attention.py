@@ -93,11 +93,21 @@ class CrossAttention(Attention):
         return Keys(key, value, Steps(ops.arange(0, valid.shape[1], dtype="int32"), valid, position))
 
     def _read(self, x, steps, heads, keys, training):
-        def attend(queries, keys):
-            return self.read_values(queries, keys, _ALL, training)[0]
+        queries, scores = Queries(heads["query"], steps), None
+        if self.return_attention_scores:
+            y, weights = self.read_values(queries, keys, _ALL, training)
+            scores = ops.transpose(weights, (0, 2, 1, 3))
+        else:
+            y = in_parts(
+                lambda *given: self.read_values(*given, _ALL, training)[0], queries, keys, None, self.variables
+            )
+        return self.outputs(y, heads.get("gate"), scores, x.mask)
 
-        y = in_parts(attend, Queries(heads["query"], steps), keys, None, self.variables)
-        return Sequence(self.combine(y, heads.get("gate")), x.mask)
+    def output_spec(self, input_spec: SequenceSpec) -> Any:
+        spec = super().output_spec(input_spec)
+        if not self.return_attention_scores:
+            return spec
+        return spec, SequenceSpec((self.num_heads, None), self.compute_dtype)  # as many as the sources have steps
 
     @property
     def _of_queries(self):

@@ -49,7 +49,7 @@ def in_windows(
     time = queries.query.shape[2]
     size = -(-min(_BLOCK, max(16, reach + 1)) // block) * block
     if not isinstance(time, int) or time <= 2 * size:
-        return attend(queries, keys if beside is None else _joined(beside, keys))
+        return attend(queries, joined(keys, beside))
     # Block `n` of queries reads the blocks `n` to `n + more` of keys.
     blocks, more = -(-time // size), -(-reach // size)
     query = _split(_padded(queries.query, blocks * size - time, 2), 2, blocks, 0, size)
@@ -59,7 +59,7 @@ def in_windows(
     of_key = _map(keys.steps, lambda x: _split(_padded(x, missing, -1), -1, blocks, more, size))
     near = Keys(key, value, of_key)
     if beside is not None:
-        near = _joined(_for_each(beside, blocks), near)
+        near = joined(near, _for_each(beside, blocks))
     y = attend(Queries(query, of_query), near)  # [B, N, H, size, Dv]
     y = ops.transpose(y, (0, 2, 1, 3, 4))
     return ops.reshape(y, (*ops.shape(y)[:2], blocks * size, y.shape[-1]))[:, :, :time]
@@ -118,7 +118,10 @@ def _for_each(keys, blocks) -> Keys:
     return Keys(key, value, _map(keys.steps, lambda x: ops.repeat(x[..., None, :], blocks, axis=-2)))
 
 
-def _joined(a, b) -> Keys:
+def joined(a: Keys, b: Keys | None) -> Keys:
+    """Keys and others after them, if any."""
+    if b is None:
+        return a
     key, value = (ops.concatenate([x, y], axis=-2) for x, y in zip(a[:2], b[:2], strict=True))
     steps = [None if x is None else ops.concatenate(_alike(x, y), axis=-1) for x, y in zip(a[2], b[2], strict=True)]
     return Keys(key, value, Steps(*steps))

@@ -21,7 +21,9 @@ class SelfAttention(StreamedAttention):
         num_heads: heads of queries.
         key_dim: size of each head's queries and keys.
         max_past_horizon: steps before each that it sees, `None` for all.
-        max_future_horizon: steps after each that it sees; `None` for all of them does not stream.
+        max_future_horizon: steps after each that it sees; `None` for all of them does not stream. Of several numbers,
+            `[0, 4, 16]`, every call draws one while training, and otherwise the last holds: `kseq.at_horizon` gives the
+            model with one of them, and its latency, and one set of weights serves all.
         block_size: steps of a block, which see one another; horizons then count blocks, and so does a stream.
         prefix_length: so many first valid steps of a sequence, or segment, see one another. The latency is at least one
             less.

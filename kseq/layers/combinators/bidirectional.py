@@ -163,8 +163,8 @@ class Backward(SequenceLayer):
             y = self.layer(x.apply(flipped), **given)
             return Sequence(*(None if part is None else flipped(part) for part in y))
         steps = after_last_valid(x.mask)
-        y = self.layer(Sequence(*(reversed_rows(part, 0, steps) for part in x)), **given).with_mask()
-        return Sequence(*(reversed_rows(part, 0, self._outputs(steps)) for part in y))
+        y: Any = self.layer(Sequence(*(reversed_rows(part, 0, steps) for part in x)), **given)
+        return Sequence(*(reversed_rows(part, 0, self._outputs(steps)) for part in y.with_mask()))
 
     def _outputs(self, steps):
         """Outputs of each row, int32 [B]: those of a sequence that ends with its last valid step."""

@@ -7,7 +7,6 @@ from keras import ops
 from ....annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike
 from ....registry import register
 from ....sequence import Sequence
-from ....timing import Timing
 from ...base import Example
 from .base import Alignment, weights_of
 
@@ -77,8 +76,8 @@ class AdditiveAttention(Alignment):
         self.score_kernel = self.add_parameter("score_kernel", head, "kernel")
 
     @property
-    def timing(self) -> Timing:
-        return Timing()
+    def moves(self) -> bool:
+        return False
 
     def project_source(self, values: Any) -> dict[str, Any]:
         keys = self.by_heads(values, self.key_kernel, self.key_bias)

@@ -1,5 +1,6 @@
 """What alignments share: the source in the state, projected once, and the outputs that follow from the alignments."""
 
+import math
 from typing import Any
 
 from keras import ops
@@ -28,6 +29,11 @@ class Alignment(SequenceLayer):
     source: str
 
     input_rank: int | None = 3
+
+    @property
+    def moves(self) -> bool:
+        """Whether alignments depend on those before."""
+        return True
 
     def read_heads(self) -> None:
         """Check what all constructors take."""
@@ -83,7 +89,14 @@ class Alignment(SequenceLayer):
 
     @property
     def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((float("-inf"), 0),))
+        return Timing(receptive_field_per_step=((-math.inf, 0),)) if self.moves else Timing()
+
+    @property
+    def rollback_obstacle(self) -> str | None:
+        return "its state keeps nothing of the alignments before" if self.moves else None
+
+    def call_rollback(self, state: Any, steps: Any) -> Any:
+        return state
 
     def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Sequence:
         state = self.initial_state(ops.shape(x.values)[0], x.spec, context)
@@ -93,7 +106,7 @@ class Alignment(SequenceLayer):
         source = self.standardize_context(context)[self.source]
         if not self.built:
             shape = {self.source: tuple(source.values.shape)}
-            self.build((batch_size, None, *input_spec.shape), context_shape=shape)
+            self.build((1, 1, *input_spec.shape), context_shape=shape)
         self._check_source(source.values.shape, batch_size)
         if source.values.shape[1] == 0:
             source = source.pad_time(0, 1)  # a maximum of nothing is none

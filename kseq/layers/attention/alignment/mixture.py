@@ -9,7 +9,6 @@ from ....annotations import ConstraintLike, InitializerLike, LayerOptions, Regul
 from ....arguments import as_size
 from ....registry import register
 from ....sequence import Sequence
-from ....timing import Timing
 from ...base import Example
 from .base import Alignment
 
@@ -86,8 +85,8 @@ class GmmAttention(Alignment):
         self.bias = self.add_parameter("bias", (self.num_heads, *kinds)) if self.use_bias else None
 
     @property
-    def timing(self) -> Timing:
-        return super().timing if self.monotonic else Timing()
+    def moves(self) -> bool:
+        return self.monotonic
 
     def begin(self, mask: Any) -> Any:
         if not self.monotonic:

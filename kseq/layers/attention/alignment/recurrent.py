@@ -46,12 +46,15 @@ class RecurrentAlignment(Alignment):
         if x.mask is not None:  # in one array with the queries: of several Keras scans no unknown number of steps
             query = ops.concatenate([query, ops.cast(x.mask, query.dtype)[:, :, None]], axis=-1)
 
+        def move(tracks, query):
+            logits = ops.cast(self.logits(query, tracks, source), self.wide_dtype)
+            return self.move(weights_of(logits, source["mask"][:, None]), tracks)
+
         def step(tracks, query):
-            if x.mask is not None:
-                query, valid = query[:, :-1], query[:, -1] > 0
-            weights = weights_of(ops.cast(self.logits(query, tracks, source), self.wide_dtype), source["mask"][:, None])
-            moved = self.move(weights, tracks)
-            return moved if x.mask is None else ops.where(valid[:, None, None, None], moved, tracks)
+            if x.mask is None:
+                return move(tracks, query)
+            valid = query[:, -1] > 0
+            return ops.where(valid[:, None, None, None], move(tracks, query[:, :-1]), tracks)
 
         tracks = alignment["tracks"]
         if query.shape[1] == 1:

@@ -42,5 +42,6 @@ class AlibiPosition(Position):
         most = 2**15 if dtype == "float16" else 2**30
         steps = ops.abs(ops.clip(distance, -most, most))
         wide = "float64" if dtype == "float64" else "float32"
-        slopes = ops.convert_to_tensor(self.slopes(query.shape[-3]), dtype=wide)
+        # An exporter's sizes are no numbers of Python's.
+        slopes = ops.convert_to_tensor(self.slopes(int(query.shape[-3])), dtype=wide)
         return ops.cast(-slopes[:, None, None] * ops.cast(steps, wide)[..., None, :, :], dtype)

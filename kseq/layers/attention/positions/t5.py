@@ -79,7 +79,19 @@ class T5Position(Position):
 
     def buckets(self) -> list[int]:
         """The bucket of each distance, from the furthest back to the furthest forward that is not like all beyond."""
-        return list(_buckets(self._each_way, self.max_distance, *self._reach))
+        return self._buckets.tolist()
+
+    @functools.cached_property
+    def _buckets(self):
+        backward, forward = self._reach
+        distance, count, exact = np.arange(-backward, forward + 1), self._each_way, self._exact
+        steps = np.abs(distance) if self.bidirectional else np.maximum(-distance, 0)
+        # In float32, with its epsilon, as who trained weights computed it: it decides where a bucket begins.
+        grown = np.log(np.float32(steps / exact) + np.finfo(np.float32).eps)
+        share = grown / np.float32(math.log(self.max_distance / exact))
+        wide = exact + (share * np.float32(count - 1 - exact)).astype(np.int32)
+        found = np.where(steps < exact, steps, np.where(steps < self.max_distance, wide, count - 1))
+        return found + count * ((distance > 0) & self.bidirectional)
 
     def add_weights(self, layer: keras.layers.Layer, num_heads: int, key_dim: int) -> dict[str, keras.Variable]:
         shape = (self.num_buckets, num_heads)
@@ -90,18 +102,7 @@ class T5Position(Position):
         }
 
     def bias(self, weights: dict[str, Any], query: Any, distance: Any) -> Any:
-        by_distance = ops.take(weights["embeddings"], ops.convert_to_tensor(self.buckets(), dtype="int32"), axis=0)
-        return ops.moveaxis(ops.take(by_distance, clipped(distance, *self._reach), axis=0), -1, -3)
-
-
-@functools.cache
-def _buckets(count, furthest, backward, forward):
-    """Buckets of the distances from `-backward` to `forward`, `count` of them for each way that is told apart."""
-    distance = np.arange(-backward, forward + 1)
-    steps = np.abs(distance) if forward else np.maximum(-distance, 0)
-    exact = count // 2
-    # In float32, with its epsilon, as those compute it whose weights these may be: it decides where a bucket begins.
-    share = np.log(np.float32(steps / exact) + np.finfo(np.float32).eps) / np.float32(math.log(furthest / exact))
-    wide = exact + (share * np.float32(count - 1 - exact)).astype(np.int32)
-    found = np.where(steps < exact, steps, np.where(steps < furthest, wide, count - 1))
-    return tuple((found + count * ((distance > 0) & bool(forward))).tolist())
+        by_distance = ops.take(weights["embeddings"], ops.convert_to_tensor(self._buckets, dtype="int32"), axis=0)
+        found = ops.take(by_distance, clipped(distance, *self._reach), axis=0)  # [..., Q, K, H]
+        last = len(found.shape) - 1  # axes by their numbers: of negative ones some exporters make no axis
+        return ops.transpose(found, (*range(last - 2), last, last - 2, last - 1))

@@ -1,17 +1,18 @@
 """Relative positions as sines of the distance, as Transformer-XL has them."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ....annotations import InitializerLike
 from ....arguments import as_size, check_table
 from ....registry import register_position
 from ...position_scheme import Position
-from ...rotary import timing_signal
 from .tables import clipped, fresh, reach, select
 
 
@@ -64,6 +65,14 @@ class TransformerXLPosition(Position):
     def _rows(self):
         return self.max_backward + 1 + self.max_forward
 
+    @functools.cached_property
+    def _sines(self):
+        """For each distance from the furthest back on [R, position_bias_dim]: a constant, as sines take time."""
+        pairs = self.position_bias_dim // 2
+        speeds = 10000.0 ** (-np.arange(pairs) / max(pairs - 1, 1))
+        angles = np.arange(self.max_backward, -self.max_forward - 1, -1)[:, None] * speeds
+        return np.concatenate([np.sin(angles), np.cos(angles), np.zeros((self._rows, self.position_bias_dim % 2))], -1)
+
     def add_weights(self, layer: keras.layers.Layer, num_heads: int, key_dim: int) -> dict[str, keras.Variable]:
         heads = (num_heads, key_dim)
         weights = {"kernel": ((self.position_bias_dim, *heads), self.kernel_initializer)}
@@ -80,8 +89,7 @@ class TransformerXLPosition(Position):
     def bias(self, weights: dict[str, Any], query: Any, distance: Any) -> Any:
         query = query + weights["v"][:, None, :] if self.use_bias else query
         kernel = weights["kernel"]
-        before = ops.arange(self.max_backward, -self.max_forward - 1, -1, dtype="int32")
-        sines = timing_signal(before[None, :], self.position_bias_dim, 1.0, 10000.0, query.dtype)[0]
+        sines = ops.convert_to_tensor(self._sines, dtype=query.dtype)
         # (q W) s or q (W s), the same: few queries, as in a step, are projected in the place of many distances.
         if _count(query) < self._rows:
             found = ops.einsum("...hqe,re->...hqr", ops.einsum("...hqd,ehd->...hqe", query, kernel), sines)
