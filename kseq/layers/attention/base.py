@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import math
+import numbers
 from typing import Any, Unpack
 
 import keras
@@ -158,8 +160,15 @@ class Attention(Projections):
             )
         if output_dim is not None and output_dim is not False:
             self.output_dim = as_size("output_dim", output_dim)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be from 0 to below 1; received {dropout}")
+        if not _is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be from 0 to below 1; received {dropout!r}")
+        cap = attention_logits_soft_cap
+        if cap is not None and not (_is_number(cap) and 0 < cap < math.inf):
+            raise ValueError(f"`attention_logits_soft_cap` must be a positive number or None; received {cap!r}")
+        if query_scale is not None and not (_is_number(query_scale) and math.isfinite(query_scale)):
+            raise ValueError(f"`query_scale` must be a number or None; received {query_scale!r}")
+        if flash_attention not in (None, False, True):
+            raise ValueError(f"`flash_attention` must be None, False or True; received {flash_attention!r}")
         as_size("num_sink_embeddings", num_sink_embeddings, 0)
         if num_sink_embeddings and use_sink_scalars:
             raise ValueError("`num_sink_embeddings` and `use_sink_scalars` exclude each other; received both")
@@ -276,3 +285,7 @@ class Attention(Projections):
     def needs_positions(self) -> bool:
         """Whether positions of keys are asked for."""
         return self.position is not None and self.position.uses_distance
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -11,6 +11,7 @@ from typing import Any
 
 from keras import ops
 
+from .scores import finite_values
 from .visibility import Steps
 
 _MOST = 127  # of int8, symmetric about zero
@@ -139,6 +140,8 @@ class Cache:
     def _stored(self, key, value):
         """Keys and values as they are kept, by the name of the leaf."""
         entries = {}
+        if self.stored not in (self.dtype, "int8"):  # what it cannot hold is infinite in it
+            key, value = finite_values(ops.cast(key, self.stored), ops.cast(value, self.stored))
         for name, x in (("key", key), ("value", value)):
             if self.stored == "int8":
                 x = ops.cast(x, "float32")

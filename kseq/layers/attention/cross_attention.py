@@ -9,6 +9,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example
+from ..structures import as_sequence
 from . import clock as clocks
 from .base import Attention, AttentionOptions
 from .in_blocks import Keys, Queries, in_parts
@@ -66,10 +67,9 @@ class CrossAttention(Attention):
     def build(self, input_shape: Any, context_shape: Any = None) -> None:
         if context_shape is None:
             raise ValueError(f"{self._named} is built with its context; received none")
-        channels = {name: context_shape[name][-1] for name in self.context_names}
         for name, shape in context_shape.items():
-            if len(shape) != 3:
-                raise ValueError(f"{self._named} takes a source of rank 3; received `{name}` of shape {tuple(shape)}")
+            self._check_rank_of_source(name, shape)
+        channels = {name: context_shape[name][-1] for name in self.context_names}
         if not self.use_separate_projections and len(set(channels.values())) > 1:
             raise ValueError(
                 f"sources that share a projection must have equally many channels; received {channels}: "
@@ -77,13 +77,31 @@ class CrossAttention(Attention):
             )
         self.build_projections(input_shape[-1], *channels.values())
 
-    def _sources(self, context, training) -> Keys:
+    def _check_rank_of_source(self, name, shape):
+        if len(shape) != 3:
+            raise ValueError(
+                f"the context {name!r} of {self._named} must have the shape [batch, time, channels]; "
+                f"received {tuple(shape)}"
+            )
+
+    def _check_source(self, name, shape, batch, channels):
+        self._check_rank_of_source(name, shape)
+        named = f"the context {name!r} of {self._named}"
+        if shape[-1] != channels:
+            raise ValueError(f"{named} must have {channels} channels; received shape {tuple(shape)}")
+        if isinstance(batch, int) and isinstance(shape[0], int) and shape[0] != batch:
+            raise ValueError(f"{named} must have {batch} rows, as the input has; received shape {tuple(shape)}")
+
+    def _sources(self, context, batch, training) -> Keys:
         """Keys and values of all sources, and what is known of their steps."""
         found = []
-        for i, x in enumerate(self.standardize_context(context).values()):
+        for i, (name, x) in enumerate(self.standardize_context(context).items()):
+            which = i if self.use_separate_projections else 0
+            self._check_source(name, x.values.shape, batch, self.channels_of("key", which))
+            if x.values.shape[1] == 0:
+                x = x.pad_time(0, 1)  # a maximum of nothing is none
             time = ops.shape(x.values)[1]
             steps, _ = clocks.read(clocks.start(1, False), time, x.mask)
-            which = i if self.use_separate_projections else 0
             heads, _ = self.project(x, ("key", "value"), steps.position, training=training, source=which)
             valid = x.with_mask().mask
             position = ops.broadcast_to(steps.position, ops.shape(valid))
@@ -116,13 +134,18 @@ class CrossAttention(Attention):
     def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
         steps, _ = clocks.read(clocks.start(1, False), ops.shape(x.values)[1], x.mask)
         heads, _ = self.project(x, self._of_queries, steps.position, training=training)
-        return self._read(x, steps, heads, self._sources(context, training), training)
+        return self._read(x, steps, heads, self._sources(context, x.values.shape[0], training), training)
 
     # State: keys and values of the sources, which of their steps are valid, and where they are asked for, positions of
     # these and of the next valid step; states of the query's network.
 
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
-        key, value, steps = self._sources(self.check_context(context), False)
+        context = self.check_context(context)
+        if not self.built:
+            self.build(
+                (1, 1, *input_spec.shape), {name: tuple(as_sequence(x).values.shape) for name, x in context.items()}
+            )
+        key, value, steps = self._sources(context, batch_size, False)
         state = {"keys": key, "values": value, "valid": steps.valid}
         if self.position is not None:
             state |= {"positions": steps.position, "clock": clocks.start(batch_size, False)}

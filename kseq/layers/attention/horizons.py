@@ -196,13 +196,17 @@ class Horizons(Attention):
             return "segments and sink steps are not counted backwards"
         return None
 
-    def output_spec(self, input_spec: Any) -> Any:
-        specs = input_spec if type(input_spec) is tuple else (input_spec,)
-        if self.use_segment_ids and (specs[-1].shape != () or not keras.backend.is_int_dtype(specs[-1].dtype)):
+    def check_ids(self, spec: SequenceSpec) -> None:
+        """Refuse a last input that is no ids of segments, where it should be."""
+        if self.use_segment_ids and (spec.shape != () or not keras.backend.is_int_dtype(spec.dtype)):
             raise ValueError(
                 f"{self._named} takes segment ids [batch, time] of integers as its last input; received "
-                f"channel shape {tuple(specs[-1].shape)} and dtype {specs[-1].dtype}"
+                f"channel shape {tuple(spec.shape)} and dtype {spec.dtype}"
             )
+
+    def output_spec(self, input_spec: Any) -> Any:
+        specs = input_spec if type(input_spec) is tuple else (input_spec,)
+        self.check_ids(specs[-1])
         spec = super().output_spec(specs[0])
         if not self.return_attention_scores:
             return spec

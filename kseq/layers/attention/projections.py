@@ -70,6 +70,20 @@ class Projections(SequenceLayer):
         network = self._networks.get(role)
         return heads if network is None else network.output_spec(SequenceSpec(heads, self.compute_dtype)).shape
 
+    def _check_heads(self):
+        found = {role: tuple(self.shape_of(role)) for role in ("query", "key", "value")}
+        for role, shape in found.items():
+            if len(shape) != 2 or shape[0] != self._heads_of(role)[0]:
+                raise ValueError(
+                    f"`{role}_network` must keep the {self._heads_of(role)[0]} heads of what it is given; received "
+                    f"{self._networks[role].name}, which gives channel shape {shape}"
+                )
+        if found["query"][1] != found["key"][1]:
+            raise ValueError(
+                "queries and keys must have equally many channels after `query_network` and `key_network`; received "
+                f"{found['query'][1]} and {found['key'][1]}"
+            )
+
     @property
     def value_shape(self) -> tuple[int, int]:
         return self.shape_of("value")
@@ -87,6 +101,7 @@ class Projections(SequenceLayer):
 
         Several sources have projections of their own where the layer says `use_separate_projections`.
         """
+        self._check_heads()
         self._projections: dict[str, Any] = {}
         roles = ["query", "key", *(["gate"] if self.use_gate else []), *([] if self.share_key_value else ["value"])]
         for role in roles:
@@ -128,6 +143,10 @@ class Projections(SequenceLayer):
         kernel = self.add_parameter(f"{name}_kernel", kernel_shape, "kernel")
         bias = self.add_parameter(f"{name}_bias", bias_shape, "bias") if self.use_bias else None
         self._projections[name] = (kernel, bias)
+
+    def channels_of(self, role: str, source: int = 0) -> int:
+        """Channels that a projection takes."""
+        return self._projections[_name_of(role, source)][0].shape[0]
 
     # From inputs to heads.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-INVISIBLE = -1e9
+INVISIBLE = -3e38  # below all logits that are finite in float32
 
 
 class Sinks(NamedTuple):

@@ -10,7 +10,7 @@ from keras import ops
 
 from ...sequence import Sequence
 from ..base import hold_rows
-from ..structures import first
+from ..structures import first, parts
 from . import clock as clocks
 from . import waiting
 from .cache import LARGE
@@ -28,8 +28,22 @@ class StreamedAttention(Horizons):
         if self.use_segment_ids and len(shape) not in (2, 3):
             raise ValueError(f"{self._named} takes values of rank 3 and ids of rank 2; received shape {tuple(shape)}")
 
+    def check_shapes(self, x: Any) -> None:
+        super().check_shapes(x)
+        self.check_ids(parts(x)[-1].spec)
+        rows = [part.values.shape[0] for part in parts(x) if isinstance(part.values.shape[0], int)]
+        if len(set(rows)) > 1:
+            raise ValueError(
+                f"the inputs of {self._named} must have equally many rows; received {', '.join(map(str, rows))}"
+            )
+
     def build(self, input_shape: Any) -> None:
         shapes = input_shape if self.num_inputs > 1 else (input_shape,)
+        if self.use_segment_ids and [len(shape) for shape in shapes] != [3] * (len(shapes) - 1) + [2]:
+            raise ValueError(
+                f"{self._named} takes values of rank 3, and then ids of segments of rank 2; received shapes "
+                f"{', '.join(str(tuple(shape)) for shape in shapes)}"
+            )
         self.build_projections(shapes[0][-1], shapes[1 if self.has_source else 0][-1])
 
     def _inputs(self, x) -> tuple[Sequence, Sequence, Any]:
@@ -213,7 +227,7 @@ class StreamedAttention(Horizons):
 
     @property
     def history_advice(self) -> str | None:
-        return f"raise max_rollback (={self.max_rollback}) of `{self.name}`"
+        return f"raise max_rollback (={self.max_rollback}) of `{self.name}`" if self._counts_history else None
 
     @property
     def rollback_obstacle(self) -> str | None:
