@@ -128,7 +128,7 @@ class Horizons(Attention):
     @property
     def slots(self) -> int:
         """Slots of the cache's ring."""
-        if self.visibility.before is None:
+        if self.window is None:  # of the past, or of the future, which no stream has
             return self.max_length
         return self.window + self.block_size + self.max_rollback
 
