@@ -1,4 +1,4 @@
-"""Attention in NumPy, in float64, as the definitions of `kseq.SelfAttention` and its kin say it: every pair of steps."""
+"""Attention in NumPy, in float64, over every pair of steps, as `kseq.SelfAttention` and its kin are defined."""
 
 import math
 

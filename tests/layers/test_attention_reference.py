@@ -124,7 +124,11 @@ def given_to(parts):
 
 def rows_at(part, at, steps, rng):
     """The steps of each row from where it is, and then invalid ones that hold anything."""
-    values = rng.integers(0, 3, (len(at), steps)) if part.values.ndim == 2 else rng.normal(size=(len(at), steps, part.values.shape[2]))
+    values = (
+        rng.integers(0, 3, (len(at), steps))
+        if part.values.ndim == 2
+        else rng.normal(size=(len(at), steps, part.values.shape[2]))
+    )
     mask = np.zeros((len(at), steps), bool)
     for row, start in enumerate(at):
         there = part.slice_time(start, start + steps)
