@@ -45,6 +45,8 @@ class CrossAttention(Attention):
         (1, 7, 6)
     """
 
+    in_specs = False  # which have no word for context
+
     source: Any
 
     def __init__(
