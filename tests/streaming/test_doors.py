@@ -206,7 +206,7 @@ def test_a_state_has_what_a_context_said():
     equal(y, layer(x, context={"source": source}))
     equal(layer(x, initial_state=state), y)
     with pytest.raises(
-        ValueError, match=r"takes a `context`, or an `initial_state` that was made of .*; received both"
+        ValueError, match=r"takes a `context`, or an `initial_state` that was .*; received both"
     ):
         layer(x, initial_state=state, context={"source": source})
     with pytest.raises(ValueError, match="must be a dict of source; received none"):
