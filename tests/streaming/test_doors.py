@@ -205,9 +205,7 @@ def test_a_state_has_what_a_context_said():
     y, state = layer(x, context={"source": source}, return_state=True)
     equal(y, layer(x, context={"source": source}))
     equal(layer(x, initial_state=state), y)
-    with pytest.raises(
-        ValueError, match=r"takes a `context`, or an `initial_state` that was .*; received both"
-    ):
+    with pytest.raises(ValueError, match=r"takes a `context`, or an `initial_state` that was .*; received both"):
         layer(x, initial_state=state, context={"source": source})
     with pytest.raises(ValueError, match="must be a dict of source; received none"):
         layer(x, return_state=True)
