@@ -32,11 +32,11 @@ def lstm(d):
 
 def block(d):
     norm1, norm2 = (kseq.RMSNormalization(epsilon=models.EPSILON) for _ in range(2))
-    attention = kseq.LocalSelfAttention(
+    attention = kseq.SelfAttention(
         num_heads=models.HEADS,
         key_dim=models.HEAD_DIM,
         max_past_horizon=models.WINDOW - 1,
-        rope_wavelength=models.WAVELENGTH,
+        position=kseq.RotaryPosition(models.WAVELENGTH),
         use_bias=False,
     )
     gate = kseq.Dense(models.HIDDEN, use_bias=False, activation=gelu_tanh)

@@ -35,7 +35,7 @@ def model_of():
     x = keras.Input((None, 4))
     y = kseq.Conv1D(8, 3, padding="reverse_causal")(x)
     y = keras.layers.Dropout(0.1)(y, training=True)
-    y = kseq.GRU(8)(kseq.LocalSelfAttention(2, 4, max_past_horizon=6, max_future_horizon=1)(y))
+    y = kseq.GRU(8)(kseq.SelfAttention(2, 4, max_past_horizon=6, max_future_horizon=1)(y))
     return keras.Model(x, y)
 
 

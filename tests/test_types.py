@@ -63,12 +63,15 @@ class Twice(kseq.SequenceLayer):
 
 
 Twice(2)(x)  # type: BackendTensor
+Twice(2)(x, return_state=True)  # type: tuple[Any, Any]
+Twice(2)(x, initial_state=())  # type: BackendTensor
 Twice  # type: type[Twice]
 
 # Streams.
 stream = kseq.Stream(model, batch_size=2)
 stream.push(x)  # type: ndarray[tuple[Any, ...], dtype[Any]]
 stream.push(x).shape  # type: tuple[Any, ...]
+stream.peek(x)  # type: Any
 stream.push(kseq.Sequence(x))  # type: Sequence
 stream.push({"a": x, "b": x})  # type: Any
 stream.push(x, active=[True, False])  # type: Any

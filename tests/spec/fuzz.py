@@ -79,6 +79,9 @@ Lookahead: {length: $n}
 MaxPooling1D: {pool_size: $n, strides: 1}
 AveragePooling1D: {pool_size: $n}
 LocalSelfAttention: {num_heads: $n, key_dim: $n, max_past_horizon: $n, max_future_horizon: $n}
+SelfAttention: {num_heads: $n, key_dim: 2, max_length: $n, num_sink_steps: $n, prefix_length: $n}
+SelfAttention: {num_heads: 2, key_dim: 2, block_size: $n, max_rollback: $n, position: {T5Position: {num_buckets: $n}}}
+SelfAttention: {num_heads: 2, key_dim: $n, max_past_horizon: $n, position: {ShawPosition: {max_backward: $n}}}
 Residual: {layers: [{Lookahead: {length: $n}}]}
 Parallel: {combination: concat, layers: [{Dense: {units: $n}}, {Dense: {units: $n}}]}
 Repeat: {num_repeats: $n, layers: [{Dense: {units: 4}}]}

@@ -185,6 +185,34 @@ def test_what_cannot_go_on():
         built(kseq.Conv1D(2, 2, strides=2))(x[:, :3], return_state=True)
 
 
+class Weighted(kseq.SequenceLayer):
+    """Each step times the first of a source."""
+
+    context_names = ("source",)
+
+    def build(self, input_shape, context_shape=None):
+        pass
+
+    def initial_state(self, batch_size, input_spec, context=None):
+        return {"first": self.standardize_context(context)["source"].values[:, :1]}
+
+    def call_step(self, x, state, *, training=False):
+        return x.apply(lambda values: values * state["first"]), state
+
+
+def test_a_state_has_what_a_context_said():
+    layer, x, source = Weighted(), numbers(BATCH, 4, 3), numbers(BATCH, 2, 3, seed=1)
+    y, state = layer(x, context={"source": source}, return_state=True)
+    equal(y, layer(x, context={"source": source}))
+    equal(layer(x, initial_state=state), y)
+    with pytest.raises(ValueError, match=r"takes a `context`, or an `initial_state` that was .*; received both"):
+        layer(x, initial_state=state, context={"source": source})
+    with pytest.raises(ValueError, match="must be a dict of source; received none"):
+        layer(x, return_state=True)
+    with pytest.raises(ValueError, match="must have a batch of 1"):
+        layer(x[:1], initial_state=state)
+
+
 # Looking ahead.
 
 

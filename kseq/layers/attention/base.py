@@ -202,16 +202,15 @@ class Attention(Projections):
         visible = visibility.visible(of_query, of_key, future)
         if self._fuses and not (training and self.dropout):
             return fused(query * self.scale, key, value, visible), None
-        scheme, bias, content = self.position, None, None
+        scheme = self.position
+        bias: Any = None
+        content: Any = None
         if scheme is not None:
             weights = {name: self.weight(w) for name, w in self._of_positions.items()}
             content = functools.partial(scheme.content_query, weights)
             if scheme.uses_distance:
                 distance = of_key.position[..., None, :] - of_query.position[..., :, None]
-
-                def bias(query, scaled):
-                    return scheme.bias(weights, scaled if scheme.scaled_query else query, distance)
-
+                bias = lambda x, scaled: scheme.bias(weights, scaled if scheme.scaled_query else x, distance)  # noqa: E731
         return attend(
             query,
             key,

@@ -46,6 +46,8 @@ class CrossAttention(Attention):
         (1, 7, 6)
     """
 
+    in_specs = False  # which have no word for context
+
     source: Any
 
     def __init__(
@@ -92,7 +94,7 @@ class CrossAttention(Attention):
         if isinstance(batch, int) and isinstance(shape[0], int) and shape[0] != batch:
             raise ValueError(f"{named} must have {batch} rows, as the input has; received shape {tuple(shape)}")
 
-    def _sources(self, context, batch, training) -> Keys:
+    def _sources(self, context: Any, batch: Any, training: bool) -> Keys:
         """Keys and values of all sources, and what is known of their steps."""
         found = []
         for i, (name, x) in enumerate(self.standardize_context(context).items()):
@@ -106,9 +108,10 @@ class CrossAttention(Attention):
             valid = x.with_mask().mask
             position = ops.broadcast_to(steps.position, ops.shape(valid))
             found.append((heads["key"], heads["value"], valid, position))
-        key, value = (ops.concatenate(parts, axis=2) for parts in list(zip(*found, strict=True))[:2])
-        valid, position = (ops.concatenate(parts, axis=1) for parts in list(zip(*found, strict=True))[2:])
-        return Keys(key, value, Steps(ops.arange(0, valid.shape[1], dtype="int32"), valid, position))
+        keys, values, valid, positions = zip(*found, strict=True)
+        valid, position = ops.concatenate(valid, axis=1), ops.concatenate(positions, axis=1)
+        steps = Steps(ops.arange(0, valid.shape[1], dtype="int32"), valid, position)
+        return Keys(ops.concatenate(keys, axis=2), ops.concatenate(values, axis=2), steps)
 
     def _read(self, x, steps, heads, keys, training):
         queries, scores = Queries(heads["query"], steps), None
@@ -116,16 +119,15 @@ class CrossAttention(Attention):
             y, weights = self.read_values(queries, keys, _ALL, training)
             scores = ops.transpose(weights, (0, 2, 1, 3))
         else:
-            y = in_parts(
-                lambda *given: self.read_values(*given, _ALL, training)[0], queries, keys, None, self.variables
-            )
+            y = in_parts(self.attending(_ALL, training), queries, keys, None, self.variables)
         return self.outputs(y, heads.get("gate"), scores, x.mask)
 
     def output_spec(self, input_spec: SequenceSpec) -> Any:
         spec = super().output_spec(input_spec)
         if not self.return_attention_scores:
             return spec
-        return spec, SequenceSpec((self.num_heads, None), self.compute_dtype)  # as many as the sources have steps
+        steps: Any = None  # as many as the sources have
+        return spec, SequenceSpec((self.num_heads, steps), self.compute_dtype)
 
     @property
     def _of_queries(self):

@@ -126,11 +126,16 @@ class Horizons(Attention):
         return None if before is None or after is None else before + after
 
     @property
+    def latency(self) -> int:
+        """Steps that a query waits for its future."""
+        return self.visibility.after or 0
+
+    @property
     def slots(self) -> int:
         """Slots of the cache's ring."""
-        if self.window is None:  # of the past, or of the future, which no stream has
+        if self.visibility.before is None:
             return self.max_length
-        return self.window + self.block_size + self.max_rollback
+        return self.visibility.before + self.latency + self.block_size + self.max_rollback
 
     @property
     def cache(self) -> Cache:
@@ -153,11 +158,10 @@ class Horizons(Attention):
 
     @property
     def timing(self) -> Timing:
-        latency = self.visibility.after or 0
         own = Timing(
             block_size=self.block_size,
-            input_latency=latency,
-            output_latency=latency,
+            input_latency=self.latency,
+            output_latency=self.latency,
             receptive_field_per_step=self.visibility.field,
         )
         return algebra.serial([self.networks_timing(), own]) if self.sublayers else own

@@ -68,7 +68,10 @@ class Projections(SequenceLayer):
         """Heads and size of queries, keys or values, after their network."""
         heads = self._heads_of(role)
         network = self._networks.get(role)
-        return heads if network is None else network.output_spec(SequenceSpec(heads, self.compute_dtype)).shape
+        if network is None:
+            return heads
+        heads, size = network.output_spec(SequenceSpec(heads, self.compute_dtype)).shape
+        return heads, size
 
     def _check_heads(self):
         found = {role: tuple(self.shape_of(role)) for role in ("query", "key", "value")}

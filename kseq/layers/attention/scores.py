@@ -70,7 +70,7 @@ def attend(
     if sink is not None:
         greatest = ops.maximum(greatest, ops.max(sink, axis=-1, keepdims=True))
     greatest = ops.stop_gradient(greatest)
-    weights = ops.exp(logits - greatest)
+    weights, of_sinks = ops.exp(logits - greatest), None
     if visible is not None:
         weights = ops.where(visible, weights, ops.zeros_like(weights))
     total = ops.sum(weights, axis=-1, keepdims=True)
@@ -83,7 +83,7 @@ def attend(
     if dropout is not None:
         weights = dropout(weights)
     y = _by_key_head(weights, value, "...hgqk,...hkd->...hgqd", interleaved)
-    if sinks is not None and sinks.values is not None:
+    if sinks is not None and sinks.values is not None and of_sinks is not None:
         group = query.shape[-3] // sinks.values.shape[1]
         by_head = ops.tile(sinks.values, (1, group, 1)) if interleaved else ops.repeat(sinks.values, group, axis=1)
         y = y + ops.einsum("...hqn,nhd->...hqd", ops.cast(of_sinks / total, dtype), by_head)

@@ -95,7 +95,7 @@ class StreamedAttention(Horizons):
         y, weights = self.read_values(queries, keys, self.visibility, training, self.drawn_future(training))
         block, time = self.block_size, weights.shape[2]
         of_block = ops.arange(0, time, dtype="int32") // block * block
-        behind = self.seen - block - self.visibility.after
+        behind = self.seen - block - self.latency
         places = start[:, None, None] + of_block[:, None] - behind + ops.arange(0, self.seen, dtype="int32")
         if ring is not None:
             places = places % ring
@@ -107,7 +107,7 @@ class StreamedAttention(Horizons):
 
     def _surrounded(self, keys, time):
         """Keys with invalid ones around them, as many as a window reaches."""
-        around = (self.visibility.before, self.visibility.after)
+        around = (self.visibility.before or 0, self.latency)
         steps = keys.steps
         index = ops.arange(-around[0], time + around[1], dtype="int32")
         valid = ops.ones((1, time), dtype="bool") if steps.valid is None else steps.valid
@@ -124,9 +124,9 @@ class StreamedAttention(Horizons):
         networks = self.network_states(batch_size, ("query", "key", "value"))
         if networks:
             state["networks"] = networks
-        if self.visibility.after:
+        if self.latency:
             size = self.shape_of("query")[1] + (self.value_shape[1] if self.use_gate else 0)
-            count = self.visibility.after + self.max_rollback
+            count = self.latency + self.max_rollback
             known = {"positions": self.needs_positions, "segments": self.use_segment_ids}
             numbers = [name for name, there in known.items() if there]
             state["waiting"] = waiting.empty(batch_size, self.num_heads, size, count, self.compute_dtype, numbers)
@@ -149,7 +149,7 @@ class StreamedAttention(Horizons):
 
     def _fits(self, time):
         """Whether so many steps are written in place: none of them, nor a query's past, is overwritten by others."""
-        return self.visibility.before is None or time <= self.slots - self.window
+        return self.visibility.before is None or time <= self.block_size + self.max_rollback
 
     def _step_rows(self, x, state, active, training):
         x, source, ids = self._inputs(x)
@@ -159,7 +159,7 @@ class StreamedAttention(Horizons):
         heads, networks = self._project(x, source, steps, **options)
         new_state: dict[str, Any] = {"networks": networks} if networks else {}
         queries, gate, mask = Queries(heads["query"], steps), heads.get("gate"), x.mask
-        if self.visibility.after:
+        if self.latency:
             queries, gate, mask, new_state["waiting"] = self._due(heads, steps, x.with_mask().mask, state["waiting"])
         if self._counts_history:
             new_state["history"] = ops.minimum(state["history"] + time, self.max_rollback)
@@ -170,7 +170,7 @@ class StreamedAttention(Horizons):
             written, of_keys = cache.write(state, slot, heads["key"], heads["value"], steps, active)
             keys = Keys(*cache.read(written), of_keys)
             if self.return_attention_scores:
-                y, scores = self._with_scores(queries, keys, slot - self.visibility.after, training, self.slots)
+                y, scores = self._with_scores(queries, keys, slot - self.latency, training, self.slots)
             else:
                 y = in_parts(attend, queries, keys, None, self.variables)
             slot = slot + time
@@ -184,11 +184,11 @@ class StreamedAttention(Horizons):
             keys = Keys(*cache.read(leaves), of_keys)
             beside = None if firsts is None else Keys(*cache.read(firsts[0]), firsts[1])
             if self.return_attention_scores:
-                start = ops.full_like(slot[:1], self.slots - self.visibility.after)
+                start = ops.full_like(slot[:1], self.slots - self.latency)
                 y, scores = self._with_scores(queries, joined(keys, beside), start, training)
             else:
-                keys = _after(self.slots - self.window, keys)
-                y = in_windows(attend, queries, keys, self.window, self.block_size, beside)
+                spare = self.block_size + self.max_rollback
+                y = in_windows(attend, queries, _after(spare, keys), self.slots - spare, self.block_size, beside)
             slot = ops.zeros_like(slot)
         new_state |= written | {"clock": ops.concatenate([slot[:, None], clock], axis=1)}
         return self.outputs(y, gate, scores, mask), new_state
@@ -204,7 +204,7 @@ class StreamedAttention(Horizons):
             "segments": steps.segment,
         }
         due, kept = waiting.passed(old, new, self.max_rollback)
-        of_due = Steps(steps.index - self.visibility.after, None, due.get("positions"), due.get("segments"))
+        of_due = Steps(steps.index - self.latency, None, due.get("positions"), due.get("segments"))
         query = due[waiting.QUERIES]
         return Queries(query[..., :size], of_due), None if gate is None else query[..., size:], due["valid"], kept
 

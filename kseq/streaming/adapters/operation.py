@@ -210,9 +210,9 @@ def _instead(layer):
 
 # Layers of ours that do not stream either.
 _WHOLE = {"Bidirectional"}
-# Layers of ours that do, within a window of time, what layers of Keras's of other names do.
+# Layers of ours that do what layers of Keras's of other names do.
 _OTHER_NAMES: dict[str, str] = dict.fromkeys(
-    ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "LocalSelfAttention"
+    ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "SelfAttention"
 )
 
 
