@@ -127,6 +127,12 @@ class Cache:
         new_state = {name: ops.concatenate([leaf, firsts[name]], axis=_axis(name)) for name, leaf in new_state.items()}
         return new_state, (leaves, _known(index, leaves)), (firsts, _known(of_firsts, firsts))
 
+    def apart(self, key: Any, value: Any, steps: Steps) -> tuple[Steps, dict[str, Any], Steps]:
+        """What is known of all steps but the first valid ones, and the leaves of these with what is known of them."""
+        plain = dataclasses.replace(self, stored=self.dtype, positions=True)
+        firsts, index = plain._firsts(plain.empty(ops.shape(key)[0]), key, value, steps)
+        return steps._replace(valid=self._others(steps)), firsts, _known(index, firsts)
+
     def take_back(self, state: Any, slot: Any, count: Any) -> tuple[dict[str, Any], Any]:
         """The cache without the last `count` int32 [B] steps, and how many of them were valid, int32 [B].
 
@@ -157,16 +163,17 @@ class Cache:
 
     def _entries(self, key, value, steps):
         """What is kept of some steps, by the name of the leaf; those with slots of their own are not valid here."""
-        valid = steps.valid
-        if self.sinks:
-            first = ops.logical_and(steps.position >= 0, steps.position < self.sinks)
-            valid = ops.logical_and(valid, ops.logical_not(first))
-        entries = self._stored(key, value) | {"valid": valid}
+        entries = self._stored(key, value) | {"valid": self._others(steps) if self.sinks else steps.valid}
         if self.positions:
             entries["positions"] = steps.position
         if self.segments:
             entries["segments"] = steps.segment
         return entries
+
+    def _others(self, steps):
+        """Which steps are valid, and not among the first ones."""
+        first = ops.logical_and(steps.position >= 0, steps.position < self.sinks)
+        return ops.logical_and(steps.valid, ops.logical_not(first))
 
     def _firsts(self, state, key, value, steps):
         """The leaves of the first valid steps after some steps more, and the index of each [B, sinks]."""

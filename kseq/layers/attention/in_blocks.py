@@ -133,5 +133,7 @@ def _alike(x, y):
         return x, y
     rank = max(len(x.shape), len(y.shape))
     x, y = (ops.reshape(z, (*[1] * (rank - len(z.shape)), *ops.shape(z))) for z in (x, y))
-    shape = [b if a == 1 else a for a, b in zip(ops.shape(x)[:-1], ops.shape(y)[:-1], strict=True)]
-    return ops.broadcast_to(x, (*shape, x.shape[-1])), ops.broadcast_to(y, (*shape, y.shape[-1]))
+    shape = [
+        b if isinstance(a, int) and a == 1 else a for a, b in zip(ops.shape(x)[:-1], ops.shape(y)[:-1], strict=True)
+    ]
+    return ops.broadcast_to(x, (*shape, ops.shape(x)[-1])), ops.broadcast_to(y, (*shape, ops.shape(y)[-1]))

@@ -92,7 +92,7 @@ def attend(
 
 def at_places(weights: Any, places: Any) -> Any:
     """Weights [B, H, Q, K] of the keys at places int32 [B or 1, Q, W], zero outside: [B, Q, H, W]."""
-    keys = weights.shape[-1]
+    keys = ops.shape(weights)[-1]
     inside = ops.logical_and(places >= 0, places < keys)[:, None]
     here = ops.broadcast_to(ops.clip(places, 0, keys - 1)[:, None], (*ops.shape(weights)[:-1], places.shape[-1]))
     found = ops.take_along_axis(weights, here, axis=-1)

@@ -63,24 +63,29 @@ class StreamedAttention(Horizons):
     # The whole sequence.
 
     def call_layer(self, x: Any, *, training: bool = False) -> Sequence:
-        if self.cache.sinks:
-            return super().call_layer(x, training=training)  # one step over everything
         x, source, ids = self._inputs(x)
         batch, time = ops.shape(x.values)[:2]
         steps, _ = clocks.read(clocks.start(1 if ids is None else batch, ids is not None), time, source.mask, ids)
         heads, _ = self._project(x, source, steps, training=training)
         key, value = self.cache.rounded(heads["key"], heads["value"])
         queries, keys = Queries(heads["query"], steps), Keys(key, value, steps)
+        beside, start = None, 0
+        if self.cache.sinks:
+            keys, beside = self._apart(keys, source.with_mask().mask)
         if self.return_attention_scores:
-            y, scores = self._with_scores(queries, keys, ops.zeros((1,), dtype="int32"), training)
+            if beside is not None:
+                keys, start = joined(self._surrounded(keys, time), beside), self.visibility.before
+            y, scores = self._with_scores(queries, keys, ops.full((1,), start, dtype="int32"), training)
             return self.outputs(y, heads.get("gate"), scores, x.mask)
         attend = self.attending(self.visibility, training, self.drawn_future(training))
-        if self.window is None:
+        if self.window is None and beside is not None:
+            y = in_parts(attend, queries, joined(keys, beside), None, self.variables)
+        elif self.window is None:
             after = self.visibility.after
             ahead = None if after is None else after + self.block_size - 1  # of the first query of a block
             y = in_parts(attend, queries, keys, ahead, self.variables)
         else:
-            y = in_windows(attend, queries, self._surrounded(keys, time), self.window, self.block_size)
+            y = in_windows(attend, queries, self._surrounded(keys, time), self.window, self.block_size, beside)
         return self.outputs(y, heads.get("gate"), None, x.mask)
 
     def _with_scores(self, queries, keys, start, training, ring=None):
@@ -93,17 +98,24 @@ class StreamedAttention(Horizons):
             ring: how many of the keys are a ring.
         """
         y, weights = self.read_values(queries, keys, self.visibility, training, self.drawn_future(training))
-        block, time = self.block_size, weights.shape[2]
+        block, time = self.block_size, ops.shape(weights)[2]
         of_block = ops.arange(0, time, dtype="int32") // block * block
         behind = self.seen - block - self.latency
         places = start[:, None, None] + of_block[:, None] - behind + ops.arange(0, self.seen, dtype="int32")
         if ring is not None:
             places = places % ring
         if sinks := self.cache.sinks:
-            last = ops.arange(weights.shape[-1] - sinks, weights.shape[-1], dtype="int32")
+            last = ops.shape(weights)[-1] - sinks + ops.arange(0, sinks, dtype="int32")
             last = ops.broadcast_to(last, (*ops.shape(places)[:2], sinks))
             places = ops.concatenate([last, places], axis=-1)
         return y, at_places(weights, places)
+
+    def _apart(self, keys, valid):
+        """Keys without the first valid steps, which have slots of their own, and these."""
+        position = ops.broadcast_to(keys.steps.position, ops.shape(valid))
+        steps = keys.steps._replace(valid=valid, position=position)
+        rest, firsts, of_firsts = self.cache.apart(keys.key, keys.value, steps)
+        return keys._replace(steps=rest), Keys(firsts["keys"], firsts["values"], of_firsts)
 
     def _surrounded(self, keys, time):
         """Keys with invalid ones around them, as many as a window reaches."""
