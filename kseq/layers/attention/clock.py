@@ -6,8 +6,10 @@ segments also whether there was a valid step, the id of the last one's segment, 
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
+from ..limits import in_numpy
 from .visibility import Steps
 
 
@@ -37,6 +39,35 @@ def read(clock: Any, time: Any, mask: Any, ids: Any = None) -> tuple[Steps, Any]
     if ids is None:
         return Steps(index, mask, position + count), position + total
     return _in_segments(clock, index, mask, ops.cast(ids, "int32"), count, total)
+
+
+def check_ids(layer: str, ids: Any, mask: Any = None, clock: Any = None) -> None:
+    """Refuse ids of segments that go back, where they have values: none are there while a function is traced.
+
+    Args:
+        layer: its name and type, in words.
+        ids: int [B, T]; 0 is padding.
+        mask: bool [B, T], or `None` where all steps are valid.
+        clock: int32 [B, 5] before them, or `None` at the start.
+
+    Raises:
+        ValueError: a row's id that is less than one before it.
+    """
+    found = [None if x is None else in_numpy(x) for x in (ids, mask, clock)]
+    if any(x is None and given is not None for x, given in zip(found, (ids, mask, clock), strict=True)):
+        return
+    ids, mask, clock = found
+    least = np.iinfo(ids.dtype).min
+    counted = np.where(ids != 0 if mask is None else (ids != 0) & mask, ids, least)
+    if clock is not None:
+        last = np.where(clock[:, 2] * clock[:, 3] != 0, clock[:, 3], least)
+        counted = np.concatenate([last[:, None].astype(ids.dtype), counted], axis=1)
+    largest = np.maximum.accumulate(counted, axis=1)
+    for row, step in np.argwhere((counted < largest) & (counted != least))[:1]:
+        raise ValueError(
+            f"the segment ids of {layer} must not go back; received {counted[row, step]} after {largest[row, step]} "
+            f"in row {row}"
+        )
 
 
 def _in_segments(clock, index, mask, ids, count, total):
