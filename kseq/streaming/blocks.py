@@ -8,6 +8,8 @@ from ..sequence import Sequence
 
 # Blocks in one call of the step. A long chunk is a few calls, and few functions are ever compiled.
 _CALL_BLOCKS = (256, 64, 16, 4, 1)
+# A number of blocks that comes so often in a row is one call from then on: it is worth a function of its own.
+_ALIKE = 3
 
 
 class Blocks:
@@ -40,15 +42,16 @@ class Blocks:
         self.together, self._held = True, None
         self.pushed = 0
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
+        self._usual = 0, 0  # the number of blocks of the last chunk, and how often it came in a row
 
     @property
     def position(self) -> tuple[Any, ...]:
         """How far the streams have come, and what they hold: what it is set to later, they go back to."""
-        return self.together, self._held, self.pushed, self._made, self._returned
+        return self.together, self._held, self.pushed, self._made, self._returned, self._usual
 
     @position.setter
     def position(self, position: Any) -> None:
-        self.together, self._held, self.pushed, self._made, self._returned = position
+        self.together, self._held, self.pushed, self._made, self._returned, self._usual = position
 
     def reset_rows(self, rows: Any) -> None:
         """Begin some rows, bool [B], anew."""
@@ -152,16 +155,27 @@ class Blocks:
     def _cut_together(self, inputs):
         joined = inputs if self._held is None else [_joined(pair) for pair in zip(self._held, inputs, strict=True)]
         steps, start, calls = joined[0].values.shape[1], 0, []
-        for blocks in _CALL_BLOCKS:
+        for blocks in self._in_calls(steps // self.block_size):
             size = blocks * self.block_size
-            while steps - start >= size:
-                calls.append((*_columns([x.slice_time(start, start + size) for x in joined]), None))
-                start += size
+            calls.append((*_columns([x.slice_time(start, start + size) for x in joined]), None))
+            start += size
         # A copy: the caller may write its next chunk into the same array.
         rest = [x.slice_time(start, steps) for x in joined]
         self._held = [_copied(x) for x in rest] if start < steps else None
         self.pushed = self.pushed + inputs[0].values.shape[1]
         return calls
+
+    def _in_calls(self, blocks) -> list[int]:
+        """The numbers of blocks of the calls that make so many blocks."""
+        usual, alike = self._usual
+        self._usual = blocks, alike + 1 if blocks == usual else 1
+        if 0 < blocks <= _CALL_BLOCKS[0] and self._usual[1] >= _ALIKE:
+            return [blocks]
+        found = []
+        for size in _CALL_BLOCKS:
+            found += [size] * (blocks // size)
+            blocks %= size
+        return found
 
     def _cut_apart(self, inputs, active):
         before, time = self.held, inputs[0].values.shape[1]

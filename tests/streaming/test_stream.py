@@ -105,6 +105,14 @@ def test_a_long_chunk_is_few_calls_and_nothing_is_compiled_twice():
     assert stream.compilations == 5
 
 
+def test_chunks_that_are_all_alike_are_one_call_each():
+    layer = built(kseq.Conv1D(2, 3))
+    stream, x = kseq.Stream(layer), np.random.default_rng(4).normal(size=(35, 3)).astype("float32")
+    parts = [stream.push(x[start : start + 7]) for start in range(0, 35, 7)]
+    assert stream.compilations == 3  # of 4 blocks, of 1, and from the third chunk on of 7
+    np.testing.assert_allclose(np.concatenate(parts), whole(layer, x[None])[0], atol=1e-5)
+
+
 def test_sequences_go_in_and_come_out_with_their_masks():
     layer = built(kseq.Conv1D(2, 3, padding="reverse_causal_valid"))
     x = np.random.default_rng(3).normal(size=(2, 8, 3)).astype("float32")
