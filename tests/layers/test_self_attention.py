@@ -357,3 +357,15 @@ def test_segments_in_steps(chunk, position):
             layer([kseq.Sequence(part.values[1:], part.with_mask().mask[1:]) for part in parts]).values
         )
         np.testing.assert_allclose(y[mask[1:]], wanted[1:][mask[1:]], atol=1e-5)
+
+
+def test_segments_in_a_model_of_any_length():
+    x, ids = keras.Input((None, 3)), keras.Input((None,), dtype="int32")
+    model = keras.Model([x, ids], kseq.SelfAttention(2, 4, use_segment_ids=True, position="AlibiPosition")([x, ids]))
+    _, rows, segments, _ = packed()
+    model.compile("sgd", "mse")
+    for time in (5, 8, 9):
+        given = [rows[:, :time], segments[:, :time]]
+        wanted = ops.convert_to_numpy(model(given))
+        np.testing.assert_allclose(model.predict(given, verbose=0), wanted, atol=1e-5)
+        model.fit(given, wanted, verbose=0)
