@@ -197,6 +197,14 @@ def test_a_source_without_valid_steps(name, steps):
     np.testing.assert_allclose(np.concatenate([stream.push(x[:, :2]), stream.push(x[:, 2:])], 1), y, atol=1e-5)
 
 
+def test_a_state_is_not_the_mask_of_its_source():
+    """Compiled steps write over what they are given."""
+    layer, mask = kseq.CrossAttention(2, 4), ops.convert_to_tensor(np.array([[True, False, True]]))
+    source = kseq.Sequence(ops.convert_to_tensor(RNG.normal(size=(1, 3, 4)).astype("float32")), mask)
+    state = layer.initial_state(1, kseq.SequenceSpec((4,)), context={"source": source})
+    assert all(leaf is not mask for leaf in keras.tree.flatten(state))
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize(
     "options", [{"max_length": 64}, {"max_past_horizon": 3, "num_sink_steps": 1, "use_gate": True}]
