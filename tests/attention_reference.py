@@ -65,19 +65,14 @@ def visible(layer, valid, position, segment):
     if past is None and layer.overflow == "slide" and future is not None:
         past = (layer.max_length - block - after) // block
     before = math.inf if past is None else max(past * block, of_prefix)
-    seen = np.zeros((len(valid), time, time), bool)
-    for row in range(len(valid)):
-        for i in range(time):
-            for j in range(time):
-                ahead = j // block - i // block
-                not_too_late = future is None or ahead <= future
-                in_window = not_too_late and (past is None or ahead >= -past)
-                is_sink = not_too_late and 0 <= position[row, j] < layer.num_sink_steps
-                both = 0 <= position[row, i] < prefix and 0 <= position[row, j] < prefix
-                together = both and -before <= j - i <= after
-                alike = valid[row, j] and segment[row, i] == segment[row, j]
-                seen[row, i, j] = alike and (in_window or is_sink or together)
-    return seen
+    i, j = np.arange(time)[:, None], np.arange(time)
+    of_query, of_key = position[:, :, None], position[:, None, :]
+    ahead = j // block - i // block
+    in_window = ((past is None) or (ahead >= -past)) & ((future is None) or (ahead <= future))
+    in_window = in_window | (of_key >= 0) & (of_key < layer.num_sink_steps) & ((future is None) or (ahead <= future))
+    together = (of_query >= 0) & (of_query < prefix) & (of_key >= 0) & (of_key < prefix)
+    together &= (-before <= j - i) & (j - i <= after)
+    return valid[:, None, :] & (segment[:, :, None] == segment[:, None, :]) & (in_window | together)
 
 
 def read(layer, x, source, of_queries, of_keys, seen):

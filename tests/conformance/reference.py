@@ -39,7 +39,7 @@ def _shapes(layer, plan, spec, weights, case):
     of_sources = getattr(plan, "of_sources", None)
     x, length = (4, 8, *spec.shape), (4, 8)
     # What reads a source by alignments gives its channels; no array says how many they are.
-    channels = of_sources(weights) if of_sources else [case["output"]["channel_shape"][-1]]
+    channels = of_sources(weights) if of_sources else list(case["output"]["channel_shape"][-1:])
     if layer.context_names:
         channels = channels * len(layer.context_names) if len(channels) == 1 else channels
         shapes = {name: (*length, size) for name, size in zip(layer.context_names, channels, strict=True)}

@@ -81,12 +81,14 @@ def made(config, trial):
     layer = (kseq.SynchronousAttention if trial["other"] else kseq.SelfAttention)(**config, dtype="float64")
     x, source = rng.normal(size=(*shape, 3)), rng.normal(size=(*shape, 2)) if trial["other"] else None
     masks = [draw_mask(rng, *shape) if trial["masked"] else None for _ in range(2)]
-    ids = np.cumsum(rng.random(shape) < 0.25, axis=1) % 3 if config["use_segment_ids"] else None
+    ids = np.cumsum(rng.random(shape) < 0.25, axis=1) + 1 if config["use_segment_ids"] else None
     parts = [kseq.Sequence(x, masks[0])]
     if trial["other"]:
         parts.append(kseq.Sequence(source, masks[1]))
     if ids is not None:
-        parts.append(kseq.Sequence(ids.astype("int32")))
+        valid = masks[1 if trial["other"] else 0]
+        said = ids if valid is None else np.where(valid, ids, rng.integers(0, 9, shape))  # at other steps anything
+        parts.append(kseq.Sequence(said.astype("int32")))
     shapes = [part.values.shape for part in parts]
     layer.build(shapes if len(shapes) > 1 else shapes[0])
     layer.set_weights([rng.normal(size=w.shape) * 0.7 for w in layer.get_weights()])

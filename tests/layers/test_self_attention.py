@@ -333,7 +333,7 @@ def gradients(fn, layer, x, mask):
 @pytest.mark.parametrize("chunk", [1, 4, 9])
 @pytest.mark.parametrize("position", [None, "RotaryPosition", "AlibiPosition"])
 def test_segments_in_steps(chunk, position):
-    """Ids at invalid steps say nothing; one that comes back is another segment."""
+    """Ids at invalid steps say nothing; in a stream one that comes back is another segment."""
     layer = kseq.SelfAttention(2, 4, max_past_horizon=6, use_segment_ids=True, position=position)
     x = numbers(3, 9, 3)
     ids = np.array([[1, 1, 2, 2, 2, 1, 1, 1, 1], [1, 7, 1, 7, 1, 2, 7, 2, 7], [7, 7, 7, 5, 5, 5, 0, 0, 0]], "int32")
@@ -342,15 +342,30 @@ def test_segments_in_steps(chunk, position):
     alone = kseq.SelfAttention(2, 4, max_past_horizon=6, position=position)
     layer.build([part.values.shape for part in parts])
     alone.build(x.shape)
+    randomize(layer)
     alone.set_weights(layer.get_weights())
     wanted = np.zeros((3, 9, 3), "float32")
     for row, start, stop in [(0, 0, 2), (0, 2, 5), (0, 5, 9), (1, 0, 5), (1, 5, 9), (2, 3, 6), (2, 6, 9)]:
         part = kseq.Sequence(x[row : row + 1, start:stop], mask[row : row + 1, start:stop])
         wanted[row, start:stop] = ops.convert_to_numpy(alone(part).values)[0]
-    state = layer.initial_state(3, tuple(part.spec for part in parts))
-    found = []
-    for start in range(0, 9, chunk):
-        y, state = layer.step(tuple(part.slice_time(start, start + chunk) for part in parts), state)
-        found.append(ops.convert_to_numpy(y.values))
-    for y in (np.concatenate(found, 1), ops.convert_to_numpy(layer(parts).values)):
-        np.testing.assert_allclose(y[mask], wanted[mask], atol=1e-5)
+    stream = kseq.Stream(layer, 3)
+    found = [stream.push([p.slice_time(t, t + chunk).with_mask() for p in parts]).values for t in range(0, 9, chunk)]
+    y = np.concatenate(found, 1)
+    np.testing.assert_allclose(y[mask], wanted[mask], atol=1e-5)
+    if chunk == 9:
+        y = ops.convert_to_numpy(
+            layer([kseq.Sequence(part.values[1:], part.with_mask().mask[1:]) for part in parts]).values
+        )
+        np.testing.assert_allclose(y[mask[1:]], wanted[1:][mask[1:]], atol=1e-5)
+
+
+def test_segments_in_a_model_of_any_length():
+    x, ids = keras.Input((None, 3)), keras.Input((None,), dtype="int32")
+    model = keras.Model([x, ids], kseq.SelfAttention(2, 4, use_segment_ids=True, position="AlibiPosition")([x, ids]))
+    _, rows, segments, _ = packed()
+    model.compile("sgd", "mse")
+    for time in (5, 8, 9):
+        given = [rows[:, :time], segments[:, :time]]
+        wanted = ops.convert_to_numpy(model(given))
+        np.testing.assert_allclose(model.predict(given, verbose=0), wanted, atol=1e-5)
+        model.fit(given, wanted, verbose=0)

@@ -6,8 +6,10 @@ segments also whether there was a valid step, the id of the last one's segment, 
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
+from ..limits import in_numpy
 from .visibility import Steps
 
 
@@ -39,13 +41,42 @@ def read(clock: Any, time: Any, mask: Any, ids: Any = None) -> tuple[Steps, Any]
     return _in_segments(clock, index, mask, ops.cast(ids, "int32"), count, total)
 
 
+def check_ids(layer: str, ids: Any, mask: Any = None, clock: Any = None) -> None:
+    """Refuse ids of segments that go back, where they have values: none are there while a function is traced.
+
+    Args:
+        layer: its name and type, in words.
+        ids: int [B, T]; 0 is padding.
+        mask: bool [B, T], or `None` where all steps are valid.
+        clock: int32 [B, 5] before them, or `None` at the start.
+
+    Raises:
+        ValueError: a row's id that is less than one before it.
+    """
+    found = [None if x is None else in_numpy(x) for x in (ids, mask, clock)]
+    if any(x is None and given is not None for x, given in zip(found, (ids, mask, clock), strict=True)):
+        return
+    ids, mask, clock = found
+    least = np.iinfo(ids.dtype).min
+    counted = np.where(ids != 0 if mask is None else (ids != 0) & mask, ids, least)
+    if clock is not None:
+        last = np.where(clock[:, 2] * clock[:, 3] != 0, clock[:, 3], least)
+        counted = np.concatenate([last[:, None].astype(ids.dtype), counted], axis=1)
+    largest = np.maximum.accumulate(counted, axis=1)
+    for row, step in np.argwhere((counted < largest) & (counted != least))[:1]:
+        raise ValueError(
+            f"the segment ids of {layer} must not go back; received {counted[row, step]} after {largest[row, step]} "
+            f"in row {row}"
+        )
+
+
 def _in_segments(clock, index, mask, ids, count, total):
     if mask is None:
         known = ids
     else:
         # The id of the last valid step, or that of the clock before the first one.
-        seen, known = ops.associative_scan(_latest, (ops.cast(mask, "int32"), ids), axis=1)
-        known = ops.where(seen > 0, known, clock[:, 3:4])
+        place, seen = _latest(mask)
+        known = ops.where(seen > 0, ops.take_along_axis(ids, place, axis=1), clock[:, 3:4])
     before = ops.concatenate([clock[:, 3:4], known[:, :-1]], axis=1)
     begins = known != before
     began = clock[:, 2:3] > 0
@@ -54,10 +85,11 @@ def _in_segments(clock, index, mask, ids, count, total):
     else:
         began = ops.logical_or(began, index[None, :] > 0)
     begins = ops.logical_and(begins, began)  # before the first valid step there is none to differ from
-    numbers = clock[:, 4:5] + ops.cumsum(ops.cast(begins, "int32"), axis=1)
+    place, begun = _latest(begins)
+    numbers = clock[:, 4:5] + begun
     # Positions count from where the segment began, or go on where that was before this chunk.
-    origin = ops.associative_scan(ops.maximum, ops.where(begins, count, ops.full_like(count, -1)), axis=1)
-    position = ops.where(origin >= 0, count - origin, clock[:, 1:2] + count)
+    count = ops.broadcast_to(count, ops.shape(begins))
+    position = ops.where(begun > 0, count - ops.take_along_axis(count, place, axis=1), clock[:, 1:2] + count)
     any_valid = ops.cast(ops.logical_or(clock[:, 2:3] > 0, ops.reshape(total, (-1, 1)) > 0), "int32")
     last = position[:, -1:] + 1
     after = ops.concatenate(
@@ -66,6 +98,13 @@ def _in_segments(clock, index, mask, ids, count, total):
     return Steps(index, mask, position, numbers), after
 
 
-def _latest(a, b):
-    """Of two pairs (how many there are, what the last is) the later that is there."""
-    return ops.maximum(a[0], b[0]), ops.where(b[0] > 0, b[1], a[1])
+def _latest(marks):
+    """The place of the last mark up to each step, if there is one, and how many there are; each int32 [B, T].
+
+    By sorting: scans lose shapes on tensorflow, where they may not know how many steps there are.
+    """
+    time = ops.shape(marks)[1]
+    places = ops.arange(0, time, dtype="int32")
+    order = ops.cast(ops.argsort(ops.where(marks, places, places + time), axis=1), "int32")
+    count = ops.cumsum(ops.cast(marks, "int32"), axis=1)
+    return ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=1), count

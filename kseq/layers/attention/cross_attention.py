@@ -148,7 +148,8 @@ class CrossAttention(Attention):
                 (1, 1, *input_spec.shape), {name: tuple(as_sequence(x).values.shape) for name, x in context.items()}
             )
         key, value, steps = self._sources(context, batch_size, False)
-        state = {"keys": key, "values": value, "valid": steps.valid}
+        # A copy of what may be the source's own mask, since a compiled step may write over its state.
+        state = {"keys": key, "values": value, "valid": ops.copy(steps.valid)}
         if self.position is not None:
             state |= {"positions": steps.position, "clock": clocks.start(batch_size, False)}
         networks = self.network_states(batch_size, ("query",))

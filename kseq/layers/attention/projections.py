@@ -74,17 +74,19 @@ class Projections(SequenceLayer):
         return heads, size
 
     def _check_heads(self):
-        found = {role: tuple(self.shape_of(role)) for role in ("query", "key", "value")}
-        for role, shape in found.items():
-            if len(shape) != 2 or shape[0] != self._heads_of(role)[0]:
+        for role, network in self._networks.items():
+            heads = self._heads_of(role)
+            shape = network.output_spec(SequenceSpec(heads, self.compute_dtype)).shape
+            if len(shape) != 2 or shape[0] != heads[0]:
                 raise ValueError(
-                    f"`{role}_network` must keep the {self._heads_of(role)[0]} heads of what it is given; received "
-                    f"{self._networks[role].name}, which gives channel shape {shape}"
+                    f"`{role}_network` must keep the {heads[0]} heads of what it is given; received {network.name}, "
+                    f"which gives channel shape {tuple(shape)}"
                 )
-        if found["query"][1] != found["key"][1]:
+        sizes = [self.shape_of(role)[1] for role in ("query", "key")]
+        if sizes[0] != sizes[1]:
             raise ValueError(
                 "queries and keys must have equally many channels after `query_network` and `key_network`; received "
-                f"{found['query'][1]} and {found['key'][1]}"
+                f"{sizes[0]} and {sizes[1]}"
             )
 
     @property

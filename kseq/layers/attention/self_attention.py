@@ -28,7 +28,9 @@ class SelfAttention(StreamedAttention):
         prefix_length: so many first valid steps of a sequence, or segment, see one another. The latency is at least one
             less.
         use_segment_ids: whether there is a second input, integers [B, T]: wherever the id of a valid step differs from
-            the one before a segment begins. Steps see their own segment alone, and positions begin anew with it.
+            the one before a segment begins. Steps see their own segment alone, and positions begin anew with it. Ids
+            grow, but for padding of 0: where they have values, in calls and steps that are not compiled, such as go
+            back are refused; elsewhere one that comes back is another segment.
         max_length: steps of a stream, where the past is unlimited.
         overflow: what a longer stream does: `"error"`, or `"slide"`, which sees the last `max_length` steps, in layer
             mode as well.
@@ -39,7 +41,7 @@ class SelfAttention(StreamedAttention):
         **kwargs: the options of all attention: see `kseq.layers.attention.Attention`.
 
     Raises:
-        ValueError: sizes below 1, negative horizons, or options that exclude each other.
+        ValueError: sizes below 1, negative horizons, or options that exclude each other; ids of segments that go back.
 
     Example:
         >>> import kseq, numpy as np

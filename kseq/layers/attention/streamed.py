@@ -10,7 +10,7 @@ from keras import ops
 
 from ...sequence import Sequence
 from ..base import hold_rows
-from ..structures import first, parts
+from ..structures import as_sequences, each, first, parts, to_tensors
 from . import clock as clocks
 from . import waiting
 from .cache import LARGE
@@ -36,6 +36,21 @@ class StreamedAttention(Horizons):
             raise ValueError(
                 f"the inputs of {self._named} must have equally many rows; received {', '.join(map(str, rows))}"
             )
+
+    def step(self, x: Any, state: Any, *, training: bool = False, active: Any = None) -> tuple[Any, Any]:
+        y, new_state = super().step(x, state, training=training, active=active)
+        if self.use_segment_ids:
+            self._check_order(each(to_tensors, as_sequences(x, self.num_inputs)), state["clock"], active)
+        return y, new_state
+
+    def _check_order(self, x, clock=None, active=None):
+        _, source, ids = self._inputs(x)
+        if ids is None:
+            return
+        mask = source.mask
+        if active is not None:
+            mask = ops.logical_and(source.with_mask().mask, ops.convert_to_tensor(active)[:, None])
+        clocks.check_ids(self._named, ids, mask, clock)
 
     def build(self, input_shape: Any) -> None:
         shapes = input_shape if self.num_inputs > 1 else (input_shape,)
@@ -63,6 +78,7 @@ class StreamedAttention(Horizons):
     # The whole sequence.
 
     def call_layer(self, x: Any, *, training: bool = False) -> Sequence:
+        self._check_order(x)
         x, source, ids = self._inputs(x)
         batch, time = ops.shape(x.values)[:2]
         steps, _ = clocks.read(clocks.start(1 if ids is None else batch, ids is not None), time, source.mask, ids)
