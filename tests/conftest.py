@@ -20,3 +20,9 @@ def seed():
 def pytest_report_header():
     """Which sample of the long tests this is."""
     return f"backend: {keras.backend.backend()}; KSEQ_TEST_SEED={sampling.SEED}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Before pytest looks at marks."""
+    sampling.mark_those_of_other_days([item for item in items if getattr(item, "module", None)])

@@ -28,3 +28,12 @@ def todays(params, *, of="", **shares):
         param if i in chosen else pytest.param(*param.values, id=param.id, marks=[*param.marks, pytest.mark.slow])
         for i, param in enumerate(params)
     ]
+
+
+def mark_those_of_other_days(items):
+    """Mark `slow` what is not in today's sample of modules that say how much of them is: `TODAYS = {"jax": 0.5}`."""
+    backend = keras.backend.backend()
+    for item in items:
+        share = getattr(item.module, "TODAYS", {}).get(backend, 1)
+        if random.Random(f"{SEED} {item.nodeid}").random() >= share:
+            item.add_marker(pytest.mark.slow)

@@ -8,6 +8,9 @@ from keras import ops
 import kseq
 from kseq.testing import transforms
 
+# The share that runs on a day where tests compile; all of them on torch.
+TODAYS = {"jax": 0.5, "tensorflow": 0.5}
+
 ROTARY = kseq.RotaryPosition(1000.0)
 CACHES = {
     "window": {"max_past_horizon": 5, "max_rollback": 4},
