@@ -87,7 +87,7 @@ class Cache:
         entries = self._entries(key, value, steps)
         new_state = {name: _put(state[name], at, entry, active) for name, entry in entries.items()}
         if self.sinks:
-            firsts, of_firsts = self._firsts(state, key, value, steps)
+            firsts, of_firsts = self._firsts(state, entries, steps)
             at = ops.broadcast_to(
                 ops.arange(self.ring, self.ring + self.sinks, dtype="int32"), (ops.shape(slot)[0], self.sinks)
             )
@@ -115,22 +115,23 @@ class Cache:
             known of them; and the same of the first valid steps, if they have slots.
         """
         order = (slot[:, None] + ops.arange(0, self.ring, dtype="int32")) % self.ring
+        entries = self._entries(key, value, steps)
         leaves = {
             name: ops.concatenate([_take(state[name], order), entry], axis=_axis(name))
-            for name, entry in self._entries(key, value, steps).items()
+            for name, entry in entries.items()
         }
         index = ops.concatenate([steps.index[:1] - self.ring + ops.arange(0, self.ring, dtype="int32"), steps.index])
         new_state = {name: _last(leaf, self.ring, _axis(name)) for name, leaf in leaves.items()}
         if not self.sinks:
             return new_state, (leaves, _known(index, leaves)), None
-        firsts, of_firsts = self._firsts(state, key, value, steps)
+        firsts, of_firsts = self._firsts(state, entries, steps)
         new_state = {name: ops.concatenate([leaf, firsts[name]], axis=_axis(name)) for name, leaf in new_state.items()}
         return new_state, (leaves, _known(index, leaves)), (firsts, _known(of_firsts, firsts))
 
     def apart(self, key: Any, value: Any, steps: Steps) -> tuple[Steps, dict[str, Any], Steps]:
         """What is known of all steps but the first valid ones, and the leaves of these with what is known of them."""
         plain = dataclasses.replace(self, stored=self.dtype, positions=True)
-        firsts, index = plain._firsts(plain.empty(ops.shape(key)[0]), key, value, steps)
+        firsts, index = plain._firsts(plain.empty(ops.shape(key)[0]), plain._entries(key, value, steps), steps)
         return steps._replace(valid=self._others(steps)), firsts, _known(index, firsts)
 
     def take_back(self, state: Any, slot: Any, count: Any) -> tuple[dict[str, Any], Any]:
@@ -175,14 +176,14 @@ class Cache:
         first = ops.logical_and(steps.position >= 0, steps.position < self.sinks)
         return ops.logical_and(steps.valid, ops.logical_not(first))
 
-    def _firsts(self, state, key, value, steps):
-        """The leaves of the first valid steps after some steps more, and the index of each [B, sinks]."""
+    def _firsts(self, state, entries, steps):
+        """The leaves of the first valid steps after some steps more, of which these are the entries, and the index of
+        each [B, sinks]."""
         numbers = ops.arange(0, self.sinks, dtype="int32")[:, None]
         match = ops.logical_and(steps.valid[:, None, :], steps.position[:, None, :] == numbers)  # [B, sinks, T]
         found, here = ops.any(match, axis=-1), ops.argmax(ops.cast(match, "int32"), axis=-1)
-        entries = self._entries(key, value, steps) | {"valid": steps.valid}
         firsts = {}
-        for name, entry in entries.items():
+        for name, entry in (entries | {"valid": steps.valid}).items():
             before = _last(state[name], self.sinks, _axis(name))
             there = found[:, None, :, None] if _axis(name) == 2 else found
             firsts[name] = ops.where(there, _take(entry, here), before)

@@ -11,6 +11,7 @@ from ...timing import Timing
 from ..base import Example
 from ..structures import as_sequence
 from . import clock as clocks
+from . import sources
 from .base import Attention, AttentionOptions
 from .in_blocks import Keys, Queries, in_parts
 from .visibility import Steps, Visibility
@@ -70,7 +71,7 @@ class CrossAttention(Attention):
         if context_shape is None:
             raise ValueError(f"{self._named} is built with its context; received none")
         for name, shape in context_shape.items():
-            self._check_rank_of_source(name, shape)
+            sources.check_rank(self._named, name, shape)
         channels = {name: context_shape[name][-1] for name in self.context_names}
         if not self.use_separate_projections and len(set(channels.values())) > 1:
             raise ValueError(
@@ -79,29 +80,12 @@ class CrossAttention(Attention):
             )
         self.build_projections(input_shape[-1], *channels.values())
 
-    def _check_rank_of_source(self, name, shape):
-        if len(shape) != 3:
-            raise ValueError(
-                f"the context {name!r} of {self._named} must have the shape [batch, time, channels]; "
-                f"received {tuple(shape)}"
-            )
-
-    def _check_source(self, name, shape, batch, channels):
-        self._check_rank_of_source(name, shape)
-        named = f"the context {name!r} of {self._named}"
-        if shape[-1] != channels:
-            raise ValueError(f"{named} must have {channels} channels; received shape {tuple(shape)}")
-        if isinstance(batch, int) and isinstance(shape[0], int) and shape[0] != batch:
-            raise ValueError(f"{named} must have {batch} rows, as the input has; received shape {tuple(shape)}")
-
     def _sources(self, context: Any, batch: Any, training: bool) -> Keys:
         """Keys and values of all sources, and what is known of their steps."""
         found = []
         for i, (name, x) in enumerate(self.standardize_context(context).items()):
             which = i if self.use_separate_projections else 0
-            self._check_source(name, x.values.shape, batch, self.channels_of("key", which))
-            if x.values.shape[1] == 0:
-                x = x.pad_time(0, 1)  # a maximum of nothing is none
+            x = sources.checked(self._named, name, x, batch, self.channels_of("key", which))
             time = ops.shape(x.values)[1]
             steps, _ = clocks.read(clocks.start(1, False), time, x.mask)
             heads, _ = self.project(x, ("key", "value"), steps.position, training=training, source=which)

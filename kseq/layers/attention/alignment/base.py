@@ -10,6 +10,8 @@ from ....arguments import as_size
 from ....sequence import Sequence, SequenceSpec
 from ....timing import Timing
 from ...base import SequenceLayer, hold_rows
+from .. import sources
+from ..scores import INVISIBLE
 
 
 class Alignment(SequenceLayer):
@@ -75,7 +77,7 @@ class Alignment(SequenceLayer):
                 f"{self.name} ({type(self).__name__}) is built by a call with its context, or by "
                 f"`build(input_shape, context_shape={{{self.source!r}: shape}})`; received no `context_shape`"
             )
-        self._check_rank_of_source(context_shape[self.source])
+        sources.check_rank(self._named, self.source, context_shape[self.source])
         self._source_channels = int(context_shape[self.source][-1])
         self.build_heads(input_shape[-1], self._source_channels)
 
@@ -107,9 +109,7 @@ class Alignment(SequenceLayer):
         if not self.built:
             shape = {self.source: tuple(source.values.shape)}
             self.build((1, 1, *input_spec.shape), context_shape=shape)
-        self._check_source(source.values.shape, batch_size)
-        if source.values.shape[1] == 0:
-            source = source.pad_time(0, 1)  # a maximum of nothing is none
+        source = sources.checked(self._named, self.source, source, batch_size, self._source_channels)
         values, mask = _packed(source.astype(self.compute_dtype))
         kept = {"values": values, "mask": mask} | self.project_source(values)
         return {"source": kept, "alignment": self.begin(mask)}
@@ -134,25 +134,10 @@ class Alignment(SequenceLayer):
         y = ops.reshape(flat, (*ops.shape(flat)[:2], *kernel.shape[1:]))
         return y if bias is None else y + self.weight(bias)
 
-    def _check_rank_of_source(self, shape):
-        if len(shape) != 3 or shape[-1] is None:
-            raise ValueError(
-                f"the context {self.source!r} of {self.name} ({type(self).__name__}) must have the shape "
-                f"[batch, time, channels]; received {tuple(shape)}"
-            )
-
-    def _check_source(self, shape, batch_size):
-        self._check_rank_of_source(shape)
-        named = f"the context {self.source!r} of {self.name} ({type(self).__name__})"
-        if shape[-1] != self._source_channels:
-            raise ValueError(f"{named} must have {self._source_channels} channels; received shape {tuple(shape)}")
-        if isinstance(batch_size, int) and isinstance(shape[0], int) and shape[0] != batch_size:
-            raise ValueError(f"{named} must have {batch_size} rows, as the input has; received shape {tuple(shape)}")
-
 
 def weights_of(logits: Any, mask: Any) -> Any:
     """The softmax of logits [..., S] over valid steps; zero at all others, and in a row that has none."""
-    logits = ops.where(mask, logits, ops.cast(-1e9, logits.dtype))
+    logits = ops.where(mask, logits, ops.cast(INVISIBLE, logits.dtype))
     weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
     weights = ops.where(mask, weights, ops.zeros_like(weights))
     total = ops.sum(weights, axis=-1, keepdims=True)
