@@ -591,3 +591,9 @@ def test_message_has_position_and_values():
         ContractError, match=r"at \[batch, time, \.\.\.\] = \[\d+, \d+, \d+\]: [-.\d]+ \(step\) against"
     ):
         check_layer(LayerModeDiffers(), (2, 6, 2))
+
+
+def test_a_layer_of_two_outputs_is_refused():
+    layer = kseq.CrossAttention(2, 2, return_attention_scores=True)
+    with pytest.raises(TypeError, match="one input and one output; .*CrossAttention.* has 1 and 2"):
+        kseq.testing.check_layer(layer, (2, 3, 4), context={"source": (3, 4)})

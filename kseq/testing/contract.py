@@ -66,7 +66,7 @@ def check_layer(
 
     Raises:
         ContractError: a property that does not hold, with the position and the two values.
-        TypeError: not a kseq layer.
+        TypeError: not a kseq layer, or one of several inputs or outputs.
         ValueError: an input shape without batch and time, or with a size below 1.
 
     Example:
@@ -75,6 +75,11 @@ def check_layer(
     """
     if not isinstance(layer, SequenceLayer):
         raise TypeError(f"check_layer takes a kseq layer; received {layer!r} of type {type(layer).__name__}")
+    if layer.num_inputs > 1 or layer.num_outputs > 1:
+        raise TypeError(
+            f"check_layer takes layers of one input and one output; {layer.name} ({type(layer).__name__}) has "
+            f"{layer.num_inputs} and {layer.num_outputs}"
+        )
     subject = Subject(layer, tuple(input_shape), dtype, rtol, atol, seed, integers, context)
     subject.field_is_bound = receptive_field == "bound"
     if subject.steps:

@@ -171,6 +171,47 @@ def test_invalid_steps_of_the_source_are_as_if_absent(make):
 
 
 @every_layer
+def test_the_weights_stand_where_the_source_has_its_steps(make):
+    """The second output: with them the source's own values give the first one, in both modes; also through holes."""
+    layer, x, source = drawn(make, return_attention_scores=True)
+    source = kseq.Sequence(source.values, source.mask[:, [0, 6, 1, 5, 2, 4, 3]])
+    context = {"source": source}
+    with transforms.no_gradients():
+        y, weights = layer(x, context=context)
+        state = layer.initial_state(BATCH, kseq.SequenceSpec((4,)), context)
+        assert [spec.shape for spec in layer.output_spec(kseq.SequenceSpec((4,)))] == [(2, 5), (2, None)]
+        found, start = [], 0
+        for size in (1, 3, 2):
+            parts, state = layer.step(x.slice_time(start, start + size), state)
+            start += size
+            found.append(parts)
+    for number, whole_sequence in enumerate((y, weights)):
+        steps = kseq.Sequence.concatenate([parts[number] for parts in found])
+        np.testing.assert_allclose(*(numpy(z.mask_invalid().values) for z in (steps, whole_sequence)), atol=1e-5)
+    read = np.where(source.mask[:, :, None], source.values, 0)
+    np.testing.assert_allclose(np.einsum("bths,bsc->bthc", numpy(weights.values), read), numpy(y.values), atol=1e-5)
+    assert not numpy(weights.values).transpose(0, 3, 1, 2)[~source.mask].any()
+    wanted = whole(drawn(make)[0], x, source)
+    np.testing.assert_allclose(numpy(y.mask_invalid().values), wanted, atol=1e-6)
+
+
+def test_the_weights_of_many_steps_are_made_in_parts():
+    """Beyond 512 steps: what the parts give is what fewer steps give by themselves."""
+    layer, *_ = drawn(LAYERS["additive"])
+    rng = np.random.default_rng(1)
+    x, source = rng.normal(size=(1, 600, 4)).astype("float32"), {"source": rng.normal(size=(1, 3, 5)).astype("float32")}
+    with transforms.no_gradients():
+        y = numpy(layer(x, context=source))
+        for cut in (slice(0, 300), slice(300, 600)):
+            np.testing.assert_allclose(numpy(layer(x[:, cut], context=source)), y[:, cut], atol=1e-6)
+
+
+def test_whether_weights_are_given_is_a_bool():
+    with pytest.raises(TypeError, match="`return_attention_scores` must be a bool; received 1"):
+        kseq.AdditiveAttention(2, 3, return_attention_scores=1)
+
+
+@every_layer
 def test_a_source_without_a_mask_or_without_steps(make):
     layer, x, source = drawn(make)
     plain = source.values

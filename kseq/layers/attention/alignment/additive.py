@@ -8,6 +8,8 @@ from ....annotations import ConstraintLike, InitializerLike, LayerOptions, Regul
 from ....registry import register
 from ....sequence import Sequence
 from ...base import Example
+from ..in_blocks import Keys, Queries, in_parts
+from ..visibility import Steps
 from .base import Alignment, weights_of
 
 
@@ -27,6 +29,8 @@ class AdditiveAttention(Alignment):
         key_dim: size of each head's queries and keys.
         use_bias: whether keys have a bias.
         source: name of the source in the context, a sequence [B, S, source channels].
+        return_attention_scores: whether the weights of the source's steps are a second output, [B, T, num_heads, S],
+            zero at its invalid steps.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint:
             as in Keras.
 
@@ -46,6 +50,7 @@ class AdditiveAttention(Alignment):
         key_dim: int,
         use_bias: bool = True,
         source: str = "source",
+        return_attention_scores: bool = False,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,
@@ -84,10 +89,16 @@ class AdditiveAttention(Alignment):
         return {"keys": ops.transpose(keys, (0, 2, 1, 3))}  # [B, H, S, D]
 
     def align(self, x: Sequence, source: dict[str, Any], alignment: Any) -> tuple[Any, Any]:
-        query = self.by_heads(x.values, self.query_kernel)[:, :, :, None, :]
-        hidden = ops.tanh(query + source["keys"][:, None])  # [B, T, H, S, D]
-        logits = ops.einsum("bthsd,hd->bths", hidden, self.weight(self.score_kernel))
-        return weights_of(ops.cast(logits, self.wide_dtype), source["mask"][:, None, None, :]), alignment
+        query = ops.transpose(self.by_heads(x.values, self.query_kernel), (0, 2, 1, 3))  # [B, H, T, D]
+        steps = Steps(None, source["mask"])
+        keys = Keys(source["keys"], source["keys"], steps)
+        weights = in_parts(self._weights, Queries(query, Steps(None)), keys, None, self.variables)
+        return ops.transpose(weights, (0, 2, 1, 3)), alignment
+
+    def _weights(self, queries, keys):
+        hidden = ops.tanh(queries.query[:, :, :, None] + keys.key[:, :, None])  # [B, H, T, S, D]
+        logits = ops.einsum("bhtsd,hd->bhts", hidden, self.weight(self.score_kernel))
+        return weights_of(ops.cast(logits, self.wide_dtype), keys.steps.valid[:, None, None, :])
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -19,6 +19,7 @@ class Alignment(SequenceLayer):
 
     The source is context. Its invalid steps are as if absent, wherever they stand: what is kept of it is the valid
     steps of each row one after the other. It is projected when a stream begins, by `project_source`, and no more then.
+    With `return_attention_scores` a second output has the weights of all its steps, [B, T, num_heads, S].
 
     A subclass gives the alignments of a chunk from what it keeps in the state under "alignment" (`begin`, `align`).
     """
@@ -29,6 +30,7 @@ class Alignment(SequenceLayer):
     num_heads: int
     key_dim: int
     source: str
+    return_attention_scores: bool
 
     input_rank: int | None = 3
 
@@ -43,6 +45,8 @@ class Alignment(SequenceLayer):
         self.key_dim = as_size("key_dim", self.key_dim)
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(f"`source` must be a name in the context; received {self.source!r}")
+        if not isinstance(self.return_attention_scores, bool):
+            raise TypeError(f"`return_attention_scores` must be a bool; received {self.return_attention_scores!r}")
         self.context_names = (self.source,)
 
     # What a subclass says.
@@ -81,13 +85,24 @@ class Alignment(SequenceLayer):
         self._source_channels = int(context_shape[self.source][-1])
         self.build_heads(input_shape[-1], self._source_channels)
 
-    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+    def output_spec(self, input_spec: SequenceSpec) -> Any:
         if not self.built:
             raise ValueError(
                 f"{self.name} ({type(self).__name__}) gives as many channels as its source has, which it knows once it "
                 "is built"
             )
-        return SequenceSpec((self.num_heads, self._source_channels), self.compute_dtype)
+        spec = SequenceSpec((self.num_heads, self._source_channels), self.compute_dtype)
+        if not self.return_attention_scores:
+            return spec
+        steps: Any = None  # as many as the source has
+        return spec, SequenceSpec((self.num_heads, steps), self.compute_dtype)
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        return (self.timing,) * (2 if self.return_attention_scores else 1)
+
+    def output_mask(self, mask: Any) -> Any:
+        return (mask, mask) if self.return_attention_scores else mask
 
     @property
     def timing(self) -> Timing:
@@ -100,7 +115,7 @@ class Alignment(SequenceLayer):
     def call_rollback(self, state: Any, steps: Any) -> Any:
         return state
 
-    def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Sequence:
+    def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Any:
         state = self.initial_state(ops.shape(x.values)[0], x.spec, context)
         return self.call_step(x, state, training=training)[0]
 
@@ -110,16 +125,24 @@ class Alignment(SequenceLayer):
             shape = {self.source: tuple(source.values.shape)}
             self.build((1, 1, *input_spec.shape), context_shape=shape)
         source = sources.checked(self._named, self.source, source, batch_size, self._source_channels)
-        values, mask = _packed(source.astype(self.compute_dtype))
+        values, mask, order = _packed(source.astype(self.compute_dtype))
         kept = {"values": values, "mask": mask} | self.project_source(values)
+        if self.return_attention_scores and order is not None:
+            kept["places"] = ops.cast(ops.argsort(order, axis=1), "int32")
         return {"source": kept, "alignment": self.begin(mask)}
 
-    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        weights, alignment = self.align(x, state["source"], state["alignment"])
-        y = ops.einsum("bths,bsc->bthc", ops.cast(weights, self.compute_dtype), state["source"]["values"])
-        return Sequence(y, x.mask), {"source": state["source"], "alignment": alignment}
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> Any:
+        source = state["source"]
+        weights, alignment = self.align(x, source, state["alignment"])
+        weights = ops.cast(weights, self.compute_dtype)
+        y = Sequence(ops.einsum("bths,bsc->bthc", weights, source["values"]), x.mask)
+        if self.return_attention_scores:
+            if "places" in source:
+                weights = ops.take_along_axis(weights, source["places"][:, None, None, :], axis=-1)
+            y = y, Sequence(weights, x.mask)
+        return y, {"source": source, "alignment": alignment}
 
-    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> tuple[Sequence, Any]:
+    def hold_step(self, x: Sequence, state: Any, active: Any, *, training: bool = False) -> Any:
         y, new_state = self.call_step(x, state, training=training)  # of which the source is never another
         return y, new_state | {"alignment": hold_rows(active, new_state["alignment"], state["alignment"])}
 
@@ -144,12 +167,15 @@ def weights_of(logits: Any, mask: Any) -> Any:
     return weights / ops.where(total > 0, total, ops.ones_like(total))
 
 
-def _packed(source: Sequence) -> tuple[Any, Any]:
-    """Values [B, S, C] and mask [B, S] of the valid steps of each row, one after the other, and of as many invalid."""
+def _packed(source: Sequence) -> tuple[Any, Any, Any]:
+    """Values [B, S, C] and mask [B, S] of the valid steps of each row, one after the other, and of as many invalid.
+
+    The third is where they stood, int32 [B, S], `None` where they stand there still.
+    """
     if source.mask is None:  # a copy, since a compiled step may write over its state
-        return ops.copy(source.values), source.with_mask().mask
+        return ops.copy(source.values), source.with_mask().mask, None
     size = ops.shape(source.mask)[1]
     steps = ops.arange(0, size, dtype="int32")[None, :]
-    order = ops.argsort(ops.where(source.mask, steps, steps + size), axis=1)
-    values = ops.take_along_axis(source.values, ops.cast(order, "int32")[:, :, None], axis=1)
-    return values, steps < source.lengths()[:, None]
+    order = ops.cast(ops.argsort(ops.where(source.mask, steps, steps + size), axis=1), "int32")
+    values = ops.take_along_axis(source.values, order[:, :, None], axis=1)
+    return values, steps < source.lengths()[:, None], order

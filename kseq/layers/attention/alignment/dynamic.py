@@ -41,6 +41,8 @@ class DynamicConvolutionAttention(RecurrentAlignment):
         dynamic_filter_hidden_dim: size of the hidden layer that makes them; by default `key_dim`.
         use_bias: whether that layer, and the one that the logits are made of, have a bias.
         source: name of the source in the context, a sequence [B, S, source channels].
+        return_attention_scores: whether the weights of the source's steps are a second output, [B, T, num_heads, S],
+            zero at its invalid steps.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint:
             as in Keras.
 
@@ -70,6 +72,7 @@ class DynamicConvolutionAttention(RecurrentAlignment):
         dynamic_filter_hidden_dim: int | None = None,
         use_bias: bool = True,
         source: str = "source",
+        return_attention_scores: bool = False,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,

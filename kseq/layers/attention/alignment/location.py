@@ -32,6 +32,8 @@ class LocationSensitiveAttention(RecurrentAlignment):
             features of itself and those after it, and none where they reach beyond the end of the source.
         use_bias: whether keys have a bias.
         source: name of the source in the context, a sequence [B, S, source channels].
+        return_attention_scores: whether the weights of the source's steps are a second output, [B, T, num_heads, S],
+            zero at its invalid steps.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint:
             as in Keras.
 
@@ -59,6 +61,7 @@ class LocationSensitiveAttention(RecurrentAlignment):
         location_filter_padding: str = "same",
         use_bias: bool = True,
         source: str = "source",
+        return_attention_scores: bool = False,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,

@@ -37,6 +37,8 @@ class GmmAttention(Alignment):
         max_offset: bound of positions, or of steps where `monotonic`; `None` for none.
         use_bias: whether the output of the hidden layer is projected with a bias.
         source: name of the source in the context, a sequence [B, S, source channels].
+        return_attention_scores: whether the weights of the source's steps are a second output, [B, T, num_heads, S],
+            zero at its invalid steps.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint:
             as in Keras.
 
@@ -63,6 +65,7 @@ class GmmAttention(Alignment):
         max_offset: float | None = None,
         use_bias: bool = True,
         source: str = "source",
+        return_attention_scores: bool = False,
         kernel_initializer: InitializerLike = "glorot_uniform",
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,
