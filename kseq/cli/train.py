@@ -26,7 +26,13 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--inputs", nargs="+", metavar="FIELD", help="fields for the model's inputs; default: the main sequence"
     )
-    parser.add_argument("--targets", nargs="+", required=True, metavar="FIELD", help="fields for the model's outputs")
+    parser.add_argument(
+        "--targets",
+        nargs="+",
+        required=True,
+        metavar="FIELD[+N]",
+        help="fields for the model's outputs; with +N what comes N steps later, as in `tokens+1`",
+    )
     parser.add_argument("--out", required=True, metavar=f"FILE{_SUFFIX}", help="where the trained model is saved")
     parser.add_argument("--epochs", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--batch-size", type=positive_int, default=32, metavar="N", help="default: %(default)s")
@@ -136,10 +142,12 @@ def _texts(value):
 
 def _batches(args, model, path, shuffle):
     from .. import data
+    from ..data.batches.structure import field_of
 
     store = data.open(path)
     inputs = args.inputs or ([store.schema.main] if store.schema.main else [])
-    unknown = [name for name in [*inputs, *args.targets] if name not in store.schema]
+    targets = [_shifted(text, store.schema) for text in args.targets]
+    unknown = [name for name in [*inputs, *map(field_of, targets)] if name not in store.schema]
     if unknown or not inputs:
         raise CommandError(
             f"{path}: --inputs and --targets must name fields among {list(store.schema)}; "
@@ -158,12 +166,22 @@ def _batches(args, model, path, shuffle):
     return store.batches(
         batch_size=args.batch_size,
         inputs=inputs[0] if single else inputs,
-        targets=args.targets[0] if len(args.targets) == 1 else args.targets,
+        targets=targets[0] if len(targets) == 1 else targets,
         masks=masks,
         shuffle=shuffle,
         seed=args.seed,
         max_shapes=args.max_shapes,
     )
+
+
+def _shifted(text, schema):
+    """A field, or of `field+N` what comes N steps later; a field of that very name comes first."""
+    from .. import data
+
+    name, plus, steps = text.rpartition("+")
+    if text in schema or not plus or not steps.isdecimal() or not int(steps):
+        return text
+    return data.shift(name, int(steps))
 
 
 def _finite(value):

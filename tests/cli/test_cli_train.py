@@ -65,12 +65,11 @@ def test_a_shipped_spec_trains_on_japanese_vowels(vowels, capsys):
 def test_characters_train_and_go_on_from_a_backup(tmp_path, capsys):
     lines = ["the cat sat on the mat", "a cat and a mat", "the mat sat", "on and on the cat sat"] * 6
     vocabulary = Vocabulary.from_text(lines, level="char")
-    with Writer(tmp_path / "text", {"tokens": ("int32", (None,)), "next": ("int32", (None,))}) as writer:
+    with Writer(tmp_path / "text", {"tokens": ("int32", (None,))}) as writer:
         for line in lines:
-            ids = vocabulary.encode(list(line), add_bos=True, add_eos=True)
-            writer.write({"tokens": ids[:-1], "next": ids[1:]})
+            writer.write({"tokens": vocabulary.encode(list(line), add_bos=True, add_eos=True)})
     (tmp_path / "m.yaml").write_text(CHARACTERS)
-    common = [tmp_path / "m.yaml", "--data", tmp_path / "text", "--targets", "next", "--out", tmp_path / "m.keras"]
+    common = [tmp_path / "m.yaml", "--data", tmp_path / "text", "--targets", "tokens+1", "--out", tmp_path / "m.keras"]
     common += ["--batch-size", 8, "--max-shapes", 1, "--epochs", 3, "--backup", tmp_path / "backup"]
     status, out, _ = run(capsys, *common, "--backup-every", 2)
     assert status == 0
@@ -81,6 +80,8 @@ def test_characters_train_and_go_on_from_a_backup(tmp_path, capsys):
 WRONG = {
     "no such store": (["--data", "nowhere", "--targets", "x", "--out", "m.keras"], "there is no kseq store"),
     "no such field": (["--targets", "x", "--out", "m.keras"], "received ['x']"),
+    "no such field, shifted": (["--targets", "x+1", "--out", "m.keras"], "received ['x']"),
+    "no such shift": (["--targets", "frames+0", "--out", "m.keras"], "received ['frames+0']"),
     "too many inputs": (
         ["--inputs", "frames", "speaker", "frames", "--targets", "speaker", "--out", "m.keras"],
         "a model of 2 inputs",

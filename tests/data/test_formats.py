@@ -754,6 +754,40 @@ def test_text_lines(tmp_path):
         list(formats.read(tmp_path / "x.txt", vocabulary=Vocabulary.from_text(["to be"]), unknown="error"))
 
 
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(2, 7))
+@settings(max_examples=30, deadline=None)
+def test_text_in_pieces(tmp_path_factory, lengths, window):
+    """Every byte after a file's first is predicted once, over the ends of lines too."""
+    folder = tmp_path_factory.mktemp("text")
+    text = "".join("abcdefghi"[:length] + "\r\n" for length in lengths).encode()
+    (folder / "x.txt").write_bytes(text)
+    source = formats.read(folder / "x.txt", level="byte", window=window)
+    assert source.metadata == {"level": "byte"}
+    pieces = [record["tokens"].tolist() for record in source]
+    assert [len(piece) for piece in pieces[:-1]] == [window] * (len(pieces) - 1)
+    assert [token for piece in pieces for token in piece[1:]] == list(text[1:])
+    assert [piece[0] for piece in pieces] == list(text[:-1][:: window - 1])
+
+
+def test_text_as_bytes_and_what_does_not_go_together(tmp_path):
+    from kseq.data.text import Vocabulary
+
+    (tmp_path / "x.txt").write_bytes("né\nb".encode())
+    assert [r["tokens"].tolist() for r in formats.read(tmp_path / "x.txt", level="byte")] == [[110, 195, 169], [98]]
+    vocabulary = Vocabulary.from_text(["né\nb"], level="char")
+    pieces = list(formats.read(tmp_path / "x.txt", vocabulary=vocabulary, level="char", window=3))
+    assert ["".join(vocabulary.decode(piece["tokens"])) for piece in pieces] == ["né\n", "\nb"]
+    for options, message in (
+        ({"level": "byte", "vocabulary": vocabulary}, "level='byte' takes no vocabulary"),
+        ({"level": "byte", "add_eos": True}, "add_eos=True"),
+        ({"level": "char", "window": 3}, "needs a vocabulary, or level='byte'"),
+        ({"level": "byte", "window": 1}, "`?window`? must be .*2.*1"),
+        ({"level": "bytes"}, "'bytes'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            formats.read(tmp_path / "x.txt", **options)
+
+
 # ---- WAV
 
 
