@@ -595,5 +595,5 @@ def test_message_has_position_and_values():
 
 def test_a_layer_of_two_outputs_is_refused():
     layer = kseq.CrossAttention(2, 2, return_attention_scores=True)
-    with pytest.raises(TypeError, match="one input and one output; .*CrossAttention.* has 1 and 2"):
+    with pytest.raises(TypeError, match=r"one input and one output; .*CrossAttention.* has 1 and 2"):
         kseq.testing.check_layer(layer, (2, 3, 4), context={"source": (3, 4)})
