@@ -196,6 +196,7 @@ _PUBLIC = {
     "pointwise": "streaming",
     "Timing": "timing",
     "Window": "window",
+    "Mamba2": "layers",
 }
 
 if typing.TYPE_CHECKING:
@@ -293,6 +294,7 @@ if typing.TYPE_CHECKING:
     from .layers import Log as Log
     from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead
+    from .layers import Mamba2 as Mamba2
     from .layers import MaskInvalid as MaskInvalid
     from .layers import Max as Max
     from .layers import MaxPooling1D as MaxPooling1D

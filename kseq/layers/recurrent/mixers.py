@@ -1,0 +1,78 @@
+"""What layers share that are a recurrence of matrices between projections."""
+
+import math
+from typing import Any
+
+from keras import ops
+
+from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
+from ..base import SequenceLayer
+
+
+class MatrixMixer(SequenceLayer):
+    """Projections, a recurrence of matrices whose state has one size whatever the length, norms of heads, a projection.
+
+    The output has the channels of the input. Between the projections everything is float32 at least, as is the state.
+    """
+
+    takes_complex = False
+
+    input_rank: int | None = 3
+    epsilon: float
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(receptive_field_per_step=((-math.inf, 0),))
+
+    def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
+        return SequenceSpec(tuple(input_spec.shape), self.compute_dtype)
+
+    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
+        state = self.initial_state(ops.shape(x.values)[0], x.spec)
+        return self.call_step(x, state, training=training)[0]
+
+    @property
+    def wide_dtype(self) -> str:
+        """What is accumulated in: sums over many steps are too much for half precision."""
+        return self.compute_dtype if self.compute_dtype == "float64" else "float32"
+
+    def wide(self, x: Any) -> Any:
+        return ops.cast(x, self.wide_dtype)
+
+    def add_kernel(self, name: str, inputs: int, outputs: int) -> Any:
+        """A matrix with the initialiser, regulariser and constraint of kernels."""
+        return self.add_parameter(name, (inputs, outputs), "kernel")
+
+    def add_wide(self, name: str, shape: Any, initializer: Any) -> Any:
+        """A parameter that is used in float32 at least."""
+        return self.add_parameter(name, shape, initializer=initializer, autocast=False)
+
+    def project(self, values: Any, kernel: Any, bias: Any = None) -> Any:
+        """Values [B, T, C] times a matrix, in the compute dtype."""
+        y = ops.einsum("btc,cd->btd", ops.cast(values, self.compute_dtype), self.weight(kernel))
+        return y if bias is None else y + self.weight(bias)
+
+    def by_heads(self, values: Any, heads: int) -> Any:
+        """Channels [B, T, H * D] as [B, T, H, D], to be accumulated."""
+        batch, time = ops.shape(values)[:2]
+        return ops.reshape(self.wide(values), (batch, time, heads, values.shape[-1] // heads))
+
+    def joined(self, values: Any) -> Any:
+        """The same backwards."""
+        batch, time = ops.shape(values)[:2]
+        return ops.reshape(values, (batch, time, values.shape[2] * values.shape[3]))
+
+    def unit_mean_square(self, values: Any) -> Any:
+        """Values whose squares are one on average over the last axis."""
+        return values * ops.rsqrt(ops.mean(ops.square(values), axis=-1, keepdims=True) + self.epsilon)
+
+    def unit_variance(self, values: Any) -> Any:
+        """Values with mean zero and variance one over the last axis."""
+        values = values - ops.mean(values, axis=-1, keepdims=True)
+        return self.unit_mean_square(values)
+
+
+def where_valid(mask: Any, values: Any) -> Any:
+    """Values [B, T, ...] with zeros at invalid steps."""
+    return Sequence(values, mask).mask_invalid().values
