@@ -76,6 +76,9 @@ _PUBLIC = {
     "EinsumDense": "layers",
     "EmbeddingTranspose": "layers",
     "ReversibleEmbedding": "layers",
+    "MaskedDense": "layers",
+    "SequenceDense": "layers",
+    "SequenceEmbedding": "layers",
     "AveragePooling2D": "layers",
     "AveragePooling3D": "layers",
     "Conv2D": "layers",
@@ -293,6 +296,7 @@ if typing.TYPE_CHECKING:
     from .layers import Log as Log
     from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead
+    from .layers import MaskedDense as MaskedDense
     from .layers import MaskInvalid as MaskInvalid
     from .layers import Max as Max
     from .layers import MaxPooling1D as MaxPooling1D
@@ -329,6 +333,8 @@ if typing.TYPE_CHECKING:
     from .layers import SelfAttention as SelfAttention
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
+    from .layers import SequenceDense as SequenceDense
+    from .layers import SequenceEmbedding as SequenceEmbedding
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
     from .layers import ShawPosition as ShawPosition

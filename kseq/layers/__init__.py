@@ -31,7 +31,10 @@ from .dense import DenseShaped as DenseShaped
 from .dense import EinsumDense as EinsumDense
 from .dense import Embedding as Embedding
 from .dense import EmbeddingTranspose as EmbeddingTranspose
+from .dense import MaskedDense as MaskedDense
 from .dense import ReversibleEmbedding as ReversibleEmbedding
+from .dense import SequenceDense as SequenceDense
+from .dense import SequenceEmbedding as SequenceEmbedding
 from .network import Network as Network
 from .normalization import BatchNormalization as BatchNormalization
 from .normalization import GroupNormalization as GroupNormalization

@@ -76,6 +76,10 @@ class SequenceLayer(Parameters, StepDoor):
     reads_presence: bool = False
     #: Names of what the layer reads from the context.
     context_names: tuple[str, ...] = ()
+    #: Those of them that are arrays [B, ...], one value for all steps of a row, rather than sequences.
+    static_context: tuple[str, ...] = ()
+    #: Names in the state, a dict, of what is made of the context alone, and may be made anew in the middle of a stream.
+    context_state: tuple[str, ...] = ()
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
@@ -110,6 +114,11 @@ class SequenceLayer(Parameters, StepDoor):
     @property
     def mask_reads_values(self) -> bool:
         """Whether some values make outputs invalid: then `output_mask`, which knows none, is that of all others."""
+        return False
+
+    @property
+    def mask_reads_context(self) -> bool:
+        """Whether the context makes outputs invalid: then `output_mask`, which knows none, is that of all others."""
         return False
 
     @property

@@ -31,6 +31,7 @@ class Alignment(SequenceLayer):
     source: str
 
     input_rank: int | None = 3
+    context_state = "source", "alignment"  # an alignment to a source that is gone means nothing
 
     @property
     def moves(self) -> bool:
