@@ -79,6 +79,11 @@ _PUBLIC = {
     "MaskedDense": "layers",
     "SequenceDense": "layers",
     "SequenceEmbedding": "layers",
+    "Conditioning": "layers",
+    "FiLM": "layers",
+    "NoiseConditioning": "layers",
+    "SynchronousConditioning": "layers",
+    "UpsampleConditioning": "layers",
     "AveragePooling2D": "layers",
     "AveragePooling3D": "layers",
     "Conv2D": "layers",
@@ -248,6 +253,7 @@ if typing.TYPE_CHECKING:
     from .layers import Clip as Clip
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
     from .layers import ConcatTimingSignal as ConcatTimingSignal
+    from .layers import Conditioning as Conditioning
     from .layers import Conv1D as Conv1D
     from .layers import Conv1DTranspose as Conv1DTranspose
     from .layers import Conv2D as Conv2D
@@ -271,6 +277,7 @@ if typing.TYPE_CHECKING:
     from .layers import Emit as Emit
     from .layers import Exp as Exp
     from .layers import ExpandDims as ExpandDims
+    from .layers import FiLM as FiLM
     from .layers import Flatten as Flatten
     from .layers import Frame as Frame
     from .layers import GatedLinearUnit as GatedLinearUnit
@@ -310,6 +317,7 @@ if typing.TYPE_CHECKING:
     from .layers import Modulo as Modulo
     from .layers import MoveAxis as MoveAxis
     from .layers import Noise as Noise
+    from .layers import NoiseConditioning as NoiseConditioning
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import OneHot as OneHot
     from .layers import OptimizationBarrier as OptimizationBarrier
@@ -355,6 +363,7 @@ if typing.TYPE_CHECKING:
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish
     from .layers import SynchronousAttention as SynchronousAttention
+    from .layers import SynchronousConditioning as SynchronousConditioning
     from .layers import T5Position as T5Position
     from .layers import Tanh as Tanh
     from .layers import TransformerXLPosition as TransformerXLPosition
@@ -362,6 +371,7 @@ if typing.TYPE_CHECKING:
     from .layers import Transpose as Transpose
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
     from .layers import UnsqueezeTime as UnsqueezeTime
+    from .layers import UpsampleConditioning as UpsampleConditioning
     from .layers import UpSampling1D as UpSampling1D
     from .layers import UpSampling2D as UpSampling2D
     from .layers import UpSampling3D as UpSampling3D

@@ -23,7 +23,8 @@ from .structures import as_sequence, each, first, parts, to_tensors
 class Example(NamedTuple):
     """Constructor arguments of a layer with an input [batch, time, ...] on which the contract test runs it.
 
-    `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context.
+    `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context, and of an array
+    that is the same for all steps its channel shape.
     """
 
     config: dict[str, Any]

@@ -5,14 +5,13 @@ import random
 from collections.abc import Sequence as Items
 from typing import Any, Unpack
 
-import keras
 from keras import ops
 
 from ...annotations import LayerOptions
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example, SequenceLayer
-from ..counted import at_least, mixed, mixed_number
+from ..counted import at_least, mixed, mixed_number, row_keys
 from ..counting import count
 from .base import check_floats, checked_noise_shape, checked_rate, noise_shape_for
 
@@ -81,22 +80,10 @@ class DeterministicDropout(SequenceLayer):
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         state = {"position": ops.zeros((batch_size,), dtype="int32")}
         if self.context_names:
-            state["key"] = self._keys(self.check_context(context)[self.context_names[0]])
-        return state
-
-    def _keys(self, seeds):
-        """Of the seeds of the rows, int [B, n], their keys, int32 [B]."""
-        seeds = ops.convert_to_tensor(getattr(seeds, "values", seeds))
-        dtype = keras.backend.standardize_dtype(seeds.dtype)
-        if "int" not in dtype or len(seeds.shape) != 2:
-            raise TypeError(
-                f"the seeds of rows, {self.row_seeds_name!r}, must be whole numbers [B, n]; received shape "
-                f"{tuple(seeds.shape)} and dtype {dtype}"
+            state["key"] = row_keys(
+                self._key, self.check_context(context)[self.context_names[0]], self.context_names[0]
             )
-        key, seeds = self._key, ops.cast(seeds, "int32")
-        for i in range(seeds.shape[1]):
-            key = mixed(key + seeds[:, i])
-        return key
+        return state
 
     @property
     def _key(self):
