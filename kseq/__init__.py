@@ -76,6 +76,14 @@ _PUBLIC = {
     "EinsumDense": "layers",
     "EmbeddingTranspose": "layers",
     "ReversibleEmbedding": "layers",
+    "MaskedDense": "layers",
+    "SequenceDense": "layers",
+    "SequenceEmbedding": "layers",
+    "Conditioning": "layers",
+    "FiLM": "layers",
+    "NoiseConditioning": "layers",
+    "SynchronousConditioning": "layers",
+    "UpsampleConditioning": "layers",
     "AveragePooling2D": "layers",
     "AveragePooling3D": "layers",
     "Conv2D": "layers",
@@ -246,6 +254,7 @@ if typing.TYPE_CHECKING:
     from .layers import Clip as Clip
     from .layers import ConcatPositionEmbedding as ConcatPositionEmbedding
     from .layers import ConcatTimingSignal as ConcatTimingSignal
+    from .layers import Conditioning as Conditioning
     from .layers import Conv1D as Conv1D
     from .layers import Conv1DTranspose as Conv1DTranspose
     from .layers import Conv2D as Conv2D
@@ -269,6 +278,7 @@ if typing.TYPE_CHECKING:
     from .layers import Emit as Emit
     from .layers import Exp as Exp
     from .layers import ExpandDims as ExpandDims
+    from .layers import FiLM as FiLM
     from .layers import Flatten as Flatten
     from .layers import Frame as Frame
     from .layers import GatedLinearUnit as GatedLinearUnit
@@ -295,6 +305,7 @@ if typing.TYPE_CHECKING:
     from .layers import Logging as Logging
     from .layers import Lookahead as Lookahead
     from .layers import Mamba2 as Mamba2
+    from .layers import MaskedDense as MaskedDense
     from .layers import MaskInvalid as MaskInvalid
     from .layers import Max as Max
     from .layers import MaxPooling1D as MaxPooling1D
@@ -308,6 +319,7 @@ if typing.TYPE_CHECKING:
     from .layers import Modulo as Modulo
     from .layers import MoveAxis as MoveAxis
     from .layers import Noise as Noise
+    from .layers import NoiseConditioning as NoiseConditioning
     from .layers import NormalizedDepthwiseConv1D as NormalizedDepthwiseConv1D
     from .layers import OneHot as OneHot
     from .layers import OptimizationBarrier as OptimizationBarrier
@@ -331,6 +343,8 @@ if typing.TYPE_CHECKING:
     from .layers import SelfAttention as SelfAttention
     from .layers import SeparableConv1D as SeparableConv1D
     from .layers import SeparableConv2D as SeparableConv2D
+    from .layers import SequenceDense as SequenceDense
+    from .layers import SequenceEmbedding as SequenceEmbedding
     from .layers import SequenceLayer as SequenceLayer
     from .layers import Serial as Serial
     from .layers import ShawPosition as ShawPosition
@@ -351,6 +365,7 @@ if typing.TYPE_CHECKING:
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish
     from .layers import SynchronousAttention as SynchronousAttention
+    from .layers import SynchronousConditioning as SynchronousConditioning
     from .layers import T5Position as T5Position
     from .layers import Tanh as Tanh
     from .layers import TransformerXLPosition as TransformerXLPosition
@@ -358,6 +373,7 @@ if typing.TYPE_CHECKING:
     from .layers import Transpose as Transpose
     from .layers import TransposedWindowedLayer as TransposedWindowedLayer
     from .layers import UnsqueezeTime as UnsqueezeTime
+    from .layers import UpsampleConditioning as UpsampleConditioning
     from .layers import UpSampling1D as UpSampling1D
     from .layers import UpSampling2D as UpSampling2D
     from .layers import UpSampling3D as UpSampling3D

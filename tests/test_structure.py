@@ -18,6 +18,8 @@ BELOW_FAMILIES = {
     "axes",
     "base",
     "complex_values",
+    "counted",
+    "counting",
     "delay",
     "door",
     "leaves",

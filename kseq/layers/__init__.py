@@ -24,6 +24,11 @@ from .combinators import Repeat as Repeat
 from .combinators import Residual as Residual
 from .combinators import Serial as Serial
 from .combinators import Skip as Skip
+from .conditioning import Conditioning as Conditioning
+from .conditioning import FiLM as FiLM
+from .conditioning import NoiseConditioning as NoiseConditioning
+from .conditioning import SynchronousConditioning as SynchronousConditioning
+from .conditioning import UpsampleConditioning as UpsampleConditioning
 from .delay import Delay as Delay
 from .delay import Lookahead as Lookahead
 from .dense import Dense as Dense
@@ -31,7 +36,10 @@ from .dense import DenseShaped as DenseShaped
 from .dense import EinsumDense as EinsumDense
 from .dense import Embedding as Embedding
 from .dense import EmbeddingTranspose as EmbeddingTranspose
+from .dense import MaskedDense as MaskedDense
 from .dense import ReversibleEmbedding as ReversibleEmbedding
+from .dense import SequenceDense as SequenceDense
+from .dense import SequenceEmbedding as SequenceEmbedding
 from .network import Network as Network
 from .normalization import BatchNormalization as BatchNormalization
 from .normalization import GroupNormalization as GroupNormalization

@@ -23,7 +23,8 @@ from .structures import as_sequence, each, first, parts, to_tensors
 class Example(NamedTuple):
     """Constructor arguments of a layer with an input [batch, time, ...] on which the contract test runs it.
 
-    `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context.
+    `context` has, by name, the shape (time, ...) of every sequence that the layer reads as context, and of an array
+    that is the same for all steps its channel shape.
     """
 
     config: dict[str, Any]
@@ -76,6 +77,10 @@ class SequenceLayer(Parameters, StepDoor):
     reads_presence: bool = False
     #: Names of what the layer reads from the context.
     context_names: tuple[str, ...] = ()
+    #: Those of them that are arrays [B, ...], one value for all steps of a row, rather than sequences.
+    static_context: tuple[str, ...] = ()
+    #: Names in the state, a dict, of what is made of the context alone, and may be made anew in the middle of a stream.
+    context_state: tuple[str, ...] = ()
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
@@ -110,6 +115,11 @@ class SequenceLayer(Parameters, StepDoor):
     @property
     def mask_reads_values(self) -> bool:
         """Whether some values make outputs invalid: then `output_mask`, which knows none, is that of all others."""
+        return False
+
+    @property
+    def mask_reads_context(self) -> bool:
+        """Whether the context makes outputs invalid: then `output_mask`, which knows none, is that of all others."""
         return False
 
     @property

@@ -9,7 +9,7 @@ from keras import ops
 
 from ..annotations import BackendTensor, Shaped
 from ..sequence import Sequence, SequenceSpec
-from .passage import CALLED, Passage, check_passage, passage_of
+from .passage import CALLED, Noted, Passage, check_passage, passage_of
 from .rematerialize import rematerialized
 from .structures import (
     as_sequence,
@@ -114,7 +114,8 @@ class KerasDoor(keras.layers.Layer):
         passage = given.get("passage")
         if passage is not None:
             check_passage(self, sequences, context, initial_state)
-        called = CALLED.set((*CALLED.get(), (self, passage)))
+        noted = Noted() if passage is None and self.mask_reads_context else passage
+        called = CALLED.set((*CALLED.get(), (self, noted)))
         try:
             y = super().__call__(x, **given)
         finally:
@@ -147,14 +148,20 @@ class KerasDoor(keras.layers.Layer):
             # What is traced may not say whether this is training, as in a model that is rematerialised.
             y = self._call_layer(given, context, False if training is None else training)
             y = each(lambda part: _apart_from(parts(received), part), y)
+        if noted := passage_of(self):
+            noted.mask = self._mask_for_keras(x, y)
         return self._formed(x, y)
 
     def _pass(self, x, received, context, passage, training):
         """The outputs of a call that goes on from a state, in the form of its input `x`."""
         y, passage.state = self.go_on(received, passage.state, context, training)
         y = each(lambda part: _apart_from(parts(received), part), y)
-        passage.mask = each(lambda part: (part.mask, None) if holds_sequences(x, self.num_inputs) else part.mask, y)
+        passage.mask = self._mask_for_keras(x, y)
         return self._formed(x, y)
+
+    def _mask_for_keras(self, x, y):
+        """The mask of outputs in the form in which Keras takes it, by that of the input `x`."""
+        return each(lambda part: (part.mask, None) if holds_sequences(x, self.num_inputs) else part.mask, y)
 
     def _formed(self, x, y):
         """Outputs in the form of the input `x`, regularised."""

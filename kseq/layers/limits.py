@@ -16,11 +16,14 @@ class Limit(NamedTuple):
         layer: its name and type, in words.
         steps: int32 [B]: input steps that the state of each row allows.
         advice: what to change where more are wanted, or `None`.
+        counts_valid: whether invalid steps are free, so that only a step itself can tell that there were too many: its
+            state then allows less than none.
     """
 
     layer: str
     steps: Any
     advice: str | None
+    counts_valid: bool = False
 
 
 def least(limits: list[Limit]) -> Any:
@@ -48,12 +51,34 @@ def check_room(limits: list[Limit], steps: Any, what: str, at: Any = None) -> No
     Raises:
         ValueError: more steps than a row's state takes, by the layer's name, with what to change.
     """
-    for limit, known, wanted, row in _exceeded(limits, steps):
+    for limit, known, wanted, row in _exceeded([one for one in limits if not one.counts_valid], steps):
         stands = "" if at is None else f" after {_counted(np.broadcast_to(at, known.shape)[row])} of the stream"
         raise ValueError(
             f"{limit.layer} takes {_counted(known[row], 'more step')}{stands}{_named_row(limit, row)}; "
             f"received {what} of {_counted(wanted[row])}{_advice(limit)}"
         )
+
+
+def check_overfull(limits: list[Limit], before: list[Limit], what: str) -> None:
+    """Refuse what a state turns out to have taken more valid steps of than it may.
+
+    Args:
+        limits: of the state after it was fed; those without values are not looked at.
+        before: of the state that was fed.
+        what: was fed, in words.
+
+    Raises:
+        ValueError: a row that has too many, by the layer's name, with what to change.
+    """
+    for limit, old in zip(limits, before, strict=True):
+        known, had = in_numpy(limit.steps), in_numpy(old.steps)
+        if not limit.counts_valid or known is None or had is None:
+            continue
+        for row in np.flatnonzero(known < 0)[:1]:
+            raise ValueError(
+                f"{limit.layer} takes {_counted(had[row], 'more valid step')}{_named_row(limit, row)}; "
+                f"received {what} that has {had[row] - known[row]}{_advice(limit)}"
+            )
 
 
 def check_history(limits: list[Limit], steps: Any) -> None:

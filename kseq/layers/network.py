@@ -59,7 +59,9 @@ class Network(SequenceLayer):
             aligned.append(dataclasses.replace(node, delays=delays, ratio=joined.ratio))
         self.nodes = tuple(aligned)
         self.ends = tuple(End(read, *self._align(timings, read.values)) for read in outputs)
-        self.context_names = tuple(dict.fromkeys(key for node in self.nodes for key in node.context.values()))
+        reads = [(key, name in node.layer.static_context) for node in self.nodes for name, key in node.context.items()]
+        self.context_names = tuple(dict.fromkeys(key for key, _ in reads))
+        self.static_context = tuple(key for key in self.context_names if (key, False) not in reads)
 
     def _align(self, timings, keys, block_size=1):
         """The timing of values that are read together by a layer of blocks, and the delays that make them meet."""
@@ -123,6 +125,10 @@ class Network(SequenceLayer):
     @property
     def mask_reads_values(self) -> bool:
         return any(node.layer.mask_reads_values for node in self.nodes)
+
+    @property
+    def mask_reads_context(self) -> bool:
+        return any(node.layer.mask_reads_context for node in self.nodes)
 
     @property
     def counts_steps(self) -> bool:
@@ -260,6 +266,16 @@ class Network(SequenceLayer):
             if node.name in state:
                 own = steps * node.ratio.numerator // node.ratio.denominator
                 new_state[node.name] = node.layer.call_rollback(state[node.name], own)
+        return new_state
+
+    def call_context(self, state: Any, input_spec: Any, context: dict[str, Any]) -> Any:
+        context, new_state, specs = self.derive_context(context), dict(state or {}), self._input_specs(input_spec)
+        for node in self.nodes:
+            given = node.given_specs(specs)
+            read = {name: context[key] for name, key in node.context.items() if key in context}
+            if read and node.name in new_state:
+                new_state[node.name] = node.layer.call_context(new_state[node.name], given, read)
+            node.give(specs, node.layer.output_spec(given))
         return new_state
 
     def derive_context(self, context: Any) -> Any:

@@ -24,12 +24,22 @@ class Passage:
         self.state, self.mask = state, None
 
 
-# Layers that Keras is calling at present, each with its `Passage` or `None`.
+class Noted:
+    """A call of whose outputs the mask is noted, since nothing that Keras passes on beside it says what it is.
+
+    Attributes:
+        mask: of the outputs, in the form in which Keras takes it.
+    """
+
+    mask: Any = None
+
+
+# Layers that Keras is calling at present, each with its `Passage`, with `Noted`, or `None`.
 CALLED: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("called", default=())
 
 
-def passage_of(layer: Any) -> Passage | None:
-    """That of the call that Keras makes at present, if it is one of this layer that goes on from a state."""
+def passage_of(layer: Any) -> Passage | Noted | None:
+    """That of the call that Keras makes at present, if it is one of this layer whose mask the call alone knows."""
     called = CALLED.get()
     return called[-1][1] if called and called[-1][0] is layer else None
 

@@ -8,12 +8,12 @@ from keras import ops
 
 from ..annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
 from ..arguments import as_size, check_choice
-from ..padding import started
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .axes import channel_axes
 from .base import Example, SequenceLayer
+from .counting import count
 from .rotary import angles, rotate
 from .structures import joint_mask
 
@@ -73,19 +73,8 @@ class PositionLayer(SequenceLayer):
         if self.num_inputs == 2:
             values, given = x
             return Sequence(self.call_values(values.values, given.values), joint_mask(x)), state
-        positions, after = self._count(x, state["position"])
+        positions, after = count(x.mask, ops.shape(x.values)[1], state["position"], self.positions)
         return Sequence(self.call_values(x.values, positions), x.mask), {"position": after}
-
-    def _count(self, x, before):
-        """Positions of the steps, and that of the next one, [B]: before the first step that counts it is 0."""
-        if x.mask is None:
-            time = ops.shape(x.values)[1]
-            return before[:, None] + ops.arange(0, time, dtype="int32")[None, :], before + time
-        counts = x.mask
-        if self.positions == "all":
-            counts = ops.logical_or(started(counts), (before != 0)[:, None])
-        total = before[:, None] + ops.cumsum(ops.cast(counts, "int32"), axis=1)
-        return total - 1, total[:, -1]
 
 
 @register

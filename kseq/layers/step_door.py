@@ -10,7 +10,7 @@ from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from .door import KerasDoor, listed, spec_of
 from .leaves import leaves, map_leaves, named_leaves
-from .limits import Limit, as_steps, check_history, check_room
+from .limits import Limit, as_steps, check_history, check_overfull, check_room
 from .structures import as_sequences, check_returned, each, first, parts, specs_of
 
 
@@ -57,6 +57,9 @@ class StepDoor(KerasDoor):
         """Input steps that the state of each row still takes, int32 [B], or `None` where there is no limit."""
         return None
 
+    #: Whether only valid steps take of the room: the state may then say less than none, which is refused afterwards.
+    room_counts_valid: bool = False
+
     @property
     def room_advice(self) -> str | None:
         """What to change where more steps are wanted: "raise max_length (=1024) of `attention`" for one."""
@@ -76,6 +79,13 @@ class StepDoor(KerasDoor):
         """Why the state cannot be rolled back, or `None` where it can; by default what has no state can."""
         rolls_back = type(self).call_rollback is not StepDoor.call_rollback
         return None if rolls_back or not self._keeps_state() else "its state keeps nothing of the steps before"
+
+    def call_context(self, state: Any, input_spec: Any, context: dict[str, Any]) -> Any:
+        """The state with what is made of the context made anew; by default the parts that `context_state` names."""
+        if not self.context_state:
+            raise ValueError(f"{self._named} does not say what of its state is made of its context: it cannot change")
+        fresh = self.initial_state(ops.shape(leaves(state)[0])[0], input_spec, context=context)
+        return state | {name: fresh[name] for name in self.context_state if name in fresh}
 
     def call_rollback(self, state: Any, steps: Any) -> Any:
         """The state as if the last `steps` of each row, int32 [B], had not been fed: bit for bit, also of what follows.
@@ -115,7 +125,7 @@ class StepDoor(KerasDoor):
     def limits(self, state: Any) -> list[Limit]:
         """What every layer, this one or one within it, still takes, where `room` limits it."""
         room = self.room(state)
-        return [] if room is None else [Limit(self._named, room, self.room_advice)]
+        return [] if room is None else [Limit(self._named, room, self.room_advice, self.room_counts_valid)]
 
     def histories(self, state: Any) -> list[Limit]:
         """By how much the state of every layer, this one or one within it, can be rolled back, where it is limited."""
@@ -152,6 +162,34 @@ class StepDoor(KerasDoor):
             y, _ = self.step(x, state, training=training, active=active)
         return y
 
+    def replace_context(self, state: Any, input_spec: Any, context: dict[str, Any], active: Any = None) -> Any:
+        """The state that other context stands in, in the place of that from which it began; all else in it stays.
+
+        Args:
+            state: one of the layer's.
+            input_spec: as of `initial_state`.
+            context: what the layer reads as context; of a network one or several of the names.
+            active: bool [B] or `None`: rows that get it. The state of every other row stays bit for bit what it was.
+
+        Raises:
+            ValueError: names that the layer does not read, other shapes than the first context had, or a layer that
+                cannot exchange it.
+        """
+        unknown = [name for name in context if name not in self.context_names]
+        if unknown or not context:
+            raise ValueError(
+                f"the context of {self._named} that changes must be of {listed(self.context_names) or 'nothing'}; "
+                f"received {listed(unknown) or 'nothing'}"
+            )
+        new_state = self.call_context(state, input_spec, context)
+        for (name, new), old in zip(named_leaves(new_state), leaves(state), strict=True):
+            if tuple(new.shape) != tuple(old.shape):
+                raise ValueError(
+                    f"the context of {self._named} must be of the shape of the first one; received one of which it "
+                    f"makes {name!r} of shape {tuple(new.shape)}, before {tuple(old.shape)}"
+                )
+        return new_state if active is None else hold_rows(ops.convert_to_tensor(active), new_state, state)
+
     def rollback(self, state: Any, steps: Any) -> Any:
         """The state as if the last steps of each row had not been fed, so that what follows is, bit for bit, the same.
 
@@ -184,13 +222,16 @@ class StepDoor(KerasDoor):
                 f"{self._named} steps over blocks of {self._timing.block_size}: the number of "
                 f"time steps must be a multiple of it; received {time}"
             )
-        if checks_room and time:
-            check_room(self.limits(state), time if active is None else ops.where(active, time, 0), "a chunk")
+        limits = self.limits(state) if checks_room and time else []
+        if limits:
+            check_room(limits, time if active is None else ops.where(active, time, 0), "a chunk")
         lengths = () if time is None else tuple(int(time * timing.ratio) for timing in self._timings)
         if 0 in (time, batch):
             y, new_state = self.nothing(x, lengths[0] if len(lengths) == 1 else lengths), state
         else:
             y, new_state = self.advance(x, state, training=training, active=active)
+            if limits:
+                check_overfull(self.limits(new_state), limits, "a chunk")
         if lengths:
             self._check_lengths(y, lengths, time)
         if active is not None:

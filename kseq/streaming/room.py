@@ -23,8 +23,8 @@ class Room:
         """Know nothing of a state that has changed by other than steps."""
         self.left = None
 
-    def feed(self, steps: Any, limits: Any, what: str, at: Any) -> None:
-        """Count steps that are to be fed.
+    def feed(self, steps: Any, limits: Any, what: str, at: Any) -> bool:
+        """Count steps that are to be fed; says whether a layer that counts valid ones alone may get too many.
 
         Args:
             steps: one number, or int64 [B].
@@ -40,3 +40,4 @@ class Room:
             check_room(found, steps, what, at)
             self.left = np.asarray(in_numpy(least(found)), np.int64)
         self.left = self.left - steps
+        return bool(np.any(self.left < 0))

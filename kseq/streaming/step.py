@@ -10,8 +10,10 @@ from ..arguments import as_integer
 from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, pack
 from ..layers.limits import Limit
+from ..layers.structures import as_sequence
 from ..sequence import Sequence, SequenceSpec
 from . import state as states
+from .context import as_long_as
 
 
 class StepFunction:
@@ -66,6 +68,7 @@ class StepFunction:
         if self.block % least:
             raise ValueError(f"`block` must be a multiple of the layer's block, {least}; received {block}")
         given = {"context": layer.check_context(context)} if layer.context_names or context else {}
+        self._context = {name: as_sequence(value) for name, value in (context or {}).items()}
         self._example = layer.initial_state(batch_size, self.input_spec, **given)
         self.state = states.specs(self._example)
 
@@ -137,6 +140,22 @@ class StepFunction:
             ValueError: a layer that cannot, or more steps than it remembers.
         """
         new_state = self.layer.rollback(self.tree(state), steps)
+        states.check(new_state, self.state)
+        return leaves(new_state)
+
+    def replace_context(self, state: list[Any], context: dict[str, Any], active: Any = None) -> list[Any]:
+        """The leaves of a state in which other context stands in the place of that from which it began.
+
+        Args:
+            state: the leaves.
+            context: one or several of the names, of the shapes of the first; a `Sequence` may be shorter.
+            active: bool [B] or `None`: rows that get it, by default all.
+
+        Raises:
+            ValueError: names or shapes that are not those of the first context, or a layer that cannot exchange it.
+        """
+        context = {name: as_long_as(self._context.get(name), name, value) for name, value in dict(context).items()}
+        new_state = self.layer.replace_context(self.tree(state), self.input_spec, context, active)
         states.check(new_state, self.state)
         return leaves(new_state)
 

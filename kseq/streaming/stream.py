@@ -7,6 +7,7 @@ import numpy as np
 
 from ..arguments import as_size
 from ..layers.base import SequenceLayer
+from ..layers.limits import check_overfull
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..sequence import Sequence
@@ -92,8 +93,7 @@ class Stream:
         """Step over inputs of the dtypes that are known by now."""
         specs = self._ends.layer_specs
         if specs not in self._steps:
-            # What is made of the context, once, is made with the same weights.
-            with keras.StatelessScope(zip(self.layer.variables, self._weights.values, strict=True)):
+            with self._own_weights():  # what is made of the context is made with the same ones
                 step = StepFunction(
                     self.layer, self.batch_size, specs[0] if len(specs) == 1 else specs, context=self._context
                 )
@@ -106,6 +106,9 @@ class Stream:
             self._beside_block, self._no_masks = tuple(x.values for x in beside), (None,) * len(specs)
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *specs[0].shape)
+
+    def _own_weights(self):
+        return keras.StatelessScope(list(zip(self.layer.variables, self._weights.values, strict=True)))
 
     def _position(self):
         """All that a push changes: values."""
@@ -156,12 +159,12 @@ class Stream:
         return sum(step.compilations for step in self._steps.values())
 
     @overload
-    def push(self, chunk: Sequence, active: None = None) -> Sequence: ...
+    def push(self, chunk: Sequence, active: None = None, context: Any = None) -> Sequence: ...
     @overload
-    def push(self, chunk: np.ndarray, active: None = None) -> np.ndarray: ...
+    def push(self, chunk: np.ndarray, active: None = None, context: Any = None) -> np.ndarray: ...
     @overload
-    def push(self, chunk: Any, active: Any = None) -> Any: ...
-    def push(self, chunk: Any, active: Any = None) -> Any:
+    def push(self, chunk: Any, active: Any = None, context: Any = None) -> Any: ...
+    def push(self, chunk: Any, active: Any = None, context: Any = None) -> Any:
         """Feed a chunk and return the outputs that are ready.
 
         Args:
@@ -171,6 +174,10 @@ class Stream:
                 by the names of the inputs; an input that is another's mask is left out, or given as an array.
             active: bool [B] or `None`: rows that the chunk is for, by default all. The others wait: they hold what they
                 hold, and what the chunk has in their place counts for nothing.
+            context: what takes the place of the context from this push on (for what is held too), in the rows that the
+                chunk is for: one or several of its names, with values for all rows. What layers have made of it is
+                made anew; what they count and remember stays. A `Sequence` that is shorter than the first one is
+                padded, a longer one is refused. `reset` and `flush` begin with the first context again.
 
         Returns:
             The outputs in the form of the chunk: [U, ...], [B, U, ...] or a `Sequence` of NumPy arrays. U may be 0.
@@ -181,7 +188,8 @@ class Stream:
 
         Raises:
             ValueError: a wrong structure, rank, batch size, channel shape or mask shape, or unequal lengths.
-                Steps that a layer has no room for, with its name and what to raise.
+                Steps that a layer has no room for, with its name and what to raise. A context that is not the
+                model's, or of other shapes than the first.
             TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
 
         What is refused, here or in `reset` or `flush`, leaves the stream as it was before. Where a step is broken off
@@ -189,31 +197,45 @@ class Stream:
         """
         before = self._position()
         try:
-            return self._push(chunk, active)
+            return self._push(chunk, active, context)
         except BaseException:
             self._go_back(before)
             raise
 
-    def _push(self, chunk, active):
-        if active is None and self._is_block(chunk):
+    def _push(self, chunk, active, context):
+        if active is None and context is None and self._is_block(chunk):
             return self._push_block(chunk)
         inputs = self._ends.take(chunk)
         active = None if active is None else as_active(active, self.batch_size)
         if self._step is None and self._ends.dtypes_known:
             self._use_step()
+        if context is not None:
+            self._replace_context(context, active)
         return self._give(self._run(inputs, active, "a chunk"))
 
-    def peek(self, chunk: Any, active: Any = None) -> Any:
+    def _replace_context(self, context, active):
+        if self._step is None:
+            raise ValueError(
+                "a context takes the place of another once the dtype of the stream is known: by `dtype`, or by a chunk "
+                "that has steps; received one with a chunk of none"
+            )
+        run, state = self._step, self._step.fork(self._state)  # what is refused after this must find the old one
+        with self._own_weights():
+            leaves = run.step.replace_context(run.leaves(state), context, active)
+        self._state = run.changed(state, leaves)
+        self._room.forget()
+
+    def peek(self, chunk: Any, active: Any = None, context: Any = None) -> Any:
         """What `push` would give; the stream stays as it is, bit for bit, its random numbers too.
 
         Args:
-            chunk, active: as in `push`, which says what is refused.
+            chunk, active, context: as in `push`, which says what is refused.
         """
         before = self._position()
         try:
             if self._step is not None:
                 self._state = self._step.fork(self._state)
-            return self._push(chunk, active)
+            return self._push(chunk, active, context)
         finally:
             self._go_back(before)
 
@@ -231,9 +253,11 @@ class Stream:
 
     def _push_block(self, block):
         """What `push` comes to for one valid block when nothing is held and the warm-up is over."""
-        if self._step.step.is_limited:
-            self._room.feed(block.shape[1], self._limits, "a chunk", self._blocks.pushed)
+        limited = self._step.step.is_limited
+        doubtful = self._feed(block.shape[1], "a chunk", self._blocks.pushed) if limited else None
         [(y, _)], self._state = self._step((block, *self._beside_block), self._no_masks, None, self._state)
+        if doubtful:
+            self._check_overfull(doubtful, "a chunk")
         self._blocks.pass_block(block.shape[1], y.shape[1])
         return y
 
@@ -268,18 +292,31 @@ class Stream:
 
     def _run(self, inputs, active, what):
         """Step through all whole blocks of what was held and what is new: for every output what each call gave."""
-        at = self._blocks.pushed - self._blocks.held
+        at, doubtful = self._blocks.pushed - self._blocks.held, None
         outputs, calls = [[] for _ in range(self.layer.num_outputs)], self._blocks.cut(inputs, active)
         if calls and self._step.step.is_limited:
             steps = sum(values[0].shape[1] * (1 if rows is None else rows) for values, _, rows in calls)
-            self._room.feed(steps, self._limits, what, at)
+            doubtful = self._feed(steps, what, at)
         for call in calls[1:]:
             self._step.prepare(*call)  # what can fail does so before anything has moved, as in the first by itself
         for values, masks, rows in calls:
             made, self._state = self._step(values, masks, rows, self._state)
             for found, y in zip(outputs, made, strict=True):
                 found.append((*y, rows))
+        if doubtful:
+            self._check_overfull(doubtful, what)
         return outputs
+
+    def _feed(self, steps, what, at):
+        """Count steps that are to be fed; gives the limits, where only afterwards it is known whether they are kept."""
+        if not self._room.feed(steps, self._limits, what, at):
+            return None
+        self._state = self._step.fork(self._state)  # so that the one before is there if they are not
+        return self._limits()
+
+    def _check_overfull(self, before, what):
+        check_overfull(self._limits(), before, what)
+        self._room.forget()
 
     def _give(self, outputs, limits=None):
         """What belongs to the streams of what the calls gave, in the form of the chunk."""

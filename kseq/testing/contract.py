@@ -60,7 +60,8 @@ def check_layer(
         gradients: whether to test gradients; turn it off for what is not differentiable.
         integers: integer inputs are drawn from `range(integers)`, at least 2.
         seed: of the random inputs and weights.
-        context: of a layer that reads context, by name the shape (time, *channels) of every sequence in it.
+        context: of a layer that reads context, by name the shape (time, *channels) of every sequence in it, and of an
+            array that is the same for all steps its channel shape.
         receptive_field: "bound" where no input outside the declared one may matter, but one inside need not: in a
             network whose layers pass on the largest of several steps, say.
 

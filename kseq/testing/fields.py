@@ -84,7 +84,8 @@ def _stretch(s, phases):
     steps = max(ends) - min(ends) + 2 * period + 2 * s.block + abs(s.layer.output_length(64) - math.ceil(64 * s.ratio))
     if any(math.isinf(end) for field in phases for end in field or ()):
         steps = max(steps, 8) + 2 * _dropped(s)
-    return max(int(steps), s.time)
+    room = s.layer.room(s.initial_state(1)) if s.steps else None
+    return max(int(steps if room is None else min(steps, *numpy(room))), s.time)
 
 
 def _dependence(s, steps):

@@ -214,6 +214,8 @@ def check_context(s: Subject) -> None:
     """Property S8, of what is read as context: neither outputs nor gradients know what stands at its invalid steps."""
     given = s.context().get("context", {}) if s.output_is_float else {}
     for source, x in given.items():
+        if x.mask is None:
+            continue
         loss = Loss(s, s.layer)
 
         def of_source(values, mask, weighting, source=source, loss=loss):

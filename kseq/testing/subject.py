@@ -128,23 +128,35 @@ class Subject:
     def _both_doors(self, values, mask):
         """Layer mode, the call on a tensor with its mask, and the mask rule."""
         x = Sequence(values, ops.convert_to_tensor(mask))
-        tensor = self.layer(values, mask=x.mask, **self.context()), self.layer.compute_mask(values, x.mask)
-        return self.call(x), *tensor, self.output_mask(x)
+        y = self.layer(values, mask=x.mask, **self.context())
+        mask = _KerasMask()(y) if self.layer.mask_reads_context else self.layer.compute_mask(values, x.mask)
+        return self.call(x), y, mask, self.output_mask(x)
 
     def output_mask(self, x: Any) -> Any:
-        """The mask rule, which takes masks alone where it can."""
+        """The mask rule, which takes masks alone where it can; of a mask that context makes only a call knows."""
         layer = self.layer
+        if layer.mask_reads_context:
+            return self.call(x).mask
         return layer.compute_mask(x.values, x.mask) if layer.mask_reads_values else layer.output_mask(x.mask)
 
     def _step_function(self, values, mask, state, active):
         return self.layer.step(Sequence(values, mask), state, active=active)
 
     def _draw_context(self, shapes):
-        """By name a sequence of the shape [time, ...] for every row, of random lengths of at least one step."""
+        """By name what is read as context for every row.
+
+        Sequences of the shape [time, ...] have random lengths of at least one step, the first row is a whole one; what
+        is the same for all steps is an array of its shape.
+        """
         found = {}
-        for name, (time, *channels) in shapes.items():
+        for name, shape in shapes.items():
+            if name in self.layer.static_context:
+                found[name] = Sequence(self.rng.standard_normal((self.batch, *shape)).astype("float32"))
+                continue
+            time, *channels = shape
             values = self.rng.standard_normal((self.batch, time, *channels)).astype("float32")
             lengths = self.rng.integers(1, time + 1, self.batch)
+            lengths[0] = time
             found[name] = Sequence.from_lengths(values, lengths)
         return found
 
@@ -152,7 +164,7 @@ class Subject:
         """The keyword argument `context` of a call on some rows, if there is any."""
         if not self._context:
             return {}
-        return {"context": {k: Sequence(x.values[rows], x.mask[rows]) for k, x in self._context.items()}}
+        return {"context": {k: rows_of(x, rows) for k, x in self._context.items()}}
 
     def call(self, x: Any, layer: Any = None, rows: Any = slice(None)) -> Any:
         """Layer mode of a sequence or tensor, of the layer or of a copy of it."""
@@ -327,6 +339,22 @@ class Subject:
             self.build(twin)
             twin.set_weights([numpy(w) for w in self.layer.weights])
         return twin
+
+
+class _KerasMask(keras.layers.Layer):
+    """Gives the mask that Keras has put on a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        return mask
+
+
+def rows_of(x: Any, rows: Any) -> Sequence:
+    """Some rows of a sequence."""
+    return Sequence(x.values[rows], None if x.mask is None else x.mask[rows])
 
 
 def draw_mask(rng: Any, batch: Any, time: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import kseq
-from kseq.layers.random.counted import at_least, mixed, mixed_number
+from kseq.layers.counted import at_least, mixed, mixed_number
 
 numpy = ops.convert_to_numpy
 ONES = np.ones((2, 50, 40), "float32")

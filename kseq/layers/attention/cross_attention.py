@@ -51,6 +51,8 @@ class CrossAttention(Attention):
 
     source: Any
 
+    context_state = "keys", "values", "valid", "positions"
+
     def __init__(
         self,
         num_heads: int,

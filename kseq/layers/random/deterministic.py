@@ -5,15 +5,15 @@ import random
 from collections.abc import Sequence as Items
 from typing import Any, Unpack
 
-import keras
 from keras import ops
 
 from ...annotations import LayerOptions
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example, SequenceLayer
+from ..counted import at_least, mixed, mixed_number, row_keys
+from ..counting import count
 from .base import check_floats, checked_noise_shape, checked_rate, noise_shape_for
-from .counted import at_least, mixed, mixed_number
 
 
 @register
@@ -50,6 +50,7 @@ class DeterministicDropout(SequenceLayer):
     """
 
     takes_complex = False
+    context_state = ("key",)
 
     noise_shape: tuple[int | None, ...] | None
 
@@ -66,7 +67,7 @@ class DeterministicDropout(SequenceLayer):
         self.keep(locals())
         self.rate, self.noise_shape = checked_rate(rate), checked_noise_shape(noise_shape)
         self.seed = random.getrandbits(31) if seed is None else seed
-        self.context_names = () if row_seeds_name is None else (row_seeds_name,)
+        self.context_names = self.static_context = () if row_seeds_name is None else (row_seeds_name,)
         if self.context_names and self.noise_shape is not None and self.noise_shape[0] == 1:
             raise ValueError(
                 f"rows with seeds of their own share no zeros; received noise_shape={self.noise_shape} with "
@@ -79,22 +80,10 @@ class DeterministicDropout(SequenceLayer):
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         state = {"position": ops.zeros((batch_size,), dtype="int32")}
         if self.context_names:
-            state["key"] = self._keys(self.check_context(context)[self.context_names[0]])
-        return state
-
-    def _keys(self, seeds):
-        """Of the seeds of the rows, int [B, n], their keys, int32 [B]."""
-        seeds = ops.convert_to_tensor(getattr(seeds, "values", seeds))
-        dtype = keras.backend.standardize_dtype(seeds.dtype)
-        if "int" not in dtype or len(seeds.shape) != 2:
-            raise TypeError(
-                f"the seeds of rows, {self.row_seeds_name!r}, must be whole numbers [B, n]; received shape "
-                f"{tuple(seeds.shape)} and dtype {dtype}"
+            state["key"] = row_keys(
+                self._key, self.check_context(context)[self.context_names[0]], self.context_names[0]
             )
-        key, seeds = self._key, ops.cast(seeds, "int32")
-        for i in range(seeds.shape[1]):
-            key = mixed(key + seeds[:, i])
-        return key
+        return state
 
     @property
     def _key(self):
@@ -106,14 +95,7 @@ class DeterministicDropout(SequenceLayer):
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         check_floats(self, x.values)
-        before = state["position"]
-        if x.mask is None:
-            time = ops.shape(x.values)[1]
-            position = before[:, None] + ops.arange(time, dtype="int32")
-            after = before + ops.cast(time, "int32")
-        else:
-            seen = ops.cumsum(ops.cast(x.mask, "int32"), axis=1)
-            position, after = before[:, None] + seen - 1, before + seen[:, -1]
+        position, after = count(x.mask, ops.shape(x.values)[1], state["position"], "valid")
         if self.rate and (training or self.always_dropout):
             kept = self._kept(state, position, x.values.shape[2:])
             scaled = x.values * (0 if self.rate == 1 else 1 / (1 - self.rate))

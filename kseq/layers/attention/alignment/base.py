@@ -33,6 +33,7 @@ class Alignment(SequenceLayer):
     return_attention_scores: bool
 
     input_rank: int | None = 3
+    context_state = "source", "alignment"  # an alignment to a source that is gone means nothing
 
     @property
     def moves(self) -> bool:

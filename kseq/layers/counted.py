@@ -1,7 +1,9 @@
 """Random bits that are a function of numbers: the same on every backend, in whatever order they are asked for."""
 
+import math
 from typing import Any
 
+import keras
 from keras import ops
 
 _BITS = 2**32
@@ -44,6 +46,44 @@ def at_least(bits: Any, fraction: float) -> Any:
         return ops.zeros_like(bits, dtype="bool")
     positive = ops.bitwise_and(bits, _int32(2**31 - 1))
     return positive >= _int32(min(round(fraction * 2**31), 2**31 - 1))
+
+
+def uniform(bits: Any) -> Any:
+    """Of int32 numbers floats from 0 to below 1, in float32."""
+    fractions = ops.bitwise_and(ops.right_shift(bits, _int32(7)), _int32(2**24 - 1))  # as many bits as a float has
+    return ops.cast(fractions, "float32") / 2**24
+
+
+def normal(bits: Any, others: Any) -> Any:
+    """Of int32 numbers, twice as many, normal ones of mean 0 and standard deviation 1, in float32.
+
+    Source: Box and Muller, 1958, "A Note on the Generation of Random Normal Deviates".
+    """
+    return ops.sqrt(-2 * ops.log(1 - uniform(bits))) * ops.cos(math.tau * uniform(others))
+
+
+def row_keys(key: int, seeds: Any, name: str) -> Any:
+    """Of the seeds of rows, whole numbers [B, n], a key for each, int32 [B].
+
+    Args:
+        key: of all of them.
+        seeds: an array, or a sequence of it.
+        name: what errors call them.
+
+    Raises:
+        TypeError: no whole numbers, or another rank.
+    """
+    seeds = ops.convert_to_tensor(getattr(seeds, "values", seeds))
+    dtype = keras.backend.standardize_dtype(seeds.dtype)
+    if "int" not in dtype or len(seeds.shape) != 2:
+        raise TypeError(
+            f"the seeds of rows, {name!r}, must be whole numbers [B, n]; received shape {tuple(seeds.shape)} and dtype "
+            f"{dtype}"
+        )
+    keys: Any = key
+    for i in range(seeds.shape[1]):
+        keys = mixed(keys + ops.cast(seeds[:, i], "int32"))
+    return keys
 
 
 def _int32(x: int) -> Any:

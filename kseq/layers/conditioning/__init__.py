@@ -1,0 +1,7 @@
+"""Layers that change what they read by something else that is known: conditioning."""
+
+from .context import Conditioning as Conditioning
+from .context import FiLM as FiLM
+from .context import UpsampleConditioning as UpsampleConditioning
+from .noise import NoiseConditioning as NoiseConditioning
+from .synchronous import SynchronousConditioning as SynchronousConditioning
