@@ -19,6 +19,8 @@ TODAYS = {"jax": 0.6}
 SMALL = {
     "keyword_spotter": {"channels": 6, "width": 8},
     "tcn": {"width": 8},
+    "character_lstm": {"tokens": 16, "width": 4, "units": 4},
+    "character_mamba": {"tokens": 16, "width": 4, "depth": 1, "state": 3, "head": 4},
     "streaming_transformer": {"tokens": 16, "width": 8, "heads": 2, "head": 4, "hidden": 16, "window": 8, "depth": 1},
     "conformer": {
         "channels": 6,
