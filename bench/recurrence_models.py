@@ -12,7 +12,6 @@ from typing import NamedTuple
 import models
 import numpy as np
 
-
 NONE = MappingProxyType({})
 
 
