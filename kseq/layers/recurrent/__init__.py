@@ -1,4 +1,5 @@
 """Recurrent layers."""
 
-from .gated import GRU as GRU
-from .gated import LSTM as LSTM
+from .gru import GRU as GRU
+from .lstm import LSTM as LSTM
+from .simple_rnn import SimpleRNN as SimpleRNN
