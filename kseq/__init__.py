@@ -60,6 +60,7 @@ _PUBLIC = {
     "Residual": "layers",
     "SequenceLayer": "layers",
     "Serial": "layers",
+    "SimpleRNN": "layers",
     "Skip": "layers",
     "SpatialDropout1D": "layers",
     "TransposedWindowedLayer": "layers",
@@ -349,6 +350,7 @@ if typing.TYPE_CHECKING:
     from .layers import Serial as Serial
     from .layers import ShawPosition as ShawPosition
     from .layers import Sigmoid as Sigmoid
+    from .layers import SimpleRNN as SimpleRNN
     from .layers import SincFilter1D as SincFilter1D
     from .layers import SincFilter1DTranspose as SincFilter1DTranspose
     from .layers import Skip as Skip

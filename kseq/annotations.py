@@ -70,15 +70,18 @@ class WindowOptions(LayerOptions, total=False):
 class RecurrentOptions(LayerOptions, total=False):
     """The same, with what a recurrent layer takes of Keras's in one meaning alone."""
 
-    recurrent_dropout: float
     return_sequences: Literal[True]
     return_state: Literal[False]
     go_backwards: Literal[False]
     stateful: Literal[False]
     unroll: Literal[False]
     zero_output_for_mask: Literal[False]
+
+
+class GatedOptions(RecurrentOptions, total=False):
+    """The same, of a recurrent layer with gates."""
+
     implementation: Literal[0, 1, 2]
-    use_cudnn: Literal["auto", False]
 
 
 class EmbeddingOptions(LayerOptions, total=False):

@@ -26,6 +26,18 @@ def checkpoint_name(array: Any, name: str) -> Any:
     return ad_checkpoint.checkpoint_name(array, name)
 
 
+def computed_again(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of a loop of whose inner values none is kept for a gradient. On jax alone.
+
+    Others keep nothing where the gradient is written by hand, and what is differentiated is the loop.
+    """
+    if keras.backend.backend() != "jax":
+        return fn
+    import jax
+
+    return jax.checkpoint(fn, prevent_cse=False)  # within a loop nothing merges what is computed twice
+
+
 def sharded(array: Any, axes: Any) -> Any:
     """An array whose axes lie along the named axes of Keras's device mesh, where a `keras.distribution` is set."""
     distribution = keras.distribution.distribution()

@@ -104,6 +104,7 @@ from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import Mamba2 as Mamba2
+from .recurrent import SimpleRNN as SimpleRNN
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten

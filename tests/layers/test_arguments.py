@@ -50,10 +50,11 @@ def test_every_argument_of_the_namesake_is_known(name):
         (lambda: kseq.GRU(2, go_backwards=True), "`go_backwards` as False; .*Keras's layer of this name"),
         (lambda: kseq.GRU(2, unroll=True), "`unroll` as False; .*leave it out"),
         (
-            lambda: kseq.LSTM(2, recurrent_dropout=0.1),
-            r"`recurrent_dropout` as 0\.0 or 0; received 0\.1: use `dropout`",
+            lambda: kseq.LSTM(2, recurrent_dropout=1.5),
+            r"`recurrent_dropout` must be at least 0 and below 1; received 1\.5",
         ),
-        (lambda: kseq.LSTM(2, use_cudnn=True), "`use_cudnn` as 'auto' or False; received True"),
+        (lambda: kseq.LSTM(2, use_cudnn="never"), "`use_cudnn` must be 'auto', True or False; received 'never'"),
+        (lambda: kseq.LSTM(2, implementation=3), "`implementation` as 0 or 1 or 2; received 3"),
         (
             lambda: kseq.Conv1D(2, 2, data_format="channels_first"),
             "`data_format` as 'channels_last' or None; .*Permute",
@@ -180,7 +181,7 @@ def test_the_configuration_of_the_keras_layer_makes_ours(name, arguments):
     ("name", "arguments", "message"),
     [
         ("LSTM", {"units": 3}, "`return_sequences` as True; received False"),
-        ("GRU", {"units": 3, "return_sequences": True, "recurrent_dropout": 0.5}, "received 0.5"),
+        ("GRU", {"units": 3, "return_sequences": True, "recurrent_dropout": 1.5}, "received 1.0"),
         ("Dropout", {"rate": 0.5, "noise_shape": (1, 2)}, r"`noise_shape` must have 1 .* None .*received \(1, 2\)"),
     ],
 )

@@ -3,3 +3,6 @@
 from .gated import GRU as GRU
 from .gated import LSTM as LSTM
 from .mamba import Mamba2 as Mamba2
+from .gru import GRU as GRU
+from .lstm import LSTM as LSTM
+from .simple_rnn import SimpleRNN as SimpleRNN

@@ -1,75 +1,136 @@
-"""The cells of gated recurrences: what happens between the matrix products, and its derivatives."""
+"""The cells of recurrences that have a gradient of their own: what happens in a step, and its derivatives."""
 
 from typing import Any
 
+import keras
 from keras import ops
 
+from .zoneout import zone_out
 
-class GatedCell:
-    """One step of a gated recurrence from the input's product on.
 
-    A cell that keeps its gates also says what a scan needs for a gradient of its own. It is a chain of two parts: the
-    gates are functions of the products (`through_gates`), the next states are functions of the gates and the states
-    before (`linearize`, `pull`). All of it is pointwise, so it works on one step and on all steps at once.
+def product(x: Any, matrix: Any) -> Any:
+    """x [..., C] times a matrix [C, N]; in float64 by a sum over products, for Keras's matmul on torch narrows it."""
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return ops.einsum("...c,cn->...n", x, matrix)
+    return ops.matmul(x, matrix)
+
+
+class Cell:
+    """One step of a recurrence, in two parts: the product of the input, and what is made of it and of the states.
+
+    A cell that keeps gates also says what a scan needs for a gradient of its own. It is a chain of two parts: the gates
+    are functions of the products (`through_gates`), the next states are functions of the gates and the states before
+    (`pull`). Both are pointwise.
 
     Args:
-        units: size of the hidden state.
-        activation, recurrent_activation: functions of the candidate and of the gates.
-        derivatives: their derivatives as functions of their *outputs*, or `None` where one is not known: then
-            the cell has no gradient of its own.
+        units: size of the state.
+        activations: functions, as the cell reads them.
+        derivatives: their derivatives as functions of their *outputs*, or `None` where one is not known: then the cell
+            has no gradient of its own.
     """
 
-    derivatives: Any
-
-    #: Names of the states of `units`, the hidden state first, and how many gates of `units` are kept for the gradient.
+    #: Names of the states, the first of which is the output, and how many gates of `units` are kept for the gradient.
     states: tuple[str, ...]
-    gates: int
+    gates: int = 0
+    #: Whether gates are functions of the sum of both products, whose gradients are then one.
+    sums: bool = True
 
-    def __init__(self, units: Any, activation: Any, recurrent_activation: Any, derivatives: Any = None) -> None:
+    def __init__(self, units: int, activations: Any, derivatives: Any = None) -> None:
         self.units = units
-        self.activation = activation
-        self.recurrent_activation = recurrent_activation
+        self.activations = activations
         self.derivatives = derivatives
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the states."""
+        return (self.units,) * len(self.states)
 
     @property
     def has_gradient(self) -> bool:
         return self.gates > 0 and self.derivatives is not None
 
-    def forward(self, from_input: Any, states: Any, recurrent_kernel: Any, recurrent_bias: Any = None) -> Any:
-        """Next states and the gates to keep, of the input's product [B, units * n] and the states [B, units]."""
-        raise NotImplementedError
+    def from_input(self, x: Any, weights: Any) -> Any:
+        """The input's product [B, units * n], and what is added to it."""
+        y = product(x, weights["kernel"])
+        return y + weights["bias"] if "bias" in weights else y
 
-    def through_gates(self, gates: Any, gradients: Any) -> Any:
-        """Of gradients of the gates, those of the input's and of the hidden state's product, both [..., units * n]."""
-        raise NotImplementedError
+    def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
+        """Next states and the gates to keep, of the input's product, of what is multiplied and of the old states.
 
-    def linearize(self, gates: Any, old: Any, new: Any) -> Any:
-        """By what gradients of the next states are multiplied: for each gate, and a tuple of what `pull` needs."""
-        raise NotImplementedError
-
-    def pull(self, factors: Any, gradients: Any) -> Any:
-        """For each part of the products the gradient that is multiplied; and those that go past the gates.
-
-        The latter are gradients of the old states, `None` for a state that is read by the gates alone.
+        Args:
+            from_input: [B, units * n].
+            hidden: the first of the states, of which some values may be dropped.
+            states: tuple of [B, size].
+            weights: by name.
         """
         raise NotImplementedError
 
-    def split(self, x: Any, parts: Any) -> Any:
+    def through_gates(self, gates: Any, gradients: Any) -> Any:
+        """Of gradients of the gates, those of the input's and of the hidden state's product, both [..., units * n].
+
+        One and the same array where `sums`.
+        """
+        raise NotImplementedError
+
+    def pull(self, gates: Any, old: Any, new: Any, gradients: Any) -> Any:
+        """Of gradients of the new states those of the gates, and those of the old states that go past the gates.
+
+        The latter are `None` for a state that is read by the gates alone.
+        """
+        raise NotImplementedError
+
+    def advance(self, x: Any, mask: Any, states: Any, weights: Any, kept: Any = None, zoned: Any = None) -> Any:
+        """The output of a step x [B, C], the next states, and the gates; rows not in `mask` [B] give what they gave.
+
+        Args:
+            kept: what multiplies the hidden state before its product, [B, size].
+            zoned: where states keep their values, as `zone_out` reads it.
+        """
+        hidden = states[0] if kept is None else states[0] * kept
+        new, gates = self.forward(self.from_input(x, weights), hidden, states, weights)
+        output = new[0]
+        if zoned is not None:
+            new = zone_out(states, new, zoned)
+        if mask is not None:
+            valid = mask[:, None]
+            output = ops.where(valid, output, states[0])
+            new = tuple(ops.where(valid, n, old) for n, old in zip(new, states, strict=True))
+        return output, tuple(new), gates
+
+    def split(self, x: Any, parts: int) -> list[Any]:
         return [x[..., i * self.units : (i + 1) * self.units] for i in range(parts)]
 
 
-class LSTMCell(GatedCell):
+class SimpleCell(Cell):
+    """A function of the sum of both products, which is the state and the one gate."""
+
+    states: tuple[str, ...] = ("hidden",)
+    gates: int = 1
+
+    def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
+        h = self.activations[0](from_input + product(hidden, weights["recurrent_kernel"]))
+        return (h,), (h,)
+
+    def through_gates(self, gates: Any, gradients: Any) -> Any:
+        d = gradients[0] * self.derivatives[0](gates[0])
+        return d, d
+
+    def pull(self, gates: Any, old: Any, new: Any, gradients: Any) -> Any:
+        return gradients, (None,)
+
+
+class LSTMCell(Cell):
     """Gates input, forget, candidate, output; all of them functions of the sum of both products."""
 
     states: tuple[str, ...] = ("hidden", "cell")
     gates: int = 4
 
-    def forward(self, from_input: Any, states: Any, recurrent_kernel: Any, recurrent_bias: Any = None) -> Any:
-        i, f, g, o = self.split(from_input + ops.matmul(states[0], recurrent_kernel), 4)
-        i, f, o = (self.recurrent_activation(gate) for gate in (i, f, o))
-        g = self.activation(g)
+    def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
+        act, gate = self.activations
+        i, f, g, o = self.split(from_input + product(hidden, weights["recurrent_kernel"]), 4)
+        i, f, g, o = gate(i), gate(f), act(g), gate(o)
         c = f * states[1] + i * g
-        return (o * self.activation(c), c), (i, f, g, o)
+        return (o * act(c), c), (i, f, g, o)
 
     def through_gates(self, gates: Any, gradients: Any) -> Any:
         d_act, d_gate = self.derivatives
@@ -77,18 +138,14 @@ class LSTMCell(GatedCell):
         d = ops.concatenate([d * slope(y) for d, slope, y in zip(gradients, slopes, gates, strict=True)], axis=-1)
         return d, d
 
-    def linearize(self, gates: Any, old: Any, new: Any) -> Any:
-        i, f, g, o = gates
-        squashed = self.activation(new[1])
-        return (g, old[1], i, squashed), (o * self.derivatives[0](squashed), f)
-
-    def pull(self, factors: Any, gradients: Any) -> Any:
-        (of_cell, f), (dh, dc) = factors, gradients
-        dc = dc + dh * of_cell
-        return (dc, dc, dc, dh), (None, dc * f)
+    def pull(self, gates: Any, old: Any, new: Any, gradients: Any) -> Any:
+        (i, f, g, o), (dh, dc) = gates, gradients
+        squashed = self.activations[0](new[1])
+        dc = dc + dh * (o * self.derivatives[0](squashed))
+        return (dc * g, dc * old[1], dc * i, dh * squashed), (None, dc * f)
 
 
-class GRUCell(GatedCell):
+class GRUCell(Cell):
     """Keras's `reset_after` form: the reset gate multiplies the product with the recurrent kernel.
 
     Gates update, reset, candidate, and the candidate's part of the product with the hidden state.
@@ -96,15 +153,17 @@ class GRUCell(GatedCell):
 
     states: tuple[str, ...] = ("hidden",)
     gates: int = 4
+    sums: bool = False
 
-    def forward(self, from_input: Any, states: Any, recurrent_kernel: Any, recurrent_bias: Any = None) -> Any:
-        from_hidden = ops.matmul(states[0], recurrent_kernel)
-        if recurrent_bias is not None:
-            from_hidden = from_hidden + recurrent_bias
+    def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
+        act, gate = self.activations
+        from_hidden = product(hidden, weights["recurrent_kernel"])
+        if "recurrent_bias" in weights:
+            from_hidden = from_hidden + weights["recurrent_bias"]
         z, r, g = self.split(from_input, 3)
         hz, hr, hg = self.split(from_hidden, 3)
-        z, r = self.recurrent_activation(z + hz), self.recurrent_activation(r + hr)
-        g = self.activation(g + r * hg)
+        z, r = gate(z + hz), gate(r + hr)
+        g = act(g + r * hg)
         return (z * states[0] + (1 - z) * g,), (z, r, g, hg)
 
     def through_gates(self, gates: Any, gradients: Any) -> Any:
@@ -112,27 +171,9 @@ class GRUCell(GatedCell):
         (z, r, g, hg), (dz, dr, dg, d_hg) = gates, gradients
         dz, dg = dz * d_gate(z), dg * d_act(g)
         dr = (dr + dg * hg) * d_gate(r)
-        return ops.concatenate([dz, dr, dg], axis=-1), ops.concatenate([dz, dr, d_hg + dg * r], axis=-1)
+        d_hg = dg * r if d_hg is None else d_hg + dg * r
+        return ops.concatenate([dz, dr, dg], axis=-1), ops.concatenate([dz, dr, d_hg], axis=-1)
 
-    def linearize(self, gates: Any, old: Any, new: Any) -> Any:
-        z, _, g, _ = gates
-        none = ops.zeros_like(z)
-        return (old[0] - g, none, 1 - z, none), (z,)
-
-    def pull(self, factors: Any, gradients: Any) -> Any:
-        (z,), (dh,) = factors, gradients
-        return (dh, dh, dh), (dh * z,)
-
-
-class ResetBeforeGRUCell(GatedCell):
-    """The form of Cho et al.: the reset gate multiplies the hidden state, before the product."""
-
-    states: tuple[str, ...] = ("hidden",)
-    gates: int = 0
-
-    def forward(self, from_input: Any, states: Any, recurrent_kernel: Any, recurrent_bias: Any = None) -> Any:
-        (h,), gates = states, 2 * self.units
-        z, r = self.split(from_input[..., :gates] + ops.matmul(h, recurrent_kernel[:, :gates]), 2)
-        z, r = self.recurrent_activation(z), self.recurrent_activation(r)
-        g = self.activation(from_input[..., gates:] + ops.matmul(r * h, recurrent_kernel[:, gates:]))
-        return (z * h + (1 - z) * g,), ()
+    def pull(self, gates: Any, old: Any, new: Any, gradients: Any) -> Any:
+        (z, _, g, _), (dh,) = gates, gradients
+        return (dh * (old[0] - g), ops.zeros_like(dh), dh * (1 - z), None), (dh * z,)

@@ -1,0 +1,132 @@
+"""Recurrences with a gradient that accumulates each weight's in one product.
+
+Differentiating a scan adds every step's contribution to the weight gradients one at a time, which reads and writes the
+whole of them at every step. Here the forward pass keeps what the gates were, the backward scan finds the gradients of
+the states and of the products alone, and one matrix product over all steps makes the weight gradients of them.
+"""
+
+import functools
+from typing import Any
+
+from keras import ops
+
+from ...gradients import with_gradient
+from ...hints import computed_again
+from .cells import product
+from .scan import over_time
+
+
+def history(cell: Any, x: Any, mask: Any, states: Any, weights: Any, kept: Any = None) -> Any:
+    """The states after every step of x [T, B, C], side by side: [T, B, states * units].
+
+    Args:
+        cell: one that has a gradient.
+        mask: [T, B], or `None`.
+        states: tuple of [B, units].
+        weights: by name.
+        kept: what multiplies the hidden state before its product, [B, units], or `None`.
+    """
+    hidden = ops.stop_gradient  # the scan itself is hidden from the backend's gradients
+    fixed = {name: hidden(weight) for name, weight in weights.items()}
+    found, gates = _forward(cell, hidden(x), mask, tuple(map(hidden, states)), fixed, kept)
+    pullback = functools.partial(_pull_states, cell, tuple(weights))
+    # One array for all states: more would not pass through the torch backend.
+    given, start = (mask, kept, gates), ops.concatenate(states, axis=-1)
+    return with_gradient(found, pullback, x, start, *weights.values(), given=given)
+
+
+def _forward(cell, x, mask, states, weights, kept):
+    """States after every step and gates of every step.
+
+    The input's product is not taken out of the scan: the kernel stays in the cache, all steps' products would not.
+    """
+
+    def step(states, inputs):
+        x, mask = inputs if isinstance(inputs, tuple) else (inputs, None)
+        _, states, gates = cell.advance(x, mask, states, weights, kept)
+        return tuple(ops.concatenate(part, axis=-1) for part in (states, gates)), states
+
+    like = tuple(ops.concatenate([ops.zeros_like(states[0])] * n, axis=-1) for n in (len(states), cell.gates))
+    return over_time(step, states, x if mask is None else (x, mask), like)[0]
+
+
+def _pull_states(cell, names, mask, kept, gates, history, x, start, *weights):
+    """The gradient of all steps' states, which follow from x, the start and the weights."""
+    count = len(cell.states)
+    before = ops.concatenate([start[None], history[:-1]], axis=0)
+    hidden = before[..., : cell.units]
+    pull_gates = functools.partial(_pull_gates, cell, names)
+    gates = with_gradient(gates, pull_gates, x, hidden, *weights, given=(kept,))
+    from_hidden = ops.transpose(weights[names.index("recurrent_kernel")])
+
+    def step(later, inputs):
+        upstream, gates, old, new, *valid = inputs
+        gradients = tuple(u + g for u, g in zip(cell.split(upstream, count), later, strict=True))
+        gates = cell.split(gates, cell.gates)
+        of_gates, direct = cell.pull(gates, cell.split(old, count), cell.split(new, count), gradients)
+        d_input, d_hidden = _where(valid, cell.through_gates(gates, of_gates))
+        through = _kept(product(d_hidden, from_hidden), kept)
+        earlier = [through if direct[0] is None else through + direct[0], *direct[1:]]
+        if valid:  # an invalid step passes its states on
+            keep = valid[0][:, None]
+            earlier = [ops.where(keep, e, g) for e, g in zip(earlier, gradients, strict=True)]
+        return d_input if d_input is d_hidden else ops.concatenate([d_input, d_hidden], axis=-1), tuple(earlier)
+
+    # What is computed of the gates in a step would be kept of all steps, in more room than the gates themselves.
+    step = computed_again(step)
+
+    def pull(upstream):
+        inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
+        end = tuple(ops.zeros_like(s) for s in cell.split(start, count))
+        width = weights[names.index("recurrent_kernel")].shape[-1]
+        like = ops.concatenate([ops.zeros_like(end[0])] * (width // cell.units * (1 if cell.sums else 2)), axis=-1)
+        d_products, at_start = over_time(step, end, inputs, like, reverse=True)
+        sides = (d_products, d_products) if cell.sums else (d_products[..., :width], d_products[..., width:])
+        d_x, d_weights = _pull_products(names, *sides, x, _kept(hidden, kept), weights)
+        return d_x, ops.concatenate(at_start, axis=-1), *d_weights
+
+    return pull
+
+
+def _pull_gates(cell, names, kept, gates, x, hidden, *weights):
+    """The gradient of all steps' gates, which follow from x, hidden states and weights."""
+    gates, from_hidden = cell.split(gates, cell.gates), ops.transpose(weights[names.index("recurrent_kernel")])
+
+    def pull(upstream):
+        d_input, d_hidden = cell.through_gates(gates, cell.split(upstream, cell.gates))
+        d_x, d_weights = _pull_products(names, d_input, d_hidden, x, _kept(hidden, kept), weights)
+        return d_x, _kept(product(d_hidden, from_hidden), kept), *d_weights
+
+    return pull
+
+
+def _pull_products(names, d_input, d_hidden, x, hidden, weights):
+    """Gradients of x and of the weights, of those of their products with x and with the hidden states."""
+    of = {
+        "kernel": lambda: _outer(x, d_input),
+        "recurrent_kernel": lambda: _outer(hidden, d_hidden),
+        "bias": lambda: ops.sum(d_input, axis=(0, 1)),
+        "recurrent_bias": lambda: ops.sum(d_hidden, axis=(0, 1)),
+    }
+    d_x = product(d_input, ops.transpose(weights[names.index("kernel")]))
+    return d_x, [of[name]() for name in names]
+
+
+def _outer(x, gradient):
+    """Sum over time and batch of outer products: [T, B, C] and [T, B, G] to [C, G] in one matrix product."""
+    x, gradient = (ops.reshape(part, (-1, part.shape[-1])) for part in (x, gradient))
+    return product(ops.transpose(x), gradient)
+
+
+def _kept(hidden, kept):
+    return hidden if kept is None else hidden * kept
+
+
+def _where(valid, gradients):
+    """Gradients of an invalid step are zero, for it reads nothing; those of one array stay one."""
+    if not valid:
+        return gradients
+    first = ops.where(valid[0][:, None], gradients[0], ops.zeros_like(gradients[0]))
+    if gradients[0] is gradients[1]:
+        return first, first
+    return first, ops.where(valid[0][:, None], gradients[1], ops.zeros_like(gradients[1]))
