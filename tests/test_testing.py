@@ -499,6 +499,23 @@ class RollsBackAllRows(Rolling):
         return super().call_rollback(state, ops.ones_like(steps))
 
 
+@broken("S16", "leaf 1 .*begun with it", context={"source": (5, 2)})
+class ForgetsAPartOfItsContext(Identity):
+    context_names = ("source",)
+    context_state = ("first",)
+
+    def build(self, input_shape, context_shape):
+        pass
+
+    def initial_state(self, batch_size, input_spec, context):
+        source = self.standardize_context(context)["source"].values
+        return {"first": ops.copy(source[:, 0, 0]), "second": ops.copy(source[:, 0, 1])}
+
+    def call_step(self, x, state, *, training=False):
+        shape = (-1, *[1] * (len(x.values.shape) - 1))
+        return x.apply(lambda v: v + ops.reshape(state["first"] + state["second"], shape)), state
+
+
 @broken("S10", "call")
 class CallForgetsTheState(Counting):
     def go_on(self, x, state, context, training):

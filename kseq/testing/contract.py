@@ -21,6 +21,7 @@ _STEP_MODE = (
     streaming.check_row_operations,
     rolling.check_room,
     rolling.check_rollback,
+    rolling.check_context_change,
 )
 _BOTH = (
     streaming.check_eager,

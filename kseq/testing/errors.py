@@ -31,6 +31,7 @@ PROPERTIES = {
     "S13": "precision: the error against float64 is that of the dtype",
     "S14": "gradients: layer, step and finite differences agree, and all are finite",
     "S15": "receptive field: outputs depend on the declared inputs, no more and no fewer",
+    "S16": "change of context: another one stands in the state as if the stream had begun with it, in its rows alone",
     "S17": "config: the layer round trips through JSON",
     "S20": "edges: one step, no step, no row, fewer steps than the receptive field or than a block",
 }

@@ -1,4 +1,4 @@
-"""Properties of states that are limited, and rolled back."""
+"""Properties of states that are limited, rolled back, and given another context."""
 
 import numpy as np
 from keras import ops
@@ -50,3 +50,23 @@ def check_rollback(s: Subject) -> None:
     if (room := s.layer.room(back)) is not None:
         names = ("rolled back", "never fed")
         expect_same("S12", numpy(room)[rows], numpy(s.layer.room(before))[rows], "room", names=names)
+
+
+def check_context_change(s: Subject) -> None:
+    """Property S16: rows get the context of others, the rest stays; a stream that has not begun begins with it."""
+    if not s.context() or not s.layer.context_state:
+        return
+    start, others = s.initial_state(), np.roll(np.arange(s.batch), 1)
+    context, rows = s.context(others)["context"], np.arange(s.batch) % 3 > 0
+    _, before = s.step(s.values[:, : s.block], s.mask[:, : s.block], start)
+    with attempt("S16", "replace_context"):
+        after = s.layer.replace_context(before, s.spec, context, rows)
+        begun = s.layer.replace_context(start, s.spec, context)
+        wanted = s.layer.initial_state(s.batch, s.spec, context=context)
+    check_state(after, before, s.batch, "after a change of context")
+    for leaf, (new, old) in enumerate(zip(leaves(after), leaves(before), strict=True)):
+        what = f"bytes of state leaf {leaf} of rows without another context"
+        expect_same("S16", as_bytes(numpy(new))[~rows], as_bytes(numpy(old))[~rows], what, names=("after", "before"))
+    for leaf, (new, fresh) in enumerate(zip(leaves(begun), leaves(wanted), strict=True)):
+        names = "context changed", "begun with it"
+        expect_same("S16", as_bytes(numpy(new)), as_bytes(numpy(fresh)), f"bytes of state leaf {leaf}", names=names)

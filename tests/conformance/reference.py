@@ -5,10 +5,11 @@ in, NumPy out), or raises `NotImplementedError` with the reason where kseq has n
 only changes how the reference computes (a block size, a ring buffer, rematerialisation) is accepted and has no effect.
 """
 
+import contextvars
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import kseq  # isort: skip - before Keras: it chooses a backend where there is no choice
 import keras
@@ -18,11 +19,19 @@ from keras import ops
 from kseq.testing import transforms
 
 
-def build(node, weights, case) -> "Implementation":
+def build(node, weights, case) -> "Implementation | Late":
     """The kseq layer for a node, with the reference's weights."""
     spec = kseq.SequenceSpec(tuple(case["input"]["channel_shape"]), case["input"]["dtype"])
+    if _has(node, lambda name, config: name == "Conditioning"):
+        return Late(node, spec, weights)
     layer, plan = _make(node, spec, _MAKERS_ALONE)
-    layer.build(**_shapes(layer, plan, spec, weights, case))
+    return _finish(layer, plan, spec, weights, node, _shapes(layer, plan, spec, weights, case))
+
+
+def _finish(layer, plan, spec, weights, node, shapes):
+    """The implementation of a layer that is built and has the reference's weights."""
+    if not layer.built:
+        layer.build(**shapes)
     bound = list(plan.bind(layer, "params", ()))
     unset = {id(v) for v in layer.trainable_variables} - {id(w.variable) for w in bound}
     if unset or {w.path for w in bound} != set(weights):
@@ -47,6 +56,47 @@ def _shapes(layer, plan, spec, weights, case):
     if layer.num_inputs == 1:
         return {"input_shape": x}
     return {"input_shape": [x, (*length, *channels) if of_sources else length]}
+
+
+#: The constants of a case by name: NumPy arrays, or pairs with a mask.
+CONSTANTS: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("constants")
+
+
+class Late:
+    """An implementation that is made once constants are there: nothing else says of what shape they are."""
+
+    def __init__(self, node, spec, weights):
+        self._node, self._spec, self._weights, self._made = node, spec, weights, None
+
+    def _of(self, constants):
+        if self._made is None:
+            CONSTANTS.set(constants)
+            layer, plan = _make(self._node, self._spec, _MAKERS_ALONE)
+            given = {name: np.shape(x[0] if isinstance(x, tuple) else x) for name, x in constants.items()}
+            shapes: dict[str, Any] = {"input_shape": (4, 8, *self._spec.shape)}
+            if layer.num_inputs > 1:
+                shapes["input_shape"] = [shapes["input_shape"], *given.values()]
+            if layer.context_names:
+                shapes["context_shape"] = {name: given[name] for name in layer.context_names}
+            self._made = _finish(layer, plan, self._spec, self._weights, self._node, shapes)
+        return self._made
+
+    def layer(self, values, mask, constants):
+        return self._of(constants).layer(values, mask, constants)
+
+    def initial_state(self, batch, channel_shape, dtype, constants):
+        return self._of(constants).initial_state(batch, channel_shape, dtype, constants)
+
+    def step(self, values, mask, state, constants):
+        return self._of(constants).step(values, mask, state, constants)
+
+    def properties(self):
+        if self._made is None:
+            raise ValueError("the properties of a layer are known once it was called with its constants")
+        return self._made.properties()
+
+    def grads(self, values, mask, constants, cotangent):
+        return self._of(constants).grads(values, mask, constants, cotangent)
 
 
 class Implementation:

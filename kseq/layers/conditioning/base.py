@@ -134,9 +134,12 @@ class ConditionedLayer(SequenceLayer):
 
     def conditioned_spec(self, spec: SequenceSpec) -> SequenceSpec:
         """The output's channel shape and dtype, for those of the input."""
-        if not keras.backend.is_float_dtype(spec.dtype):
-            raise ValueError(f"{self._named} takes floats; received {spec.dtype}")
+        self._check_floats(spec.dtype)
         return self.cast_spec(SequenceSpec(self._combined_shape(tuple(spec.shape)), spec.dtype))
+
+    def _check_floats(self, dtype):
+        if not keras.backend.is_float_dtype(dtype):
+            raise ValueError(f"{self._named} takes floats; received {dtype}")
 
     # Values.
 
@@ -150,6 +153,7 @@ class ConditionedLayer(SequenceLayer):
 
     def combined(self, x: Any, conditioning: Any) -> Any:
         """The input [B, T, ...] combined with what `projected` gave of its steps, [B, T, N], or of all, [B, 1, N]."""
+        self._check_floats(keras.backend.standardize_dtype(x.dtype))
         channels = tuple(x.shape[2:])
         shape = self._projected_shape(channels)
         c = ops.reshape(conditioning, (*ops.shape(conditioning)[:2], *shape))
