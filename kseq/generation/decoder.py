@@ -69,8 +69,9 @@ class Decoder:
             self._check_vocabulary()
         elif sample is None and given != self.shape:
             raise ValueError(
-                f"{self.name} must give logits of tokens, of shape {(*self.shape, 'vocabulary')}, or its next input, of "
-                f"shape {self.shape}; its output has shape {given}: give `sample`, a function of it that says what comes next"
+                f"{self.name} must give logits of tokens, of shape {(*self.shape, 'vocabulary')}, or its next input, "
+                f"of shape {self.shape}; its output has shape {given}: give `sample`, a function of it that says what "
+                f"comes next"
             )
         elif not declared:
             self.dtype = "float64" if self.layer.compute_dtype == "float64" else "float32"
@@ -80,14 +81,15 @@ class Decoder:
         layer, timing = self.layer, self.layer.timing
         if len(ends.specs) != 1 or layer.num_outputs != 1:
             raise ValueError(
-                f"{self.name} must have one input, besides context, and one output to generate; it has {len(ends.specs)} "
-                f"and {layer.num_outputs}"
+                f"{self.name} must have one input, besides context, and one output to generate; it has "
+                f"{len(ends.specs)} and {layer.num_outputs}"
             )
         if timing.ratio != 1:
             raise ValueError(f"{self.name} must give one output for each input to generate; it gives {timing.ratio}")
         if timing.input_latency or timing.output_latency:
             raise ValueError(
-                f"{self.name} cannot generate, since it looks ahead: its outputs come {timing.output_latency} steps late"
+                f"{self.name} cannot generate, since it looks ahead: its outputs come "
+                f"{max(timing.input_latency, timing.output_latency)} steps late"
             )
 
     def _check_vocabulary(self):

@@ -19,7 +19,7 @@ class Driver:
     """Makes the new steps of all rows.
 
     Args:
-        rows: what makes them, `loop.Rows` or `speculative.SpeculativeRows`.
+        rows: what makes them, `loop.SampledRows` or `speculative.SpeculativeRows`.
         most: steps that each row may make, int64 [B].
         stops: what ends a row earlier.
     """

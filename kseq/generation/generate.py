@@ -6,7 +6,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from .driver import Driver
-from .loop import Rows
+from .loop import SampledRows
 from .prompts import Generated
 from .request import GenerateOptions, Request
 
@@ -68,8 +68,8 @@ def generate_steps(
         **options: as of `generate`, but for `beams`, whose sequences are known in the end.
 
     Yields:
-        Of one prompt arrays [n, ...] of new steps; of several a list of them, one for each row, some without steps. What
-        the generator returns in the end is what `generate` does.
+        Of one prompt arrays [n, ...] of new steps; of several a list of them, one for each row, some without steps.
+        What the generator returns in the end is what `generate` does.
 
     Raises:
         ValueError, FloatingPointError, TypeError: as of `generate`; it is checked when the first steps are asked for.
@@ -90,7 +90,7 @@ def generate_steps(
 
 def _driver(request):
     batch, most = request.begin(request.decoder, request.options.get("context"), request.most)
-    rows = Rows(batch, request.last, request.keys, request.sampling, request.stops.tokens, request.seen())
+    rows = SampledRows(batch, request.last, request.keys, request.sampling, request.stops.tokens, request.seen())
     return Driver(rows, most, request.stops)
 
 

@@ -14,7 +14,7 @@ from .sampling import Sampling, next_tokens
 CALL = 128
 
 
-class Rows:
+class SampledRows:
     """Rows that make new steps, together.
 
     Args:

@@ -38,7 +38,7 @@ def read_prompts(prompts: Any, shape: tuple[int, ...], kind: str, start: Any = N
         prompts = prompts.to_ragged()
     if isinstance(prompts, Ragged):
         rows, alone = [np.asarray(row) for row in prompts], False
-    elif isinstance(prompts, (list, tuple)) and (not prompts or not np.ndim(prompts[0]) == len(shape)):
+    elif isinstance(prompts, (list, tuple)) and (not prompts or np.ndim(prompts[0]) != len(shape)):
         rows, alone = [_array(row, shape) for row in prompts], False
         # The empty list is a prompt of no steps: a batch has one row at least.
         rows, alone = (rows, False) if rows else ([_array([], shape)], True)

@@ -23,8 +23,8 @@ class GenerateOptions(TypedDict, total=False):
         temperature, top_k, top_p, min_p, repetition_penalty: how tokens are drawn, as `kseq.Sampling` says; a
             temperature of 0 takes the most likely one.
         sample: a function `sample(outputs, draws)` of the model's outputs [B, block, ...] and of random numbers
-            (`draws.uniform(*shape)`, `draws.normal(*shape)`, each [B, *shape]) that gives the next inputs [B, block, ...],
-            in `keras.ops`. It is compiled with the loop.
+            (`draws.uniform(*shape)`, `draws.normal(*shape)`, each [B, *shape]) that gives the next inputs
+            [B, block, ...], in `keras.ops`. It is compiled with the loop, and kept as long as the model.
         stop: a token; a list of tokens, or of lists of tokens, any of which ends a row; or a function of the new steps
             of a row so far, in NumPy, that says whether they are the last.
         seed: an integer, of which the rows have this and those that follow; a list of one for each; or `None`, where
@@ -76,14 +76,13 @@ class Request:
     def __init__(self, model: Any, prompts: Any, max_new_steps: Any, **options: Unpack[GenerateOptions]) -> None:
         unknown = options.keys() - GenerateOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(
-                f"options of generation are {', '.join(GenerateOptions.__annotations__)}; received {unknown}"
-            )
+            known = ", ".join(GenerateOptions.__annotations__)
+            raise TypeError(f"options of generation are {known}; received {', '.join(sorted(unknown))}")
         self.options = options
         self.decoder = decoder = Decoder(model, options.get("sample"))
-        self.sampling = Sampling(**{name: options[name] for name in _SAMPLING if name in options})
+        given: dict[str, Any] = {name: value for name, value in options.items() if name in _SAMPLING}
+        self.sampling = Sampling(**given)
         if decoder.vocabulary is None and self.sampling != Sampling():
-            given = [name for name in _SAMPLING if name in options]
             raise ValueError(f"{decoder.name} gives no logits of tokens, which {', '.join(given)} would be for")
         single = decoder.vocabulary is not None and not decoder.shape
         self.stops = Stops(options.get("stop"), decoder.vocabulary if single else None)

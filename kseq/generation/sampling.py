@@ -86,9 +86,8 @@ def next_tokens(form: tuple[str, ...], numbers: Any, logits: Any, draws: Draws, 
     if "penalty" in form:
         logits = ops.where(seen, ops.where(logits > 0, logits / numbers[4], logits * numbers[4]), logits)
     if "temperature" in form:
-        most = ops.max(
-            logits, axis=-1, keepdims=True
-        )  # taken off, so that no temperature makes infinite what is finite
+        # It is taken off, so that no temperature makes infinite what is finite.
+        most = ops.max(logits, axis=-1, keepdims=True)
         logits = kept(form, numbers, (logits - most) / numbers[0]) + draws.gumbel(*logits.shape[1:])
     return ops.cast(ops.argmax(logits, axis=-1), "int32"), bad
 

@@ -28,10 +28,7 @@ class Stops:
 
     def __init__(self, stop: Any, vocabulary: int | None) -> None:
         self.function: Callable[[Any], Any] | None = stop if callable(stop) else None
-        given = (
-            () if stop is None or callable(stop) else stop if isinstance(stop, (list, tuple, np.ndarray)) else (stop,)
-        )
-        ends = [one if isinstance(one, (list, tuple, np.ndarray)) else (one,) for one in given]
+        ends = [] if stop is None or callable(stop) else [_several(one) for one in _several(stop)]
         ends = [[as_integer("`stop`", token, least=0) for token in one] for one in ends]
         if ends and vocabulary is None:
             raise ValueError("`stop` must be a function where steps are no single tokens; received tokens")
@@ -45,11 +42,6 @@ class Stops:
 
     def __bool__(self) -> bool:
         return bool(len(self.tokens) or self._longer or self.function)
-
-    @property
-    def on_host(self) -> bool:
-        """Whether there is more than single tokens to look at."""
-        return bool(self._longer or self.function)
 
     def first(self, steps: np.ndarray, known: int) -> int | None:
         """How many steps of a row there are when it ends, or `None` where it goes on.
@@ -70,3 +62,7 @@ class Stops:
             before = min(found, default=len(steps))
             found += [length for length in range(known + 1, before + 1) if self.function(steps[:length])][:1]
         return min(found, default=None)
+
+
+def _several(value):
+    return value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
