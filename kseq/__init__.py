@@ -14,6 +14,7 @@ _PUBLIC = {
     "backend": "backend",
     "data": "data",
     "datasets": "datasets",
+    "generation": "generation",
     "layers": "layers",
     "masks": "masks",
     "padding": "padding",
@@ -182,6 +183,9 @@ _PUBLIC = {
     "T5Position": "layers",
     "TransformerXLPosition": "layers",
     "Position": "layers",
+    "Sampling": "generation",
+    "generate": "generation",
+    "generate_steps": "generation",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -212,6 +216,7 @@ if typing.TYPE_CHECKING:
     from . import backend as backend
     from . import data as data
     from . import datasets as datasets
+    from . import generation as generation
     from . import layers as layers
     from . import masks as masks
     from . import padding as padding
@@ -223,6 +228,9 @@ if typing.TYPE_CHECKING:
     from . import testing as testing
     from . import timing as timing
     from . import window as window
+    from .generation import Sampling as Sampling
+    from .generation import generate as generate
+    from .generation import generate_steps as generate_steps
     from .layers import ELU as ELU
     from .layers import FFT as FFT
     from .layers import GELU as GELU

@@ -64,6 +64,7 @@ MAY_IMPORT = {
     "model_graph": GROUND,
     "layers": LAYERS - {"model_graph"},
     "streaming": LAYERS,
+    "generation": LAYERS | {"streaming"},
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming", "keras_errors"},
     "spec": {
@@ -96,6 +97,7 @@ MAY_IMPORT_BACKENDS = {
     "hints.py",
     "streaming/compiled.py",
     "streaming/products.py",
+    "streaming/programs.py",
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",

@@ -247,7 +247,7 @@ class _TensorFlowFunction:
 
         def flat(*given):
             seeds = dict(zip(written, given[start:end], strict=True))
-            variables = [seeds[i] if i in seeds else _captured(value) for i, value in enumerate(weights)]
+            variables = [seeds[i] if i in seeds else captured(value) for i, value in enumerate(weights)]
             outputs, leaves, updates = trace(list(given[end:]), variables, given[:start])
             masked[:] = [y.mask is not None for y in outputs]
             found = [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None]]
@@ -259,11 +259,9 @@ class _TensorFlowFunction:
 
     def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
-        numbers = {id(value): i for i, value in enumerate(self.weights)}
-        bound, captured = copy.copy(self), self.call.captured_inputs
-        bound.weights, bound.call = weights.values, copy.copy(self.call)
+        bound = copy.copy(self)
+        bound.weights, bound.call = weights.values, recaptured(self.call, self.weights, weights.values)
         bound.written = [(i, weights.values[i]) for i, _ in self.written]
-        bound.call.set_external_captures([weights.values[numbers[id(x)]] if id(x) in numbers else x for x in captured])
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
@@ -278,13 +276,21 @@ class _TensorFlowFunction:
         return outputs, State(found, state.seeds | updates)
 
 
-def _captured(value):
+def captured(value: Any) -> Any:
     """A tensor as a capture of the function that is traced, also where it is so small that it would be a constant."""
     import tensorflow as tf
 
     placeholder = tf.compat.v1.placeholder(value.dtype, value.shape)
     tf.compat.v1.get_default_graph().add_capture(value, placeholder)
     return placeholder
+
+
+def recaptured(call: Any, old: Any, new: Any) -> Any:
+    """A concrete function of tensorflow that has captured new values in the place of old ones."""
+    numbers, bound = {id(value): i for i, value in enumerate(old)}, copy.copy(call)
+    captures = call.captured_inputs
+    bound.set_external_captures([new[numbers[id(x)]] if id(x) in numbers else x for x in captures])
+    return bound
 
 
 class _TorchStep(_CompiledStep):

@@ -67,7 +67,7 @@ class Scope(keras.StatelessScope):
         return id(variable) in self._numbers
 
 
-class _TraceScope(Scope):
+class TraceScope(Scope):
     """Notes too whether other variables are read: of their values a trace makes constants."""
 
     reads_others = False
@@ -114,7 +114,7 @@ class Trace:
     def __call__(self, leaves: Any, variables: Any, row: Any) -> Any:
         """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
         step = next(iter(self.steps))
-        with _TraceScope(step.layer.variables, variables) as scope:
+        with TraceScope(step.layer.variables, variables) as scope:
             outputs, leaves = advance(step, row, self.masks, self.active, leaves)
         self.is_shareable, self.written = not scope.reads_others, tuple(scope.updates)
         return outputs, leaves, scope.updates
