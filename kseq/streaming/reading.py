@@ -13,7 +13,19 @@ from ..model_graph import Call, Tensor, in_words, is_graph, map_structure, match
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
-from .adapters import InputSlot, MaskRule, Unadapted, adapt, check_training, mask_rule_of
+from .adapters import (
+    PADDING,
+    InputSlot,
+    MaskRule,
+    Place,
+    StreamOptions,
+    Unadapted,
+    adapt,
+    check_training,
+    ends_of,
+    mask_rule_of,
+    takes_zeros,
+)
 from .context import ContextGraph
 
 
@@ -55,12 +67,13 @@ class ModelNodes:
         return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
 
 
-def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
+def read_nodes(model: Any, as_layer: Any, options: StreamOptions = StreamOptions()) -> ModelNodes:
     """The nodes of a model, whose inputs have the keys 0, 1, ...
 
     Args:
         model: a sequential or functional model.
         as_layer: makes the layer of a model within it.
+        options: of the stream.
 
     Raises:
         TypeError: a subclassed model, which has no graph.
@@ -77,7 +90,7 @@ def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
     found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
-    reader = _Reader(names, masks, of_stream)
+    reader = _Reader(names, masks, of_stream, options)
     for one in called:
         if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs):
             reader.add(one, _upstream(called, one.context) & streams)
@@ -175,8 +188,9 @@ class _Reader:
         bare: tensors that have no mask of Keras's, whatever the mask of the value that they are.
     """
 
-    def __init__(self, names: Any, masks: Any, inputs: Any) -> None:
-        self.nodes, self.wanted, self.names = [], {}, names
+    def __init__(self, names: Any, masks: Any, inputs: Any, options: StreamOptions) -> None:
+        self.nodes, self.wanted, self.names, self.options = [], {}, names, options
+        self.zeros = {}  # by a tensor that zero padding has made what it was made of, and the zeros
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
         self.bare = {t for t in inputs if t in masks}
@@ -252,16 +266,28 @@ class _Reader:
             else:
                 keywords.pop("mask", None)
 
+        given = next(tensors((call.arguments, call.keywords)))
+        place = Place(given.shape[1] if len(given.shape) > 1 else None, options=self.options)
+
         def slot(leaf):
+            nonlocal place
             if not isinstance(leaf, Tensor):
                 return leaf
+            if leaf in self.zeros and takes_zeros(call.operation, self.zeros[leaf][1]):
+                leaf, zeros = self.zeros[leaf]
+                place = dataclasses.replace(place, zeros=zeros)
             reads.append(self.read(leaf, masks.get(leaf)))
             specs.append(_spec(leaf))
             return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
-        layer = adapt(call, specs, _output_specs(call))
+        layer = adapt(call, specs, _output_specs(call), place)
+        if getattr(layer, "reads_every_step", False):
+            reads = [self.read_every_step(read) for read in reads]
+        if isinstance(call.operation, PADDING) and not isinstance(layer, Unadapted):
+            [made] = tensors(call.outputs)
+            self.zeros[made] = given, ends_of(call.operation)
         if layer.reads_presence:
             reads.append(self.presence.of(reads[0].value))
         return layer, reads
@@ -273,6 +299,10 @@ class _Reader:
             return self.read_sequence(Sequence(t, mask))
         bare = t in self.bare or read.part == "mask"
         return read._replace(mask=self.presence.mask_of(read.value)) if bare else read
+
+    def read_every_step(self, read: Read) -> Read:
+        """What is read by a layer that looks at no mask of Keras's."""
+        return read._replace(mask=self.presence.mask_of(read.value))
 
     def read_sequence(self, x: Sequence) -> Read:
         """What is read for a sequence: its mask is what it says; where it has none every step counts."""

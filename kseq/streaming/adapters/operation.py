@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import keras
@@ -16,6 +17,8 @@ from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from .keras_masks import MaskRule, mask_rule_of
 from .operations import check_operation
+from .place import Place
+from .refusal import Refusal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,44 +162,41 @@ class Unadapted(SequenceLayer):
         return specs if len(specs) > 1 else specs[0]
 
 
-def adapt(call: Any, specs: Any, outputs: Any) -> SequenceLayer:
+def adapt(call: Any, specs: Any, outputs: Any, place: Place) -> SequenceLayer:
     """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
 
     Args:
         call: a `kseq.model_graph.Call`, with `InputSlot`s in the place of tensors.
         specs: of the inputs, by the slots' numbers.
         outputs: specs of the outputs.
+        place: where in the model it is called.
     """
     operation = call.operation
     try:
         if len(outputs) != 1:
-            raise _NoAdapter("it has several outputs")
+            raise Refusal("it has several outputs")
         if not isinstance(operation, keras.layers.Layer):
             check_operation(call, specs)
             return Operation(operation, call.arguments, call.keywords, len(specs))
         adapter = adapter_of(operation)
         if adapter is None:
-            raise _NoAdapter("it has no streaming form", _instead(operation))
+            raise Refusal("it has no streaming form", _instead(operation))
         first, *more = call.arguments
         if more:
-            raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
+            raise Refusal("it is called with several positional arguments, which its adapter does not take")
         keywords = {key: value for key, value in call.keywords.items() if value is not None}
         if len(_slots_of(first)) < len(specs):
-            raise _NoAdapter("it is called with tensors by name, which its adapter does not take")
+            raise Refusal("it is called with tensors by name, which its adapter does not take")
         given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
+        if "place" in inspect.signature(adapter).parameters:
+            keywords["place"] = place
         return adapter(operation, given, **keywords)
-    except _NoAdapter as error:
+    except Refusal as error:
         reason, instead = error.reason, error.instead
     except (TypeError, ValueError) as error:
         reason, instead = str(error), None
     row = Obstacle(operation.name, type(operation).__name__, reason, instead)
     return Unadapted(operation, [row], outputs, len(specs))
-
-
-class _NoAdapter(Exception):
-    def __init__(self, reason: Any, instead: Any = None) -> None:
-        super().__init__(reason)
-        self.reason, self.instead = reason, instead
 
 
 def _instead(layer):
