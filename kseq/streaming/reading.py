@@ -14,6 +14,7 @@ from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
 from .adapters import (
+    BY_DEFAULT,
     PADDING,
     InputSlot,
     MaskRule,
@@ -67,7 +68,7 @@ class ModelNodes:
         return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
 
 
-def read_nodes(model: Any, as_layer: Any, options: StreamOptions = StreamOptions()) -> ModelNodes:
+def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -> ModelNodes:
     """The nodes of a model, whose inputs have the keys 0, 1, ...
 
     Args:

@@ -16,6 +16,9 @@ class StreamOptions:
     window: int | None = None
 
 
+BY_DEFAULT = StreamOptions()
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where in a model a layer is called.
@@ -29,4 +32,8 @@ class Place:
 
     time: int | None = None
     zeros: tuple[tuple[int, int], ...] = ()
-    options: StreamOptions = StreamOptions()
+    options: StreamOptions = BY_DEFAULT
+
+
+#: Of a layer of which nothing is known but what it is given.
+ANYWHERE = Place()

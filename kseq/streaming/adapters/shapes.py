@@ -10,7 +10,7 @@ from ...layers.shape import Reshape
 from ...registry import adapts
 from ...timing import Timing
 from .operation import Operation
-from .place import Place
+from .place import ANYWHERE, Place
 from .refusal import Refusal
 
 
@@ -43,7 +43,7 @@ def up_sampling(layer: Any, specs: Any) -> Any:
 
 
 @adapts(keras.layers.Reshape)
-def reshape(layer: Any, specs: Any, place: Any = Place()) -> Any:
+def reshape(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     """The channels of every step in another shape."""
     time, *channels = layer.compute_output_shape((None, place.time, *specs.shape))[1:]
     keeps = time == place.time and (time is not None or layer.target_shape[0] == -1)

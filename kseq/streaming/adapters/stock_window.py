@@ -64,7 +64,7 @@ def _before_of_same(reach, stride, time) -> int:
         raise Refusal(
             f'with padding="same" and strides={stride} its first window begins {found[0]} to {found[-1]} steps before '
             "the sequence, as its length is",
-            'padding="causal" or "valid", a kernel of which that is not so, or a keras.Input of a known number of steps',
+            'padding="causal" or "valid", another kernel, or a keras.Input of a known number of steps',
         )
     return found[0]
 

@@ -16,7 +16,7 @@ from ...layers.transposed_windows import complete_sums
 from ...registry import adapter_of, adapts
 from ...sequence import Sequence
 from .lengthwise import EveryStep
-from .place import Place
+from .place import ANYWHERE, Place
 from .refusal import Refusal
 from .stock_window import stock_transposed_window, stock_window
 
@@ -128,7 +128,7 @@ def _set_windows(made, layer, sizes, place, dilations):
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-def convolution(layer: Any, specs: Any, place: Any = Place()) -> Any:
+def convolution(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     """A convolution over time, or over time and space: causal, valid, or same."""
     rank = _check_axes(layer, specs)
     names = ("filters", "groups", "depth_multiplier", "activation", "use_bias")
@@ -167,7 +167,7 @@ def transposed_convolution(layer: Any, specs: Any) -> Any:
     keras.layers.MaxPooling2D,
     keras.layers.MaxPooling3D,
 )
-def pooling(layer: Any, specs: Any, place: Any = Place()) -> Any:
+def pooling(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     """The largest or the mean value of each window over time, or over time and space."""
     rank = len(layer.pool_size)
     if layer.data_format != "channels_last" or len(specs.shape) != rank:
