@@ -25,6 +25,7 @@ from .adapters import (
     check_training,
     ends_of,
     mask_rule_of,
+    source_of,
     takes_zeros,
 )
 from .context import ContextGraph
@@ -84,7 +85,7 @@ def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -
         raise ValueError(f"{in_words(model)} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)
     called = [_Called.of(call, as_layer) for call in graph.calls]
-    streams = _upstream(called, graph.outputs, context=False)
+    streams = _streaming(called, graph.outputs)
     ahead = _upstream(called, [one.context for one in called])
     masks = _masks_of_inputs(graph, called)
     names: dict[Any, str] = {t: layer.name for t, layer in graph.input_layers.items()}
@@ -154,7 +155,9 @@ def _layer_of(call, as_layer):
 
 
 def _context_of(call, layer):
-    if layer is None or isinstance(layer, Unadapted):
+    if layer is None:
+        return source_of(call)
+    if isinstance(layer, Unadapted):
         return {}
     if layer is call.operation:
         return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
@@ -170,6 +173,16 @@ def _in_place_of(layer, inputs, call) -> list[Any]:
         values = given[own_tensors[own.name]]
         found.append(values if own.mask is None else Sequence(values, given[own_tensors[own.mask]]))
     return found
+
+
+def _streaming(called, outputs) -> set[Tensor]:
+    """All tensors that stream; what a stock layer may read as context is not such if it streams."""
+    streams = _upstream(called, outputs, context=False)
+    for one in called:
+        if one.layer is None and one.context and not streams.isdisjoint(_upstream(called, one.context)):
+            one.context = {}
+            return _streaming(called, outputs)
+    return streams
 
 
 def _upstream(called, ends, context=True) -> set[Tensor]:
@@ -202,7 +215,7 @@ class _Reader:
         """Add a call, of whose context `flowing` is what streams."""
         call, layer = one.call, one.layer
         if layer is None:
-            layer, reads = self.adapted(call)
+            layer, reads = self.adapted(call, set(tensors(one.context)))
         elif isinstance(layer, Unadapted):
             reads = [self.read(t) for t in call.inputs]
         elif layer is call.operation:
@@ -224,7 +237,7 @@ class _Reader:
             if loses_mask(call.operation):
                 self.bare.add(values)
         read_as = {}
-        for name, part in one.context.items():
+        for name, part in (one.context if layer.context_names else {}).items():
             read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
             self.wanted[read_as[name]] = part
         training = call.keywords.get("training") if one.layer is not None else None
@@ -255,8 +268,11 @@ class _Reader:
         self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
         return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
-    def adapted(self, call: Any) -> Any:
-        """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it."""
+    def adapted(self, call: Any, context: Any) -> Any:
+        """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it.
+
+        What is in `context` has no slot.
+        """
         reads, specs, keywords = [], [], dict(call.keywords)
         masks = {}
         if isinstance(call.operation, keras.layers.Layer):
@@ -272,11 +288,12 @@ class _Reader:
 
         def slot(leaf):
             nonlocal place
-            if not isinstance(leaf, Tensor):
+            if not isinstance(leaf, Tensor) or leaf in context:
                 return leaf
             if leaf in self.zeros and takes_zeros(call.operation, self.zeros[leaf][1]):
                 leaf, zeros = self.zeros[leaf]
                 place = dataclasses.replace(place, zeros=zeros)
+            place = dataclasses.replace(place, tensors=(*place.tensors, leaf))
             reads.append(self.read(leaf, masks.get(leaf)))
             specs.append(_spec(leaf))
             return InputSlot(len(reads) - 1)
@@ -284,6 +301,7 @@ class _Reader:
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
         layer = adapt(call, specs, _output_specs(call), place)
+        reads = [reads[i] for i in getattr(layer, "read_slots", range(len(reads)))]
         if getattr(layer, "reads_every_step", False):
             reads = [self.read_every_step(read) for read in reads]
         if isinstance(call.operation, PADDING) and not isinstance(layer, Unadapted):

@@ -3,6 +3,7 @@
 `kseq.adapts` registers an adapter; importing this package registers those of Keras's layers.
 """
 
+from . import attention as attention
 from . import ends as ends
 from . import merging as merging
 from . import recurrent as recurrent
@@ -10,6 +11,7 @@ from . import shapes as shapes
 from . import spectral as spectral
 from . import stepwise as stepwise
 from . import windows as windows
+from .attention import source_of as source_of
 from .ends import PADDING as PADDING
 from .ends import ends_of as ends_of
 from .finding import Unadapted as Unadapted

@@ -1,6 +1,7 @@
 """`Place`: what an adapter may want to know of a call besides its layer and the specs of what it is given."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Place:
         time: steps of the input, where the model says so.
         zeros: steps of zeros that a layer of zero padding would put before and after the input over time, and then over
             each axis of space: the layer reads what that one reads.
+        tensors: of the model's graph, by the number of the slot in which the call has them.
         options: of the stream.
     """
 
     time: int | None = None
     zeros: tuple[tuple[int, int], ...] = ()
+    tensors: tuple[Any, ...] = ()
     options: StreamOptions = BY_DEFAULT
 
 
