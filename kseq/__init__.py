@@ -207,6 +207,7 @@ _PUBLIC = {
     "at_horizon": "streaming",
     "Stream": "streaming",
     "pointwise": "streaming",
+    "streamable": "streaming",
     "Timing": "timing",
     "Window": "window",
     "Mamba2": "layers",
@@ -410,6 +411,7 @@ if typing.TYPE_CHECKING:
     from .streaming import Stream as Stream
     from .streaming import at_horizon as at_horizon
     from .streaming import pointwise as pointwise
+    from .streaming import streamable as streamable
     from .timing import Timing as Timing
     from .window import Window as Window
 else:

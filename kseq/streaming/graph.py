@@ -1,25 +1,59 @@
 """A Keras model as a network of layers that step."""
 
+import functools
 from typing import Any
 
 import keras
 
+from ..arguments import as_size
 from ..layers.base import SequenceLayer
 from ..layers.network import Network
 from ..layers.structures import parts
 from ..masks import mask_rule
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
-from .adapters import Held
+from .adapters import BY_DEFAULT, Held, StreamOptions
 from .reading import ModelNodes, read_nodes
 
 
-def as_layer(model: keras.Model | SequenceLayer) -> SequenceLayer:
+def streamable(model: keras.Model | SequenceLayer, max_length: int = 1024, window: int | None = None) -> SequenceLayer:
+    """A kseq layer that computes what a Keras model computes, whole or step by step, with the same variables.
+
+    [B, T, ...] -> [B, U, ...], or tuples of them. The model may be one that was made and trained without kseq: its
+    stock layers step by adapters. Mask: Keras's; where a stock layer loses the mask, every step counts. Timing: what
+    the layers' padding, windows and horizons come to; a stream gives what `model.predict` gives of the whole.
+
+    Args:
+        model: a kseq layer, a `keras.Sequential`, or a functional model, with models and layers within it, layers that
+            are called twice, and several inputs and outputs: of these the layer takes and gives tuples.
+        max_length: steps of a stream that stock attention to all of the past has room for.
+        window: steps that such attention sees instead, its own included: then a stream has no end, and gives other
+            numbers than the model once it is longer.
+
+    Raises:
+        TypeError: something else.
+        NotStreamable: layers and operations that have no streaming form, a row each, with what to use instead.
+        ValueError: a model that is not built, or sizes below 1.
+
+    Example:
+        >>> import kseq, keras, numpy as np
+        >>> layers = [keras.layers.Conv1D(4, 3, padding="same"), keras.layers.LSTM(2, return_sequences=True)]
+        >>> model = keras.Sequential([keras.Input((None, 3)), *layers])
+        >>> layer = kseq.streamable(model)
+        >>> layer.timing.output_latency
+        1
+    """
+    window = None if window is None else as_size("window", window)
+    return as_layer(model, StreamOptions(as_size("max_length", max_length), window))
+
+
+def as_layer(model: keras.Model | SequenceLayer, options: StreamOptions = BY_DEFAULT) -> SequenceLayer:
     """A kseq layer that computes what a Keras model, or layer, of streamable layers computes, with the same weights.
 
     Args:
         model: a kseq layer, a `keras.Sequential`, or a functional model. Of several inputs and outputs the layer takes
             and gives tuples, in the order of `ModelNetwork.inputs` and `ModelNetwork.output_structure`.
+        options: of what the model does not say.
 
     Raises:
         TypeError: something else.
@@ -30,7 +64,7 @@ def as_layer(model: keras.Model | SequenceLayer) -> SequenceLayer:
         return model
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a kseq layer or a Keras model; received {model!r} of type {type(model).__name__}")
-    return ModelNetwork(model)
+    return ModelNetwork(model, options)
 
 
 @mask_rule.register
@@ -57,9 +91,9 @@ class ModelNetwork(Network):
     reads_presence: bool
     context_names: tuple[str, ...]
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, options: StreamOptions = BY_DEFAULT) -> None:
         super().__init__(name=model.name, autocast=False)
-        found = read_nodes(model, as_layer)
+        found = read_nodes(model, functools.partial(as_layer, options=options), options)
         if found.obstacles:
             reasons = "; ".join(map(str, found.obstacles))
             raise NotStreamable(f"{in_words(model)} cannot stream: {reasons}", found.obstacles)

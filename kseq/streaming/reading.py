@@ -13,7 +13,21 @@ from ..model_graph import Call, Tensor, in_words, is_graph, map_structure, match
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
-from .adapters import InputSlot, MaskRule, Unadapted, adapt, check_training, mask_rule_of
+from .adapters import (
+    BY_DEFAULT,
+    PADDING,
+    InputSlot,
+    MaskRule,
+    Place,
+    StreamOptions,
+    Unadapted,
+    adapt,
+    check_training,
+    ends_of,
+    mask_rule_of,
+    source_of,
+    takes_zeros,
+)
 from .context import ContextGraph
 
 
@@ -55,12 +69,13 @@ class ModelNodes:
         return [row for node in self.nodes if isinstance(node.layer, Unadapted) for row in node.layer.obstacles()]
 
 
-def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
+def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -> ModelNodes:
     """The nodes of a model, whose inputs have the keys 0, 1, ...
 
     Args:
         model: a sequential or functional model.
         as_layer: makes the layer of a model within it.
+        options: of the stream.
 
     Raises:
         TypeError: a subclassed model, which has no graph.
@@ -70,14 +85,14 @@ def read_nodes(model: Any, as_layer: Any) -> ModelNodes:
         raise ValueError(f"{in_words(model)} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)
     called = [_Called.of(call, as_layer) for call in graph.calls]
-    streams = _upstream(called, graph.outputs, context=False)
+    streams = _streaming(called, graph.outputs)
     ahead = _upstream(called, [one.context for one in called])
     masks = _masks_of_inputs(graph, called)
     names: dict[Any, str] = {t: layer.name for t, layer in graph.input_layers.items()}
     found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
-    reader = _Reader(names, masks, of_stream)
+    reader = _Reader(names, masks, of_stream, options)
     for one in called:
         if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs):
             reader.add(one, _upstream(called, one.context) & streams)
@@ -140,7 +155,9 @@ def _layer_of(call, as_layer):
 
 
 def _context_of(call, layer):
-    if layer is None or isinstance(layer, Unadapted):
+    if layer is None:
+        return source_of(call)
+    if isinstance(layer, Unadapted):
         return {}
     if layer is call.operation:
         return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
@@ -156,6 +173,16 @@ def _in_place_of(layer, inputs, call) -> list[Any]:
         values = given[own_tensors[own.name]]
         found.append(values if own.mask is None else Sequence(values, given[own_tensors[own.mask]]))
     return found
+
+
+def _streaming(called, outputs) -> set[Tensor]:
+    """All tensors that stream; what a stock layer may read as context is not such if it streams."""
+    streams = _upstream(called, outputs, context=False)
+    for one in called:
+        if one.layer is None and one.context and not streams.isdisjoint(_upstream(called, one.context)):
+            one.context = {}
+            return _streaming(called, outputs)
+    return streams
 
 
 def _upstream(called, ends, context=True) -> set[Tensor]:
@@ -175,8 +202,9 @@ class _Reader:
         bare: tensors that have no mask of Keras's, whatever the mask of the value that they are.
     """
 
-    def __init__(self, names: Any, masks: Any, inputs: Any) -> None:
-        self.nodes, self.wanted, self.names = [], {}, names
+    def __init__(self, names: Any, masks: Any, inputs: Any, options: StreamOptions) -> None:
+        self.nodes, self.wanted, self.names, self.options = [], {}, names, options
+        self.zeros = {}  # by a tensor that zero padding has made what it was made of, and the zeros
         self.where = {t: Read(i) for i, t in enumerate(inputs)}
         self.where |= {masks[t]: Read(i, part="mask") for i, t in enumerate(inputs) if t in masks}
         self.bare = {t for t in inputs if t in masks}
@@ -187,7 +215,7 @@ class _Reader:
         """Add a call, of whose context `flowing` is what streams."""
         call, layer = one.call, one.layer
         if layer is None:
-            layer, reads = self.adapted(call)
+            layer, reads = self.adapted(call, set(tensors(one.context)))
         elif isinstance(layer, Unadapted):
             reads = [self.read(t) for t in call.inputs]
         elif layer is call.operation:
@@ -209,7 +237,7 @@ class _Reader:
             if loses_mask(call.operation):
                 self.bare.add(values)
         read_as = {}
-        for name, part in one.context.items():
+        for name, part in (one.context if layer.context_names else {}).items():
             read_as[name] = f"{len(self.wanted)}: {layer.name}/{name}"
             self.wanted[read_as[name]] = part
         training = call.keywords.get("training") if one.layer is not None else None
@@ -240,8 +268,11 @@ class _Reader:
         self.replaced |= {t: mask for t, mask in masks.items() if mask is not None}
         return reads + [self.presence.of(reads[0].value)] * layer.reads_presence
 
-    def adapted(self, call: Any) -> Any:
-        """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it."""
+    def adapted(self, call: Any, context: Any) -> Any:
+        """Of a stock layer or an operation: a slot for each tensor, and what is there where its mask depends on it.
+
+        What is in `context` has no slot.
+        """
         reads, specs, keywords = [], [], dict(call.keywords)
         masks = {}
         if isinstance(call.operation, keras.layers.Layer):
@@ -252,16 +283,30 @@ class _Reader:
             else:
                 keywords.pop("mask", None)
 
+        given = next(tensors((call.arguments, call.keywords)))
+        place = Place(given.shape[1] if len(given.shape) > 1 else None, options=self.options)
+
         def slot(leaf):
-            if not isinstance(leaf, Tensor):
+            nonlocal place
+            if not isinstance(leaf, Tensor) or leaf in context:
                 return leaf
+            if leaf in self.zeros and takes_zeros(call.operation, self.zeros[leaf][1]):
+                leaf, zeros = self.zeros[leaf]
+                place = dataclasses.replace(place, zeros=zeros)
+            place = dataclasses.replace(place, tensors=(*place.tensors, leaf))
             reads.append(self.read(leaf, masks.get(leaf)))
             specs.append(_spec(leaf))
             return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
-        layer = adapt(call, specs, _output_specs(call))
+        layer = adapt(call, specs, _output_specs(call), place)
+        reads = [reads[i] for i in getattr(layer, "read_slots", range(len(reads)))]
+        if getattr(layer, "reads_every_step", False):
+            reads = [self.read_every_step(read) for read in reads]
+        if isinstance(call.operation, PADDING) and not isinstance(layer, Unadapted):
+            [made] = tensors(call.outputs)
+            self.zeros[made] = given, ends_of(call.operation)
         if layer.reads_presence:
             reads.append(self.presence.of(reads[0].value))
         return layer, reads
@@ -273,6 +318,10 @@ class _Reader:
             return self.read_sequence(Sequence(t, mask))
         bare = t in self.bare or read.part == "mask"
         return read._replace(mask=self.presence.mask_of(read.value)) if bare else read
+
+    def read_every_step(self, read: Read) -> Read:
+        """What is read by a layer that looks at no mask of Keras's."""
+        return read._replace(mask=self.presence.mask_of(read.value))
 
     def read_sequence(self, x: Sequence) -> Read:
         """What is read for a sequence: its mask is what it says; where it has none every step counts."""

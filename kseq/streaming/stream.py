@@ -15,7 +15,7 @@ from ..timing import Timing
 from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
-from .graph import as_layer
+from .graph import streamable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .state import put, take
@@ -38,6 +38,7 @@ class Stream:
             each `reset`: int32 if it is of integers, else float32, or float64 where that is the layer's.
         context: what the model reads as context, by name: sequences or arrays whose first axis is the batch. Of a
             Keras model, the inputs that reach it only as context of its layers.
+        max_length, window: as in `kseq.streamable`, for a Keras model whose stock attention sees all of the past.
 
     Attributes:
         layer: the model as one kseq layer.
@@ -65,10 +66,17 @@ class Stream:
     timing: Timing
 
     def __init__(
-        self, model: keras.Model | SequenceLayer, batch_size: int = 1, *, dtype: str | None = None, context: Any = None
+        self,
+        model: keras.Model | SequenceLayer,
+        batch_size: int = 1,
+        *,
+        dtype: str | None = None,
+        context: Any = None,
+        max_length: int = 1024,
+        window: int | None = None,
     ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
-        self.layer = as_layer(model)
+        self.layer = streamable(model, max_length, window)
         if not self.layer.supports_step:
             found = self.layer.obstacles()
             raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)

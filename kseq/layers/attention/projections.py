@@ -108,8 +108,7 @@ class Projections(SequenceLayer):
         """
         self._check_heads()
         self._projections: dict[str, Any] = {}
-        roles = ["query", "key", *(["gate"] if self.use_gate else []), *([] if self.share_key_value else ["value"])]
-        for role in roles:
+        for role in self._projected_roles:
             of_query = role in ("query", "gate")
             heads = self._heads_of(role)
             for i, size in enumerate([channels] if of_query else of_sources[: self.num_projected]):
@@ -143,6 +142,32 @@ class Projections(SequenceLayer):
         for role, network in self._networks.items():
             if not network.built:
                 network.build((None, None, *self._heads_of(role)))
+
+    def adopt_projections(self, weights: Any) -> None:
+        """Have the weights of a layer of Keras's, in its order, in the place of weights of its own.
+
+        Raises:
+            ValueError: others than those of its projections.
+        """
+        self._scales, self._sinks, self._of_positions = {}, {}, {}
+        names = [*self._projected_roles, "attention_output"]
+        each = 2 if self.use_bias else 1
+        found = [tuple(weights[i : i + each]) for i in range(0, len(weights), each)]
+        shapes = [(self.num_heads, self.value_size) if name == "attention_output" else () for name in names]
+        shapes = [shape or self._heads_of(name) for name, shape in zip(names, shapes, strict=True)]
+        fits = len(found) == len(names) and all(
+            tuple(kernel.shape[:2] if name == "attention_output" else kernel.shape[1:]) == shape
+            for name, shape, (kernel, *_) in zip(names, shapes, found, strict=True)
+        )
+        if not fits:
+            received = ", ".join(str(tuple(w.shape)) for w in weights)
+            raise ValueError(f"projections {', '.join(names)} were wanted; received weights of shapes {received}")
+        self._projections = {name: (*part, None)[:2] for name, part in zip(names, found, strict=True)}
+
+    @property
+    def _projected_roles(self) -> list[str]:
+        """What is projected, in Keras's order."""
+        return ["query", "key", *(["gate"] if self.use_gate else []), *([] if self.share_key_value else ["value"])]
 
     def _add_projection(self, name, kernel_shape, bias_shape):
         kernel = self.add_parameter(f"{name}_kernel", kernel_shape, "kernel")

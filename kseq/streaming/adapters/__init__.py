@@ -3,16 +3,28 @@
 `kseq.adapts` registers an adapter; importing this package registers those of Keras's layers.
 """
 
+from . import attention as attention
+from . import ends as ends
 from . import merging as merging
+from . import recurrent as recurrent
+from . import shapes as shapes
 from . import spectral as spectral
 from . import stepwise as stepwise
+from . import windows as windows
+from .attention import source_of as source_of
+from .ends import PADDING as PADDING
+from .ends import ends_of as ends_of
+from .finding import Unadapted as Unadapted
+from .finding import adapt as adapt
 from .keras_masks import MaskOf as MaskOf
 from .keras_masks import MaskRule as MaskRule
 from .keras_masks import mask_rule_of as mask_rule_of
 from .operation import Held as Held
 from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
-from .operation import Unadapted as Unadapted
-from .operation import adapt as adapt
+from .place import BY_DEFAULT as BY_DEFAULT
+from .place import Place as Place
+from .place import StreamOptions as StreamOptions
 from .stepwise import check_training as check_training
 from .stepwise import pointwise as pointwise
+from .windows import takes_zeros as takes_zeros

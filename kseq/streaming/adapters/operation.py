@@ -1,4 +1,4 @@
-"""A layer or operation of Keras's at a place in a model, as a layer that steps, or as one that says why it does not."""
+"""A layer or operation of Keras's that keeps time as it is, as a layer that steps."""
 
 import dataclasses
 import functools
@@ -9,13 +9,8 @@ from keras import ops
 
 from ...layers.base import SequenceLayer
 from ...layers.structures import parts
-from ...model_graph import map_structure
-from ...obstacles import Obstacle
-from ...registry import adapter_of, registered_layers
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
 from .keras_masks import MaskRule, mask_rule_of
-from .operations import check_operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,105 +114,3 @@ def _filled(structure, values):
     if isinstance(structure, (list, tuple)):
         return type(structure)(_filled(value, values) for value in structure)
     return structure
-
-
-class Unadapted(SequenceLayer):
-    """A Keras layer, model or operation that does not stream, in a model whose other layers are looked at.
-
-    Args:
-        adapted: what it stands for.
-        obstacles: why, a row for each layer.
-        specs: a `SequenceSpec` for each output.
-        num_inputs: how many sequences it reads.
-    """
-
-    adapted: Any
-    num_inputs: int
-
-    def __init__(self, adapted: Any, obstacles: Any, specs: Any, num_inputs: Any) -> None:
-        super().__init__(name=adapted.name)
-        self.adapted, self.num_inputs = adapted, num_inputs
-        self._held = Held((list(obstacles), tuple(specs)))
-        self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
-
-    def obstacles(self) -> list[Obstacle]:
-        return self._held.value[0]
-
-    @property
-    def step_obstacle(self) -> str | None:
-        return "; ".join(row.reason for row in self.obstacles())
-
-    @property
-    def timings(self) -> tuple[Timing, ...]:
-        return (self.timing,) * len(self._held.value[1])
-
-    def output_spec(self, input_spec: Any) -> Any:
-        specs = self._held.value[1]
-        return specs if len(specs) > 1 else specs[0]
-
-
-def adapt(call: Any, specs: Any, outputs: Any) -> SequenceLayer:
-    """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
-
-    Args:
-        call: a `kseq.model_graph.Call`, with `InputSlot`s in the place of tensors.
-        specs: of the inputs, by the slots' numbers.
-        outputs: specs of the outputs.
-    """
-    operation = call.operation
-    try:
-        if len(outputs) != 1:
-            raise _NoAdapter("it has several outputs")
-        if not isinstance(operation, keras.layers.Layer):
-            check_operation(call, specs)
-            return Operation(operation, call.arguments, call.keywords, len(specs))
-        adapter = adapter_of(operation)
-        if adapter is None:
-            raise _NoAdapter("it has no streaming form", _instead(operation))
-        first, *more = call.arguments
-        if more:
-            raise _NoAdapter("it is called with several positional arguments, which its adapter does not take")
-        keywords = {key: value for key, value in call.keywords.items() if value is not None}
-        if len(_slots_of(first)) < len(specs):
-            raise _NoAdapter("it is called with tensors by name, which its adapter does not take")
-        given = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
-        return adapter(operation, given, **keywords)
-    except _NoAdapter as error:
-        reason, instead = error.reason, error.instead
-    except (TypeError, ValueError) as error:
-        reason, instead = str(error), None
-    row = Obstacle(operation.name, type(operation).__name__, reason, instead)
-    return Unadapted(operation, [row], outputs, len(specs))
-
-
-class _NoAdapter(Exception):
-    def __init__(self, reason: Any, instead: Any = None) -> None:
-        super().__init__(reason)
-        self.reason, self.instead = reason, instead
-
-
-def _instead(layer):
-    """What to use instead of a layer without adapter, if anything is known."""
-    name = type(layer).__name__
-    if getattr(keras.layers, name, None) is not type(layer):
-        return "@kseq.pointwise if it treats every step by itself, or an adapter (kseq.adapts)"
-    name = _OTHER_NAMES.get(name, name)
-    return f"kseq.{name}" if name in registered_layers() and name not in _WHOLE else None
-
-
-# Layers of ours that do not stream either.
-_WHOLE = {"Bidirectional"}
-# Layers of ours that do what layers of Keras's of other names do.
-_OTHER_NAMES: dict[str, str] = dict.fromkeys(
-    ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"), "SelfAttention"
-)
-
-
-def _slots_of(structure) -> list[InputSlot]:
-    if isinstance(structure, InputSlot):
-        return [structure]
-    parts_of = structure.values() if isinstance(structure, dict) else structure
-    return [slot for part in parts_of for slot in _slots_of(part)] if isinstance(structure, (dict, list, tuple)) else []

@@ -1,0 +1,130 @@
+"""Adapters of Keras's multi-head attention: kseq's attention with its variables.
+
+Keys and values that are made of the queries' own sequence, or of one that flows along, go into a cache. Those of a
+sequence that is context are made once.
+"""
+
+from typing import Any
+
+import keras
+
+from ...layers.attention import CrossAttention, SelfAttention, SynchronousAttention
+from ...layers.base import SequenceLayer
+from ...model_graph import Call, Tensor
+from ...registry import adapts
+from ...sequence import Sequence
+from .operation import InputSlot
+from .place import Place
+from .refusal import Refusal
+
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+_CAUSAL = "use_causal_mask=True in its call, or its `sliding_window`"
+_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+
+
+class _OfStock(SequenceLayer):
+    """Attention in the place of a stock layer, which has the variables.
+
+    Attributes:
+        read_slots: which of the call's tensors it reads.
+    """
+
+    adapted: Any
+    read_slots: tuple[int, ...]
+
+    def origin(self) -> Any:
+        return self.adapted
+
+
+class StockSelfAttention(_OfStock, SelfAttention):
+    """Keras's attention of a sequence to itself."""
+
+
+class StockSynchronousAttention(_OfStock, SynchronousAttention):
+    """Keras's attention of a sequence to one that flows along."""
+
+
+class StockCrossAttention(_OfStock, CrossAttention):
+    """Keras's attention of a sequence to one that is context."""
+
+
+def source_of(call: Call) -> dict[str, Any]:
+    """What attention reads as context: a sequence of its own that it sees as a whole, or nothing."""
+    if not isinstance(call.operation, _ATTENTION):
+        return {}
+    given = _named(call)
+    query, value, mask = given.get("query"), given.get("value"), given.get("value_mask")
+    if given.get("use_causal_mask") or value is query or not isinstance(value, Tensor):
+        return {}
+    if given.get("key") not in (None, value):
+        return {}
+    return {"source": Sequence(value, mask) if isinstance(mask, Tensor) else value}
+
+
+def _named(call) -> dict[str, Any]:
+    return dict(zip(("query", "value", "key", *_MASKS), call.arguments, strict=False)) | call.keywords
+
+
+@adapts(*_ATTENTION)
+def attention(layer: Any, specs: Any, call: Any, place: Place) -> Any:
+    """Attention to the past, to a window of steps, or to a sequence that is context."""
+    given = {name: value for name, value in _named(call).items() if value is not None}
+    query, value = given.pop("query"), given.pop("value")
+    key, causal = given.pop("key", value), given.pop("use_causal_mask", False)
+    options = _options_of(layer)
+    dropout, window = options.pop("dropout"), options.pop("sliding_window")
+    if given.pop("training", False) and dropout:
+        raise Refusal("called with training=True it draws random numbers", "training=None in its call")
+    if given.pop("return_attention_scores", False):
+        raise Refusal("it gives the weights of attention, of all steps", "return_attention_scores=False in its call")
+    is_context = not isinstance(value, InputSlot)
+    if is_context:
+        given.pop("value_mask", None)
+    for name in given:
+        raise Refusal(f"it is called with `{name}`, which is not adapted", "the masks that Keras's layers pass on")
+    if is_context:
+        made = StockCrossAttention(source="source", **options)
+        if window is not None:
+            raise Refusal("its `sliding_window` moves over a sequence of another length", "sliding_window=None")
+        return _with_variables(made, layer, (query.index,))
+    at = [place.tensors[slot.index] for slot in (query, value, key)]
+    if at[1] is not at[2]:
+        raise Refusal("its keys are made of another sequence than its values", "one sequence for both")
+    if not causal and window is None:
+        raise Refusal("without a causal mask it sees steps that are still to come", _CAUSAL)
+    of_stream = place.options.window
+    past = [n - 1 for n in (window, of_stream) if n is not None]
+    options |= {
+        "max_past_horizon": min(past) if past else None,
+        "max_future_horizon": 0 if causal or window is None else window - 1,
+        "max_length": place.options.max_length,
+    }
+    if at[0] is at[1]:
+        return _with_variables(StockSelfAttention(**options), layer, (query.index,))
+    return _with_variables(StockSynchronousAttention(**options), layer, (query.index, value.index))
+
+
+def _options_of(layer) -> dict[str, Any]:
+    """Arguments of kseq's attention, and the stock layer's `dropout` and `sliding_window`."""
+    config = layer.get_config()
+    options = {name: config.get(name) for name in ("dropout", "sliding_window", "use_bias")}
+    options |= {"use_gate": bool(config.get("use_gate")), "name": layer.name, "dtype": layer.dtype_policy}
+    if isinstance(layer, keras.layers.GroupQueryAttention):
+        heads = {"num_heads": config["num_query_heads"], "num_key_value_heads": config["num_key_value_heads"]}
+        return options | heads | {"key_dim": config["head_dim"]}
+    if config.get("attention_axes") not in (None, (1,), [1]):
+        raise Refusal(f"it attends along the axes {config['attention_axes']}", "attention_axes=None")
+    output = config.get("output_shape")
+    if output is not None and len(output) > 1:
+        raise Refusal(f"its output has channels of shape {tuple(output)}", "an output_shape of one axis")
+    sizes = {name: config[name] for name in ("num_heads", "key_dim", "value_dim")}
+    return options | sizes | {"output_dim": output[0] if output else None}
+
+
+def _with_variables(made, layer, slots):
+    try:
+        made.adopt_projections(layer.weights)
+    except ValueError as error:  # of a layer that is quantised, or has weights of LoRA
+        raise Refusal(f"its weights are not those of plain projections: {error}") from None
+    made.adapted, made.read_slots, made.built = layer, slots, True
+    return made
