@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from ..arguments import as_integer
-from ..layers.random.counted import mixed, mixed_number
+from ..layers.counted import mixed, mixed_number
 
 # So many bits, and a half more, float32 holds exactly: 0 and 1 are never drawn.
 _BITS = 23
