@@ -95,6 +95,7 @@ from .random import Noise as Noise
 from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
+from .recurrent import RGLRU as RGLRU
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten
