@@ -42,6 +42,7 @@ _PUBLIC = {
     "GaussianDropout": "layers",
     "GaussianNoise": "layers",
     "LSTM": "layers",
+    "RGLRU": "layers",
     "LayerNormalization": "layers",
     "AdditiveAttention": "layers",
     "DynamicConvolutionAttention": "layers",
@@ -241,6 +242,7 @@ if typing.TYPE_CHECKING:
     from .layers import LSTM as LSTM
     from .layers import RDFT as RDFT
     from .layers import RFFT as RFFT
+    from .layers import RGLRU as RGLRU
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation

@@ -74,3 +74,15 @@ def has_values(array: Any) -> bool:
 
         return array.device.type != "meta" and not torch.compiler.is_compiling()
     return hasattr(array, "numpy")
+
+
+def loops_are_cheap() -> bool:
+    """Whether a step of a loop costs little more than its arithmetic: where jax compiles it for processors alone.
+
+    Elsewhere every operation of every step is launched by itself.
+    """
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"

@@ -105,6 +105,7 @@ from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import Mamba2 as Mamba2
 from .recurrent import SimpleRNN as SimpleRNN
+from .recurrent import RGLRU as RGLRU
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten

@@ -4,3 +4,6 @@ from .gru import GRU as GRU
 from .lstm import LSTM as LSTM
 from .mamba import Mamba2 as Mamba2
 from .simple_rnn import SimpleRNN as SimpleRNN
+from .gated import GRU as GRU
+from .gated import LSTM as LSTM
+from .rg_lru import RGLRU as RGLRU
