@@ -39,6 +39,10 @@ _PUBLIC = {
     "Dropout": "layers",
     "Embedding": "layers",
     "GRU": "layers",
+    "RNN": "layers",
+    "ConvLSTM1D": "layers",
+    "ConvLSTM2D": "layers",
+    "ZoneoutCell": "layers",
     "GaussianDropout": "layers",
     "GaussianNoise": "layers",
     "LSTM": "layers",
@@ -243,6 +247,7 @@ if typing.TYPE_CHECKING:
     from .layers import RDFT as RDFT
     from .layers import RFFT as RFFT
     from .layers import RGLRU as RGLRU
+    from .layers import RNN as RNN
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
@@ -273,6 +278,8 @@ if typing.TYPE_CHECKING:
     from .layers import Conv2DTranspose as Conv2DTranspose
     from .layers import Conv3D as Conv3D
     from .layers import Conv3DTranspose as Conv3DTranspose
+    from .layers import ConvLSTM1D as ConvLSTM1D
+    from .layers import ConvLSTM2D as ConvLSTM2D
     from .layers import CrossAttention as CrossAttention
     from .layers import Delay as Delay
     from .layers import Dense as Dense
@@ -391,6 +398,7 @@ if typing.TYPE_CHECKING:
     from .layers import UpSampling2D as UpSampling2D
     from .layers import UpSampling3D as UpSampling3D
     from .layers import WindowedLayer as WindowedLayer
+    from .layers import ZoneoutCell as ZoneoutCell
     from .layers import emitting as emitting
     from .obstacles import NotStreamable as NotStreamable
     from .ragged import Ragged as Ragged

@@ -84,6 +84,12 @@ class GatedOptions(RecurrentOptions, total=False):
     implementation: Literal[0, 1, 2]
 
 
+class ConvLSTMOptions(RecurrentOptions, total=False):
+    """The same, of a convolutional one."""
+
+    data_format: Literal["channels_last"] | None
+
+
 class EmbeddingOptions(LayerOptions, total=False):
     """The same, with what an embedding takes of Keras's in one meaning alone."""
 

@@ -106,6 +106,11 @@ from .recurrent import LSTM as LSTM
 from .recurrent import Mamba2 as Mamba2
 from .recurrent import SimpleRNN as SimpleRNN
 from .recurrent import RGLRU as RGLRU
+from .recurrent import RNN as RNN
+from .recurrent import ConvLSTM1D as ConvLSTM1D
+from .recurrent import ConvLSTM2D as ConvLSTM2D
+from .recurrent import SimpleRNN as SimpleRNN
+from .recurrent import ZoneoutCell as ZoneoutCell
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten

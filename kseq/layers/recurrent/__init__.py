@@ -1,5 +1,7 @@
 """Recurrent layers."""
 
+from .conv_lstm import ConvLSTM1D as ConvLSTM1D
+from .conv_lstm import ConvLSTM2D as ConvLSTM2D
 from .gru import GRU as GRU
 from .lstm import LSTM as LSTM
 from .mamba import Mamba2 as Mamba2
@@ -7,3 +9,6 @@ from .simple_rnn import SimpleRNN as SimpleRNN
 from .gated import GRU as GRU
 from .gated import LSTM as LSTM
 from .rg_lru import RGLRU as RGLRU
+from .rnn import RNN as RNN
+from .simple_rnn import SimpleRNN as SimpleRNN
+from .zoneout import ZoneoutCell as ZoneoutCell

@@ -1,11 +1,11 @@
 """The cells of recurrences that have a gradient of their own: what happens in a step, and its derivatives."""
 
+import itertools
+import math
 from typing import Any
 
 import keras
 from keras import ops
-
-from .zoneout import zone_out
 
 
 def product(x: Any, matrix: Any) -> Any:
@@ -13,6 +13,21 @@ def product(x: Any, matrix: Any) -> Any:
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return ops.einsum("...c,cn->...n", x, matrix)
     return ops.matmul(x, matrix)
+
+
+def zone_out(old: Any, new: Any, zoned: Any) -> tuple[Any, ...]:
+    """New states, some values of which are the old ones.
+
+    Args:
+        old, new: arrays [B, ...], as many of one as of the other.
+        zoned: true where values are the old ones, bool [B, sum of sizes]; or a number, which is how much of the old
+            value is in every new one.
+    """
+    if isinstance(zoned, float):
+        return tuple(n + zoned * (o - n) for o, n in zip(old, new, strict=True))
+    ends = [0, *itertools.accumulate(math.prod(o.shape[1:]) for o in old)]
+    parts = [ops.reshape(zoned[:, start:end], ops.shape(o)) for o, start, end in zip(old, ends, ends[1:], strict=False)]
+    return tuple(ops.where(z, o, n) for z, o, n in zip(parts, old, new, strict=True))
 
 
 class Cell:

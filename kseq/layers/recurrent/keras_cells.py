@@ -1,0 +1,83 @@
+"""What Keras takes for a cell, and how it is called."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from ...annotations import Shape
+
+
+def check_cell(cell: Any) -> None:
+    """Refuse what is no cell.
+
+    Raises:
+        TypeError: something else than a layer with a `state_size`.
+    """
+    if not isinstance(cell, keras.layers.Layer) or not hasattr(cell, "state_size"):
+        raise TypeError(f"a cell is a layer with a `state_size`, as Keras's cells are; received {cell!r}")
+
+
+def build_cell(cell: Any, shape: Shape) -> None:
+    """Build a cell for one step [B, ...], if it is not built."""
+    if not cell.built:
+        cell.build(shape)
+        cell.built = True
+
+
+def initial_state_of(cell: Any, batch_size: Any) -> Any:
+    """The state before the first step, a structure of arrays [B, ...], a list where there is no other."""
+    if hasattr(cell, "get_initial_state"):
+        states = cell.get_initial_state(batch_size=batch_size)
+    else:
+        sizes = cell.state_size if isinstance(cell.state_size, (list, tuple)) else [cell.state_size]
+        shapes = [size if isinstance(size, (list, tuple)) else (size,) for size in sizes]
+        states = [ops.zeros((batch_size, *shape), dtype=cell.compute_dtype) for shape in shapes]
+    return list(states) if tree.is_nested(states) else [states]
+
+
+def call_cell(cell: Any, x: Any, states: Any, training: bool) -> Any:
+    """The output of a step and the next states, in the structure and in the dtypes of the old ones."""
+    options = {"training": True} if training and takes_training(cell) else {}
+    output, new = cell(x, states, **options)
+    new = [ops.cast(n, old.dtype) for n, old in zip(tree.flatten(new), tree.flatten(states), strict=True)]
+    return output, tree.pack_sequence_as(states, new)  # Keras's stacked cells take the list around one away
+
+
+def output_shape(cell: Any, shape: Shape) -> Shape:
+    """Of one step's output for x [B, *shape], without batch: as Keras has it, the size of the output or first state."""
+    size = getattr(cell, "output_size", None)
+    if size is None:
+        size = cell.state_size[0] if isinstance(cell.state_size, (list, tuple)) else cell.state_size
+    if isinstance(size, (list, tuple)):
+        return tuple(size)
+    if size >= 0:
+        return (size,)
+    return tuple(tree.flatten(cell.compute_output_shape((None, *shape)))[1 : len(shape) + 1])  # those over space
+
+
+@contextlib.contextmanager
+def without_masks(cell: Any) -> Iterator[None]:
+    """Let cells choose anew what they drop, and forget it afterwards: it belongs to one call."""
+    try:
+        yield
+    finally:
+        for each in _within(cell):
+            if hasattr(each, "reset_dropout_mask"):
+                each.reset_dropout_mask()
+                each.reset_recurrent_dropout_mask()
+
+
+def takes_training(cell: Any) -> bool:
+    """Whether a cell's call has an argument `training`."""
+    parameters = inspect.signature(cell.call).parameters.values()
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _within(cell):
+    yield cell
+    for each in (*getattr(cell, "cells", ()), *filter(None, [getattr(cell, "cell", None)])):
+        yield from _within(each)
