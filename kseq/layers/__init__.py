@@ -95,7 +95,11 @@ from .random import Noise as Noise
 from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
+from .recurrent import MLSTM as MLSTM
+from .recurrent import GatedDeltaNet as GatedDeltaNet
+from .recurrent import GatedLinearAttention as GatedLinearAttention
 from .recurrent import Mamba2 as Mamba2
+from .recurrent import Retention as Retention
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten
