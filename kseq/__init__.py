@@ -216,6 +216,10 @@ _PUBLIC = {
     "Timing": "timing",
     "Window": "window",
     "Mamba2": "layers",
+    "Retention": "layers",
+    "GatedLinearAttention": "layers",
+    "GatedDeltaNet": "layers",
+    "MLSTM": "layers",
 }
 
 if typing.TYPE_CHECKING:
@@ -244,6 +248,7 @@ if typing.TYPE_CHECKING:
     from .layers import IFFT as IFFT
     from .layers import IRFFT as IRFFT
     from .layers import LSTM as LSTM
+    from .layers import MLSTM as MLSTM
     from .layers import RDFT as RDFT
     from .layers import RFFT as RFFT
     from .layers import RGLRU as RGLRU
@@ -300,6 +305,8 @@ if typing.TYPE_CHECKING:
     from .layers import FiLM as FiLM
     from .layers import Flatten as Flatten
     from .layers import Frame as Frame
+    from .layers import GatedDeltaNet as GatedDeltaNet
+    from .layers import GatedLinearAttention as GatedLinearAttention
     from .layers import GatedLinearUnit as GatedLinearUnit
     from .layers import GatedTanhUnit as GatedTanhUnit
     from .layers import GatedUnit as GatedUnit
@@ -353,6 +360,7 @@ if typing.TYPE_CHECKING:
     from .layers import Resample as Resample
     from .layers import Reshape as Reshape
     from .layers import Residual as Residual
+    from .layers import Retention as Retention
     from .layers import ReverseSequence as ReverseSequence
     from .layers import ReversibleEmbedding as ReversibleEmbedding
     from .layers import RMSNormalization as RMSNormalization

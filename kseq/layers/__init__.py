@@ -103,6 +103,9 @@ from .random import Noise as Noise
 from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
+from .recurrent import MLSTM as MLSTM
+from .recurrent import GatedDeltaNet as GatedDeltaNet
+from .recurrent import GatedLinearAttention as GatedLinearAttention
 from .recurrent import Mamba2 as Mamba2
 from .recurrent import SimpleRNN as SimpleRNN
 from .recurrent import RGLRU as RGLRU
@@ -111,6 +114,7 @@ from .recurrent import ConvLSTM1D as ConvLSTM1D
 from .recurrent import ConvLSTM2D as ConvLSTM2D
 from .recurrent import SimpleRNN as SimpleRNN
 from .recurrent import ZoneoutCell as ZoneoutCell
+from .recurrent import Retention as Retention
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten
