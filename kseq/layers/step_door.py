@@ -175,11 +175,12 @@ class StepDoor(KerasDoor):
             ValueError: names that the layer does not read, other shapes than the first context had, or a layer that
                 cannot exchange it.
         """
-        unknown = [name for name in context if name not in self.context_names]
-        if unknown or not context:
+        names = list(context) if isinstance(context, dict) else [repr(context)]
+        unknown = [name for name in names if name not in self.context_names]
+        if unknown or not names:
             raise ValueError(
-                f"the context of {self._named} that changes must be of {listed(self.context_names) or 'nothing'}; "
-                f"received {listed(unknown) or 'nothing'}"
+                f"the context of {self._named} that changes must be a dict of "
+                f"{listed(self.context_names) or 'nothing'}; received {listed(unknown) or 'nothing'}"
             )
         new_state = self.call_context(state, input_spec, context)
         for (name, new), old in zip(named_leaves(new_state), leaves(state), strict=True):

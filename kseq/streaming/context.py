@@ -89,7 +89,7 @@ class ContextGraph:
 
 
 def as_long_as(first: Sequence | None, name: str, x: Any) -> Any:
-    """A context in the place of another: a sequence that is shorter is padded with invalid steps, all else is as it is.
+    """A context in the place of another: a shorter sequence is padded with invalid steps, all else is as it is.
 
     Args:
         first: the other one, or `None` where there is none of the name.
@@ -103,13 +103,14 @@ def as_long_as(first: Sequence | None, name: str, x: Any) -> Any:
         return x  # which is refused by its name
     is_sequence = isinstance(x, (tuple, list))
     given, wanted = as_sequence(x), tuple(first.values.shape)
-    found = tuple(given.values.shape)
-    if is_sequence and len(found) > 1 and found[1] < wanted[1] and (found[0], *found[2:]) == (wanted[0], *wanted[2:]):
+    found = getattr(given.values, "shape", None)
+    found = None if found is None else tuple(found)
+    if is_sequence and found and (*found[:1], *wanted[1:2], *found[2:]) == wanted and found[1] < wanted[1]:
         return given.pad_time(0, wanted[1] - found[1])
     if found != wanted:
         longest = f", or a `Sequence` of at most {wanted[1]} steps" if len(wanted) > 2 else ""
         raise ValueError(
             f"the context {name!r} must have the shape of the one that the stream began with, {wanted}{longest}; "
-            f"received {found}"
+            f"received {type(given.values).__name__ if found is None else found}"
         )
     return given if is_sequence else x

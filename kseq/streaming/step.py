@@ -154,7 +154,8 @@ class StepFunction:
         Raises:
             ValueError: names or shapes that are not those of the first context, or a layer that cannot exchange it.
         """
-        context = {name: as_long_as(self._context.get(name), name, value) for name, value in dict(context).items()}
+        if isinstance(context, dict):
+            context = {name: as_long_as(self._context.get(name), name, value) for name, value in context.items()}
         new_state = self.layer.replace_context(self.tree(state), self.input_spec, context, active)
         states.check(new_state, self.state)
         return leaves(new_state)

@@ -132,7 +132,7 @@ class _Beside(kseq.SequenceLayer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.inner = kseq.SynchronousConditioning("affine", affine_scale_offset=0.5)
+        self.inner = kseq.SynchronousConditioning("affine", affine_scale_offset=0.5, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.inner.build([(*input_shape[:2], 2), (*input_shape[:2], 1)])
