@@ -5,10 +5,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..arguments import as_integer
+from .beam import beam_search
 from .driver import Driver
 from .loop import SampledRows
 from .prompts import Generated
 from .request import GenerateOptions, Request
+from .speculative import SpeculativeRows
 
 
 def generate(model: Any, prompts: Any, max_new_steps: Any = None, **options: Unpack[GenerateOptions]) -> Any:
@@ -52,6 +55,9 @@ def generate(model: Any, prompts: Any, max_new_steps: Any = None, **options: Unp
         ([(6,), (6,)], ['length', 'length'])
     """
     request = Request(model, prompts, max_new_steps, **options)
+    beams = as_integer("`beams`", options.get("beams", 1), least=1)
+    if beams > 1:
+        return _formed(request, beam_search(request, beams))
     driver = _driver(request)
     for _ in driver.run(shown=False):
         pass
@@ -81,6 +87,8 @@ def generate_steps(
         >>> np.concatenate(list(kseq.generate_steps(model, [1, 2], 20, temperature=0))).shape
         (20,)
     """
+    if options.get("beams", 1) != 1:
+        raise ValueError(f"`generate_steps` has no beams, whose sequences are known in the end; received {options}")
     request = Request(model, prompts, max_new_steps, **options)
     driver = _driver(request)
     for new in driver.run(shown=True):
@@ -89,8 +97,16 @@ def generate_steps(
 
 
 def _driver(request):
-    batch, most = request.begin(request.decoder, request.options.get("context"), request.most)
-    rows = SampledRows(batch, request.last, request.keys, request.sampling, request.stops.tokens, request.seen())
+    decoder, draft, context = request.decoder, request.draft(), request.options.get("context")
+    batch, most = request.begin(decoder, context, request.most)
+    drawn = request.keys, request.sampling
+    if draft is None:
+        rows = SampledRows(batch, request.last, *drawn, request.stops.tokens, request.seen())
+    else:
+        context = {name: context[name] for name in draft.layer.context_names} if context else None
+        ahead, _ = request.begin(draft, context, most)
+        steps = as_integer("`draft_steps`", request.options.get("draft_steps", 4), least=1)
+        rows = SpeculativeRows(batch, ahead, request.last, *drawn, steps, request.lengths - 1, request.seen())
     return Driver(rows, most, request.stops)
 
 

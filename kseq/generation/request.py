@@ -110,6 +110,26 @@ class Request:
             )
         return steps
 
+    def draft(self) -> Decoder | None:
+        """The model that goes ahead, if there is one.
+
+        Raises:
+            ValueError: one of other tokens, or where there are no single tokens.
+        """
+        model = self.options.get("draft")
+        if model is None:
+            return None
+        decoder, draft = self.decoder, Decoder(model)
+        if decoder.vocabulary is None or decoder.shape or decoder.block > 1:
+            raise ValueError(f"a draft is for tokens, one at a time, which {decoder.name} does not give")
+        if (draft.vocabulary, draft.shape, draft.block) != (decoder.vocabulary, (), 1):
+            raise ValueError(
+                f"the draft must be of the {decoder.vocabulary} tokens of {decoder.name}; {draft.name} has "
+                f"{'none' if draft.vocabulary is None else draft.vocabulary}"
+            )
+        draft.check_prompts(self.rows)
+        return draft
+
     def begin(self, decoder: Decoder, context: Any, most: np.ndarray | None) -> tuple[Batch, np.ndarray]:
         """The rows of a model, fed with all but the last block of each, and how many steps each may make.
 

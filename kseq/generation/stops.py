@@ -43,6 +43,11 @@ class Stops:
     def __bool__(self) -> bool:
         return bool(len(self.tokens) or self._longer or self.function)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether there is more than single tokens to look at."""
+        return bool(self._longer or self.function)
+
     def first(self, steps: np.ndarray, known: int) -> int | None:
         """How many steps of a row there are when it ends, or `None` where it goes on.
 

@@ -23,11 +23,34 @@ class Carry(NamedTuple):
     seeds: list[Any]
 
 
+class Stepper:
+    """The step of a layer, called as `advance(x, carry, active=None) -> (y, carry)` within a computation.
+
+    Args:
+        step: the step.
+        call: makes one, of all inputs.
+    """
+
+    def __init__(self, step: StepFunction, call: Any) -> None:
+        self._step, self._call = step, call
+
+    def __call__(self, x: Sequence, carry: Carry, active: Any = None) -> tuple[Sequence, Carry]:
+        inputs = (x,)
+        if self._step.layer.reads_presence:
+            inputs = (x, Sequence(keras.ops.zeros(keras.ops.shape(x.values)[:2], dtype="bool"), x.mask))
+        y, leaves, seeds = self._call(inputs, carry.leaves, carry.seeds, active)
+        return y, Carry(leaves, seeds)
+
+    def rollback(self, carry: Carry, steps: Any) -> Carry:
+        """The carry without the last steps of each row, int32 [B], which the layer must remember."""
+        return carry._replace(leaves=self._step.rollback(carry.leaves, steps))
+
+
 class Programs:
     """The step of a layer of one input and one output, for computations that make many of them.
 
     A computation is a pure function in `keras.ops`, `fn(advance, carry, *arrays) -> (arrays, carry)`, which calls
-    `advance(x, carry, active=None) -> (y, carry)` for a chunk `x`, a `Sequence`, also within loops. It is compiled
+    `advance`, a `Stepper`, for a chunk, a `Sequence`, also within loops. It is compiled
     once for what it is and the shapes of its arrays, for all programs of one model, batch size and input together; on
     jax for the same weights, which are closed over. On torch it is called as it is.
 
@@ -114,16 +137,8 @@ class _ProgramTrace:
             self.is_shareable &= not scope.reads_others
             return parts(y)[0], leaves, [scope.updates.get(i, value) for i, value in given.items()]
 
-        call = form(one)
-
-        def advance(x: Sequence, carry: Carry, active: Any = None) -> tuple[Sequence, Carry]:
-            inputs = (x,)
-            if step.layer.reads_presence:
-                inputs = (x, Sequence(keras.ops.zeros(keras.ops.shape(x.values)[:2], dtype="bool"), x.mask))
-            y, leaves, seeds = call(inputs, carry.leaves, carry.seeds, active)
-            return y, Carry(leaves, seeds)
-
-        outputs, carry = self.fn(advance, Carry(list(leaves), list(seeds)), *arrays)
+        stepper = Stepper(step, form(one))
+        outputs, carry = self.fn(stepper, Carry(list(leaves), list(seeds)), *arrays)
         return outputs, carry.leaves, carry.seeds
 
 

@@ -1,0 +1,216 @@
+"""Speculative decoding: a draft goes ahead, and the model checks several of its steps in one call."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from ..layers.leaves import leaves
+from ..layers.limits import in_numpy, least
+from ..sequence import Sequence
+from ..streaming.step import StepFunction
+from .decoder import Batch
+from .draws import Draws
+from .loop import with_tokens
+from .sampling import Sampling, next_tokens
+
+
+class SpeculativeRows:
+    """Rows that make the tokens that they would make without a draft, in fewer calls of the model.
+
+    What is drawn follows from logits and from the random numbers of the row and the step, which the draft shares: it
+    draws what the model will draw, as far as it has the model's logits. The model then goes through what the draft has
+    drawn in one call, draws at each of these steps itself, and the first token that differs is the model's own. So the
+    tokens, drawn or most likely, are those of the model alone.  Source: Leviathan et al., 2022, "Fast Inference from
+    Transformers via Speculative Decoding"; Daliri et al., 2024, "Coupling without Communication and Drafter-Invariant
+    Speculative Decoding" for the shared noise.
+
+    States go back over what was not to be: by `rollback` where layers remember their steps, else the states after all
+    steps are kept, and the model makes them one by one.
+
+    Args:
+        batch: states of the model's rows, fed with all but the last token of the prompts.
+        draft: those of the draft's.
+        last: the last token of each prompt, [B, 1].
+        keys: int32 [B], of `draws.keys_of`.
+        sampling: how tokens are drawn.
+        ahead: steps that the draft goes ahead.
+        fed: steps that were fed, int64 [B].
+        seen: bool [B, V]: tokens that were in the prompts; needed for a repetition penalty.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        draft: Batch,
+        last: np.ndarray,
+        keys: np.ndarray,
+        sampling: Sampling,
+        ahead: int,
+        fed: np.ndarray,
+        seen: Any = None,
+    ) -> None:
+        self.batch, self.draft, self.keys, self.ahead = batch, draft, keys, ahead
+        self.x, self.made, self.seen = last, np.zeros(len(last), np.int32), [] if seen is None else [seen]
+        self.form, self.numbers = sampling.form, sampling.numbers(batch.decoder.vocabulary or 1)
+        rooms = [room for room in (batch.room(), draft.room()) if room is not None]
+        self._room = np.min(rooms, axis=0) - fed if rooms else np.full(len(last), 2**40)
+        self._goes_back = [_goes_back(each.programs.step, ahead) for each in (batch, draft)]
+
+    @property
+    def compilations(self) -> int:
+        """How often a call had to wait until it was compiled, since the last rows have left."""
+        return self.batch.programs.compilations + self.draft.programs.compilations
+
+    def advance(self, steps: int, done: np.ndarray) -> list[tuple[np.ndarray, bool]]:
+        """The new tokens of each row, of one round, and whether it has failed after them.
+
+        Args:
+            steps: that are wanted; what is made may be more.
+            done: bool [B]: rows that need not go on.
+        """
+        # At the end of what states have room for, nothing goes ahead of what is certain.
+        ahead = self.ahead if (self._room > self.ahead)[~done].all() else 0
+        shared = self.made, self.keys, self.numbers, *self.seen
+        goes_back, draft_goes_back = self._goes_back
+        key = ahead, self.form, self.batch.decoder.dtype, self.draft.decoder.dtype
+        ahead_fn = _going_ahead(self.draft.decoder.dtype, self.form, ahead, draft_goes_back)
+        proposed, *states = self.draft.run(("ahead", draft_goes_back, key), ahead_fn, self.x, *shared)
+        check = _checking(self.batch.decoder.dtype, self.form, ahead, goes_back)
+        found = self.batch.run(("check", goes_back, key), check, self.x, proposed, *shared)
+        tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found)
+        settle = _settling(ahead, draft_goes_back)
+        self.draft.run(("settle", draft_goes_back, ahead), settle, right, *states)
+        count, rows = right + 1, np.arange(len(right))
+        self.x, self.made = tokens[rows, right][:, None], self.made + count
+        self._room = self._room - count
+        return [_until_bad(tokens[n, : count[n]], bad[n, : count[n]]) for n in rows]
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with some rows alone."""
+        self.batch, self.draft = self.batch.keep(rows), self.draft.keep(rows)
+        self.x, self.made, self.keys, self._room = (a[rows] for a in (self.x, self.made, self.keys, self._room))
+        self.seen = [part[rows] for part in self.seen]
+
+
+def _goes_back(step: StepFunction, steps: int) -> bool:
+    """Whether states remember so many steps."""
+    layer, state = step.layer, step.tree(step.initial_state())
+    if layer.rollback_obstacles(state):
+        return False
+    if least(layer.histories(state)) is None:
+        return True
+    # How far they go back is known of states that have come so far.
+    inputs: Any = Sequence(np.zeros((step.batch_size, steps + 1), np.int32))
+    if layer.reads_presence:
+        inputs = (inputs, Sequence(np.zeros((step.batch_size, steps + 1), bool)))
+    _, after = step.advance(inputs, leaves(state))
+    known = in_numpy(least(layer.histories(step.tree(after))))
+    return known is not None and bool((known >= steps).all())
+
+
+def _going_ahead(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
+    """The computation in which the draft draws tokens, and is fed all of them, the last one too."""
+
+    def go(advance, carry, x, made, keys, numbers, *seen):
+        def follow(i, y, seen):
+            new, _ = next_tokens(form, numbers, y.values, Draws(keys, made + i), *[part[:, None] for part in seen])
+            return new
+
+        tokens, _, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, seen, not goes_back)
+        return [tokens[:, :ahead], *states], carry
+
+    return go
+
+
+def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
+    """The computation in which the model draws for itself, and goes back to where it last agreed."""
+
+    def check(advance, carry, x, proposed, made, keys, numbers, *seen):
+        fed = ops.concatenate([x, ops.cast(proposed, x.dtype)], axis=1)  # [B, ahead + 1]
+        if goes_back:
+            y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
+            logits, states = y.values, []
+            valid = y.mask
+        else:
+            valid = None
+
+            def follow(i, y, seen):
+                return ops.take(fed, ops.reshape(ops.minimum(i + 1, ahead), (1,)), axis=1)
+
+            _, logits, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, (), True)
+        drawn, bad, before = [], [], list(seen)
+        for i in range(ahead + 1):
+            given = [part[:, None] for part in before]
+            new, wrong = next_tokens(form, numbers, logits[:, i : i + 1], Draws(keys, made + i), *given)
+            drawn.append(new)
+            bad.append(wrong if valid is None else ops.logical_or(wrong, ops.logical_not(valid[:, i])))
+            if before and i < ahead:
+                before = [with_tokens(before[0], fed[:, i + 1 : i + 2])]
+        tokens, bad = ops.concatenate(drawn, axis=1), ops.stack(bad, axis=1)
+        agreed = ops.cast(ops.equal(tokens[:, :ahead], ops.cast(proposed, "int32")), "int32")
+        right = ops.sum(ops.cumprod(agreed, axis=1), axis=1) if ahead else ops.zeros_like(made)
+        right = ops.cast(right, "int32")
+        carry = _settled(advance, carry, right, states, ahead, goes_back)
+        return [tokens, bad, right, *_all_seen(seen, tokens, right)], carry
+
+    return check
+
+
+def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):
+    """Steps one by one: what follows each [B, count], the outputs [B, count, V], the states after each, and the carry.
+
+    Args:
+        advance, carry: of a computation.
+        x: the first input, [B, 1].
+        count: steps.
+        dtype: of the model's input.
+        follow: gives the next input of the number of a step, of its output, and of what was seen.
+        seen: what was, as a tuple of none or one.
+        keeps_states: whether states are kept: leaves [count, B, ...].
+    """
+    seen, tokens, outputs, states = list(seen), [], [], []
+    for i in range(count):
+        y, carry = advance(Sequence(ops.cast(x, dtype)), carry)
+        x = ops.cast(follow(i, y, seen), x.dtype)
+        seen = [with_tokens(part, x) for part in seen]
+        tokens.append(x)
+        outputs.append(y.values)
+        states.append(carry.leaves)
+    kept = [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)] if keeps_states else []
+    return ops.concatenate(tokens, axis=1), ops.concatenate(outputs, axis=1), kept, carry
+
+
+def _settling(ahead: int, goes_back: bool) -> Any:
+    """The computation in which the draft goes back to where the model last agreed."""
+
+    def settle(advance, carry, right, *states):
+        return [], _settled(advance, carry, right, states, ahead, goes_back)
+
+    return settle
+
+
+def _settled(advance, carry, right, states, ahead, goes_back):
+    """The carry after as many of the steps ahead as were right, int32 [B]."""
+    if goes_back:
+        return advance.rollback(carry, ahead - right) if ahead else carry
+
+    def chosen(leaf):
+        place = ops.reshape(right, (1, -1, *[1] * (len(leaf.shape) - 2)))
+        return ops.take_along_axis(leaf, ops.broadcast_to(place, (1, *leaf.shape[1:])), axis=0)[0]
+
+    return carry._replace(leaves=[chosen(leaf) for leaf in states])
+
+
+def _all_seen(seen, tokens, right):
+    """What was seen before, and the tokens [B, N] that hold: one more than were right."""
+    if not seen:
+        return []
+    hold = ops.arange(tokens.shape[1], dtype="int32")[None, :] <= right[:, None]
+    new = ops.logical_and(ops.cast(ops.one_hot(tokens, seen[0].shape[-1]), "bool"), hold[..., None])
+    return [ops.logical_or(seen[0], ops.any(new, axis=1))]
+
+
+def _until_bad(tokens, bad):
+    first = np.flatnonzero(bad)[:1]
+    return (tokens[: first[0]], True) if len(first) else (tokens, False)
