@@ -14,6 +14,7 @@ _PUBLIC = {
     "backend": "backend",
     "data": "data",
     "datasets": "datasets",
+    "doctor": "doctor",
     "layers": "layers",
     "masks": "masks",
     "padding": "padding",
@@ -202,6 +203,7 @@ if typing.TYPE_CHECKING:
     from . import backend as backend
     from . import data as data
     from . import datasets as datasets
+    from . import doctor as doctor
     from . import layers as layers
     from . import masks as masks
     from . import padding as padding
