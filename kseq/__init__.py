@@ -15,6 +15,7 @@ _PUBLIC = {
     "data": "data",
     "datasets": "datasets",
     "generation": "generation",
+    "doctor": "doctor",
     "layers": "layers",
     "masks": "masks",
     "padding": "padding",
@@ -227,6 +228,7 @@ if typing.TYPE_CHECKING:
     from . import data as data
     from . import datasets as datasets
     from . import generation as generation
+    from . import doctor as doctor
     from . import layers as layers
     from . import masks as masks
     from . import padding as padding

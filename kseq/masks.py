@@ -8,7 +8,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ from kseq.timing import Timing, length_after
 from kseq.window import Window
 
 from .window import Padding
+
+if TYPE_CHECKING:
+    from kseq.doctor import MaskReport
 
 _TOO_LARGE = 2**60  # steps; well inside the kernels' 64-bit arithmetic
 
@@ -186,6 +189,42 @@ def output_lengths(lengths: ArrayLike, target: Any, length: int | None = None) -
         return tuple(map(mask_to_lengths, masks)) if type(masks) is tuple else mask_to_lengths(masks)
     lengths = check_lengths(lengths, None if length is None else as_integer("length", length, 0))
     return target.output_length(lengths)
+
+
+def check(model: Any, x: Any = None) -> "MaskReport":
+    """What is wrong with the masks of a Keras model: every layer that loses the mask or lets padding leak.
+
+    The model is run on two rows of unequal length, each alone and without padding: what they give is the truth. Then
+    every layer and operation is called on both rows padded, with the mask that it should have, and with something in
+    the padding: what the model leaves there, then 10,000, then NaN. A fault is an output with a time axis and no right
+    mask, and a valid output that is not what the row alone gives; in training, too, where that is not random. What is
+    right with its mask, and needs one, has a row of its own where none reaches it: masks are made by `Masking` and
+    `mask_zero`, come in as inputs, or with `x`. Layers within models are named `model/layer`, also those that a
+    subclassed model calls. Nothing of the model changes.
+
+    Args:
+        model: a built Keras model.
+        x: what the model is called with, if not random rows: arrays [B, T, ...], `kseq.Sequence`s or `kseq.Ragged`s, in
+            the structure of its inputs. Its longest row is taken, and a shorter one, or a part of one.
+
+    Returns:
+        A `kseq.doctor.MaskReport`: it prints, has a row for each fault, and is true if there is one.
+
+    Raises:
+        TypeError: something that is no Keras model or layer.
+        ValueError: a model that is not built, or one whose rows cannot be drawn (`x` is needed) or do not fit it.
+
+    Example:
+        >>> import kseq, keras
+        >>> layers = [keras.layers.Masking(), keras.layers.Conv1D(2, 3, padding="causal", name="conv")]
+        >>> report = check(keras.Sequential([keras.Input((None, 4)), *layers]))
+        >>> for fault in report:
+        ...     print(fault.layer, fault.fault, fault.instead)
+        conv mask lost kseq.Conv1D
+    """
+    from kseq.doctor.check import check_masks  # it knows Keras, which masks of arrays need not
+
+    return check_masks(model, x)
 
 
 def check_mask(mask: ArrayLike, shape: Iterable[int] | None = None) -> NDArray[np.bool_]:

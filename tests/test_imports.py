@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "window": {"_ext", "arguments", "timing"},
     "rows": {"_ext", "annotations", "arguments"},
     "pad_job": {"arguments", "rows"},
-    "masks": GROUND,
+    "masks": GROUND | {"doctor"},  # of models, when it is asked
     "padding": GROUND,
     "ragged": GROUND,
     "sequence": GROUND,
@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "generation": LAYERS | {"streaming"},
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming", "keras_errors"},
+    "doctor": LAYERS | {"streaming", "keras_errors"},
     "spec": {
         "arguments",
         "keras_errors",

@@ -1,0 +1,49 @@
+"""What to use in the place of a layer or operation that does not keep padding out."""
+
+from typing import Any
+
+import keras
+
+from ..layers.base import SequenceLayer
+from ..registry import registered_layers
+
+# Layers of ours that do what layers of Keras's of other names do, and what else there is.
+_OTHERS = {
+    "Attention": "kseq.SelfAttention or kseq.CrossAttention",
+    "AdditiveAttention": "kseq.AdditiveAttention, over a source that is context",
+    "Cropping1D": "kseq.Lookahead for steps cut at the start",
+    "Flatten": "keras.layers.GlobalAveragePooling1D, which reads the mask; kseq.Flatten keeps time apart",
+    "GlobalMaxPooling1D": "keras.layers.GlobalAveragePooling1D, which reads the mask",
+    "GroupQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
+    "GroupedQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
+    "MultiHeadAttention": "kseq.SelfAttention or kseq.CrossAttention",
+    "Permute": "kseq.Transpose, which keeps time where it is",
+    "RNN": "kseq.LSTM or kseq.GRU",
+    "SimpleRNN": "kseq.GRU",
+    "STFTSpectrogram": "kseq.STFT",
+    "ZeroPadding1D": "a kseq convolution with padding=(left, right)",
+}
+_MERGES = {"Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"}
+_POINTWISE = "kseq.Lambda or another layer that keeps the mask"
+
+
+def instead_of(operation: Any, nan_alone: bool = False) -> str | None:
+    """What to use instead, or `None` where nothing is known.
+
+    Args:
+        operation: the layer or operation.
+        nan_alone: whether all is well as long as padding is finite.
+    """
+    name = type(operation).__name__
+    if isinstance(operation, SequenceLayer):
+        return None
+    if not isinstance(operation, keras.layers.Layer):
+        return f"keras.layers.{name}" if name in _MERGES else _POINTWISE
+    if getattr(operation, "go_backwards", False):
+        return "kseq.Bidirectional, or kseq.ReverseSequence before and after it: they turn rows round by their length"
+    if getattr(keras.layers, name, None) is type(operation):
+        if name in _OTHERS:
+            return _OTHERS[name]
+        if name in registered_layers():
+            return f"kseq.{name}"
+    return "kseq.MaskInvalid before it, which makes padding zero" if nan_alone else None
