@@ -25,6 +25,28 @@ def leaves(state: Any) -> list[Any]:
     return [state] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]
 
 
+def order_made(state: Any) -> list[int]:
+    """The numbers of the leaves in the order in which a state was made.
+
+    That is the order of the layers in it, also where Keras has made their names, by how many it made before.
+
+    Example:
+        >>> order_made({"gru_9": {"hidden": 1}, "gru_10": {"hidden": 2}})
+        [1, 0]
+    """
+    return list(_as_made(pack(state, range(len(leaves(state))))))
+
+
+def _as_made(state):
+    if isinstance(state, dict):
+        state = state.values()
+    elif not isinstance(state, (tuple, list)):
+        yield state
+        return
+    for part in state:
+        yield from _as_made(part)
+
+
 def pack(like: Any, items: Any) -> Any:
     """A state of the structure of another, of leaves in the order of `leaves`."""
     return _pack(like, iter(items))
@@ -41,7 +63,7 @@ def _pack(like, items):
         return next(items)
     made = {key: _pack(part, items) for key, part in parts}
     if isinstance(like, dict):
-        return made
+        return {key: made[key] for key in like}
     return type(like)(*made.values()) if hasattr(like, "_fields") else type(like)(made.values())
 
 

@@ -103,6 +103,21 @@ class _CompiledStep:
     def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> State:
         return State([self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], seeds, more)
 
+    def restored(self, leaves: Any, seeds: Any, generator: Any) -> State:
+        """The state that was saved: of its leaves in the order of the layers, of seeds by number and a generator."""
+        variables = self.step.layer.variables
+        kinds = {i: keras.backend.standardize_dtype(variables[i].dtype) for i in seeds}
+        seeds = {i: self.leaf(x.astype(kinds[i]), kinds[i]) for i, x in seeds.items()}
+        return self.as_state(self.step.of_order(leaves), seeds, self.generator_from(generator))
+
+    def generator_of(self, state: State) -> Any:
+        """What random numbers go on from besides variables, an array that is saved, or `None`."""
+        return None
+
+    def generator_from(self, saved: Any) -> Any:
+        """What `generator_of` gave here; `None` for what another backend gave, or nobody."""
+        return None
+
     def changed(self, state: State, leaves: Any) -> State:
         """The state with other leaves, of its shapes and dtypes: arrays of the backend."""
         return State(leaves, state.seeds, state.more)
@@ -314,6 +329,13 @@ class _TorchStep(_CompiledStep):
 
     def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> Any:
         return super().as_state(leaves, seeds, self.generator if more is None else more)
+
+    def generator_of(self, state: State) -> Any:
+        drawn = [function.draws for function in self._functions.values()]
+        return None if drawn and not any(draws is None or draws for draws in drawn) else state.more.numpy()
+
+    def generator_from(self, saved: Any) -> Any:
+        return None if saved is None else self.leaf(saved, "uint8")
 
     def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
         return _TorchFunction(trace)

@@ -60,6 +60,17 @@ class Ends:
         """Forget what chunks have said."""
         self.form = Form(self._declared)
 
+    def set_form(self, form: Form) -> None:
+        """Take what chunks have said elsewhere.
+
+        Raises:
+            ValueError: inputs of other channels.
+        """
+        found, wanted = [spec.shape for spec in form.specs], [spec.shape for spec in self._declared]
+        if found != wanted:
+            raise ValueError(f"the stream must be of inputs of channels {wanted}; received one of channels {found}")
+        self.form = form
+
     @property
     def specs(self) -> tuple[SequenceSpec, ...]:
         return self.form.specs

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import xxhash
 from keras import ops
 
 from ..layers.base import SequenceLayer
 from ..layers.base import hold_rows as hold_rows
 from ..layers.leaves import map_leaves, named_leaves
 from ..layers.network import Network
+from . import packed
 
-_MAGIC = b"kseq-state\n"
-_VERSION = 1
+# What configurations have of names, and what does not matter to a step.
+_NAMES = ("name", "branches", "trainable")
+_FORMAT = packed.Format(b"kseq-state\n", 2, "state")
 
 
 class LeafSpec(NamedTuple):
@@ -79,15 +80,12 @@ def to_bytes(leaves: Any, wanted: list[LeafSpec], structure: str) -> bytes:
     """The leaves of a state as bytes, which any machine and backend can read.
 
     Args:
-        leaves: NumPy arrays.
+        leaves: NumPy arrays, in an order that does not depend on the names of layers.
         wanted: what they are.
         structure: of the layer whose state it is, by `structure_of`.
     """
-    header = {"version": _VERSION, "structure": structure, "leaves": [list(leaf) for leaf in wanted]}
-    data = [json.dumps(header).encode()]
-    data += [np.ascontiguousarray(leaf, np.dtype(leaf.dtype).newbyteorder("<")).tobytes() for leaf in leaves]
-    body = _MAGIC + len(data[0]).to_bytes(4, "little") + b"".join(data)
-    return body + xxhash.xxh3_128_digest(body)
+    named = {leaf.name: array for leaf, array in zip(wanted, leaves, strict=True)}
+    return packed.pack(_FORMAT, {"structure": structure}, named)
 
 
 def from_bytes(data: bytes, wanted: list[LeafSpec], structure: str) -> list[np.ndarray]:
@@ -96,40 +94,34 @@ def from_bytes(data: bytes, wanted: list[LeafSpec], structure: str) -> list[np.n
     Raises:
         ValueError: bytes that are no state, damaged, of another version, or of another model.
     """
-    body, checksum = data[:-16], data[-16:]
-    if not body.startswith(_MAGIC):
-        raise ValueError("the bytes are not a state that kseq has written")
-    if xxhash.xxh3_128_digest(body) != checksum:
-        raise ValueError("the bytes of the state are damaged: their checksum differs")
-    start = len(_MAGIC) + 4
-    end = start + int.from_bytes(body[len(_MAGIC) : start], "little")
-    header = json.loads(body[start:end])
-    if header["version"] != _VERSION:
-        raise ValueError(f"the state must be of version {_VERSION}; received version {header['version']}")
-    stored = [LeafSpec(name, tuple(shape), dtype) for name, shape, dtype in header["leaves"]]
-    if header["structure"] != structure or [leaf[1:] for leaf in stored] != [leaf[1:] for leaf in wanted]:
+    header, found = packed.unpack(_FORMAT, data)
+    stored = [(leaf.shape, leaf.dtype) for leaf in found.values()]
+    if header["structure"] != structure or stored != [(leaf.shape, packed.numpy_dtype(leaf.dtype)) for leaf in wanted]:
         raise ValueError("the state is one of another model, batch size or dtype")
-    leaves = []
-    for leaf in stored:
-        dtype = numpy_dtype(leaf.dtype)
-        size = int(np.prod(leaf.shape, dtype=np.int64)) * dtype.itemsize
-        leaves.append(np.frombuffer(body[end : end + size], dtype).reshape(leaf.shape))
-        end += size
-    return leaves
-
-
-def numpy_dtype(name: str) -> np.dtype:
-    """The NumPy dtype of a backend's."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+    return list(found.values())
 
 
 def structure_of(layer: SequenceLayer) -> str:
     """A hash of what a layer is made of, its weights and automatic names left out."""
-    return hashlib.sha256(json.dumps(_described(layer), sort_keys=True, default=repr).encode()).hexdigest()
+    return _digest(_described(layer))
+
+
+def outline(layer: SequenceLayer) -> list[tuple[str, str]]:
+    """Of each layer that is no network of others its class, and a hash of its arguments."""
+    if isinstance(layer, Network):
+        return [row for node in layer.nodes for row in outline(node.layer)]
+    return [(type(layer.origin()).__name__, _digest(_described(layer)))]
+
+
+def _digest(described):
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=_in_text).encode()).hexdigest()
+
+
+def _in_text(x):
+    """What JSON has no form for, the same in every process and on every backend."""
+    if isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
+        return np.asarray(keras.ops.convert_to_numpy(x)).tolist()
+    return getattr(x, "__qualname__", type(x).__qualname__)
 
 
 def _described(layer):
@@ -139,13 +131,23 @@ def _described(layer):
         keys |= {key: (n, i) for n, node in enumerate(layer.nodes) for i, key in enumerate(node.outputs)}
         reads = [[str([keys[k] for k in read.values]) for read in node.reads] for node in layer.nodes]
         return [kind.__name__, [_described(node.layer) for node in layer.nodes], reads]
-    config = layer.origin().get_config() if isinstance(layer.origin(), keras.layers.Layer) else {}
+    try:
+        config = layer.origin().get_config() if isinstance(layer.origin(), keras.layers.Layer) else {}
+    except (AttributeError, NotImplementedError):  # a layer that is made for a network, or is never saved
+        config = {"timing": str(layer.timing)}
     return [kind.__name__, _without_names(config)]
 
 
-def _without_names(config):
+def _without_names(config, names=None):
+    """A configuration without the names of layers, which Keras counts; in a graph of them each is a number."""
     if isinstance(config, dict):
+        if "input_layers" in config:
+            names = {layer["name"]: number for number, layer in enumerate(config["layers"])}
         return {
-            k: _without_names(v) for k, v in config.items() if k not in ("name", "trainable") and "initializer" not in k
+            key: _without_names(value, names)
+            for key, value in config.items()
+            if key not in _NAMES and "initializer" not in key
         }
-    return [_without_names(v) for v in config] if isinstance(config, (list, tuple)) else config
+    if isinstance(config, (list, tuple)):
+        return [_without_names(value, names) for value in config]
+    return names.get(config, config) if names and isinstance(config, str) else config

@@ -8,12 +8,13 @@ from keras import ops
 
 from ..arguments import as_integer
 from ..layers.base import SequenceLayer
-from ..layers.leaves import leaves, pack
+from ..layers.leaves import leaves, order_made, pack
 from ..layers.limits import Limit
 from ..layers.structures import as_sequence
 from ..sequence import Sequence, SequenceSpec
 from . import state as states
 from .context import as_long_as
+from .packed import numpy_dtype
 
 
 class StepFunction:
@@ -160,12 +161,25 @@ class StepFunction:
         states.check(new_state, self.state)
         return leaves(new_state)
 
+    @functools.cached_property
+    def _order(self):
+        """The numbers of the leaves in an order that does not depend on the names that Keras gives layers."""
+        return order_made(self._example)
+
     def to_bytes(self, state: list[Any]) -> bytes:
         """The leaves of a state as bytes: `state.to_bytes`."""
-        arrays = [np.asarray(ops.convert_to_numpy(leaf)) for leaf in state]
-        arrays = [a.astype(states.numpy_dtype(leaf.dtype)) for a, leaf in zip(arrays, self.state, strict=True)]
-        return states.to_bytes(arrays, self.state, self.structure)
+        return states.to_bytes(self.in_order(state), [self.state[i] for i in self._order], self.structure)
 
     def from_bytes(self, data: bytes) -> list[np.ndarray]:
         """The leaves of a state that `to_bytes` gave, here, on another backend or on another machine."""
-        return states.from_bytes(data, self.state, self.structure)
+        found = states.from_bytes(data, [self.state[i] for i in self._order], self.structure)
+        return self.of_order(found)
+
+    def in_order(self, state: list[Any]) -> list[np.ndarray]:
+        """The leaves of a state in NumPy, of their dtypes, in the order of the layers whatever the names of these."""
+        arrays = [np.asarray(ops.convert_to_numpy(leaf)) for leaf in state]
+        return [arrays[i].astype(numpy_dtype(self.state[i].dtype)) for i in self._order]
+
+    def of_order(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The leaves that `in_order` was given."""
+        return [array for _, array in sorted(zip(self._order, arrays, strict=True), key=lambda pair: pair[0])]

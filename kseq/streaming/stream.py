@@ -16,20 +16,22 @@ from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import streamable
+from .resuming import Resumable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .state import put, take
 from .step import StepFunction
 
 
-class Stream:
+class Stream(Resumable):
     """Feeds a stream through a model in chunks of any length; the outputs are those of the whole sequence.
 
     What does not fill a block is held until the next push. Warm-up outputs are dropped, so the first output that comes
-    out belongs to the first input. The weights are those that the model has when the stream is made. The step is
-    compiled at the first call of a chunk size and never again, also for other streams of the model of this batch size
-    and dtype, before and after training. Where a layer draws random numbers (`Dropout` called with `training=True`),
-    every push draws new ones; a stream begins with the seeds that the model has, and leaves those alone.
+    out belongs to the first input. The weights are those that the model has when the stream is made, or at the last
+    `refresh`. The step is compiled at the first call of a chunk size and never again, also for other streams of the
+    model of this batch size and dtype, before and after training. Where a layer draws random numbers (`Dropout` called
+    with `training=True`), every push draws new ones; a stream begins with the seeds that the model has, and leaves
+    those alone.
 
     Args:
         model: a kseq layer, or a `keras.Sequential` or functional model of streamable layers. It must be built.
@@ -80,12 +82,12 @@ class Stream:
         if not self.layer.supports_step:
             found = self.layer.obstacles()
             raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)
-        self.timing, self._context = self.layer.timing, context
+        self.timing, self._context, self._dtype = self.layer.timing, context, dtype
         self._ends = Ends(self.layer, in_words(model), self.batch_size, dtype)
         self._blocks = Blocks(self.batch_size, self.timing.block_size, [t.output_latency for t in self.layer.timings])
         self._room = Room()
         self._weights = freeze(self.layer)
-        self._steps: dict[Any, Any] = {}
+        self._steps, self._compiled = {}, 0
         self._step: Any = None  # there once dtypes are known
         self._block_shape: tuple[int, ...] | None = None
         if self._ends.dtypes_known:
@@ -101,11 +103,7 @@ class Stream:
         """Step over inputs of the dtypes that are known by now."""
         specs = self._ends.layer_specs
         if specs not in self._steps:
-            with self._own_weights():  # what is made of the context is made with the same ones
-                step = StepFunction(
-                    self.layer, self.batch_size, specs[0] if len(specs) == 1 else specs, context=self._context
-                )
-            self._steps[specs] = compile_step(step, self._weights)
+            self._steps[specs] = self._made_step(self._weights)
         self._step = self._steps[specs]
         self._state = self._step.initial_state()
         self._room.forget()
@@ -115,8 +113,17 @@ class Stream:
             self._block_dtype = self._ends.numpy_dtypes[0]
             self._block_shape = (self.batch_size, self.timing.block_size, *specs[0].shape)
 
-    def _own_weights(self):
-        return keras.StatelessScope(list(zip(self.layer.variables, self._weights.values, strict=True)))
+    def _own_weights(self, weights=None):
+        given = (self._weights if weights is None else weights).values
+        return keras.StatelessScope(list(zip(self.layer.variables, given, strict=True)))
+
+    def _made_step(self, weights):
+        """A compiled step over inputs of the dtypes that are known, with weights from `freeze`."""
+        specs = self._ends.layer_specs
+        with self._own_weights(weights):  # what is made of the context, once, is made with the same ones
+            spec = specs[0] if len(specs) == 1 else specs
+            step = StepFunction(self.layer, self.batch_size, spec, context=self._context)
+        return compile_step(step, weights)
 
     def _position(self):
         """All that a push changes: values."""
@@ -164,7 +171,7 @@ class Stream:
         Streams of one model, batch size and dtypes, at the same time or one after the other, share what is compiled: it
         counts for the first of them alone.
         """
-        return sum(step.compilations for step in self._steps.values())
+        return self._compiled + sum(step.compilations for step in self._steps.values())
 
     @overload
     def push(self, chunk: Sequence, active: None = None, context: Any = None) -> Sequence: ...

@@ -48,7 +48,7 @@ class Scope(keras.StatelessScope):
 
     def begin(self, seeds: Any) -> None:
         """Give the variables that were written before the values that they have in a state, or had at first."""
-        self.updates = {i: seeds.get(i, self.first[i]) for i in self.updates}
+        self.updates = {i: self.first[i] for i in self.updates} | seeds
         for i, value in self.updates.items():
             super().add_update((self.variables[i], value))
 

@@ -10,6 +10,7 @@ from keras import ops
 from ..layers.leaves import leaves, pack
 from ..sequence import Sequence
 from ..streaming import state as states
+from ..streaming.packed import numpy_dtype
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import Subject, check_state, map_rows, to_numpy
@@ -75,7 +76,7 @@ def to_bytes(state: Any) -> bytes:
     """The leaves of a state as bytes."""
     wanted = states.specs(state)
     arrays = zip(leaves(state), wanted, strict=True)
-    return states.to_bytes([numpy(a).astype(states.numpy_dtype(leaf.dtype)) for a, leaf in arrays], wanted, "")
+    return states.to_bytes([numpy(a).astype(numpy_dtype(leaf.dtype)) for a, leaf in arrays], wanted, "")
 
 
 def from_bytes(data: Any, like: Any) -> Any:

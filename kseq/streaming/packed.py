@@ -1,0 +1,70 @@
+"""Named arrays as bytes that hold no code: a header in JSON, the arrays, and a checksum.
+
+Any machine and backend can read them: numbers are little-endian, and dtypes are named.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+_CHECKSUM = 16
+
+
+class Format(NamedTuple):
+    """What bytes hold: how they begin, which version they are of, and what errors call it."""
+
+    magic: bytes
+    version: int
+    what: str
+
+
+def pack(form: Format, header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
+    """Bytes of what JSON can say, and of arrays of NumPy by name."""
+    kept = [np.asarray(array) for array in arrays.values()]
+    leaves = [[name, array.shape, array.dtype.name] for name, array in zip(arrays, kept, strict=True)]
+    head = json.dumps({"version": form.version, **header, "leaves": leaves}).encode()
+    data = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in kept]
+    body = b"".join([form.magic, len(head).to_bytes(4, "little"), head, *data])
+    return body + xxhash.xxh3_128_digest(body)
+
+
+def unpack(form: Format, data: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What `pack` was given.
+
+    Raises:
+        TypeError: no bytes.
+        ValueError: bytes of something else, damaged, or of another version.
+    """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a {form.what} is loaded from bytes; received {type(data).__name__}")
+    data = bytes(data)
+    body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
+    if not data.startswith(form.magic):
+        raise ValueError(f"the bytes are not a {form.what} that kseq has written")
+    if xxhash.xxh3_128_digest(body) != checksum:
+        raise ValueError(f"the bytes of the {form.what} are damaged or cut off: their checksum differs")
+    start = len(form.magic) + 4
+    at = start + int.from_bytes(body[len(form.magic) : start], "little")
+    header = json.loads(body[start:at])
+    if header["version"] != form.version:
+        raise ValueError(f"the {form.what} must be of version {form.version}; received version {header['version']}")
+    arrays = {}
+    for name, shape, dtype in header["leaves"]:
+        dtype = numpy_dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        array = np.frombuffer(body[at : at + size], dtype.newbyteorder("<")).reshape(shape)
+        arrays[name] = array.astype(dtype)  # in the order of bytes of this machine, and writable
+        at += size
+    return header, arrays
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of a backend's."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))

@@ -1,0 +1,116 @@
+"""What a stream goes on from elsewhere: saved bytes, or the same state with other weights."""
+
+import functools
+from typing import Any, Self
+
+import keras
+
+from ..layers.base import SequenceLayer
+from .blocks import Blocks
+from .compiled import freeze
+from .ends import Ends
+from .graph import as_layer
+from .saving import Identity, Saved, from_bytes, identity_of, seeds_of, to_bytes
+
+
+class Resumable:
+    """The part of `Stream` that goes on from bytes, and takes new weights."""
+
+    batch_size: int
+    layer: SequenceLayer
+    _ends: Ends
+    _blocks: Blocks
+    _weights: Any
+    _context: Any
+    _dtype: str | None
+    _steps: dict[Any, Any]
+    _compiled: int
+    _step: Any
+    _state: Any
+    _use_step: Any
+    _made_step: Any
+    compilations: Any
+
+    def save(self) -> bytes:
+        """The stream as bytes, which any machine and backend can go on from: `Stream.load`.
+
+        They hold the state, what is held and how far each row has come, the form and dtype of the chunks, random
+        numbers and the context, and a hash of the model and of its weights, but not these.
+        """
+        leaves, seeds, generator = None, {}, None
+        if self._step is not None:
+            leaves = self._step.step.in_order(self._step.leaves(self._state))
+            seeds = seeds_of(self.layer, self._weights, self._state.seeds)
+            generator = self._step.generator_of(self._state)
+        form, blocks = self._ends.form, self._blocks.position
+        saved = Saved(self.batch_size, self._dtype, self._context, form, blocks, leaves, seeds, generator)
+        return to_bytes(saved, self._identity)
+
+    @classmethod
+    def load(cls, model: keras.Model | SequenceLayer, saved: bytes, *, other_weights: bool = False) -> Self:
+        """A stream that goes on where another was saved, of an equal model in any process and on any backend.
+
+        On the same backend it gives what the other would have given, bit for bit, its random numbers included; on
+        another what that computes of the same state, with random numbers of its own. After a `reset` random numbers
+        begin with the seeds that the model has.
+
+        Args:
+            model: what was streamed, or the same made again, or loaded, with its weights.
+            saved: what `save` gave.
+            other_weights: whether the weights may have changed since.
+
+        Raises:
+            TypeError: no bytes.
+            ValueError: bytes that no stream was saved as, damaged ones, or such of another version, model or weights;
+                with the reason.
+
+        Example:
+            >>> import kseq, numpy as np
+            >>> layer = kseq.GRU(2)
+            >>> layer.build((None, None, 3))
+            >>> stream, x = kseq.Stream(layer), np.random.rand(4, 3).astype("float32")
+            >>> y = stream.push(x[:2])
+            >>> other = kseq.Stream.load(layer, stream.save())
+            >>> bool(np.array_equal(stream.push(x[2:]), other.push(x[2:])))
+            True
+        """
+        layer = as_layer(model)
+        found = from_bytes(saved, identity_of(layer, freeze(layer)), other_weights)
+        made: Any = cls
+        stream = made(layer, found.batch_size, dtype=found.dtype, context=found.context)
+        stream._go_on(found)
+        return stream
+
+    def _go_on(self, saved):
+        """Be where a stream was when it was saved."""
+        self._ends.set_form(saved.form)
+        if saved.leaves is not None:
+            self._use_step()
+            self._state = self._step.restored(saved.leaves, saved.seeds, saved.generator)
+        self._blocks.position = saved.blocks
+
+    def refresh(self) -> None:
+        """Take the weights that the model has now; what the state holds of earlier steps stays as it was made.
+
+        The next push goes on from there. Where the weights are what they were, nothing is compiled; on jax, where they
+        are part of what is compiled, each chunk size is compiled anew at its next call.
+
+        Raises:
+            ValueError: a model whose states now have other shapes or dtypes.
+        """
+        weights, steps = freeze(self.layer), {}
+        if weights is self._weights:
+            return
+        if self._step is not None:
+            step = steps[self._ends.layer_specs] = self._made_step(weights)
+            if step.step.state != self._step.step.state:
+                raise ValueError("the states of the model's layers have other shapes or dtypes than before")
+            self._state = step.changed(self._state, self._step.leaves(self._state))
+            self._step = step
+        self._compiled = self.compilations
+        self._weights, self._steps = weights, steps
+        self.__dict__.pop("_identity", None)
+
+    @functools.cached_property
+    def _identity(self) -> Identity:
+        return identity_of(self.layer, self._weights)
