@@ -6,9 +6,11 @@
 from . import attention as attention
 from . import ends as ends
 from . import merging as merging
+from . import preprocessing as preprocessing
 from . import recurrent as recurrent
 from . import shapes as shapes
 from . import spectral as spectral
+from . import spectrogram as spectrogram
 from . import stepwise as stepwise
 from . import windows as windows
 from .attention import source_of as source_of

@@ -1,5 +1,6 @@
 """Adapter of Keras's spectral normalisation: in a stream it is the layer that it normalises."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -8,10 +9,13 @@ from ...layers.base import SequenceLayer
 from ...layers.combinators import Serial
 from ...registry import adapter_of, adapts
 from .operation import Operation
+from .place import ANYWHERE, Place
 
 
 @adapts(keras.layers.SpectralNormalization)
-def spectral_normalization(layer: Any, specs: Any, training: bool = False, **options: Any) -> Any:
+def spectral_normalization(
+    layer: Any, specs: Any, training: bool = False, place: Place = ANYWHERE, **options: Any
+) -> Any:
     """The layer within, of kseq or one that has an adapter, whose kernel has been normalised while training."""
     if training:
         raise ValueError("called with training=True it changes its kernel")
@@ -22,9 +26,13 @@ def spectral_normalization(layer: Any, specs: Any, training: bool = False, **opt
         adapter = adapter_of(inner)
         if adapter is None:
             raise ValueError(f"the layer within, {inner.name} ({type(inner).__name__}), has no streaming form")
+        if "place" in inspect.signature(adapter).parameters:
+            options["place"] = place
         inner = adapter(inner, specs, **options)
     if inner.output_spec(specs).dtype == layer.compute_dtype:
         return inner
     # It gives its own dtype, whatever the layer within computes in.
     identity = keras.layers.Identity(dtype=layer.compute_dtype)
-    return Serial([inner, Operation.of(identity, inner.output_spec(specs))])
+    made = Serial([inner, Operation.of(identity, inner.output_spec(specs))])
+    made.reads_every_step = getattr(inner, "reads_every_step", False)
+    return made

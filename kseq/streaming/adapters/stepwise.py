@@ -11,7 +11,13 @@ from .operation import Operation
 from .operations import check_axes, keeps_time
 
 # Layers whose outputs depend on other steps while they train, or may.
-_TRAIN_IN_TIME = (keras.layers.BatchNormalization, keras.layers.SpatialDropout1D, keras.layers.TimeDistributed)
+_TRAIN_IN_TIME = (
+    keras.layers.BatchNormalization,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.TimeDistributed,
+)
 
 
 @adapts(
@@ -36,6 +42,8 @@ _TRAIN_IN_TIME = (keras.layers.BatchNormalization, keras.layers.SpatialDropout1D
     keras.layers.Rescaling,
     keras.layers.Softmax,
     keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
     keras.layers.TimeDistributed,
     keras.layers.UnitNormalization,
 )
