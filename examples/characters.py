@@ -114,7 +114,10 @@ def measure(folder, spec, options):
 def report(measured):
     """What was measured, in words."""
     print(f"{measured['spec']}: {measured['parameters']} parameters, trained in {measured['training_seconds']:.0f} s")
-    print(f"bits per byte: {measured['bits_per_byte']:.3f} whole, {measured['bits_per_byte_streamed']:.3f} streamed;", end=" ")
+    print(
+        f"bits per byte: {measured['bits_per_byte']:.3f} whole, {measured['bits_per_byte_streamed']:.3f} streamed;",
+        end=" ",
+    )
     print(f"largest difference of the logits {measured['largest_difference']:.1g}")
     print(measured["written"])
 

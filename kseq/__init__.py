@@ -227,8 +227,8 @@ if typing.TYPE_CHECKING:
     from . import backend as backend
     from . import data as data
     from . import datasets as datasets
-    from . import generation as generation
     from . import doctor as doctor
+    from . import generation as generation
     from . import layers as layers
     from . import masks as masks
     from . import padding as padding
