@@ -21,6 +21,7 @@ SMALL = {
     "tcn": {"width": 8},
     "character_lstm": {"tokens": 16, "width": 4, "units": 4},
     "character_mamba": {"tokens": 16, "width": 4, "depth": 1, "state": 3, "head": 4},
+    "character_griffin": {"tokens": 16, "width": 4, "hidden": 6, "heads": 2, "head": 2, "window": 4},
     "streaming_transformer": {"tokens": 16, "width": 8, "heads": 2, "head": 4, "hidden": 16, "window": 8, "depth": 1},
     "conformer": {
         "channels": 6,
