@@ -41,7 +41,11 @@ _PUBLIC = {
     "GaussianDropout": "layers",
     "GaussianNoise": "layers",
     "LSTM": "layers",
+    "MinGRU": "layers",
+    "MinLSTM": "layers",
     "RGLRU": "layers",
+    "S4D": "layers",
+    "S5": "layers",
     "LayerNormalization": "layers",
     "AdditiveAttention": "layers",
     "DynamicConvolutionAttention": "layers",
@@ -224,6 +228,8 @@ if typing.TYPE_CHECKING:
     from .layers import RDFT as RDFT
     from .layers import RFFT as RFFT
     from .layers import RGLRU as RGLRU
+    from .layers import S4D as S4D
+    from .layers import S5 as S5
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
@@ -302,6 +308,8 @@ if typing.TYPE_CHECKING:
     from .layers import MaxPooling3D as MaxPooling3D
     from .layers import Mean as Mean
     from .layers import Min as Min
+    from .layers import MinGRU as MinGRU
+    from .layers import MinLSTM as MinLSTM
     from .layers import MinPooling1D as MinPooling1D
     from .layers import MinPooling2D as MinPooling2D
     from .layers import MinPooling3D as MinPooling3D

@@ -96,6 +96,10 @@ from .random import SpatialDropout1D as SpatialDropout1D
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import RGLRU as RGLRU
+from .recurrent import S4D as S4D
+from .recurrent import S5 as S5
+from .recurrent import MinGRU as MinGRU
+from .recurrent import MinLSTM as MinLSTM
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten
