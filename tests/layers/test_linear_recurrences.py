@@ -1,4 +1,4 @@
-"""The linear scan and the layers on it beside plain NumPy, one step after the other: values, gradients, unknown lengths."""
+"""The linear scan and the layers on it beside NumPy, one step after the other: values, gradients, unknown lengths."""
 
 import keras
 import numpy as np

@@ -68,8 +68,8 @@ class MinGRU(_Minimal):
 
     h[t] = (1 - z[t]) h[t - 1] + z[t] g(c[t]), where a sigmoid gives z and this and c are products of the input, the
     parts of `kernel` in this order, and h before the first step is zero. Whole sequences are one parallel scan; the sum
-    is accumulated in float32 at least. Mask: unchanged; an invalid step leaves the state untouched. Timing: none; depends on the whole
-    past.  Source: Feng et al., 2024, "Were RNNs All We Needed?".
+    is accumulated in float32 at least. Mask: unchanged; an invalid step leaves the state untouched. Timing: none;
+    depends on the whole past.  Source: Feng et al., 2024, "Were RNNs All We Needed?".
 
     Args:
         units: size of the state.

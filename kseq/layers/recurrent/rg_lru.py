@@ -189,7 +189,8 @@ def _square_root(x):
     """The root, whose slope at zero is bounded."""
 
     def pull(root, x):
-        return lambda upstream: (0.5 * upstream * ops.rsqrt(ops.maximum(x, 0.25 / _MAX_SLOPE**2)),)
+        least = ops.full_like(x, 0.25 / _MAX_SLOPE**2)
+        return lambda upstream: (0.5 * upstream * ops.rsqrt(ops.maximum(x, least)),)
 
     return with_gradient(ops.sqrt(ops.stop_gradient(x)), pull, x)
 

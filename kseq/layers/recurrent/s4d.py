@@ -106,9 +106,9 @@ class S4D(SequenceLayer):
         log_dt, a_log, a_imag, c, d = (
             ops.cast(weight, dtype) for weight in (self.log_dt, self.a_log, self.a_imag, self.c, self.d)
         )
-        log_a, b = discretize(self.discretization, (-ops.exp(a_log), a_imag), ops.exp(log_dt)[:, None])
+        a, b = discretize(self.discretization, (-ops.exp(a_log), a_imag), ops.exp(log_dt)[:, None])
         weights = product((2 * c[..., 0], 2 * c[..., 1]), b)
-        y, (real, imaginary) = time_invariant(log_a, weights, values, (state["real"], state["imaginary"]), x.mask)
+        y, (real, imaginary) = time_invariant(a, weights, values, (state["real"], state["imaginary"]), x.mask)
         y = ops.cast(y + d * values, self.compute_dtype)
         return Sequence(y, x.mask), {"real": real, "imaginary": imaginary}
 

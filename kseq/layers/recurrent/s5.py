@@ -15,7 +15,7 @@ from ...timing import Timing
 from ..base import Example, SequenceLayer
 from ..complex_values import real_dtype
 from .linear_scan import linear_scan
-from .state_space import DISCRETIZATIONS, discretize, exponential, product, steps_of_time
+from .state_space import DISCRETIZATIONS, discretize, product, steps_of_time
 
 
 @register
@@ -117,12 +117,13 @@ class S5(SequenceLayer):
         log_dt, real, imaginary, b, c, d = (
             ops.cast(w, dtype) for w in (self.log_dt, self.a_real, self.a_imag, self.b, self.c, self.d)
         )
-        real = ops.minimum(real, -1e-4) if self.clip_eigenvalues else real
-        log_a, factor = discretize(self.discretization, (real, imaginary), ops.exp(log_dt))
+        if self.clip_eigenvalues:
+            real = ops.minimum(real, ops.full_like(real, -1e-4))
+        a, factor = discretize(self.discretization, (real, imaginary), ops.exp(log_dt))
         b, c = product((b[..., 0], b[..., 1]), factor), (2 * c[..., 0], -2 * c[..., 1])
         driven = ops.einsum("btc,cn->btn", values, ops.concatenate(b, axis=-1))
         pairs = driven[..., : self.state_dim // 2], driven[..., self.state_dim // 2 :]
-        h, last = linear_scan(exponential(log_a), pairs, (state["real"], state["imaginary"]), x.mask)
+        h, last = linear_scan(a, pairs, (state["real"], state["imaginary"]), x.mask)
         y = ops.einsum("btn,nc->btc", ops.concatenate(h, axis=-1), ops.concatenate(c, axis=0)) + d * values
         return Sequence(ops.cast(y, self.compute_dtype), x.mask), {"real": last[0], "imaginary": last[1]}
 

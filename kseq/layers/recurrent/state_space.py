@@ -10,25 +10,21 @@ DISCRETIZATIONS = ("zoh", "bilinear")
 
 
 def discretize(method: str, a: Any, dt: Any) -> tuple[Any, Any]:
-    """Of h' = a h + u, with the time `dt` between steps: the logarithm of h's factor, and u's factor.
+    """Of h' = a h + u, with the time `dt` between steps: the factors of h and of u in a step.
 
     Args:
         method: `"zoh"`, for inputs that are held from step to step, or `"bilinear"`.
-        a: pair of arrays; the real part is negative.
+        a: pair of arrays, the real part below zero.
         dt: array that broadcasts to them.
     """
     real, imaginary = a[0] * dt, a[1] * dt
-    if method == "zoh":
-        size = ops.exp(real)
-        # exp(z) - 1, without a difference of near numbers
-        near = ops.expm1(real) * ops.cos(imaginary) - 2 * ops.square(ops.sin(imaginary / 2))
-        return (real, imaginary), quotient((near, size * ops.sin(imaginary)), a)
-    above, below = (1 + real / 2, imaginary / 2), (1 - real / 2, -imaginary / 2)
-    # A factor of zero has no logarithm.
-    logs = [ops.log(ops.maximum(ops.square(z[0]) + ops.square(z[1]), 1e-30)) for z in (above, below)]
-    size = 0.5 * (logs[0] - logs[1])
-    angle = ops.arctan2(above[1], above[0]) - ops.arctan2(below[1], below[0])
-    return (size, angle), quotient((dt * ops.ones_like(real), ops.zeros_like(real)), below)
+    if method == "bilinear":
+        above, below = (1 + real / 2, imaginary / 2), (1 - real / 2, -imaginary / 2)
+        return quotient(above, below), quotient((dt * ops.ones_like(real), ops.zeros_like(real)), below)
+    size, sine = ops.exp(real), ops.sin(imaginary)
+    # exp(z) - 1, without a difference of near numbers
+    near = ops.expm1(real) * ops.cos(imaginary) - 2 * ops.square(ops.sin(imaginary / 2))
+    return (size * ops.cos(imaginary), size * sine), quotient((near, size * sine), a)
 
 
 def product(x: Any, y: Any) -> tuple[Any, Any]:
@@ -40,12 +36,6 @@ def quotient(x: Any, y: Any) -> tuple[Any, Any]:
     """x / y."""
     square = ops.square(y[0]) + ops.square(y[1])
     return product(x, (y[0] / square, -y[1] / square))
-
-
-def exponential(x: Any) -> tuple[Any, Any]:
-    """exp(x)."""
-    size = ops.exp(x[0])
-    return size * ops.cos(x[1]), size * ops.sin(x[1])
 
 
 def steps_of_time(shortest: float, longest: float) -> Any:

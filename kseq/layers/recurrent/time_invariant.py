@@ -13,17 +13,17 @@ from typing import Any
 from keras import ops
 
 from .linear_scan import linear_scan
-from .state_space import exponential, product
+from .state_space import product
 
 #: Steps of a chunk.
 CHUNK = 64
 
 
-def time_invariant(log_a: Any, weights: Any, x: Any, initial: Any, mask: Any = None) -> tuple[Any, Any]:
+def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None) -> tuple[Any, Any]:
     """Outputs after every step [B, T, C], and the states after the last one.
 
     Args:
-        log_a: logarithms of the factors, real and imaginary parts, each [C, N].
+        a: factors, real and imaginary parts, each [C, N].
         weights: of the states in the outputs, real and imaginary parts, each [C, N].
         x: inputs [B, T, C], zero at invalid steps.
         initial: states before the first step, real and imaginary parts, each [B, C, N].
@@ -33,7 +33,7 @@ def time_invariant(log_a: Any, weights: Any, x: Any, initial: Any, mask: Any = N
     if steps == 0:
         return x, initial
     if steps == 1:
-        return _one_step(log_a, weights, x, initial, mask)
+        return _one_step(a, weights, x, initial, mask)
     size = min(CHUNK, steps) if isinstance(steps, int) else CHUNK
     if mask is None:
         count, places = ops.full((batch,), steps, dtype="int32"), None
@@ -45,7 +45,7 @@ def time_invariant(log_a: Any, weights: Any, x: Any, initial: Any, mask: Any = N
     x = ops.concatenate([x, ops.zeros((batch, chunks * size - steps, channels), dtype=x.dtype)], axis=1)
     x = ops.reshape(x, (batch, chunks, size, channels))
 
-    powers = _powers(log_a, size + 1)  # parts [C, N, size + 1]
+    powers = _powers(a, size + 1)  # parts [C, N, size + 1]
     ends = _left(powers, x)
     whole = tuple(part[..., size] for part in powers)
     after, _ = linear_scan(whole, ends, initial)  # parts [B, chunks, C, N]
@@ -58,8 +58,8 @@ def time_invariant(log_a: Any, weights: Any, x: Any, initial: Any, mask: Any = N
     return y, _state_after(count, powers, x, starts)
 
 
-def _one_step(log_a, weights, x, initial, mask):
-    states = product(exponential(log_a), initial)
+def _one_step(a, weights, x, initial, mask):
+    states = product(a, initial)
     states = states[0] + x[:, 0, :, None], states[1]
     if mask is not None:
         states = tuple(ops.where(mask[..., None], new, old) for new, old in zip(states, initial, strict=True))
@@ -81,10 +81,14 @@ def _compaction(mask):
     return ops.max(number, axis=1, initial=0), ops.maximum(number - 1, 0), order
 
 
-def _powers(log_a, count):
-    """Powers from 0 on."""
-    exponents = ops.cast(ops.arange(count), log_a[0].dtype)
-    return exponential(tuple(part[..., None] * exponents for part in log_a))
+def _powers(a, count):
+    """Powers from 0 on, by squaring: these need no logarithm, and are exact for large angles too."""
+    factor = tuple(part[..., None] for part in a)
+    powers = ops.ones_like(factor[0]), ops.zeros_like(factor[1])
+    while powers[0].shape[-1] < count:
+        powers = tuple(ops.concatenate(both, axis=-1) for both in zip(powers, product(powers, factor), strict=True))
+        factor = product(factor, factor)
+    return tuple(part[..., :count] for part in powers)
 
 
 def _left(powers, x):
