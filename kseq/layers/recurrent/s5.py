@@ -118,7 +118,7 @@ class S5(SequenceLayer):
             ops.cast(w, dtype) for w in (self.log_dt, self.a_real, self.a_imag, self.b, self.c, self.d)
         )
         if self.clip_eigenvalues:
-            real = ops.minimum(real, ops.full_like(real, -1e-4))
+            real = ops.clip(real, -math.inf, -1e-4)
         a, factor = discretize(self.discretization, (real, imaginary), ops.exp(log_dt))
         b, c = product((b[..., 0], b[..., 1]), factor), (2 * c[..., 0], -2 * c[..., 1])
         driven = ops.einsum("btc,cn->btn", values, ops.concatenate(b, axis=-1))
