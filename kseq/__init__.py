@@ -47,7 +47,11 @@ _PUBLIC = {
     "GaussianDropout": "layers",
     "GaussianNoise": "layers",
     "LSTM": "layers",
+    "MinGRU": "layers",
+    "MinLSTM": "layers",
     "RGLRU": "layers",
+    "S4D": "layers",
+    "S5": "layers",
     "LayerNormalization": "layers",
     "AdditiveAttention": "layers",
     "DynamicConvolutionAttention": "layers",
@@ -255,6 +259,8 @@ if typing.TYPE_CHECKING:
     from .layers import RFFT as RFFT
     from .layers import RGLRU as RGLRU
     from .layers import RNN as RNN
+    from .layers import S4D as S4D
+    from .layers import S5 as S5
     from .layers import STFT as STFT
     from .layers import Abs as Abs
     from .layers import Activation as Activation
@@ -341,6 +347,8 @@ if typing.TYPE_CHECKING:
     from .layers import MaxPooling3D as MaxPooling3D
     from .layers import Mean as Mean
     from .layers import Min as Min
+    from .layers import MinGRU as MinGRU
+    from .layers import MinLSTM as MinLSTM
     from .layers import MinPooling1D as MinPooling1D
     from .layers import MinPooling2D as MinPooling2D
     from .layers import MinPooling3D as MinPooling3D

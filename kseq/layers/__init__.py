@@ -114,6 +114,10 @@ from .recurrent import Mamba2 as Mamba2
 from .recurrent import Retention as Retention
 from .recurrent import SimpleRNN as SimpleRNN
 from .recurrent import ZoneoutCell as ZoneoutCell
+from .recurrent import S4D as S4D
+from .recurrent import S5 as S5
+from .recurrent import MinGRU as MinGRU
+from .recurrent import MinLSTM as MinLSTM
 from .shape import EinopsRearrange as EinopsRearrange
 from .shape import ExpandDims as ExpandDims
 from .shape import Flatten as Flatten

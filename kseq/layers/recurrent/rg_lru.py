@@ -186,10 +186,10 @@ def _first_step(x, started):
 
 
 def _square_root(x):
-    """The root, whose slope at zero is bounded."""
+    """The root of what is at most one, whose slope at zero is bounded."""
 
     def pull(root, x):
-        return lambda upstream: (0.5 * upstream * ops.rsqrt(ops.maximum(x, 0.25 / _MAX_SLOPE**2)),)
+        return lambda upstream: (0.5 * upstream * ops.rsqrt(ops.clip(x, 0.25 / _MAX_SLOPE**2, 1.0)),)
 
     return with_gradient(ops.sqrt(ops.stop_gradient(x)), pull, x)
 
