@@ -13,7 +13,7 @@ _EXAMPLES = [
     for name, cls in kseq.registered_layers().items()
     if "." not in name
     for i, example in enumerate(cls.examples())
-    if not example.context  # of which specs know nothing
+    if not example.context and cls.in_specs
 ]
 
 

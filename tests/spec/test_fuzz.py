@@ -91,7 +91,7 @@ KNOWN = [
     (name, example.config)
     for name, cls in kseq.registered_layers().items()
     for example in cls.examples()
-    if "." not in name and is_text(example.config)
+    if "." not in name and cls.in_specs and is_text(example.config)
 ]
 
 

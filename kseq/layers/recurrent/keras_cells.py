@@ -48,15 +48,29 @@ def call_cell(cell: Any, x: Any, states: Any, training: bool) -> Any:
 
 
 def output_shape(cell: Any, shape: Shape) -> Shape:
-    """Of one step's output for x [B, *shape], without batch: as Keras has it, the size of the output or first state."""
-    size = getattr(cell, "output_size", None)
-    if size is None:
-        size = cell.state_size[0] if isinstance(cell.state_size, (list, tuple)) else cell.state_size
-    if isinstance(size, (list, tuple)):
-        return tuple(size)
-    if size >= 0:
-        return (size,)
-    return tuple(tree.flatten(cell.compute_output_shape((None, *shape)))[1 : len(shape) + 1])  # those over space
+    """Of one step's output for x [B, *shape], without batch; of a cell that is not built as Keras has it, by its sizes.
+
+    Raises:
+        ValueError: an input that the cell does not take, or next states of other shapes than the initial ones.
+    """
+    if not cell.built:
+        size = getattr(cell, "output_size", None)
+        if size is None:
+            size = cell.state_size[0] if isinstance(cell.state_size, (list, tuple)) else cell.state_size
+        return tuple(size) if isinstance(size, (list, tuple)) else (size,)
+    states = tree.map_structure(_symbol, initial_state_of(cell, 1))
+    try:
+        output, new = cell.compute_output_spec(keras.KerasTensor((None, *shape)), states)
+    except Exception as error:
+        raise ValueError(f"the cell {cell.name} does not take steps of shape {tuple(shape)}: {error}") from error
+    found, wanted = ([tuple(s.shape[1:]) for s in tree.flatten(each)] for each in (new, states))
+    if found != wanted:
+        raise ValueError(f"the cell {cell.name} makes states of shapes {wanted} states of shapes {found}")
+    return tuple(output.shape[1:])
+
+
+def _symbol(x):
+    return keras.KerasTensor((None, *x.shape[1:]), keras.backend.standardize_dtype(x.dtype))
 
 
 @contextlib.contextmanager

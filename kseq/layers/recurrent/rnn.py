@@ -23,8 +23,8 @@ class RNN(SequenceLayer):
 
     A cell is what `keras.layers.RNN` takes: Keras's `LSTMCell`, `GRUCell`, `SimpleRNNCell` and `StackedRNNCells`, and
     any layer with `state_size` and `call(x, states) -> output, states` on one step, x [B, ...]. Its weights are the
-    layer's, as in Keras. Mask: unchanged; an invalid step leaves the state untouched, and gives the output before it in
-    the same call, or zeros. Timing: none; depends on the whole past.  Source: `keras.layers.RNN`.
+    layer's, as in Keras. Mask: unchanged; an invalid step leaves the state untouched, and gives the output before
+    it, or zeros. Timing: none; depends on the whole past.  Source: `keras.layers.RNN`.
 
     Args:
         cell: a cell, or a list of cells, each of which reads the output of the one before.
@@ -44,6 +44,7 @@ class RNN(SequenceLayer):
 
     fixed_arguments: ClassVar[dict[str, Only]] = FIXED
     cell: Any
+    _shapes: tuple[Shape | None, Shape] = (None, ())  # of a step that the cell was built for, and of its output
 
     def __init__(self, cell: Any, **kwargs: Unpack[RecurrentOptions]) -> None:
         super().__init__(**kwargs)
@@ -55,56 +56,64 @@ class RNN(SequenceLayer):
 
     def build(self, input_shape: Shape) -> None:
         build_cell(self.cell, (input_shape[0], *input_shape[2:]))
+        self._shapes = tuple(input_shape[2:]), output_shape(self.cell, tuple(input_shape[2:]))
 
     @property
     def timing(self) -> Timing:
         return of_whole_past()
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        return SequenceSpec(output_shape(self.cell, input_spec.shape), self.compute_dtype)
+        given, found = self._shapes
+        shape = found if tuple(input_spec.shape) == given else output_shape(self.cell, input_spec.shape)
+        return SequenceSpec(shape, self.compute_dtype)
 
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         build_cell(self.cell, (batch_size, *input_spec.shape))
-        return initial_state_of(self.cell, batch_size)
+        output = ops.zeros((batch_size, *self.output_spec(input_spec).shape), dtype=self.compute_dtype)
+        return {"cell": initial_state_of(self.cell, batch_size), "output": output}
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
+        inputs = (x.values,) if x.mask is None else (x.values, x.mask)
         with without_masks(self.cell):
-            if x.values.shape[1] != 1:
-                outputs, state = self._many_steps(x, state, training)
+            if x.values.shape[1] == 1:
+                output, state = self._step(tuple(part[:, 0] for part in inputs), state, training)
+                outputs = output[:, None]
             else:
-                output, new = call_cell(self.cell, x.values[:, 0], state, training)
-                if x.mask is not None:
-                    new = _where(x.mask[:, 0], new, state)
-                outputs, state = output[:, None], new
-        return Sequence(ops.cast(outputs, self.compute_dtype), x.mask), state
+                outputs, state = self._many_steps(tuple(ops.moveaxis(part, 1, 0) for part in inputs), state, training)
+        return Sequence(outputs, x.mask), state
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         state = self.initial_state(ops.shape(x.values)[0], x.spec)
         return self.call_step(x, state, training=training)[0]
 
-    def _many_steps(self, x, state, training):
+    def _many_steps(self, inputs, state, training):
         """All steps by a scan, which carries what the cell draws from or counts while it trains."""
-        values = ops.moveaxis(x.values, 1, 0)
-        inputs = (values,) if x.mask is None else (values, ops.transpose(x.mask))
-        like = ops.zeros((ops.shape(values)[1], *output_shape(self.cell, x.spec.shape)), dtype=self.compute_dtype)
         counted = self.cell.non_trainable_variables if training else []
         if training:  # Keras's cells drop the same of every step, which they choose at the first
-            call_cell(self.cell, values[0], state, training)
-        call = of_variables(lambda x, state: call_cell(self.cell, x, state, training), counted)
+            call_cell(self.cell, inputs[0][0], state["cell"], training)
+        call = of_variables(lambda inputs, state: self._step(inputs, state, training), counted)
 
         def step(carry, inputs):
-            (before, state, counts), (x, *mask) = carry, inputs
-            (output, new), _, written = call(counts, x, state)
-            output = ops.cast(output, self.compute_dtype)
-            counts = [old if value is None else value for value, old in zip(written, counts, strict=True)]
-            if mask:
-                output, new = _where(mask[0], (output, new), (before, state))
-            return output, (output, new, counts)
+            (state, counts) = carry
+            (output, state), _, written = call(counts, inputs, state)
+            return output, (state, [old if new is None else new for new, old in zip(written, counts, strict=True)])
 
-        outputs, (_, state, counts) = over_time(step, (like, state, values_of(counted)), inputs, like)
+        outputs, (state, counts) = over_time(step, (state, values_of(counted)), inputs, state["output"])
         for variable, value in zip(counted, counts, strict=True):
             variable.assign(value)
         return ops.moveaxis(outputs, 0, 1), state
+
+    def _step(self, inputs, state, training):
+        x, *mask = inputs
+        output, new = call_cell(self.cell, x, state["cell"], training)
+        new = {"cell": new, "output": ops.cast(output, self.compute_dtype)}
+        if mask:
+
+            def choose(n, o):
+                return ops.where(ops.reshape(mask[0], (-1, *[1] * (len(n.shape) - 1))), n, o)
+
+            new = tree.map_structure(choose, new, state)
+        return new["output"], new
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -112,12 +121,3 @@ class RNN(SequenceLayer):
             Example({"cell": keras.layers.GRUCell(3)}),
             Example({"cell": [keras.layers.LSTMCell(2), keras.layers.SimpleRNNCell(3)]}),
         ]
-
-
-def _where(valid, new, old):
-    """New arrays [B, ...] in rows that are valid, old ones in others."""
-
-    def choose(n, o):
-        return ops.where(ops.reshape(valid, (-1, *[1] * (len(n.shape) - 1))), n, o)
-
-    return tree.map_structure(choose, new, old)
