@@ -139,17 +139,21 @@ def log_weights(total: Any) -> LogWeights:
 def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> Chunks:
     """Chunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
     groups, keys = q.shape[2], q.shape[4]
-    v = grouped(v, groups)
     scores = ops.einsum("nbgik,nbgjk->nbgij", q, k)[:, :, :, None] * ops.exp(log.within)
-    local = ops.einsum("nbgrij,nbgrjv->nbgriv", scores, v)
-    update = ops.einsum("nbgjk,nbgrjv->nbgrkv", k, ops.exp(log.writes)[..., None] * v)
+    reads = q[:, :, :, None] * ops.exp(log.reads)[..., None]
+    update = ops.einsum("nbgjk,nbgrjv->nbgrkv", k, ops.exp(log.writes)[..., None] * grouped(v, groups))
     transition = ops.repeat(ops.exp(log.across)[..., None, None], keys, axis=-2)
+    return Chunks(ungrouped(transition), ungrouped(update), _reader(ungrouped(scores), ungrouped(reads), v))
 
-    def read(states):
-        found = ops.einsum("nbgik,nbgrkv->nbgriv", q, grouped(states, groups))
-        return ungrouped(local + ops.exp(log.reads)[..., None] * found)
 
-    return Chunks(ungrouped(transition), ungrouped(update), read)
+def _reader(scores, reads, values):
+    """What is read of the values of a chunk by scores [n, B, H, L, L], and of the state before by reads [.., L, K]."""
+
+    def read(states):  # one product of both, whose sum is not another pass over memory
+        weights = ops.concatenate([scores, reads], axis=-1)
+        return ops.einsum("nbhij,nbhjv->nbhiv", weights, ops.concatenate([values, states], axis=-2))
+
+    return read
 
 
 def _decayed_by_keys(q, k, v, total):
@@ -210,10 +214,5 @@ def _delta(q, k, v, beta, total):
     last = ops.exp(total[..., -1])[..., None, None]
     transition = last * ops.eye(keys, dtype=decay.dtype) - ops.einsum("nbhjk,nbhjm->nbhkm", writes, replaced)
     update = ops.einsum("nbhjk,nbhjv->nbhkv", writes, new)
-    local = ops.einsum("nbhij,nbhjv->nbhiv", scores, new)
     reads = from_before * q - ops.einsum("nbhij,nbhjk->nbhik", scores, replaced)
-
-    def read(states):
-        return local + ops.einsum("nbhik,nbhkv->nbhiv", reads, states)
-
-    return Chunks(transition, update, read)
+    return Chunks(transition, update, _reader(scores, reads, new))

@@ -31,7 +31,7 @@ def scan_stabilized(
     v = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)
     if q.shape[1] == 1:
         kept, added = log_forget[:, 0] + stabilizer, log_input[:, 0]
-        stabilizer = ops.stop_gradient(ops.maximum(ops.maximum(kept, added), ops.zeros_like(kept)))
+        stabilizer = ops.stop_gradient(_largest(kept, added))
         weight = ops.exp(added - stabilizer)[:, None, :, None]
         y, state = one_step(q, k * weight, v, ops.exp(kept - stabilizer)[..., None, None], state)
         return _normalized(y, stabilizer[:, None]), state, stabilizer
@@ -46,7 +46,7 @@ def scan_stabilized(
     after = _stabilizers(hidden(last), hidden(ops.max(at_end, axis=-1)), hidden(stabilizer))
     before = ops.concatenate([hidden(stabilizer)[None], after[:-1]])
     reads = total + before[..., None]
-    each = hidden(ops.maximum(ops.maximum(reads, ops.max(within, axis=-1)), ops.zeros_like(reads)))
+    each = hidden(_largest(reads, ops.max(within, axis=-1)))
     log = LogWeights(
         within - each[..., None],
         reads - each,
@@ -60,14 +60,21 @@ def scan_stabilized(
 
 def _normalized(y, stabilizer):
     read, sum_read = y[..., :-1], y[..., -1:]
-    return read / ops.maximum(ops.abs(sum_read), ops.exp(-stabilizer)[..., None])
+    least, size = ops.exp(-stabilizer)[..., None], ops.abs(sum_read)
+    return read / ops.where(size > least, size, least)
+
+
+def _largest(x, y):
+    """Of two numbers and zero; `ops.maximum` makes float32 of float64 on torch."""
+    larger = ops.where(x > y, x, y)
+    return ops.where(larger > 0, larger, ops.zeros_like(larger))
 
 
 def _stabilizers(last, at_end, start):
     """The stabilisers after each chunk [n, B, H]: what remains of the one before, the largest input, or zero."""
 
     def step(stabilizer, inputs):
-        stabilizer = ops.maximum(ops.maximum(stabilizer + inputs[0], inputs[1]), ops.zeros_like(stabilizer))
+        stabilizer = _largest(stabilizer + inputs[0], inputs[1])
         return stabilizer, stabilizer
 
     return ops.scan(step, start, ops.stack([last, at_end], axis=1))[1]

@@ -21,7 +21,7 @@ class MLSTM(MatrixMixer):
     A head's matrix forgets by `sigmoid(f)` and takes in keys and values by `exp(i)`, two gates that read the input.
     What its query reads is divided by what it reads of the sum of the keys, taken in alike (the normaliser), or by one
     where that is less. Heads are normalised each by itself, multiplied by a sigmoid gate, and projected. Gates may be
-    as large as they like: the state is kept divided by an exponential of its `stabilizer`, which is never below zero.
+    as large as they like: the state is kept divided by an exponential of its `stabilizer`, which is at least zero.
 
     Mask: unchanged; an invalid step leaves the state untouched, wherever it stands. Timing: none; depends on the whole
     past. State, in float32 at least: a matrix for each head with the normaliser as its last column,
