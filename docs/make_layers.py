@@ -11,6 +11,7 @@ FAMILIES = {
     "windowed": "convolution, pooling, resampling",
     "signal": "signals",
     "recurrent": "recurrence",
+    "conditioning": "conditioning",
     "attention": "attention",
     "dense": "dense and embedding",
     "normalization": "normalisation",

@@ -105,7 +105,8 @@ def as_long_as(first: Sequence | None, name: str, x: Any) -> Any:
     given, wanted = as_sequence(x), tuple(first.values.shape)
     found = getattr(given.values, "shape", None)
     found = None if found is None else tuple(found)
-    if is_sequence and found and (*found[:1], *wanted[1:2], *found[2:]) == wanted and found[1] < wanted[1]:
+    same_but_for_time = found is not None and len(found) > 1 and (found[0], *wanted[1:2], *found[2:]) == wanted
+    if is_sequence and same_but_for_time and found[1] < wanted[1]:
         return given.pad_time(0, wanted[1] - found[1])
     if found != wanted:
         longest = f", or a `Sequence` of at most {wanted[1]} steps" if len(wanted) > 2 else ""
