@@ -129,7 +129,7 @@ class Subject:
         """Layer mode, the call on a tensor with its mask, and the mask rule."""
         x = Sequence(values, ops.convert_to_tensor(mask))
         y = self.layer(values, mask=x.mask, **self.context())
-        mask = _KerasMask()(y) if self.layer.mask_reads_context else self.layer.compute_mask(values, x.mask)
+        mask = KerasMask()(y) if self.layer.mask_reads_context else self.layer.compute_mask(values, x.mask)
         return self.call(x), y, mask, self.output_mask(x)
 
     def output_mask(self, x: Any) -> Any:
@@ -341,7 +341,7 @@ class Subject:
         return twin
 
 
-class _KerasMask(keras.layers.Layer):
+class KerasMask(keras.layers.Layer):
     """Gives the mask that Keras has put on a tensor."""
 
     def __init__(self) -> None:
