@@ -53,7 +53,8 @@ def tree(path):
 
 
 def test_modules_are_short():
-    long = {name(path) for path in MODULES if len(path.read_text().splitlines()) > LIMIT}
+    ideas = [path for path in MODULES if path != PACKAGE / "__init__.py"]  # which has as many lines as there are names
+    long = {name(path) for path in ideas if len(path.read_text().splitlines()) > LIMIT}
     assert not long, f"longer than {LIMIT} lines"
 
 

@@ -101,16 +101,15 @@ def as_long_as(first: Sequence | None, name: str, x: Any) -> Any:
     """
     if first is None:
         return x  # which is refused by its name
-    is_sequence = isinstance(x, (tuple, list))
-    given, wanted = as_sequence(x), tuple(first.values.shape)
-    found = getattr(given.values, "shape", None)
-    found = None if found is None else tuple(found)
-    if is_sequence and found and (*found[:1], *wanted[1:2], *found[2:]) == wanted and found[1] < wanted[1]:
+    is_sequence, given = isinstance(x, (tuple, list)), as_sequence(x)
+    wanted: tuple[Any, ...] = tuple(first.values.shape)
+    found: tuple[Any, ...] = tuple(getattr(given.values, "shape", ()))
+    if is_sequence and len(found) > 1 and (found[0], *wanted[1:2], *found[2:]) == wanted and found[1] < wanted[1]:
         return given.pad_time(0, wanted[1] - found[1])
     if found != wanted:
         longest = f", or a `Sequence` of at most {wanted[1]} steps" if len(wanted) > 2 else ""
         raise ValueError(
             f"the context {name!r} must have the shape of the one that the stream began with, {wanted}{longest}; "
-            f"received {type(given.values).__name__ if found is None else found}"
+            f"received {found or type(given.values).__name__}"
         )
     return given if is_sequence else x

@@ -18,6 +18,7 @@ from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy, said
+from .given import KerasMask, draw_context, rows_of
 
 # Relative to the largest output. Layer and step may sum in different orders.
 _TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
@@ -85,7 +86,7 @@ class Subject:
         self.time, self.channels = input_shape[1], tuple(input_shape[2:])
         self.spec = SequenceSpec(self.channels, dtype)
         self.input_shape = (self.batch, self.time, *self.channels)
-        self._context = self._draw_context(context or {})
+        self._context = draw_context(self.rng, layer, self.batch, context or {})
         self.build(layer)
         self.randomize()
         self.timing = layer.timing
@@ -129,7 +130,7 @@ class Subject:
         """Layer mode, the call on a tensor with its mask, and the mask rule."""
         x = Sequence(values, ops.convert_to_tensor(mask))
         y = self.layer(values, mask=x.mask, **self.context())
-        mask = _KerasMask()(y) if self.layer.mask_reads_context else self.layer.compute_mask(values, x.mask)
+        mask = KerasMask()(y) if self.layer.mask_reads_context else self.layer.compute_mask(values, x.mask)
         return self.call(x), y, mask, self.output_mask(x)
 
     def output_mask(self, x: Any) -> Any:
@@ -141,24 +142,6 @@ class Subject:
 
     def _step_function(self, values, mask, state, active):
         return self.layer.step(Sequence(values, mask), state, active=active)
-
-    def _draw_context(self, shapes):
-        """By name what is read as context for every row.
-
-        Sequences of the shape [time, ...] have random lengths of at least one step, the first row is a whole one; what
-        is the same for all steps is an array of its shape.
-        """
-        found = {}
-        for name, shape in shapes.items():
-            if name in self.layer.static_context:
-                found[name] = Sequence(self.rng.standard_normal((self.batch, *shape)).astype("float32"))
-                continue
-            time, *channels = shape
-            values = self.rng.standard_normal((self.batch, time, *channels)).astype("float32")
-            lengths = self.rng.integers(1, time + 1, self.batch)
-            lengths[0] = time
-            found[name] = Sequence.from_lengths(values, lengths)
-        return found
 
     def context(self, rows: Any = slice(None)) -> dict[str, Any]:
         """The keyword argument `context` of a call on some rows, if there is any."""
@@ -339,22 +322,6 @@ class Subject:
             self.build(twin)
             twin.set_weights([numpy(w) for w in self.layer.weights])
         return twin
-
-
-class _KerasMask(keras.layers.Layer):
-    """Gives the mask that Keras has put on a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.supports_masking = True
-
-    def call(self, x: Any, mask: Any = None) -> Any:
-        return mask
-
-
-def rows_of(x: Any, rows: Any) -> Sequence:
-    """Some rows of a sequence."""
-    return Sequence(x.values[rows], None if x.mask is None else x.mask[rows])
 
 
 def draw_mask(rng: Any, batch: Any, time: Any) -> Any:

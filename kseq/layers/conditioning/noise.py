@@ -26,10 +26,10 @@ class NoiseConditioning(ConditionedLayer):
     """Combines each step with random numbers, projected as in `Conditioning`.  [B, T, ...] -> [B, T, ...].
 
     Where `training` is false the numbers follow from the seed, from the position of the step, counted in the row's
-    valid steps, and from their channel: they are the same in layer mode and in step mode, and on every backend, and
-    alike in all rows. Where each row is to have its own, give numbers with the rows: `row_seeds_name` names a context
-    of whole numbers [B, 1] (or [B, n]) from which the row's numbers follow too, wherever in the batch it stands. While
-    training, every call and every row have numbers of their own where there are no such seeds.
+    valid steps, and from their channel: but for rounding they are the same in layer mode and in step mode, on every
+    backend, and in all rows. Where each row is to have its own, give numbers with the rows: `row_seeds_name` names a
+    context of whole numbers [B, 1] (or [B, n]) from which the row's numbers follow too, wherever in the batch it
+    stands. While training, every call and every row have numbers of their own where there are no such seeds.
 
     Mask: unchanged. Timing: none, but an output depends on how many valid steps came before. State: the position of the
     next step.

@@ -13,7 +13,7 @@ from ...timing import Timing
 from ..base import Example
 from ..counting import Counted
 from ..stepwise import mixing_activation
-from .numbered import FEW, NumberedLayer, Places
+from .numbered import FEW, NumberedLayer, StepPlaces
 
 
 @register
@@ -94,7 +94,7 @@ class MaskedDense(NumberedLayer):
     def memory(self, batch_size: Any, input_spec: SequenceSpec) -> dict[str, Any]:
         return {"steps": ops.zeros((batch_size, self.num_steps, *input_spec.shape), dtype=self.compute_dtype)}
 
-    def call_numbered(self, x: Sequence, places: Places, state: Any) -> tuple[Any, Any]:
+    def call_numbered(self, x: Sequence, places: StepPlaces, state: Any) -> tuple[Any, Any]:
         steps, filled = places.to_slots(ops.cast(x.values, self.compute_dtype))
         if state is not None:
             steps = ops.where(filled, steps, state["steps"])

@@ -34,7 +34,7 @@ class NumberedLayer(SequenceLayer):
         self.num_steps = as_size("num_steps", self.num_steps)
         check_choice("positions", self.positions, COUNTED)
 
-    def call_numbered(self, x: Sequence, places: "Places", state: Any) -> tuple[Any, Any]:
+    def call_numbered(self, x: Sequence, places: "StepPlaces", state: Any) -> tuple[Any, Any]:
         """Outputs [B, T, ...] of steps at their places, and what the state has beside the position."""
         raise NotImplementedError
 
@@ -54,7 +54,7 @@ class NumberedLayer(SequenceLayer):
         return {"position": ops.zeros((batch_size,), dtype="int32")} | self.memory(batch_size, input_spec)
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        places = Places(x, ops.zeros((1,), dtype="int32"), self.num_steps, self.positions)
+        places = StepPlaces(x, ops.zeros((1,), dtype="int32"), self.num_steps, self.positions)
         self._check_places(places, x.values.shape[1])
         y, _ = self.call_numbered(x, places, None)
         return Sequence(places.known(y), x.mask)
@@ -72,7 +72,7 @@ class NumberedLayer(SequenceLayer):
             raise ValueError(f"{self._named} knows {self.num_steps} steps; received {steps}: {self.room_advice}")
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        places = Places(x, state["position"], self.num_steps, self.positions)
+        places = StepPlaces(x, state["position"], self.num_steps, self.positions)
         y, memory = self.call_numbered(x, places, state)
         return Sequence(places.known(y), x.mask), {"position": places.after} | memory
 
@@ -86,7 +86,7 @@ class NumberedLayer(SequenceLayer):
         return f"raise num_steps (={self.num_steps}) of `{self.name}`"
 
 
-class Places:
+class StepPlaces:
     """Where the steps of a chunk stand among those that a layer knows.
 
     Attributes:

@@ -11,7 +11,7 @@ from ...sequence import Sequence, SequenceSpec
 from ..base import Example
 from ..counting import Counted
 from ..stepwise import mixing_activation
-from .numbered import FEW, NumberedLayer, Places
+from .numbered import FEW, NumberedLayer, StepPlaces
 
 
 @register
@@ -83,7 +83,7 @@ class SequenceDense(NumberedLayer):
     def step_obstacle(self) -> str | None:
         return mixing_activation(self)
 
-    def call_numbered(self, x: Sequence, places: Places, state: Any) -> tuple[Any, Any]:
+    def call_numbered(self, x: Sequence, places: StepPlaces, state: Any) -> tuple[Any, Any]:
         kernel, values, time = self.weight(self.kernel), x.values, x.values.shape[1]
         if places.same_in_all_rows:
             y = ops.einsum("btc,tcd->btd", values, ops.take(kernel, places.index[0], axis=0))

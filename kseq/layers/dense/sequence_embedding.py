@@ -13,7 +13,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
 from ..counting import Counted
-from .numbered import NumberedLayer, Places
+from .numbered import NumberedLayer, StepPlaces
 
 
 @register
@@ -91,7 +91,7 @@ class SequenceEmbedding(NumberedLayer):
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((*input_spec.shape, self.output_dim), self.compute_dtype)
 
-    def call_numbered(self, x: Sequence, places: Places, state: Any) -> tuple[Any, Any]:
+    def call_numbered(self, x: Sequence, places: StepPlaces, state: Any) -> tuple[Any, Any]:
         dtype = keras.backend.standardize_dtype(x.values.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise TypeError(f"{self._named} takes integers; received {dtype}")
