@@ -194,7 +194,7 @@ def test_what_layers_draw_goes_on_from_step_to_step():
 
 def test_context():
     keras.utils.set_random_seed(0)
-    ids, source = keras.Input((None,), dtype="int32"), keras.Input((None, 3), name="source")
+    ids, source = keras.Input((None,), dtype="int32", name="ids"), keras.Input((None, 3), name="source")
     x = kseq.Embedding(7, 4)(ids)
     x = x + kseq.CrossAttention(2, 4, source="source")(x, context={"source": source})
     model = keras.Model({"ids": ids, "source": source}, kseq.Dense(7)(kseq.GRU(4)(x)))
