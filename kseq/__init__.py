@@ -29,6 +29,7 @@ _PUBLIC = {
     "window": "window",
     "Activation": "layers",
     "AveragePooling1D": "layers",
+    "Autoregressive": "layers",
     "Bidirectional": "layers",
     "Blockwise": "layers",
     "CheckpointGradient": "layers",
@@ -272,6 +273,7 @@ if typing.TYPE_CHECKING:
     from .layers import ApplyWindow as ApplyWindow
     from .layers import Argmax as Argmax
     from .layers import AssertChannelSpec as AssertChannelSpec
+    from .layers import Autoregressive as Autoregressive
     from .layers import AveragePooling1D as AveragePooling1D
     from .layers import AveragePooling2D as AveragePooling2D
     from .layers import AveragePooling3D as AveragePooling3D

@@ -160,7 +160,7 @@ class _Tokens:
         self._vocabulary = found = Vocabulary.load(path)
         special = {found.pad, found.unk, found.bos, found.eos}
         one = all(len(token) == 1 for token in found if token not in special)
-        self._level = args.level or ("char" if one else "word")
+        self._level: Any = args.level or ("char" if one else "word")
         self.size, self._split = len(found), lambda text: tokenize(text, self._level)
         self._begun = False
 

@@ -86,10 +86,10 @@ class Decoder:
             )
         if timing.ratio != 1:
             raise ValueError(f"{self.name} must give one output for each input to generate; it gives {timing.ratio}")
-        if timing.input_latency or timing.output_latency:
+        if timing.output_latency:
             raise ValueError(
-                f"{self.name} cannot generate, since it looks ahead: its outputs come "
-                f"{max(timing.input_latency, timing.output_latency)} steps late"
+                f"{self.name} cannot generate, since it looks ahead: its outputs come {timing.output_latency} "
+                f"steps late"
             )
 
     def _check_vocabulary(self):

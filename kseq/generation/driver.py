@@ -11,6 +11,8 @@ from .stops import Stops
 
 # How long a call may take where somebody waits for each of its steps, in seconds.
 _SHOWN_AFTER = 0.03
+# Steps of a call where there are several rows: after each of them some may leave.
+_TOGETHER = 32
 # Steps that are still to be made at least where rows leave the batch, since the smaller one may have to be compiled.
 _WORTH_LEAVING = 32
 
@@ -38,7 +40,7 @@ class Driver:
         Args:
             shown: whether somebody waits for them: calls then are short.
         """
-        steps = 8 if shown else 2**30
+        steps = 8 if shown else _TOGETHER if len(self._most) > 1 else 2**30
         while live := [n for n, reason in enumerate(self._reasons) if reason is None]:
             self._leave(live)
             left = max(int(self._most[n]) - len(self._made[n]) for n in live)

@@ -15,6 +15,7 @@ from .attention import SynchronousAttention as SynchronousAttention
 from .attention import T5Position as T5Position
 from .attention import TransformerXLPosition as TransformerXLPosition
 from .base import SequenceLayer as SequenceLayer
+from .combinators import Autoregressive as Autoregressive
 from .combinators import Bidirectional as Bidirectional
 from .combinators import Blockwise as Blockwise
 from .combinators import CheckpointGradient as CheckpointGradient

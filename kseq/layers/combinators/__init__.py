@@ -1,5 +1,6 @@
 """Layers made of layers, each aligning latencies by itself."""
 
+from .autoregressive import Autoregressive as Autoregressive
 from .bidirectional import Bidirectional as Bidirectional
 from .blockwise import Blockwise as Blockwise
 from .branches import Parallel as Parallel
