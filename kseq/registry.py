@@ -13,6 +13,7 @@ _LAYERS: dict[str, type] = {}
 _POSITIONS: dict[str, type] = {}
 _FACTORIES: dict[str, "Factory"] = {}
 _ADAPTERS: dict[type, Callable[..., Any]] = {}
+_OUT_OF_SPECS: set[type] = set()
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
 # Importing these registers kseq's own layers, and those of Keras's that stream.
@@ -152,7 +153,7 @@ def register_factory(configuration: type, name: str | None = None) -> Callable[[
     return decorate
 
 
-def adapts(*classes: type) -> Callable[[Function], Function]:
+def adapts(*classes: type, in_specs: bool = True) -> Callable[[Function], Function]:
     """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
 
     The function is called as `adapter(layer, specs, **options)`. `specs` is the `SequenceSpec` of the layer's input, or
@@ -160,8 +161,12 @@ def adapts(*classes: type) -> Callable[[Function], Function]:
     `SequenceLayer`, or raises a ValueError with the reason where this very layer does not stream. A subclass has the
     adapter of its parent unless it has a `call` of its own.
 
+    A function that has a parameter `site` is given a `kseq.streaming.adapters.CallSite`, which says where in the model
+    the layer is called.
+
     Args:
         classes: classes of Keras layers.
+        in_specs: whether specs may name those of them that are Keras's own.
 
     Returns:
         A decorator of the function.
@@ -189,6 +194,7 @@ def adapts(*classes: type) -> Callable[[Function], Function]:
 
     def decorate(adapter: Function) -> Function:
         _ADAPTERS.update(dict.fromkeys(classes, adapter))
+        _OUT_OF_SPECS.update(() if in_specs else classes)
         return adapter
 
     return decorate
@@ -231,7 +237,7 @@ def stock_layers() -> dict[str, type]:
     _load_own()
     others = (keras.layers.Lambda, keras.layers.Wrapper)
     found = {cls.__name__: cls for cls in _ADAPTERS if getattr(keras.layers, cls.__name__, None) is cls}
-    return {name: cls for name, cls in found.items() if not issubclass(cls, others)}
+    return {name: cls for name, cls in found.items() if not issubclass(cls, others) and cls not in _OUT_OF_SPECS}
 
 
 def current_name(name: str) -> str:

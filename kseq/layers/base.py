@@ -75,6 +75,8 @@ class SequenceLayer(Parameters, StepDoor):
     num_inputs: int = 1
     #: Whether the last of these is no data: its mask says which steps are there, where a model loses masks.
     reads_presence: bool = False
+    #: Whether every step counts that is there, whatever its mask: so it is for layers of Keras's that look at none.
+    reads_every_step: bool = False
     #: Names of what the layer reads from the context.
     context_names: tuple[str, ...] = ()
     #: Those of them that are arrays [B, ...], one value for all steps of a row, rather than sequences.

@@ -1,33 +1,32 @@
 """The calls of a Keras model as nodes of a network: what each reads, and which layer steps in its place."""
 
 import dataclasses
-import itertools
 from typing import Any
 
 import keras
 
 from ..layers.base import SequenceLayer
 from ..layers.network import LayerNode, Network, Read
-from ..layers.structures import as_sequence, as_sequences, holds_sequences, parts
-from ..model_graph import Call, Tensor, in_words, is_graph, map_structure, matched, read_model, tensors
-from ..obstacles import NotStreamable, Obstacle
+from ..layers.structures import as_sequences, holds_sequences, parts
+from ..model_graph import Tensor, in_words, is_graph, map_structure, matched, read_model, tensors
+from ..obstacles import Obstacle
 from ..sequence import Sequence, SequenceSpec
 from . import presence
 from .adapters import (
     BY_DEFAULT,
     PADDING,
+    CallSite,
     InputSlot,
     MaskRule,
-    Place,
     StreamOptions,
     Unadapted,
     adapt,
     check_training,
     ends_of,
     mask_rule_of,
-    source_of,
     takes_zeros,
 )
+from .calls import Called, in_place_of, masks_given, masks_of_inputs, output_specs, paired, spec_of, streaming, upstream
 from .context import ContextGraph
 
 
@@ -84,18 +83,18 @@ def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -
     if is_graph(model) and not model.built:
         raise ValueError(f"{in_words(model)} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)
-    called = [_Called.of(call, as_layer) for call in graph.calls]
-    streams = _streaming(called, graph.outputs)
-    ahead = _upstream(called, [one.context for one in called])
-    masks = _masks_of_inputs(graph, called)
+    called = [Called.of(call, as_layer) for call in graph.calls]
+    streams = streaming(called, graph.outputs)
+    ahead = upstream(called, [one.context for one in called])
+    masks = masks_of_inputs(graph, called)
     names: dict[Any, str] = {t: layer.name for t, layer in graph.input_layers.items()}
-    found = {t: ModelInput(names[t], names.get(masks.get(t)), _spec(t)) for t in tensors(graph.inputs)}
+    found = {t: ModelInput(names[t], names.get(masks.get(t)), spec_of(t)) for t in tensors(graph.inputs)}
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
     reader = _Reader(names, masks, of_stream, options)
     for one in called:
         if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs):
-            reader.add(one, _upstream(called, one.context) & streams)
+            reader.add(one, upstream(called, one.context) & streams)
     reads, output_structure = reader.ends(graph.outputs)
     by_name = {name: t for t, name in names.items()}
     context = ContextGraph(
@@ -117,83 +116,6 @@ def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -
     )
 
 
-@dataclasses.dataclass
-class _Called:
-    """A call, the layer that steps in its place (`None` where an adapter has to be found), and what is context of it.
-
-    The context is by name a tensor, or a sequence of two.
-    """
-
-    call: Call
-    layer: SequenceLayer | None
-    context: dict[str, Any]
-
-    @classmethod
-    def of(cls, call: Any, as_layer: Any) -> Any:
-        layer = _layer_of(call, as_layer)
-        return cls(call, layer, _context_of(call, layer))
-
-    @property
-    def outputs(self) -> set[Tensor]:
-        return set(tensors(self.call.outputs))
-
-
-def _layer_of(call, as_layer):
-    operation = call.operation
-    if isinstance(operation, SequenceLayer):
-        return operation
-    if not isinstance(operation, keras.Model):
-        return None
-    try:
-        return as_layer(operation)
-    except NotStreamable as error:
-        rows = error.obstacles
-    except TypeError:
-        reason = "it is a subclassed model, whose layers are unknown"
-        rows = [Obstacle(operation.name, type(operation).__name__, reason)]
-    return Unadapted(operation, rows, _output_specs(call), len(call.inputs))
-
-
-def _context_of(call, layer):
-    if layer is None:
-        return source_of(call)
-    if isinstance(layer, Unadapted):
-        return {}
-    if layer is call.operation:
-        return {name: paired(part) for name, part in (call.keywords.get("context") or {}).items()}
-    inputs = layer.nodes_read.context.inputs
-    return dict(zip((own.name for own in inputs), _in_place_of(layer, inputs, call), strict=True))
-
-
-def _in_place_of(layer, inputs, call) -> list[Any]:
-    """What stands in a call in the place of inputs of a model within the model: tensors, or sequences."""
-    given, own_tensors = dict(matched(layer.nodes_read.graph_inputs, call.arguments[0])), layer.nodes_read.given
-    found = []
-    for own in inputs:
-        values = given[own_tensors[own.name]]
-        found.append(values if own.mask is None else Sequence(values, given[own_tensors[own.mask]]))
-    return found
-
-
-def _streaming(called, outputs) -> set[Tensor]:
-    """All tensors that stream; what a stock layer may read as context is not such if it streams."""
-    streams = _upstream(called, outputs, context=False)
-    for one in called:
-        if one.layer is None and one.context and not streams.isdisjoint(_upstream(called, one.context)):
-            one.context = {}
-            return _streaming(called, outputs)
-    return streams
-
-
-def _upstream(called, ends, context=True) -> set[Tensor]:
-    """All tensors that some are made of, those that are read as context included or not."""
-    found = set(tensors(ends))
-    for one in reversed(called):
-        if not found.isdisjoint(one.outputs):
-            found |= set(one.call.inputs) - (set() if context else set(tensors(one.context)))
-    return found
-
-
 class _Reader:
     """Turns calls into nodes, with Keras's masks: an operation, and a layer that supports none, loses the mask.
 
@@ -211,7 +133,7 @@ class _Reader:
         self.replaced = {}  # by a tensor the mask that Keras has put on it since
         self.presence = presence.Presence(len(inputs), self.nodes.append)
 
-    def add(self, one: _Called, flowing: Any) -> None:
+    def add(self, one: Called, flowing: Any) -> None:
         """Add a call, of whose context `flowing` is what streams."""
         call, layer = one.call, one.layer
         if layer is None:
@@ -225,7 +147,7 @@ class _Reader:
         if flowing:
             reason = f"its context is made of {', '.join(self.names.get(t, t.name) for t in flowing)}, which streams"
             row = Obstacle(layer.name, type(layer.origin()).__name__, reason, "a second input for what flows along")
-            layer = Unadapted(layer, [row], _output_specs(call), layer.num_inputs)
+            layer = Unadapted(layer, [row], output_specs(call), layer.num_inputs)
         is_layer = isinstance(call.operation, keras.layers.Layer)
         keys = []
         for end in _ends_of(layer, call.outputs):
@@ -242,7 +164,7 @@ class _Reader:
             self.wanted[read_as[name]] = part
         training = call.keywords.get("training") if one.layer is not None else None
         if training and (rows := _cannot_train(layer)):
-            layer = Unadapted(layer.origin(), rows, _output_specs(call), len(reads))
+            layer = Unadapted(layer.origin(), rows, output_specs(call), len(reads))
         hidden = not is_layer and all(t.is_mask for t in call.inputs)
         node = LayerNode(layer, tuple(reads), tuple(keys), layer.name, read_as, training, hidden)
         self.presence.follow(node)
@@ -254,14 +176,14 @@ class _Reader:
         if holds_sequences(given, layer.num_inputs):
             return [self.read_sequence(x) for x in parts(as_sequences(given, layer.num_inputs))]
         given = (given,) if layer.num_inputs == 1 else given
-        return [self.read(x, mask) for x, mask in zip(given, _masks_given(call, len(given)), strict=True)]
+        return [self.read(x, mask) for x, mask in zip(given, masks_given(call, len(given)), strict=True)]
 
     def model_reads(self, layer: Any, call: Any) -> Any:
         """Of a model within the model, with masks that are given beside its tensors."""
         given = list(tensors(call.arguments[0]))
-        masks = dict(zip(given, _masks_given(call, len(given)), strict=True))
+        masks = dict(zip(given, masks_given(call, len(given)), strict=True))
         reads = []
-        for part in _in_place_of(layer, layer.inputs, call):
+        for part in in_place_of(layer, layer.inputs, call):
             is_pair = isinstance(part, Sequence)
             reads.append(self.read_sequence(part) if is_pair else self.read(part, masks[part]))
         # Keras puts the mask that a model is given on the very tensor, for all that read it later.
@@ -277,32 +199,32 @@ class _Reader:
         masks = {}
         if isinstance(call.operation, keras.layers.Layer):
             first = list(tensors(call.arguments[:1]))
-            masks = dict(zip(first, _masks_given(call, len(first)), strict=True))
+            masks = dict(zip(first, masks_given(call, len(first)), strict=True))
             if not all(mask is None or mask.is_mask for mask in masks.values()):
                 masks = {}  # a mask of channels, say: a tensor like others
             else:
                 keywords.pop("mask", None)
 
         given = next(tensors((call.arguments, call.keywords)))
-        place = Place(given.shape[1] if len(given.shape) > 1 else None, options=self.options)
+        site = CallSite(given.shape[1] if len(given.shape) > 1 else None, options=self.options)
 
         def slot(leaf):
-            nonlocal place
+            nonlocal site
             if not isinstance(leaf, Tensor) or leaf in context:
                 return leaf
             if leaf in self.zeros and takes_zeros(call.operation, self.zeros[leaf][1]):
                 leaf, zeros = self.zeros[leaf]
-                place = dataclasses.replace(place, zeros=zeros)
-            place = dataclasses.replace(place, tensors=(*place.tensors, leaf))
+                site = dataclasses.replace(site, zeros=zeros)
+            site = dataclasses.replace(site, tensors=(*site.tensors, leaf))
             reads.append(self.read(leaf, masks.get(leaf)))
-            specs.append(_spec(leaf))
+            specs.append(spec_of(leaf))
             return InputSlot(len(reads) - 1)
 
         arguments, keywords = (map_structure(slot, part) for part in (call.arguments, keywords))
         call = dataclasses.replace(call, arguments=arguments, keywords=keywords)
-        layer = adapt(call, specs, _output_specs(call), place)
+        layer = adapt(call, specs, output_specs(call), site)
         reads = [reads[i] for i in getattr(layer, "read_slots", range(len(reads)))]
-        if getattr(layer, "reads_every_step", False):
+        if layer.reads_every_step:
             reads = [self.read_every_step(read) for read in reads]
         if isinstance(call.operation, PADDING) and not isinstance(layer, Unadapted):
             [made] = tensors(call.outputs)
@@ -373,15 +295,6 @@ def loses_mask(operation: Any) -> bool:
     return not own and mask_rule_of(operation) is MaskRule.LOSES
 
 
-def _masks_given(call, count) -> list[Any]:
-    """The masks that a call is given beside its tensors, or `None`s."""
-    mask = call.keywords.get("mask")
-    if mask is None:
-        return [None] * count
-    mask = mask.values() if isinstance(mask, dict) else mask
-    return [mask] if isinstance(mask, Tensor) else list(mask)
-
-
 def _ends_of(layer, outputs) -> list[Any]:
     """The outputs of a call, tensors or sequences, in the order of the layer's."""
     structure = getattr(layer, "output_structure", None)
@@ -393,28 +306,6 @@ def _ends_of(layer, outputs) -> list[Any]:
     return [paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]
 
 
-def paired(x: Any) -> Any:
-    """A `Sequence` where it is one, or the plain pair that it becomes in a model loaded from a file."""
-    if isinstance(x, (list, tuple)) and len(x) == 2 and isinstance(x[1], Tensor) and x[1].is_mask:
-        return as_sequence(x)
-    return x
-
-
-def _masks_of_inputs(graph, called) -> dict[Tensor, Tensor]:
-    """By an input of values its mask's input: that with which a layer reads it, or else that which follows it."""
-    given, found = list(tensors(graph.inputs)), {}
-    for one in called:
-        beside = [Sequence(x, m) for x, m in zip(one.call.arguments[:1], _masks_given(one.call, 1), strict=False)]
-        for x in (*one.call.arguments[:1], *one.context.values(), *beside):
-            x = paired(x)
-            if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
-                found.setdefault(x.values, x.mask)
-    for values, mask in itertools.pairwise(given):
-        if mask.is_mask and not values.is_mask and mask not in found.values():
-            found.setdefault(values, mask)
-    return found
-
-
 def _numbered(structure, numbers):
     """The structure of a model's inputs, masks and context left out: a number for each sequence."""
     if isinstance(structure, Tensor):
@@ -423,11 +314,3 @@ def _numbered(structure, numbers):
         return {key: n for key, value in structure.items() if (n := _numbered(value, numbers)) is not None}
     found = [n for value in structure if (n := _numbered(value, numbers)) is not None]
     return found[0] if len(found) == 1 else found or None
-
-
-def _output_specs(call) -> tuple[SequenceSpec, ...]:
-    return tuple(map(_spec, tensors(call.outputs)))
-
-
-def _spec(t: Tensor) -> SequenceSpec:
-    return SequenceSpec(tuple(t.shape[2:]), keras.backend.standardize_dtype(t.dtype))

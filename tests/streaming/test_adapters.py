@@ -71,8 +71,8 @@ def test_an_option_that_an_adapter_does_not_take_is_named():
     with pytest.raises(kseq.NotStreamable, match=r"norm \(BatchNormalization\): called with training=True it may mix"):
         kseq.Stream(model)
     attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
-    model = keras.Model(x, attention(x, x, use_causal_mask=True))
-    with pytest.raises(kseq.NotStreamable, match=r"attention \(MultiHeadAttention\): it has no streaming form"):
+    model = keras.Model(x, attention(x, x, attention_mask=np.ones((1, 4, 4), bool)))
+    with pytest.raises(kseq.NotStreamable, match=r"\(MultiHeadAttention\): it is called with `attention_mask`"):
         kseq.Stream(model)
 
 
@@ -103,13 +103,13 @@ def test_the_error_has_a_row_for_each_layer():
         kseq.Stream(model)
     rows = error.value.obstacles
     assert [(row.layer, row.type, row.instead) for row in rows[:2]] == [
-        ("both", "Bidirectional", None),
+        ("both", "Bidirectional", "its `forward_layer` alone, or a layer that looks ahead, such as a convolution"),
         ("norm", "GroupNormalization", "kseq.GroupNormalization"),
     ]
     assert rows[2].type == "Cumsum" and "its axis is batch or time" in rows[2].reason
     assert isinstance(error.value, ValueError)
     layers = {row["layer"]: row["obstacle"] for row in summary_rows(model)}
-    assert layers["norm"] == "it has no streaming form; use kseq.GroupNormalization"
+    assert layers["norm"] == "its mean and variance are those of all steps; use kseq.GroupNormalization"
     own = kseq.Serial([kseq.Conv1D(2, 3, padding="same", name="wide"), kseq.GRU(2)])
     own.build((None, None, 2))
     with pytest.raises(kseq.NotStreamable) as error:

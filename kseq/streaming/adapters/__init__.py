@@ -14,6 +14,9 @@ from . import spectrogram as spectrogram
 from . import stepwise as stepwise
 from . import windows as windows
 from .attention import source_of as source_of
+from .call_site import BY_DEFAULT as BY_DEFAULT
+from .call_site import CallSite as CallSite
+from .call_site import StreamOptions as StreamOptions
 from .ends import PADDING as PADDING
 from .ends import ends_of as ends_of
 from .finding import Unadapted as Unadapted
@@ -24,9 +27,6 @@ from .keras_masks import mask_rule_of as mask_rule_of
 from .operation import Held as Held
 from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
-from .place import BY_DEFAULT as BY_DEFAULT
-from .place import Place as Place
-from .place import StreamOptions as StreamOptions
 from .stepwise import check_training as check_training
 from .stepwise import pointwise as pointwise
 from .windows import takes_zeros as takes_zeros

@@ -13,8 +13,8 @@ from ...layers.base import SequenceLayer
 from ...model_graph import Call, Tensor
 from ...registry import adapts
 from ...sequence import Sequence
+from .call_site import CallSite
 from .operation import InputSlot
-from .place import Place
 from .refusal import Refusal
 
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
@@ -22,7 +22,7 @@ _CAUSAL = "use_causal_mask=True in its call, or its `sliding_window`"
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
-class _OfStock(SequenceLayer):
+class _AttentionOfStock(SequenceLayer):
     """Attention in the place of a stock layer, which has the variables.
 
     Attributes:
@@ -36,15 +36,15 @@ class _OfStock(SequenceLayer):
         return self.adapted
 
 
-class StockSelfAttention(_OfStock, SelfAttention):
+class StockSelfAttention(_AttentionOfStock, SelfAttention):
     """Keras's attention of a sequence to itself."""
 
 
-class StockSynchronousAttention(_OfStock, SynchronousAttention):
+class StockSynchronousAttention(_AttentionOfStock, SynchronousAttention):
     """Keras's attention of a sequence to one that flows along."""
 
 
-class StockCrossAttention(_OfStock, CrossAttention):
+class StockCrossAttention(_AttentionOfStock, CrossAttention):
     """Keras's attention of a sequence to one that is context."""
 
 
@@ -65,8 +65,8 @@ def _named(call) -> dict[str, Any]:
     return dict(zip(("query", "value", "key", *_MASKS), call.arguments, strict=False)) | call.keywords
 
 
-@adapts(*_ATTENTION)
-def attention(layer: Any, specs: Any, call: Any, place: Place) -> Any:
+@adapts(*_ATTENTION, in_specs=False)
+def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
     """Attention to the past, to a window of steps, or to a sequence that is context."""
     given = {name: value for name, value in _named(call).items() if value is not None}
     query, value = given.pop("query"), given.pop("value")
@@ -87,17 +87,17 @@ def attention(layer: Any, specs: Any, call: Any, place: Place) -> Any:
         if window is not None:
             raise Refusal("its `sliding_window` moves over a sequence of another length", "sliding_window=None")
         return _with_variables(made, layer, (query.index,))
-    at = [place.tensors[slot.index] for slot in (query, value, key)]
+    at = [site.tensors[slot.index] for slot in (query, value, key)]
     if at[1] is not at[2]:
         raise Refusal("its keys are made of another sequence than its values", "one sequence for both")
     if not causal and window is None:
         raise Refusal("without a causal mask it sees steps that are still to come", _CAUSAL)
-    of_stream = place.options.window
+    of_stream = site.options.window
     past = [n - 1 for n in (window, of_stream) if n is not None]
     options |= {
         "max_past_horizon": min(past) if past else None,
         "max_future_horizon": 0 if causal or window is None else window - 1,
-        "max_length": place.options.max_length,
+        "max_length": site.options.max_length,
     }
     if at[0] is at[1]:
         return _with_variables(StockSelfAttention(**options), layer, (query.index,))

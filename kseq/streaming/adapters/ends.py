@@ -20,7 +20,7 @@ PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.
 _CROPPING = (keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
 
 
-class _Ends(EveryStep):
+class _Moved(EveryStep):
     """A layer that moves time by what it does at both ends, and has a pair of sizes for each axis of space.
 
     State: the last inputs, as many as outputs come late.
@@ -63,7 +63,7 @@ class _Ends(EveryStep):
         return Sequence(self.of_space(values), x.mask), state
 
 
-class _Padded(_Ends):
+class _Padded(_Moved):
     """Zeros put before and behind the input, and around its axes of space."""
 
     @property
@@ -87,7 +87,7 @@ class _Padded(_Ends):
         return Sequence(values, None if x.mask is None else self.output_mask(x.mask))
 
 
-class _Cropped(_Ends):
+class _Cropped(_Moved):
     """Steps taken away before and behind the input, and around its axes of space."""
 
     @property
@@ -129,13 +129,13 @@ def ends_of(layer: Any) -> tuple[tuple[int, int], ...]:
     return tuple(map(tuple, ends)) if isinstance(ends[0], (tuple, list)) else (tuple(ends),)
 
 
-@adapts(*PADDING)
+@adapts(*PADDING, in_specs=False)
 def zero_padding(layer: Any, specs: Any) -> Any:
     """Zeros around a sequence, and around its axes of space."""
     return _Padded(layer, *ends_of(layer))
 
 
-@adapts(*_CROPPING)
+@adapts(*_CROPPING, in_specs=False)
 def cropping(layer: Any, specs: Any) -> Any:
     """Steps taken from both ends of a sequence, and of its axes of space."""
     return _Cropped(layer, *ends_of(layer))

@@ -10,9 +10,9 @@ from ...model_graph import map_structure
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...timing import Timing
+from .call_site import CallSite
 from .operation import Held, InputSlot, Operation
 from .operations import check_operation
-from .place import Place
 from .refusal import Refusal
 from .refused import refusal_of
 
@@ -55,19 +55,19 @@ class Unadapted(SequenceLayer):
         return specs if len(specs) > 1 else specs[0]
 
 
-def adapt(call: Any, specs: Any, outputs: Any, place: Place) -> SequenceLayer:
+def adapt(call: Any, specs: Any, outputs: Any, site: CallSite) -> SequenceLayer:
     """The streaming layer of a call of a Keras layer or operation, or `Unadapted` with the reason.
 
     Args:
         call: a `kseq.model_graph.Call`, with `InputSlot`s in the place of tensors.
         specs: of the inputs, by the slots' numbers.
         outputs: specs of the outputs.
-        place: where in the model it is called.
+        site: where in the model it is called.
     """
     operation = call.operation
     try:
         if isinstance(operation, keras.layers.Layer):
-            made = _adapted(call, specs, place)
+            made = _adapted(call, specs, site)
         else:
             check_operation(call, specs)
             made = Operation(operation, call.arguments, call.keywords, len(specs))
@@ -82,7 +82,7 @@ def adapt(call: Any, specs: Any, outputs: Any, place: Place) -> SequenceLayer:
     return Unadapted(operation, [row], outputs, len(specs))
 
 
-def _adapted(call, specs, place):
+def _adapted(call, specs, site):
     layer = call.operation
     refusal, adapter = refusal_of(layer), adapter_of(layer)
     if refusal is not None:
@@ -90,7 +90,7 @@ def _adapted(call, specs, place):
     if adapter is None:
         raise Refusal("it has no streaming form", _instead(layer))
     taken = inspect.signature(adapter).parameters
-    known = {"place": place, "call": call}
+    known = {"site": site, "call": call}
     given = {name: value for name, value in known.items() if name in taken}
     if "call" in taken:
         return adapter(layer, specs, **given)

@@ -13,8 +13,7 @@ class EveryStep(SequenceLayer):
     A row of `n` steps has the `timing.output_length(n)` outputs that a sequence of `n` steps has.
     """
 
-    #: A model's reader gives such a layer a mask that says which steps are there, in the place of Keras's.
-    reads_every_step = True
+    reads_every_step: bool = True
 
     def output_mask(self, mask: Any) -> Any:
         return there_after(mask, self.timing)

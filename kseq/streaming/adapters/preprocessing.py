@@ -11,7 +11,7 @@ from .operation import Operation
 from .refusal import Refusal
 
 
-class _OneHot(Operation):
+class _OneHotOfSteps(Operation):
     """A layer that puts categories on an axis of their own, which it would not add to a chunk of one step."""
 
     def arguments_of(self, values: Any, masks: Any) -> Any:
@@ -21,7 +21,13 @@ class _OneHot(Operation):
         return super().output_spec(input_spec._replace(shape=(1,)))
 
 
-@adapts(keras.layers.CategoryEncoding, keras.layers.Discretization, keras.layers.Hashing, keras.layers.IntegerLookup)
+@adapts(
+    keras.layers.CategoryEncoding,
+    keras.layers.Discretization,
+    keras.layers.Hashing,
+    keras.layers.IntegerLookup,
+    in_specs=False,
+)
 def categories(layer: Any, specs: Any) -> Any:
     """A category for each number."""
     mode = getattr(layer, "output_mode", "int")
@@ -32,7 +38,7 @@ def categories(layer: Any, specs: Any) -> Any:
     if not layer.supports_jit and keras.backend.backend() != "torch":
         raise Refusal("Keras computes it on the host, which is not compiled", "what it gives as the stream's input")
     if mode == "one_hot" and not specs.shape:
-        return _OneHot.of(layer, specs)
+        return _OneHotOfSteps.of(layer, specs)
     if mode == "one_hot":  # where Keras puts the categories depends on the sizes
         why = mixes_time(layer.__call__, [specs.shape], [specs.dtype])
         if why is not None:

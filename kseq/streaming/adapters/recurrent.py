@@ -122,7 +122,7 @@ def _wide(mask, values):
     return ops.reshape(mask, (-1, *[1] * (len(values.shape) - 1)))
 
 
-@adapts(keras.layers.LSTM, keras.layers.GRU)
+@adapts(keras.layers.LSTM, keras.layers.GRU, in_specs=False)
 def gated(layer: Any, specs: Any) -> Any:
     """An LSTM or a GRU."""
     _check(layer)
@@ -139,6 +139,7 @@ def gated(layer: Any, specs: Any) -> Any:
     keras.layers.ConvLSTM1D,
     keras.layers.ConvLSTM2D,
     keras.layers.ConvLSTM3D,
+    in_specs=False,
 )
 def of_cells(layer: Any, specs: Any) -> Any:
     """A recurrent layer of any cell, or cells."""

@@ -9,7 +9,7 @@ from .refusal import Refusal
 _WHOLE = "it makes one value of all steps, of which a stream never has the last"
 _POOLING = "pooling with a window, or a recurrent layer"
 
-_REASONS: dict[Any, tuple[str, str | None]] = {
+_REASONS: dict[Any, tuple[str, str]] = {
     keras.layers.Bidirectional: (
         "its half that reads backwards needs the end of the sequence",
         "its `forward_layer` alone, or a layer that looks ahead, such as a convolution",

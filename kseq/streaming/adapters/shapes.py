@@ -9,8 +9,8 @@ from keras import ops
 from ...layers.shape import Reshape
 from ...registry import adapts
 from ...timing import Timing
+from .call_site import ANYWHERE, CallSite
 from .operation import Operation
-from .place import ANYWHERE, Place
 from .refusal import Refusal
 
 
@@ -30,7 +30,7 @@ class _Repeated(Operation):
         return y if y.mask is None else y._replace(mask=self.output_mask(y.mask))
 
 
-@adapts(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+@adapts(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D, in_specs=False)
 def up_sampling(layer: Any, specs: Any) -> Any:
     """Steps, and places in space, given several times; what lies between places of a step may be interpolated."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -42,11 +42,11 @@ def up_sampling(layer: Any, specs: Any) -> Any:
     return _Repeated.of(layer, specs)
 
 
-@adapts(keras.layers.Reshape)
-def reshape(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
+@adapts(keras.layers.Reshape, in_specs=False)
+def reshape(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
     """The channels of every step in another shape."""
-    time, *channels = layer.compute_output_shape((None, place.time, *specs.shape))[1:]
-    keeps = time == place.time and (time is not None or layer.target_shape[0] == -1)
+    time, *channels = layer.compute_output_shape((None, site.time, *specs.shape))[1:]
+    keeps = time == site.time and (time is not None or layer.target_shape[0] == -1)
     if not keeps or not channels or None in channels or math.prod(channels) != math.prod(specs.shape):
         raise Refusal(
             f"target_shape {tuple(layer.target_shape)} moves values from one step to another",
@@ -56,7 +56,7 @@ def reshape(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     return made
 
 
-@adapts(keras.layers.Permute)
+@adapts(keras.layers.Permute, in_specs=False)
 def permute(layer: Any, specs: Any) -> Any:
     """The axes of channels in another order."""
     if layer.dims[0] != 1:

@@ -8,13 +8,13 @@ import keras
 from ...layers.base import SequenceLayer
 from ...layers.combinators import Serial
 from ...registry import adapter_of, adapts
+from .call_site import ANYWHERE, CallSite
 from .operation import Operation
-from .place import ANYWHERE, Place
 
 
 @adapts(keras.layers.SpectralNormalization)
 def spectral_normalization(
-    layer: Any, specs: Any, training: bool = False, place: Place = ANYWHERE, **options: Any
+    layer: Any, specs: Any, training: bool = False, site: CallSite = ANYWHERE, **options: Any
 ) -> Any:
     """The layer within, of kseq or one that has an adapter, whose kernel has been normalised while training."""
     if training:
@@ -26,13 +26,13 @@ def spectral_normalization(
         adapter = adapter_of(inner)
         if adapter is None:
             raise ValueError(f"the layer within, {inner.name} ({type(inner).__name__}), has no streaming form")
-        if "place" in inspect.signature(adapter).parameters:
-            options["place"] = place
+        if "site" in inspect.signature(adapter).parameters:
+            options["site"] = site
         inner = adapter(inner, specs, **options)
     if inner.output_spec(specs).dtype == layer.compute_dtype:
         return inner
     # It gives its own dtype, whatever the layer within computes in.
     identity = keras.layers.Identity(dtype=layer.compute_dtype)
     made = Serial([inner, Operation.of(identity, inner.output_spec(specs))])
-    made.reads_every_step = getattr(inner, "reads_every_step", False)
+    made.reads_every_step = inner.reads_every_step
     return made

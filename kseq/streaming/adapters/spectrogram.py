@@ -7,8 +7,8 @@ import keras
 from ...layers.windows import WindowedLayer
 from ...registry import adapts
 from ...sequence import Sequence, SequenceSpec
+from .call_site import ANYWHERE, CallSite
 from .lengthwise import EveryStep
-from .place import ANYWHERE, Place
 from .refusal import Refusal
 from .stock_window import stock_window
 
@@ -16,10 +16,10 @@ from .stock_window import stock_window
 class StockSTFT(EveryStep, WindowedLayer):
     """Keras's spectrogram, of frames that are padded before it sees them."""
 
-    def __init__(self, layer: Any, place: Place) -> None:
+    def __init__(self, layer: Any, site: CallSite) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         step = layer.frame_step or layer.frame_length // 2
-        self.window = stock_window(layer.frame_length, step, 1, layer.padding, place.time, (0, 0))
+        self.window = stock_window(layer.frame_length, step, 1, layer.padding, site.time, (0, 0))
         self.adapted, self.unpadded = layer, _unpadded(layer)
         self.built = True
 
@@ -46,9 +46,9 @@ def _unpadded(layer):
     return made
 
 
-@adapts(keras.layers.STFTSpectrogram)
-def stft_spectrogram(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
+@adapts(keras.layers.STFTSpectrogram, in_specs=False)
+def stft_spectrogram(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
     """The spectrum of every frame."""
     if layer.data_format != "channels_last":
         raise Refusal('with data_format="channels_first" the first axis is no time', 'data_format="channels_last"')
-    return StockSTFT(layer, place)
+    return StockSTFT(layer, site)

@@ -15,13 +15,13 @@ from ...layers.space import spatial_axes
 from ...layers.transposed_windows import complete_sums
 from ...registry import adapter_of, adapts
 from ...sequence import Sequence
+from .call_site import ANYWHERE, CallSite
 from .lengthwise import EveryStep
-from .place import ANYWHERE, Place
 from .refusal import Refusal
 from .stock_window import stock_transposed_window, stock_window
 
 
-class _OfStock(EveryStep):
+class _WindowsOfStock(EveryStep):
     """A kseq layer in the place of a stock layer, which has the variables."""
 
     adapted: Any
@@ -49,7 +49,7 @@ class _OfStock(EveryStep):
         return self.adapted.bias if self.adapted.use_bias else None
 
 
-class _Transposed(_OfStock):
+class _Transposed(_WindowsOfStock):
     """A transposed convolution, whose first sums may be no outputs."""
 
     def complete(self, sums: Any, length: Any) -> Any:
@@ -64,15 +64,15 @@ class _Transposed(_OfStock):
         return Sequence(y.values, mask), state
 
 
-class _Pooled(_OfStock):
+class _Pooled(_WindowsOfStock):
     """Pooling, of which every output is what its window gives."""
 
     padded = False
 
     def finish(self, values: Any, mask: Any) -> Sequence:
-        if self.padded:  # outputs beyond the last step are outputs
-            return Sequence(values, mask)
-        return super().finish(values, mask)
+        # Beyond the last step there may be outputs, of zeros that are put there.
+        y = Sequence(values, mask)
+        return y if self.padded else y.mask_invalid()
 
 
 @functools.cache
@@ -108,13 +108,13 @@ def _check_axes(layer, specs) -> int:
     return rank
 
 
-def _set_windows(made, layer, sizes, place, dilations):
+def _set_windows(made, layer, sizes, site, dilations):
     """Give the layer the windows of the stock layer: over time, and over axes of space."""
-    zeros = place.zeros or ((0, 0),) * len(sizes)
+    zeros = site.zeros or ((0, 0),) * len(sizes)
     strides = layer.strides
-    made.window = stock_window(sizes[0], strides[0], dilations[0], layer.padding, place.time, zeros[0])
+    made.window = stock_window(sizes[0], strides[0], dilations[0], layer.padding, site.time, zeros[0])
     made.space = spatial_axes(
-        zip(sizes[1:], strides[1:], dilations[1:], strict=True), zeros[1:] if place.zeros else layer.padding
+        zip(sizes[1:], strides[1:], dilations[1:], strict=True), zeros[1:] if site.zeros else layer.padding
     )
     return made
 
@@ -127,8 +127,9 @@ def _set_windows(made, layer, sizes, place, dilations):
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
+    in_specs=False,
 )
-def convolution(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
+def convolution(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
     """A convolution over time, or over time and space: causal, valid, or same."""
     rank = _check_axes(layer, specs)
     names = ("filters", "groups", "depth_multiplier", "activation", "use_bias")
@@ -138,11 +139,11 @@ def convolution(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     if isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
         config.pop("filters", None)
     sizes = {name: _sizes(getattr(layer, name), rank) for name in ("kernel_size", "strides", "dilation_rate")}
-    made = _made(layer, _OfStock, **config, **sizes)
-    return _set_windows(made, layer, layer.kernel_size, place, layer.dilation_rate)
+    made = _made(layer, _WindowsOfStock, **config, **sizes)
+    return _set_windows(made, layer, layer.kernel_size, site, layer.dilation_rate)
 
 
-@adapts(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+@adapts(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose, in_specs=False)
 def transposed_convolution(layer: Any, specs: Any) -> Any:
     """A transposed convolution over time, or over time and space."""
     rank = _check_axes(layer, specs)
@@ -166,8 +167,9 @@ def transposed_convolution(layer: Any, specs: Any) -> Any:
     keras.layers.MaxPooling1D,
     keras.layers.MaxPooling2D,
     keras.layers.MaxPooling3D,
+    in_specs=False,
 )
-def pooling(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
+def pooling(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
     """The largest or the mean value of each window over time, or over time and space."""
     rank = len(layer.pool_size)
     if layer.data_format != "channels_last" or len(specs.shape) != rank:
@@ -178,21 +180,21 @@ def pooling(layer: Any, specs: Any, place: Place = ANYWHERE) -> Any:
     config = {name: _sizes(getattr(layer, name), rank) for name in ("pool_size", "strides")}
     if averages:
         config["masked_average"] = layer.padding == "same"
-        _check_repeats(layer, specs, place)
-    made = _set_windows(_made(layer, _Pooled, **config), layer, layer.pool_size, place, (1,) * rank)
-    if place.zeros:
+        _check_repeats(layer, specs, site)
+    made = _set_windows(_made(layer, _Pooled, **config), layer, layer.pool_size, site, (1,) * rank)
+    if site.zeros:
         made.padded, made.invalid_value = True, 0
     return made
 
 
-def _check_repeats(layer, specs, place):
+def _check_repeats(layer, specs, site):
     """Refuse means of windows in which Keras on torch repeats the first and the last step, where other backends do not.
 
     It does where it pads unequally. A window of two holds nothing but such repetitions then.
     """
     if keras.backend.backend() != "torch" or layer.padding != "same" or max(layer.pool_size) <= 2:
         return
-    lengths = place.time, *specs.shape[:-1]
+    lengths = site.time, *specs.shape[:-1]
     axes = zip(layer.pool_size, layer.strides, lengths, strict=True)
     for size, stride, length in axes:
         if (size % 2 == 0) if stride == 1 else (length is None or max(size - 1 - (length - 1) % stride, 0) % 2):

@@ -1,4 +1,4 @@
-"""`Place`: what an adapter may want to know of a call besides its layer and the specs of what it is given."""
+"""`CallSite`: what an adapter may want to know of a call besides its layer and the specs of what it is given."""
 
 import dataclasses
 from typing import Any
@@ -21,7 +21,7 @@ BY_DEFAULT = StreamOptions()
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class CallSite:
     """Where in a model a layer is called.
 
     Attributes:
@@ -39,4 +39,4 @@ class Place:
 
 
 #: Of a layer of which nothing is known but what it is given.
-ANYWHERE = Place()
+ANYWHERE = CallSite()
