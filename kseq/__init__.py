@@ -12,6 +12,7 @@ backend.choose()
 # Every public name and the module that it is taken from, on first use: `import kseq` loads neither Keras nor a backend.
 _PUBLIC = {
     "backend": "backend",
+    "conversion": "conversion",
     "data": "data",
     "datasets": "datasets",
     "doctor": "doctor",
@@ -174,6 +175,7 @@ _PUBLIC = {
     "T5Position": "layers",
     "TransformerXLPosition": "layers",
     "Position": "layers",
+    "convert": "conversion",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -201,6 +203,7 @@ _PUBLIC = {
 
 if typing.TYPE_CHECKING:
     from . import backend as backend
+    from . import conversion as conversion
     from . import data as data
     from . import datasets as datasets
     from . import doctor as doctor
@@ -215,6 +218,7 @@ if typing.TYPE_CHECKING:
     from . import testing as testing
     from . import timing as timing
     from . import window as window
+    from .conversion import convert as convert
     from .layers import ELU as ELU
     from .layers import FFT as FFT
     from .layers import GELU as GELU

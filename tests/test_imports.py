@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "streaming": LAYERS,
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming", "keras_errors"},
+    "conversion": LAYERS | {"doctor", "streaming", "keras_errors"},
     "doctor": LAYERS | {"streaming", "keras_errors"},
     "spec": {
         "arguments",

@@ -82,6 +82,10 @@ class ModelRuns:
     def graph_of(self, model: Any) -> ModelGraph:
         return self._read(model)[0]
 
+    def graphs(self) -> list[ModelGraph]:
+        """Of the model and those in it, as far as they have been run."""
+        return [graph for graph, _ in self._graphs.values()]
+
     def readers(self, t: Tensor) -> list[Any]:
         """The layers that read an input of the model as it is, also those within models in it."""
         return list(self._readers(self.model, t))

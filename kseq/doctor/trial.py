@@ -20,8 +20,17 @@ _OF_MODEL = 1e-3  # rounding adds up over layers
 
 @dataclasses.dataclass
 class PaddedTrial:
-    """The runs of a model: of each row alone, the longest first, and of all padded; of each the calls and outputs."""
+    """The runs of a model: of each row alone, the longest first, and of all padded; of each the calls and outputs.
 
+    Attributes:
+        runs: what ran it.
+        inputs: what it was given for each row, by input or in its own structure.
+        alone: the calls and outputs of each of those runs.
+        padded: those of the run of all rows as one batch.
+    """
+
+    runs: ModelRuns
+    inputs: list[Any]
     alone: list[tuple[list[LayerRun], Any]]
     padded: tuple[list[LayerRun], Any]
 
@@ -59,10 +68,11 @@ class PaddedTrial:
     @classmethod
     def _made(cls, runs, rows):
         leaves = [leaf for leaf in keras.tree.flatten(rows) if isinstance(leaf, InputRows)]
-        alone = [_run(runs, _each(lambda leaf, i=i: leaf.alone(i), rows)) for i in range(len(leaves[0].rows))]
+        inputs = [_each(lambda leaf, i=i: leaf.alone(i), rows) for i in range(len(leaves[0].rows))]
+        alone = [_run(runs, given) for given in inputs]
         padded = _each(lambda leaf: leaf.mask() if leaf.is_mask else leaf.padded(), rows)
         masks = _each(lambda leaf: leaf.mask() if leaf.has_mask else None, rows)
-        return cls(alone, _run(runs, padded, masks))
+        return cls(runs, inputs, alone, _run(runs, padded, masks))
 
     def _problems(self):
         """Calls that fail, or that give rows of unequal length outputs of one length where the model says none."""
