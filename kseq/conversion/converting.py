@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 import keras
 
+from ..doctor.check import check_masks
 from ..doctor.distance import distance, worst
 from ..doctor.runs import LayerRun
 from ..doctor.tensors import to_numpy, values_of
@@ -31,7 +32,7 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
     """A Keras model with each stock layer that has a kseq twin replaced by the twin, with its weights.
 
     On rows without padding the new model gives the same; on padded ones, where Keras's layers lose masks and let
-    padding leak, it is right as far as its layers are kseq's: `kseq.masks.check` says whether. Each twin is tried on
+    padding leak, it is right as far as its layers are kseq's: the report says what is left. Each twin is tried on
     what the layer is given in a run of the model, in training too where that is not random, and is not used where it
     gives something else. Merges and activations that are operations, as `x + y`, become layers that keep the mask;
     `MultiHeadAttention` and `GroupQueryAttention` of a sequence to itself become `kseq.SelfAttention`. Layers within
@@ -52,12 +53,14 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
 
     Example:
         >>> import kseq, keras
-        >>> layers = [keras.layers.Masking(), keras.layers.Conv1D(2, 3, padding="same", name="conv")]
-        >>> model, report = kseq.convert(keras.Sequential([keras.Input((None, 4)), *layers]), return_report=True)
+        >>> layers = [keras.layers.Masking(name="masking"), keras.layers.Conv1D(2, 3, padding="same", name="conv")]
+        >>> model = keras.Sequential([keras.Input((None, 4)), *layers], name="net")
+        >>> model, report = kseq.convert(model, return_report=True)
         >>> print(report)
-        sequential: 1 replaced, 1 as before
+        net: 1 replaced, 1 as before
           masking (Masking): stays: kseq has no layer of its kind
           conv (Conv1D): now kseq.Conv1D
+          no faults of masks are left
     """
     if not is_graph(model) or isinstance(model, SequenceLayer):
         raise TypeError(
@@ -72,8 +75,9 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
         rebuilding.copy_weights(model)
         _check_same(made, model, trial)
         compiled, problem = _compile_like(made, model)
-    report = ConversionReport(model.name, tuple(rows), compiled, problem)
-    return (made, report) if return_report else made
+    if not return_report:
+        return made
+    return made, ConversionReport(model.name, tuple(rows), compiled, problem, check_masks(made, x))
 
 
 def _twins(trial: PaddedTrial) -> tuple[list[Converted], dict[int, Twin]]:
@@ -88,7 +92,8 @@ def _twins(trial: PaddedTrial) -> tuple[list[Converted], dict[int, Twin]]:
     rows, twins = [], {}
     for key, of_calls in runs.items():
         first = of_calls[0][0]
-        if isinstance(first.operation, SequenceLayer):
+        of_masks = not isinstance(first.operation, keras.layers.Layer) and not first.needs_mask
+        if isinstance(first.operation, SequenceLayer) or of_masks:
             continue
         name, kind = first.name, type(first.operation).__name__
         try:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any, NamedTuple
 
+from ..doctor import MaskReport
 from ..printable import printable
 
 
@@ -36,12 +37,14 @@ class ConversionReport:
         rows: a `Converted` for each layer and operation that is not kseq's already, in the order of the model's calls.
         compiled: whether the model was compiled and is again, with a new state of the optimizer.
         not_compiled: why it is not, or `None`.
+        masks: what `kseq.masks.check` finds in the new model.
     """
 
     model: str
     rows: tuple[Converted, ...]
     compiled: bool = False
     not_compiled: str | None = None
+    masks: MaskReport = MaskReport("", ())
 
     @property
     def replaced(self) -> tuple[Converted, ...]:
@@ -58,12 +61,22 @@ class ConversionReport:
             lines.append("  compiled as before; the optimizer begins anew")
         if self.not_compiled:
             lines.append(f"  not compiled: {self.not_compiled}")
+        if self.masks:
+            lines += ["  faults of masks that are left:", *(f"    {fault}" for fault in self.masks)]
+        else:
+            lines.append("  no faults of masks are left")
         return "\n".join(printable(line, keep="") for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data that JSON can hold."""
         rows = {"replaced": [row._asdict() for row in self.replaced], "kept": [row._asdict() for row in self.kept]}
-        return {"model": self.model, **rows, "compiled": self.compiled, "not_compiled": self.not_compiled}
+        return {
+            "model": self.model,
+            **rows,
+            "compiled": self.compiled,
+            "not_compiled": self.not_compiled,
+            "masks": self.masks.to_dict(),
+        }
 
     def to_json(self) -> str:
         """The report as one JSON object."""

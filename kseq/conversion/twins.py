@@ -164,11 +164,9 @@ def _of_operation(operation, calls):
     name = type(operation).__name__
     (call,) = calls  # an operation of its own for each call
     given = list(tensors((call.arguments, call.keywords)))
-    if all(t.is_mask for t in given):
-        raise NoTwin("it makes masks")
-    if name in _MERGES and len(call.arguments) == 2 and all(isinstance(x, Tensor) for x in call.arguments):
-        if call.arguments[0].shape == call.arguments[1].shape:
-            return Twin(getattr(keras.layers, name)(), lambda arguments, keywords: ([[*arguments]], {}))
+    shapes = [x.shape for x in call.arguments if isinstance(x, Tensor)]
+    if name in _MERGES and len(call.arguments) == 2 and len(shapes) == 2 and shapes[0] == shapes[1]:
+        return Twin(getattr(keras.layers, name)(), lambda arguments, keywords: ([[*arguments]], {}))
     if name == "Concatenate" and len(given) > 1 and isinstance(operation.axis, int):
         rank = len(given[0].shape)
         if operation.axis % rank > 1:

@@ -60,10 +60,9 @@ def _again(run):
 
 def _difference(outputs: Any, of_twin: Any, operation: Any) -> float | None:
     mine, theirs = ([to_numpy(y) for y in values_of(part)] for part in (of_twin, outputs))
-    if [y.shape for y in mine] != [y.shape for y in theirs]:
-        raise NoTwin(
-            f"its outputs have shapes {[y.shape for y in theirs]}, those of the twin {[y.shape for y in mine]}"
-        )
+    shapes = [[y.shape for y in part] for part in (theirs, mine)]
+    if shapes[0] != shapes[1]:
+        raise NoTwin(f"its outputs have shapes {shapes[0]}, those of the twin {shapes[1]}")
     computed = getattr(operation, "compute_dtype", "float32")
     tolerance = max(EPSILON.get(computed, 0), EPSILON["float32"]) ** 0.5
     return worst(distance(y, wanted, tolerance) for y, wanted in zip(mine, theirs, strict=True))

@@ -36,7 +36,8 @@ def instead_of(operation: Any, nan_alone: bool = False) -> str | None:
     """
     name = type(operation).__name__
     if isinstance(operation, SequenceLayer):
-        return None
+        same = getattr(operation, "padding", None) == "same"
+        return "another `padding`: where `same` pads depends on the length of the batch" if same else None
     if not isinstance(operation, keras.layers.Layer):
         return f"keras.layers.{name}" if name in _MERGES else _POINTWISE
     if getattr(operation, "go_backwards", False):
