@@ -8,12 +8,12 @@ import keras
 
 from ..doctor.check import check_masks
 from ..doctor.distance import distance, worst
-from ..doctor.runs import LayerRun
+from ..doctor.runs import LayerRun, has_graph
 from ..doctor.tensors import to_numpy, values_of
 from ..doctor.trial import PaddedTrial
 from ..keras_errors import unframed
 from ..layers.base import SequenceLayer
-from ..model_graph import in_words, is_graph, map_structure
+from ..model_graph import in_words, map_structure
 from .outcome import ConversionReport, Converted
 from .rebuild import Rebuilding
 from .twins import NoTwin, Twin, twin_of
@@ -62,7 +62,7 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
           conv (Conv1D): now kseq.Conv1D
           no faults of masks are left
     """
-    if not is_graph(model) or isinstance(model, SequenceLayer):
+    if not has_graph(model) or isinstance(model, SequenceLayer):
         raise TypeError(
             f"expected a sequential or functional Keras model; received {model!r} of type {type(model).__name__}"
         )
@@ -77,7 +77,7 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
         compiled, problem = _compile_like(made, model)
     if not return_report:
         return made
-    return made, ConversionReport(model.name, tuple(rows), compiled, problem, check_masks(made, x))
+    return made, ConversionReport(model.name, tuple(rows), compiled, problem, masks=check_masks(made, x))
 
 
 def _twins(trial: PaddedTrial) -> tuple[list[Converted], dict[int, Twin]]:

@@ -44,7 +44,7 @@ class ConversionReport:
     rows: tuple[Converted, ...]
     compiled: bool = False
     not_compiled: str | None = None
-    masks: MaskReport = MaskReport("", ())
+    masks: MaskReport = dataclasses.field(kw_only=True)
 
     @property
     def replaced(self) -> tuple[Converted, ...]:
@@ -69,10 +69,10 @@ class ConversionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data that JSON can hold."""
-        rows = {"replaced": [row._asdict() for row in self.replaced], "kept": [row._asdict() for row in self.kept]}
         return {
             "model": self.model,
-            **rows,
+            "replaced": [row._asdict() for row in self.replaced],
+            "kept": [row._asdict() for row in self.kept],
             "compiled": self.compiled,
             "not_compiled": self.not_compiled,
             "masks": self.masks.to_dict(),

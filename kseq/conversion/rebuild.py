@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
+from ..doctor.runs import has_graph
 from ..keras_errors import unframed
-from ..model_graph import Call, Tensor, is_graph, map_structure, matched, tensors
+from ..model_graph import Call, Tensor, map_structure, matched, tensors
 from .twins import Twin
 
 
@@ -50,7 +51,7 @@ class Rebuilding:
     def _new(self, operation):
         if id(operation) in self._twins:
             return self._twins[id(operation)].layer
-        if is_graph(operation):
+        if has_graph(operation):
             return self.model(operation)
         return copied(operation) if isinstance(operation, keras.layers.Layer) else operation
 
@@ -58,7 +59,7 @@ class Rebuilding:
         """Give the layers that are no twins the weights that they had."""
         for call in self._graphs(model).calls:
             old = call.operation
-            if is_graph(old):
+            if has_graph(old):
                 self.copy_weights(old)
             elif isinstance(old, keras.layers.Layer) and id(old) not in self._twins:
                 new = self._made[id(old)]
@@ -80,6 +81,7 @@ def copied(layer: Any) -> Any:
             f"{layer.name} ({type(layer).__name__}) cannot be copied by its configuration: "
             f"{' '.join(unframed(error).split())}"
         ) from error
+    new.name = layer.name  # which configurations of one's own may leave out
     if hasattr(layer, "save_assets") and hasattr(new, "load_assets"):  # vocabularies
         with tempfile.TemporaryDirectory() as folder:
             layer.save_assets(folder)

@@ -76,7 +76,7 @@ def twin_of(operation: Any, calls: list[Any]) -> Twin:
         _check_options(call, _OPTIONS)
         if len(call.arguments) != 1 or not isinstance(call.arguments[0], Tensor):
             raise NoTwin("it is called with something else than one tensor")
-    return Twin(_made(registered_layers()[name], _config_of(operation)), _as_it_is)
+    return Twin(_made(registered_layers()[name], _config_of(operation)), _as_it_is)  # what it gives is compared
 
 
 def _as_it_is(arguments, keywords):
@@ -91,6 +91,10 @@ def _check_options(call, known):
 
 def _config_of(layer):
     config = layer.get_config()
+    if isinstance(layer, keras.layers.Reshape):
+        config["output_shape"] = config.pop("target_shape")[1:]  # of channels: what becomes of time shows when it runs
+    if type(layer).__name__.startswith("AveragePooling"):
+        config["masked_average"] = True  # Keras's `same` counts no padding of its own: nor then that of rows
     if isinstance(layer, keras.layers.Bidirectional):
         # Of kseq layers: the half that reads backwards is made of the one that reads forwards.
         halves = {"layer": layer.forward_layer, "backward_layer": layer.backward_layer}
@@ -165,7 +169,7 @@ def _of_operation(operation, calls):
     (call,) = calls  # an operation of its own for each call
     given = list(tensors((call.arguments, call.keywords)))
     shapes = [x.shape for x in call.arguments if isinstance(x, Tensor)]
-    if name in _MERGES and len(call.arguments) == 2 and len(shapes) == 2 and shapes[0] == shapes[1]:
+    if name in _MERGES and len(call.arguments) == 2 and len(shapes) == 2 and len(shapes[0]) == len(shapes[1]):
         return Twin(getattr(keras.layers, name)(), lambda arguments, keywords: ([[*arguments]], {}))
     if name == "Concatenate" and len(given) > 1 and isinstance(operation.axis, int):
         rank = len(given[0].shape)

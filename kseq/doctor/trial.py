@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 
-from ..model_graph import in_words, is_graph
+from ..model_graph import in_words
 from .given import given_rows
 from .padded import NoRows, RowsOf
 from .report import OutputCheck
 from .rows import STEPS, InputRows, draw_rows
-from .runs import LayerRun, ModelRuns
-from .tensors import masks_of, to_numpy, values_of
+from .runs import LayerRun, ModelRuns, has_graph
+from .tensors import leaves_of, masks_of, to_numpy, values_of
 
 _OF_MODEL = 1e-3  # rounding adds up over layers
 
@@ -48,7 +48,7 @@ class PaddedTrial:
             raise TypeError(f"expected a Keras model; received {model!r} of type {type(model).__name__}")
         if not model.built:
             raise ValueError(f"{in_words(model)} must be built before it is looked at: give it a keras.Input")
-        if not is_graph(model) and x is None:
+        if not has_graph(model) and x is None:
             raise ValueError(f"{in_words(model)} has no keras.Input to draw rows for; give rows as `x`")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras's own, of masks that are lost
@@ -67,7 +67,7 @@ class PaddedTrial:
 
     @classmethod
     def _made(cls, runs, rows):
-        leaves = [leaf for leaf in keras.tree.flatten(rows) if isinstance(leaf, InputRows)]
+        leaves: list[InputRows] = leaves_of(rows)
         inputs = [_each(lambda leaf, i=i: leaf.alone(i), rows) for i in range(len(leaves[0].rows))]
         alone = [_run(runs, given) for given in inputs]
         padded = _each(lambda leaf: leaf.mask() if leaf.is_mask else leaf.padded(), rows)
