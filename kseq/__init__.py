@@ -12,6 +12,7 @@ backend.choose()
 # Every public name and the module that it is taken from, on first use: `import kseq` loads neither Keras nor a backend.
 _PUBLIC = {
     "backend": "backend",
+    "conversion": "conversion",
     "data": "data",
     "datasets": "datasets",
     "generation": "generation",
@@ -197,6 +198,7 @@ _PUBLIC = {
     "Sampling": "generation",
     "generate": "generation",
     "generate_steps": "generation",
+    "convert": "conversion",
     "NotStreamable": "obstacles",
     "Ragged": "ragged",
     "flatten": "ragged",
@@ -230,6 +232,7 @@ _PUBLIC = {
 
 if typing.TYPE_CHECKING:
     from . import backend as backend
+    from . import conversion as conversion
     from . import data as data
     from . import datasets as datasets
     from . import doctor as doctor
@@ -248,6 +251,7 @@ if typing.TYPE_CHECKING:
     from .generation import Sampling as Sampling
     from .generation import generate as generate
     from .generation import generate_steps as generate_steps
+    from .conversion import convert as convert
     from .layers import ELU as ELU
     from .layers import FFT as FFT
     from .layers import GELU as GELU

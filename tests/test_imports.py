@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "generation": LAYERS | {"streaming"},
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming", "keras_errors"},
+    "conversion": LAYERS | {"doctor", "streaming", "keras_errors"},
     "doctor": LAYERS | {"streaming", "keras_errors"},
     "spec": {
         "arguments",

@@ -27,23 +27,27 @@ _MERGES = {"Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "S
 _POINTWISE = "kseq.Lambda or another layer that keeps the mask"
 
 
-def instead_of(operation: Any, nan_alone: bool = False) -> str | None:
+def instead_of(operation: Any, inputs: int = 1, nan_alone: bool = False) -> str | None:
     """What to use instead, or `None` where nothing is known.
 
     Args:
         operation: the layer or operation.
+        inputs: how many tensors it is given.
         nan_alone: whether all is well as long as padding is finite.
     """
     name = type(operation).__name__
     if isinstance(operation, SequenceLayer):
-        return None
+        same = getattr(operation, "padding", None) == "same"
+        return "another `padding`: where `same` pads depends on the length of the batch" if same else None
     if not isinstance(operation, keras.layers.Layer):
-        return f"keras.layers.{name}" if name in _MERGES else _POINTWISE
+        return f"keras.layers.{name}" if name in _MERGES and inputs > 1 else _POINTWISE
     if getattr(operation, "go_backwards", False):
         return "kseq.Bidirectional, or kseq.ReverseSequence before and after it: they turn rows round by their length"
     if getattr(keras.layers, name, None) is type(operation):
         if name in _OTHERS:
             return _OTHERS[name]
+        if name.startswith("AveragePooling") and name in registered_layers():
+            return f"kseq.{name}(masked_average=True)"
         if name in registered_layers():
             return f"kseq.{name}"
     return "kseq.MaskInvalid before it, which makes padding zero" if nan_alone else None

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import keras
+
 from ..keras_errors import unframed
 from ..layers.base import SequenceLayer
 from .advice import instead_of
@@ -64,7 +66,7 @@ class _Faults:
             yield from self._unmasked()
 
     def _fault(self, fault, reason, **found):
-        instead = instead_of(self.run.operation, found.get("padding") == NAN)
+        instead = instead_of(self.run.operation, self.replay.num_inputs, found.get("padding") == NAN)
         return MaskFault(self.run.name, type(self.run.operation).__name__, fault, reason, instead=instead, **found)
 
     def _refused(self, error, **found):
@@ -79,8 +81,8 @@ class _Faults:
         if not self.run.needs_mask:
             return
         for (_, mask), truth in zip(outputs, self.replay.truth, strict=True):
-            if truth.is_mask or not truth.axes:
-                continue
+            if not truth.axes or (truth.dtype == "bool" and not isinstance(self.run.operation, keras.layers.Layer)):
+                continue  # masks themselves, and what they are made of
             if 1 not in truth.axes:
                 yield self._fault(LOST, "time is no longer axis 1 of its output, where a mask belongs")
                 return

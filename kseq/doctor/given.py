@@ -102,7 +102,7 @@ def _pairs(x, graph, model):
     """Each of the model's inputs with what is given for it, of the right shape."""
     try:
         pairs = list(_paired(graph.inputs, x))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         names = ", ".join(graph.input_layers[t].name for t in tensors(graph.inputs))
         raise ValueError(f"`x` must have the structure of the inputs of {in_words(model)}: {names}") from None
     for t, leaf in pairs:

@@ -80,7 +80,7 @@ class RowsOf:
         filled = np.zeros(self.shape, self.rows[0].dtype)
         if not self.is_mask and self.own is not None:
             filled[...] = self.own
-        if self.has_time and padding in (LARGE, NAN):
+        if self.has_time and self.dtype != "bool" and padding in (LARGE, NAN):
             filled[...] = self._fill(padding)
         for i, row in enumerate(self.rows):
             filled[i][tuple(slice(size) for size in row.shape[1:])] = row[0]

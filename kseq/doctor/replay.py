@@ -71,6 +71,10 @@ class Replay:
         return any(leaf.has_time for leaf in self._rows())
 
     @property
+    def num_inputs(self) -> int:
+        return len(self._rows())
+
+    @property
     def steps(self) -> int:
         return max(max(leaf.lengths()) for leaf in self._rows() if leaf.has_time)
 

@@ -105,7 +105,8 @@ class MaskReport:
 
     def __str__(self) -> str:
         count = len(self.faults)
-        head = f"{self.model}: " + (f"{count} fault{'s' * (count != 1)}" if count else "no faults: padding stays out")
+        whole = "no faults found" if self.unchecked else "no faults: padding stays out"
+        head = f"{self.model}: " + (f"{count} fault{'s' * (count != 1)}" if count else whole)
         rows = [*self.faults, *self.unchecked, *self.outputs]
         return "\n".join([printable(head, keep=""), *(f"  {row}" for row in rows)])
 

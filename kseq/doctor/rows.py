@@ -70,6 +70,8 @@ def draw_rows(graph: ModelGraph, steps: int, readers: Any) -> dict[Tensor, Input
     """
     rng = np.random.default_rng(0)
     timed = timed_inputs(graph)
+    if not timed:
+        raise ValueError(f"padding needs an input with a time axis; received inputs of {_shapes(graph)}")
 
     def draw(t):
         name = graph.input_layers[t].name
@@ -87,6 +89,10 @@ def draw_rows(graph: ModelGraph, steps: int, readers: Any) -> dict[Tensor, Input
         return InputRows(rows, t in timed, padding, makes_mask, is_mask=t in timed and t.is_mask)
 
     return {t: draw(t) for t in tensors(graph.inputs)}
+
+
+def _shapes(graph):
+    return " and ".join(str(tuple(t.shape)) for t in tensors(graph.inputs))
 
 
 def timed_inputs(graph):

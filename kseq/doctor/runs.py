@@ -77,10 +77,14 @@ class ModelRuns:
     @property
     def graph(self) -> ModelGraph | None:
         """Of the model, or `None` of one that has none, whose layers are followed as it calls them."""
-        return self.graph_of(self.model) if is_graph(self.model) else None
+        return self.graph_of(self.model) if has_graph(self.model) else None
 
     def graph_of(self, model: Any) -> ModelGraph:
         return self._read(model)[0]
+
+    def graphs(self) -> list[ModelGraph]:
+        """Of the model and those in it, as far as they have been run."""
+        return [graph for graph, _ in self._graphs.values()]
 
     def readers(self, t: Tensor) -> list[Any]:
         """The layers that read an input of the model as it is, also those within models in it."""
@@ -94,7 +98,7 @@ class ModelRuns:
             masks: of some of the inputs by input, or in the same structure with `None`s; Keras's masks of them.
         """
         calls: list[LayerRun] = []
-        if not is_graph(self.model):
+        if not has_graph(self.model):
             masks = masks or map_structure(lambda x: None, given)
             given = keras.tree.map_structure(with_mask, given, masks, none_is_leaf=True) if masks else given
             return calls, self._follow(self.model, "", (given,), {}, calls)
@@ -107,7 +111,7 @@ class ModelRuns:
         for call in graph.calls:
             name = f"{prefix}{call.operation.name}"
             missing = [t for t in call.inputs if t not in known]
-            if missing and is_graph(call.operation):
+            if missing and has_graph(call.operation):
                 inner, inner_told = self._read(call.operation)
                 outputs = self._interpret(inner, inner_told, {}, f"{name}/", calls)
             elif missing:
@@ -127,7 +131,7 @@ class ModelRuns:
 
     def _call(self, operation, name, arguments, keywords, calls):
         """The outputs of a call; a model's own calls stand for it."""
-        if is_graph(operation):
+        if has_graph(operation):
             graph, told = self._read(operation)
             known = dict(matched(graph.inputs, arguments[0]))
             if (mask := keywords.get("mask")) is not None:
@@ -157,7 +161,7 @@ class ModelRuns:
 
         def kept(*arguments, **keywords):
             named = {key: value for key, value in keywords.items() if not _is_automatic(key, value)}
-            if is_graph(layer):
+            if has_graph(layer):
                 return self._call(layer, name, arguments, named, calls)
             one = LayerRun.of(name, layer, arguments, named)
             one.take(call(*arguments, **keywords))
@@ -180,13 +184,18 @@ class ModelRuns:
     def _readers(self, model, t):
         graph = self.graph_of(model)
         for call in graph.calls:
-            if t in call.inputs and is_graph(call.operation):
+            if t in call.inputs and has_graph(call.operation):
                 inner = self.graph_of(call.operation)
                 for own, given in matched(inner.inputs, call.arguments[0]):
                     if given is t:
                         yield from self._readers(call.operation, own)
             elif t in call.inputs:
                 yield call.operation
+
+
+def has_graph(model: Any) -> bool:
+    """Whether a model's graph can be read; a sequential one has none where Keras could not follow its shapes."""
+    return is_graph(model) and (not isinstance(model, keras.Sequential) or hasattr(model, "inputs"))
 
 
 def _filled(known, leaf):
@@ -201,7 +210,7 @@ def _is_automatic(name, value):
 def _layers_within(model, prefix) -> Iterator[tuple[Any, str]]:
     """The layers that a model without a graph has, also of such models in it, with their names."""
     for layer in model.layers:
-        if isinstance(layer, keras.Model) and not is_graph(layer) and not isinstance(layer, SequenceLayer):
+        if isinstance(layer, keras.Model) and not has_graph(layer) and not isinstance(layer, SequenceLayer):
             yield from _layers_within(layer, f"{prefix}{layer.name}/")
         elif not isinstance(layer, keras.layers.InputLayer):
             yield layer, f"{prefix}{layer.name}"
@@ -209,7 +218,10 @@ def _layers_within(model, prefix) -> Iterator[tuple[Any, str]]:
 
 def _told(graph):
     """Masks, and tensors all of whose readers are given their mask, or are operations of which that holds."""
-    masks = {t for call in graph.calls for t in tensors(call.outputs) if t.is_mask}
+    masks = {t for t in (*tensors(graph.inputs), *(t for c in graph.calls for t in tensors(c.outputs))) if t.is_mask}
+    for call in graph.calls:
+        if not isinstance(call.operation, keras.layers.Layer) and set(call.inputs) <= masks:
+            masks |= set(tensors(call.outputs))  # what is made of masks alone
     beside, read_otherwise = set(masks), set(tensors(graph.outputs)) - masks
     for pair in _pairs(graph.outputs):
         beside.add(pair.values)

@@ -7,21 +7,30 @@ from typing import Any
 
 import keras
 
-from ..model_graph import in_words, is_graph
+from ..model_graph import in_words
 from .given import given_rows
 from .padded import NoRows, RowsOf
 from .report import OutputCheck
 from .rows import STEPS, InputRows, draw_rows
-from .runs import LayerRun, ModelRuns
-from .tensors import masks_of, to_numpy, values_of
+from .runs import LayerRun, ModelRuns, has_graph
+from .tensors import leaves_of, masks_of, to_numpy, values_of
 
 _OF_MODEL = 1e-3  # rounding adds up over layers
 
 
 @dataclasses.dataclass
 class PaddedTrial:
-    """The runs of a model: of each row alone, the longest first, and of all padded; of each the calls and outputs."""
+    """The runs of a model: of each row alone, the longest first, and of all padded; of each the calls and outputs.
 
+    Attributes:
+        runs: what ran it.
+        inputs: what it was given for each row, by input or in its own structure.
+        alone: the calls and outputs of each of those runs.
+        padded: those of the run of all rows as one batch.
+    """
+
+    runs: ModelRuns
+    inputs: list[Any]
     alone: list[tuple[list[LayerRun], Any]]
     padded: tuple[list[LayerRun], Any]
 
@@ -39,7 +48,7 @@ class PaddedTrial:
             raise TypeError(f"expected a Keras model; received {model!r} of type {type(model).__name__}")
         if not model.built:
             raise ValueError(f"{in_words(model)} must be built before it is looked at: give it a keras.Input")
-        if not is_graph(model) and x is None:
+        if not has_graph(model) and x is None:
             raise ValueError(f"{in_words(model)} has no keras.Input to draw rows for; give rows as `x`")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras's own, of masks that are lost
@@ -58,11 +67,12 @@ class PaddedTrial:
 
     @classmethod
     def _made(cls, runs, rows):
-        leaves = [leaf for leaf in keras.tree.flatten(rows) if isinstance(leaf, InputRows)]
-        alone = [_run(runs, _each(lambda leaf, i=i: leaf.alone(i), rows)) for i in range(len(leaves[0].rows))]
+        leaves: list[InputRows] = leaves_of(rows)
+        inputs = [_each(lambda leaf, i=i: leaf.alone(i), rows) for i in range(len(leaves[0].rows))]
+        alone = [_run(runs, given) for given in inputs]
         padded = _each(lambda leaf: leaf.mask() if leaf.is_mask else leaf.padded(), rows)
         masks = _each(lambda leaf: leaf.mask() if leaf.has_mask else None, rows)
-        return cls(alone, _run(runs, padded, masks))
+        return cls(runs, inputs, alone, _run(runs, padded, masks))
 
     def _problems(self):
         """Calls that fail, or that give rows of unequal length outputs of one length where the model says none."""
