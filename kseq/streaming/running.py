@@ -98,9 +98,9 @@ class Runnable:
 
         Example:
             >>> import kseq, numpy as np
-            >>> layer = kseq.Conv1D(1, 4, strides=4)  # blocks of four steps
+            >>> layer = kseq.Serial([kseq.Conv1D(1, 4, strides=4), kseq.UpSampling1D(4)])  # blocks of four steps
             >>> layer.build((None, None, 1))
-            >>> callback = kseq.Stream(kseq.Serial([layer, kseq.UpSampling1D(4)])).frames(6)
+            >>> callback = kseq.Stream(layer).frames(6)
             >>> callback.delay, callback(np.ones((6, 1), "float32")).shape
             (2, (6, 1))
         """
