@@ -12,7 +12,7 @@ import xxhash
 _CHECKSUM = 16
 
 
-class Format(NamedTuple):
+class ByteFormat(NamedTuple):
     """What bytes hold: how they begin, which version they are of, and what errors call it."""
 
     magic: bytes
@@ -20,7 +20,7 @@ class Format(NamedTuple):
     what: str
 
 
-def pack(form: Format, header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
+def pack(form: ByteFormat, header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
     """Bytes of what JSON can say, and of arrays of NumPy by name."""
     kept = [np.asarray(array) for array in arrays.values()]
     leaves = [[name, array.shape, array.dtype.name] for name, array in zip(arrays, kept, strict=True)]
@@ -30,7 +30,7 @@ def pack(form: Format, header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
     return body + xxhash.xxh3_128_digest(body)
 
 
-def unpack(form: Format, data: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def unpack(form: ByteFormat, data: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What `pack` was given.
 
     Raises:

@@ -10,7 +10,7 @@ from .blocks import Blocks
 from .compiled import freeze
 from .ends import Ends
 from .graph import as_layer
-from .saving import Identity, Saved, from_bytes, identity_of, seeds_of, to_bytes
+from .saving import ModelId, Saved, from_bytes, model_id, seeds_of, to_bytes
 
 
 class Resumable:
@@ -44,7 +44,7 @@ class Resumable:
             generator = self._step.generator_of(self._state)
         form, blocks = self._ends.form, self._blocks.position
         saved = Saved(self.batch_size, self._dtype, self._context, form, blocks, leaves, seeds, generator)
-        return to_bytes(saved, self._identity)
+        return to_bytes(saved, self._model_id)
 
     @classmethod
     def load(cls, model: keras.Model | SequenceLayer, saved: bytes, *, other_weights: bool = False) -> Self:
@@ -75,7 +75,7 @@ class Resumable:
             True
         """
         layer = as_layer(model)
-        found = from_bytes(saved, identity_of(layer, freeze(layer)), other_weights)
+        found = from_bytes(saved, model_id(layer, freeze(layer)), other_weights)
         made: Any = cls
         stream = made(layer, found.batch_size, dtype=found.dtype, context=found.context)
         stream._go_on(found)
@@ -109,8 +109,8 @@ class Resumable:
             self._step = step
         self._compiled = self.compilations
         self._weights, self._steps = weights, steps
-        self.__dict__.pop("_identity", None)
+        self.__dict__.pop("_model_id", None)
 
     @functools.cached_property
-    def _identity(self) -> Identity:
-        return identity_of(self.layer, self._weights)
+    def _model_id(self) -> ModelId:
+        return model_id(self.layer, self._weights)

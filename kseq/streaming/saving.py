@@ -12,7 +12,7 @@ from ..sequence import Sequence, SequenceSpec
 from . import packed, state
 from .ends import Form
 
-_FORMAT = packed.Format(b"kseq-stream\n", 1, "stream")
+_FORMAT = packed.ByteFormat(b"kseq-stream\n", 1, "stream")
 
 
 class Saved(NamedTuple):
@@ -37,7 +37,7 @@ class Saved(NamedTuple):
     generator: Any
 
 
-class Identity(NamedTuple):
+class ModelId(NamedTuple):
     """What a stream goes on with: what its model is made of, each of its layers, and a hash of the weights."""
 
     structure: str
@@ -45,17 +45,17 @@ class Identity(NamedTuple):
     weights: str
 
 
-def identity_of(layer: Any, weights: Any) -> Identity:
+def model_id(layer: Any, weights: Any) -> ModelId:
     """What a layer with weights from `freeze` is, in every process and on every backend."""
     layers = [list(row) for row in state.outline(layer)]
-    return Identity(state.structure_of(layer), layers, _digest(layer, weights))
+    return ModelId(state.structure_of(layer), layers, _digest(layer, weights))
 
 
-def to_bytes(saved: Saved, identity: Identity) -> bytes:
+def to_bytes(saved: Saved, model: ModelId) -> bytes:
     """A stream as bytes."""
     together, held, pushed, made, returned, usual = saved.blocks
     header = {
-        **identity._asdict(),
+        **model._asdict(),
         "batch_size": saved.batch_size,
         "dtype": saved.dtype,
         "dtypes": [spec.dtype for spec in saved.form.specs],
@@ -76,16 +76,16 @@ def to_bytes(saved: Saved, identity: Identity) -> bytes:
     return packed.pack(_FORMAT, header, arrays)
 
 
-def from_bytes(data: Any, identity: Identity, other_weights: bool = False) -> Saved:
-    """What `to_bytes` was given with the same identity, but for the weights if others will do.
+def from_bytes(data: Any, model: ModelId, other_weights: bool = False) -> Saved:
+    """What `to_bytes` was given with the same model, but for the weights if others will do.
 
     Raises:
         TypeError: no bytes.
         ValueError: bytes that are no stream, damaged, of another version, of another model or of other weights.
     """
     header, arrays = packed.unpack(_FORMAT, data)
-    _check_layers(Identity(*(header[name] for name in Identity._fields)), identity)
-    if header["weights"] != identity.weights and not other_weights:
+    _check_layers(ModelId(*(header[name] for name in ModelId._fields)), model)
+    if header["weights"] != model.weights and not other_weights:
         raise ValueError(
             "the stream was saved with other weights than those that the model has; `other_weights=True` lets it go on "
             "with these"

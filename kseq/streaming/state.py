@@ -20,7 +20,7 @@ from . import packed
 
 # What configurations have of names, and what does not matter to a step.
 _NAMES = ("name", "branches", "trainable")
-_FORMAT = packed.Format(b"kseq-state\n", 2, "state")
+_FORMAT = packed.ByteFormat(b"kseq-state\n", 2, "state")
 
 
 class LeafSpec(NamedTuple):

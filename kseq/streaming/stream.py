@@ -19,11 +19,12 @@ from .graph import streamable
 from .resuming import Resumable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
+from .running import Runnable
 from .state import put, take
 from .step import StepFunction
 
 
-class Stream(Resumable):
+class Stream(Resumable, Runnable):
     """Feeds a stream through a model in chunks of any length; the outputs are those of the whole sequence.
 
     What does not fill a block is held until the next push. Warm-up outputs are dropped, so the first output that comes

@@ -219,7 +219,7 @@ def test_damaged_bytes_are_refused():
 
 def test_another_version_is_refused(monkeypatch):
     layer = small()
-    newer = packed.Format(b"kseq-stream\n", 99, "stream")
+    newer = packed.ByteFormat(b"kseq-stream\n", 99, "stream")
     with monkeypatch.context() as patched:
         patched.setattr(saving, "_FORMAT", newer)
         saved = kseq.Stream(layer).save()
