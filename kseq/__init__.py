@@ -248,10 +248,10 @@ if typing.TYPE_CHECKING:
     from . import testing as testing
     from . import timing as timing
     from . import window as window
+    from .conversion import convert as convert
     from .generation import Sampling as Sampling
     from .generation import generate as generate
     from .generation import generate_steps as generate_steps
-    from .conversion import convert as convert
     from .layers import ELU as ELU
     from .layers import FFT as FFT
     from .layers import GELU as GELU
