@@ -12,7 +12,7 @@ import kseq
 from kseq.testing import check_layer
 
 # The share that runs on a day where tests compile; all of them on torch.
-TODAYS = {"jax": 0.08, "tensorflow": 0.08}
+TODAYS = {"jax": 0.06, "tensorflow": 0.08}
 
 BATCH, TIME = 3, 6
 MASK = np.array([[1, 1, 1, 1, 1, 1], [0, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0]], bool)
