@@ -96,6 +96,7 @@ _PUBLIC = {
     "Conditioning": "layers",
     "FiLM": "layers",
     "NoiseConditioning": "layers",
+    "StyleTokens": "layers",
     "SynchronousConditioning": "layers",
     "UpsampleConditioning": "layers",
     "AveragePooling2D": "layers",
@@ -405,6 +406,7 @@ if typing.TYPE_CHECKING:
     from .layers import Squeeze as Squeeze
     from .layers import SqueezeTime as SqueezeTime
     from .layers import StopGradient as StopGradient
+    from .layers import StyleTokens as StyleTokens
     from .layers import Sum as Sum
     from .layers import SwapAxes as SwapAxes
     from .layers import Swish as Swish

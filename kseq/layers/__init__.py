@@ -28,6 +28,7 @@ from .combinators import Skip as Skip
 from .conditioning import Conditioning as Conditioning
 from .conditioning import FiLM as FiLM
 from .conditioning import NoiseConditioning as NoiseConditioning
+from .conditioning import StyleTokens as StyleTokens
 from .conditioning import SynchronousConditioning as SynchronousConditioning
 from .conditioning import UpsampleConditioning as UpsampleConditioning
 from .delay import Delay as Delay

@@ -12,7 +12,7 @@ import kseq
 from kseq.testing import check_layer
 
 # The share that runs on a day where tests compile; all of them on torch.
-TODAYS = {"jax": 0.08, "tensorflow": 0.08}
+TODAYS = {"jax": 0.06, "tensorflow": 0.08}
 
 BATCH, TIME = 3, 6
 MASK = np.array([[1, 1, 1, 1, 1, 1], [0, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0]], bool)
@@ -267,6 +267,33 @@ def test_noise_while_training_differs_in_every_row_and_call():
     first, second = (numpy(layer(x, training=True))[..., 1:] for _ in range(2))
     assert np.abs(first - second).min() > 0 and np.abs(first[0] - first[1]).min() > 0
     np.testing.assert_allclose(numpy(layer(x)), numpy(layer(x)), atol=1e-6)
+
+
+def test_noise_in_training():
+    model = keras.Sequential([keras.Input((None, 3)), kseq.NoiseConditioning((2,), "affine", seed=3), kseq.GRU(1)])
+    seeds = numpy(model.layers[0].seed_generator.state)
+    model.compile("sgd", "mse")
+    model.fit(draw(4, 5, 3), np.ones((4, 5, 1)), batch_size=2, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert (numpy(model.layers[0].seed_generator.state) != seeds).any()
+    x = draw(2, 5, 3)
+    stream = kseq.Stream(model, 2)
+    found = np.concatenate([stream.push(x[:, :2]), stream.push(x[:, 2:])], axis=1)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5)
+
+
+# Style.
+
+
+def test_style_tokens_are_attended_to():
+    layer = drawn(kseq.StyleTokens(4, 2, 3, token_dim=5), (6,))
+    tokens, query, key, value = layer.get_weights()
+    x, tokens = draw(BATCH, TIME, 6), np.tanh(tokens)
+    q, k, v = ((part @ w).reshape(*part.shape[:-1], 2, 3) for part, w in ((x, query), (tokens, key), (tokens, value)))
+    weights = np.exp(np.einsum("bthd,nhd->bthn", q, k) / 3**0.5)
+    weights /= weights.sum(-1, keepdims=True)
+    wanted = np.einsum("bthn,nhd->bthd", weights, v).reshape(BATCH, TIME, 6)
+    np.testing.assert_allclose(numpy(layer(x)), wanted, atol=1e-5)
 
 
 # What is refused.

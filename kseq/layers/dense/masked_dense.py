@@ -98,17 +98,18 @@ class MaskedDense(NumberedLayer):
         steps, filled = places.to_slots(ops.cast(x.values, self.compute_dtype))
         if state is not None:
             steps = ops.where(filled, steps, state["steps"])
-        earlier = np.triu(np.ones((self.num_steps, self.num_steps), "float32"))[:, :, None, None]  # s <= t
-        kernel, time = self.weight(self.kernel), x.values.shape[1]
-        kernel = kernel * ops.cast(earlier, self.compute_dtype)
+        time = x.values.shape[1]
         if state is not None and isinstance(time, int) and time <= FEW:
-            # Of each step the matrices that lead to it, [B, T, steps, C, units].
-            own = ops.take(ops.transpose(kernel, (1, 0, 2, 3)), places.index, axis=0)
-            y = ops.einsum("bsc,btscd->btd", steps, own)
+            # Of each step the matrices that lead to it, [steps, B, T, C, units], and which of the steps are before it.
+            own = self.weight(ops.take(self.kernel, places.index, axis=1))
+            earlier = ops.arange(0, self.num_steps, dtype="int32") <= places.index[:, :, None]
+            y = ops.einsum("bsc,bts,sbtcd->btd", steps, ops.cast(earlier, self.compute_dtype), own)
         else:
+            earlier = np.triu(np.ones((self.num_steps, self.num_steps), "float32"))[:, :, None, None]  # s <= t
+            kernel = self.weight(self.kernel) * ops.cast(earlier, self.compute_dtype)
             y = places.from_slots(ops.einsum("bsc,stcd->btd", steps, kernel))
         if self.bias is not None:
-            y = y + ops.take(self.weight(self.bias), places.index, axis=0)
+            y = y + self.weight(ops.take(self.bias, places.index, axis=0))
         return self.activation(y), {"steps": steps}
 
     @classmethod

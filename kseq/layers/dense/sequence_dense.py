@@ -84,16 +84,18 @@ class SequenceDense(NumberedLayer):
         return mixing_activation(self)
 
     def call_numbered(self, x: Sequence, places: StepPlaces, state: Any) -> tuple[Any, Any]:
-        kernel, values, time = self.weight(self.kernel), x.values, x.values.shape[1]
+        values, time = x.values, x.values.shape[1]
         if places.same_in_all_rows:
-            y = ops.einsum("btc,tcd->btd", values, ops.take(kernel, places.index[0], axis=0))
+            own = self.weight(ops.take(self.kernel, places.index[0], axis=0))
+            y = ops.einsum("btc,tcd->btd", values, own)
         elif state is not None and isinstance(time, int) and time <= FEW:
-            y = ops.einsum("btc,btcd->btd", values, ops.take(kernel, places.index, axis=0))
+            own = self.weight(ops.take(self.kernel, places.index, axis=0))
+            y = ops.einsum("btc,btcd->btd", values, own)
         else:
             slots, _ = places.to_slots(values)
-            y = places.from_slots(ops.einsum("bsc,scd->bsd", slots, kernel))
+            y = places.from_slots(ops.einsum("bsc,scd->bsd", slots, self.weight(self.kernel)))
         if self.bias is not None:
-            y = y + ops.take(self.weight(self.bias), places.index, axis=0)
+            y = y + self.weight(ops.take(self.bias, places.index, axis=0))
         return self.activation(y), {}
 
     @classmethod
