@@ -31,13 +31,14 @@ def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None)
         mask: bool [B, T], false where a step leaves the states as they are; `None` where none does.
     """
     batch, steps, channels = ops.shape(x)
-    if steps == 0:
+    known = x.shape[1]
+    if known == 0:
         return x, initial
-    if steps == 1:
+    if known == 1:
         return _one_step(a, weights, x, initial, mask)
-    size = min(CHUNK, steps) if isinstance(steps, int) else CHUNK
+    size = CHUNK if known is None else min(CHUNK, known)
     if mask is None:
-        count, places = ops.full((batch,), steps, dtype="int32"), None
+        count, places = ops.zeros((batch,), dtype="int32") + steps, None
     else:
         count, places, order = _compaction(mask)
         x = _at(x, order)
@@ -82,13 +83,22 @@ def _compaction(mask):
 
 
 def _powers(a, count):
-    """Powers from 0 on, by squaring, which takes no logarithm: real parts, then imaginary ones [C, 2 N, count]."""
-    factor = tuple(part[..., None] for part in a)
+    """Powers from 0 on, without logarithms: the real parts, then the imaginary ones [C, 2 N, count]."""
+    low, factor = _first_powers(tuple(part[..., None] for part in a), min(count, 8))
+    if count > 8:  # each is one of the first eight times a power of the eighth
+        high, _ = _first_powers(factor, -(-count // 8))
+        low = product(tuple(part[..., None] for part in high), tuple(part[..., None, :] for part in low))
+        low = tuple(ops.reshape(part, (*part.shape[:-2], -1))[..., :count] for part in low)
+    return ops.concatenate(low, axis=-2)
+
+
+def _first_powers(factor, count):
+    """Powers from 0 on of [..., 1], and the one after them, if `count` is a power of two."""
     powers = ops.ones_like(factor[0]), ops.zeros_like(factor[1])
     while powers[0].shape[-1] < count:
         powers = tuple(ops.concatenate(both, axis=-1) for both in zip(powers, product(powers, factor), strict=True))
         factor = product(factor, factor)
-    return ops.concatenate([part[..., :count] for part in powers], axis=-2)
+    return tuple(part[..., :count] for part in powers), factor
 
 
 def _halves(x):
