@@ -24,7 +24,7 @@ MASK = np.array([[True] * STEPS, [False, False, True, False] + [True] * 4 + [Fal
 def way(request, monkeypatch):
     """Chunks of few steps, so that some follow upon each other, or the loop of jax on processors."""
     monkeypatch.setattr(scans, "CHUNK", 2)
-    monkeypatch.setattr(time_invariant, "CHUNK", 4)
+    monkeypatch.setattr(time_invariant, "CHUNK", 4 if request.param == "in chunks" else 10)
     monkeypatch.setattr(scans, "loops_are_cheap", lambda: request.param == "in a loop")
 
 
@@ -33,7 +33,8 @@ def plain_scan(a, b, h, mask):
     states = []
     for t in range(b.shape[1]):
         where = np.where if isinstance(b, np.ndarray) else ops.where
-        h = where(mask[:, t].reshape(-1, *[1] * (len(h.shape) - 1)), a[:, t] * h + b[:, t], h)
+        valid = mask[:, t][(..., *[None] * (len(h.shape) - 1))]
+        h = where(valid, a[:, t] * h + b[:, t], h)
         states.append(h)
     return states
 
@@ -224,6 +225,7 @@ def test_layer_mode_and_steps_are_the_formula(way, name):
             np.testing.assert_allclose(ops.convert_to_numpy(y), wanted, rtol=0, atol=tolerance)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax knows every length when it compiles")
 @pytest.mark.parametrize("name", ["RGLRU", "MinLSTM", "S4D", "S5"])
 def test_unknown_lengths(way, name):
     layer, _ = moved(name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from keras import ops
 
+from ...hints import barrier
 from .linear_scan import linear_scan
 from .state_space import product
 
@@ -30,13 +31,14 @@ def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None)
         mask: bool [B, T], false where a step leaves the states as they are; `None` where none does.
     """
     batch, steps, channels = ops.shape(x)
-    if steps == 0:
+    known = x.shape[1]
+    if known == 0:
         return x, initial
-    if steps == 1:
+    if known == 1:
         return _one_step(a, weights, x, initial, mask)
-    size = min(CHUNK, steps) if isinstance(steps, int) else CHUNK
+    size = CHUNK if known is None else min(CHUNK, known)
     if mask is None:
-        count, places = ops.full((batch,), steps, dtype="int32"), None
+        count, places = ops.zeros((batch,), dtype="int32") + steps, None
     else:
         count, places, order = _compaction(mask)
         x = _at(x, order)
@@ -45,14 +47,13 @@ def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None)
     x = ops.concatenate([x, ops.zeros((batch, chunks * size - steps, channels), dtype=x.dtype)], axis=1)
     x = ops.reshape(x, (batch, chunks, size, channels))
 
-    powers = _powers(a, size + 1)  # parts [C, N, size + 1]
-    ends = _left(powers, x)
-    whole = tuple(part[..., size] for part in powers)
-    after, _ = linear_scan(whole, ends, initial)  # parts [B, chunks, C, N]
-    starts = tuple(
-        ops.concatenate([first[:, None], part[:, :-1]], axis=1) for first, part in zip(initial, after, strict=True)
-    )
-    y = ops.einsum("cij,bkjc->bkic", _triangle(powers, weights), x) + _of_starts(powers, weights, starts)
+    powers = barrier(_powers(a, size))  # [C, 2 N, size]
+    whole = product(a, _halves(powers[..., -1]))
+    after, _ = linear_scan(whole, _left(powers, x), initial)  # [B, chunks, C, N]
+    ends = zip(initial, after, strict=True)
+    starts = tuple(ops.concatenate([first[:, None], part[:, :-1]], axis=1) for first, part in ends)
+    y = ops.einsum("cji,bkjc->bkic", _triangle(powers, weights), x)
+    y = y + ops.einsum("cni,bkcn->bkic", powers, _real_part(product(weights, product(a, starts))))
     y = ops.reshape(y, (batch, chunks * size, channels))
     y = y[:, :steps] if places is None else _at(y, places)
     return y, _state_after(count, powers, x, starts)
@@ -82,37 +83,48 @@ def _compaction(mask):
 
 
 def _powers(a, count):
-    """Powers from 0 on, by squaring: these need no logarithm, and are exact for large angles too."""
-    factor = tuple(part[..., None] for part in a)
+    """Powers from 0 on, without logarithms: the real parts, then the imaginary ones [C, 2 N, count]."""
+    low, factor = _first_powers(tuple(part[..., None] for part in a), min(count, 8))
+    if count > 8:  # each is one of the first eight times a power of the eighth
+        high, _ = _first_powers(factor, -(-count // 8))
+        low = product(tuple(part[..., None] for part in high), tuple(part[..., None, :] for part in low))
+        low = tuple(ops.reshape(part, (*part.shape[:-2], -1))[..., :count] for part in low)
+    return ops.concatenate(low, axis=-2)
+
+
+def _first_powers(factor, count):
+    """Powers from 0 on of [..., 1], and the one after them, if `count` is a power of two."""
     powers = ops.ones_like(factor[0]), ops.zeros_like(factor[1])
     while powers[0].shape[-1] < count:
         powers = tuple(ops.concatenate(both, axis=-1) for both in zip(powers, product(powers, factor), strict=True))
         factor = product(factor, factor)
-    return tuple(part[..., :count] for part in powers)
+    return tuple(part[..., :count] for part in powers), factor
+
+
+def _halves(x):
+    """Real and imaginary parts that lie one after the other along the last axis."""
+    count = x.shape[-1] // 2
+    return x[..., :count], x[..., count:]
+
+
+def _real_part(z):
+    """By what the parts of powers are multiplied, for the real part of their product with z in sum."""
+    return ops.concatenate([z[0], -z[1]], axis=-1)
 
 
 def _left(powers, x):
-    """What the steps of a chunk [B, K, size, C] leave to the next."""
-    size = x.shape[2]
-    return tuple(ops.einsum("cnj,bkjc->bkcn", ops.flip(part[..., :size], axis=-1), x) for part in powers)
+    """What the steps of chunks [B, K, size, C] leave to the next ones, [B, K, C, N]."""
+    return _halves(ops.einsum("cnj,bkjc->bkcn", ops.flip(powers, axis=-1), x))
 
 
 def _triangle(powers, weights):
-    """The matrix [C, size, size] from a chunk's inputs to its outputs."""
-    size = powers[0].shape[-1] - 1
-    response = sum(
-        sign * ops.einsum("cn,cni->ci", w, p[..., :size]) for sign, w, p in zip((1, -1), weights, powers, strict=True)
-    )
-    age = ops.arange(size)[:, None] - ops.arange(size)
-    terms = ops.take(response, ops.maximum(age, 0), axis=1)
-    return ops.where(age >= 0, terms, ops.zeros_like(terms))
-
-
-def _of_starts(powers, weights, starts):
-    """What outputs have of the states in which their chunks begin."""
-    later, weights = (tuple(part[..., 1:] for part in powers), tuple(part[..., None] for part in weights))
-    real, imaginary = product(weights, later)
-    return ops.einsum("cni,bkcn->bkic", real, starts[0]) - ops.einsum("cni,bkcn->bkic", imaginary, starts[1])
+    """The matrix [C, size, size] from a chunk's inputs to its outputs, inputs first."""
+    response = ops.einsum("cni,cn->ci", powers, _real_part(weights))
+    # Rows of 2 * size, read as rows of one less, each begin a step later; a gather takes far longer.
+    channels, size = response.shape
+    row = ops.concatenate([response, ops.zeros_like(response)], axis=-1)
+    rows = ops.reshape(ops.broadcast_to(row[:, None], (channels, size, 2 * size)), (channels, -1))
+    return ops.reshape(rows[:, :-size], (channels, size, 2 * size - 1))[..., :size]
 
 
 def _state_after(count, powers, x, starts):
@@ -124,7 +136,6 @@ def _state_after(count, powers, x, starts):
     place = ops.cast(ops.arange(size), "int32") - (size - rest)[:, None]
     inputs = _at(_at(x, chunk)[:, 0], ops.maximum(place, 0))
     inputs = ops.where((place >= 0)[..., None], inputs, ops.zeros_like(inputs))
-    decay = tuple(ops.moveaxis(ops.take(part, rest, axis=2), 2, 0) for part in powers)
-    return tuple(
-        old + new[:, 0] for old, new in zip(product(decay, begin), _left(powers, inputs[:, None]), strict=True)
-    )
+    decay = _halves(ops.transpose(ops.take(powers, rest, axis=2), (2, 0, 1)))
+    old, new = product(decay, begin), _left(powers, inputs[:, None])
+    return old[0] + new[0][:, 0], old[1] + new[1][:, 0]
