@@ -59,18 +59,26 @@ def _pull_states(cell, names, mask, kept, gates, history, x, start, *weights):
     gates = with_gradient(gates, pull_gates, x, hidden, *weights, given=(kept,))
     from_hidden = ops.transpose(weights[names.index("recurrent_kernel")])
 
+    def products(gates, old, new, gradients, valid):
+        """Gradients of the products, [..., units * n], and of old states that go past the gates."""
+        gates, old, new = cell.split(gates, cell.gates), cell.split(old, count), cell.split(new, count)
+        of_gates, direct = cell.pull(gates, old, new, gradients)
+        d_input, d_hidden = cell.through_gates(gates, of_gates)
+        if valid is None:
+            return d_input, d_hidden, direct
+        d_input = ops.where(valid, d_input, ops.zeros_like(d_input))  # an invalid step reads nothing
+        return d_input, d_input if cell.sums else ops.where(valid, d_hidden, ops.zeros_like(d_hidden)), direct
+
     def step(later, inputs):
-        upstream, gates, old, new, *valid = inputs
+        upstream, gates, old, new, *mask = inputs
         gradients = tuple(u + g for u, g in zip(cell.split(upstream, count), later, strict=True))
-        gates = cell.split(gates, cell.gates)
-        of_gates, direct = cell.pull(gates, cell.split(old, count), cell.split(new, count), gradients)
-        d_input, d_hidden = _where(valid, cell.through_gates(gates, of_gates))
+        valid = mask[0][:, None] if mask else None
+        _, d_hidden, direct = products(gates, old, new, gradients, valid)
         through = _kept(product(d_hidden, from_hidden), kept)
         earlier = [through if direct[0] is None else through + direct[0], *direct[1:]]
-        if valid:  # an invalid step passes its states on
-            keep = valid[0][:, None]
-            earlier = [ops.where(keep, e, g) for e, g in zip(earlier, gradients, strict=True)]
-        return d_input if d_input is d_hidden else ops.concatenate([d_input, d_hidden], axis=-1), tuple(earlier)
+        if mask:  # and it passes its states on
+            earlier = [ops.where(valid, e, g) for e, g in zip(earlier, gradients, strict=True)]
+        return d_hidden if cell.sums else ops.concatenate(gradients, axis=-1), tuple(earlier)
 
     # What is computed of the gates in a step would be kept of all steps, in more room than the gates themselves.
     step = computed_again(step)
@@ -78,11 +86,15 @@ def _pull_states(cell, names, mask, kept, gates, history, x, start, *weights):
     def pull(upstream):
         inputs = (upstream, gates, before, history) + (() if mask is None else (mask,))
         end = tuple(ops.zeros_like(s) for s in cell.split(start, count))
-        width = weights[names.index("recurrent_kernel")].shape[-1]
-        like = ops.concatenate([ops.zeros_like(end[0])] * (width // cell.units * (1 if cell.sums else 2)), axis=-1)
-        d_products, at_start = over_time(step, end, inputs, like, reverse=True)
-        sides = (d_products, d_products) if cell.sums else (d_products[..., :width], d_products[..., width:])
-        d_x, d_weights = _pull_products(names, *sides, x, _kept(hidden, kept), weights)
+        parts = from_hidden.shape[0] // cell.units if cell.sums else count
+        like = ops.concatenate([ops.zeros_like(end[0])] * parts, axis=-1)
+        found, at_start = over_time(step, end, inputs, like, reverse=True)
+        if cell.sums:
+            d_input = d_hidden = found
+        else:  # two arrays of products take longer to write and to read than to compute
+            valid = None if mask is None else mask[..., None]
+            d_input, d_hidden, _ = products(gates, before, history, cell.split(found, count), valid)
+        d_x, d_weights = _pull_products(names, d_input, d_hidden, x, _kept(hidden, kept), weights)
         return d_x, ops.concatenate(at_start, axis=-1), *d_weights
 
     return pull
@@ -120,13 +132,3 @@ def _outer(x, gradient):
 
 def _kept(hidden, kept):
     return hidden if kept is None else hidden * kept
-
-
-def _where(valid, gradients):
-    """Gradients of an invalid step are zero, for it reads nothing; those of one array stay one."""
-    if not valid:
-        return gradients
-    first = ops.where(valid[0][:, None], gradients[0], ops.zeros_like(gradients[0]))
-    if gradients[0] is gradients[1]:
-        return first, first
-    return first, ops.where(valid[0][:, None], gradients[1], ops.zeros_like(gradients[1]))
