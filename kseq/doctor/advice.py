@@ -14,7 +14,6 @@ _OTHERS = {
     "Cropping1D": "kseq.Lookahead for steps cut at the start",
     "Flatten": "keras.layers.GlobalAveragePooling1D, which reads the mask; kseq.Flatten keeps time apart",
     "GlobalMaxPooling1D": "keras.layers.GlobalAveragePooling1D, which reads the mask",
-    "GroupQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "GroupedQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "MultiHeadAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "Permute": "kseq.Transpose, which keeps time where it is",
@@ -25,6 +24,11 @@ _OTHERS = {
 }
 _MERGES = {"Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"}
 _POINTWISE = "kseq.Lambda or another layer that keeps the mask"
+
+
+def is_stock(layer: Any) -> bool:
+    """Whether a layer is of one of Keras's own classes, and not of one made of them."""
+    return any(cls is type(layer) for cls in vars(keras.layers).values())
 
 
 def instead_of(operation: Any, inputs: int = 1, nan_alone: bool = False) -> str | None:
@@ -43,7 +47,7 @@ def instead_of(operation: Any, inputs: int = 1, nan_alone: bool = False) -> str 
         return f"keras.layers.{name}" if name in _MERGES and inputs > 1 else _POINTWISE
     if getattr(operation, "go_backwards", False):
         return "kseq.Bidirectional, or kseq.ReverseSequence before and after it: they turn rows round by their length"
-    if getattr(keras.layers, name, None) is type(operation):
+    if is_stock(operation):
         if name in _OTHERS:
             return _OTHERS[name]
         if name.startswith("AveragePooling") and name in registered_layers():
