@@ -9,6 +9,8 @@ import pytest
 
 from kseq.cli import main
 
+TODAYS = {"jax": 0.2, "tensorflow": 0.2}
+
 
 @pytest.fixture
 def saved(tmp_path):
