@@ -216,11 +216,11 @@ def check(model: Any, x: Any = None) -> "MaskReport":
 
     Example:
         >>> import kseq, keras
-        >>> layers = [keras.layers.Masking(), keras.layers.Conv1D(2, 3, padding="causal", name="conv")]
+        >>> layers = [keras.layers.Masking(), keras.layers.GroupNormalization(2, name="norm")]
         >>> report = check(keras.Sequential([keras.Input((None, 4)), *layers]))
         >>> for fault in report:
         ...     print(fault.layer, fault.fault, fault.instead)
-        conv mask lost kseq.Conv1D
+        norm leak kseq.GroupNormalization
     """
     from kseq.doctor.check import check_masks  # it knows Keras, which masks of arrays need not
 

@@ -75,7 +75,7 @@ def copied(layer: Any) -> Any:
         ValueError: a layer that says no configuration.
     """
     try:
-        new = type(layer).from_config(layer.get_config())
+        new = _lambda_like(layer) if type(layer) is keras.layers.Lambda else type(layer).from_config(layer.get_config())
     except Exception as error:  # of anyone's layer
         raise ValueError(
             f"{layer.name} ({type(layer).__name__}) cannot be copied by its configuration: "
@@ -87,6 +87,19 @@ def copied(layer: Any) -> Any:
             layer.save_assets(folder)
             new.load_assets(folder)
     return new
+
+
+def _lambda_like(layer):
+    """Of the same function: a configuration would hold its code, which Keras takes for a danger."""
+    shape = layer.get_config().get("output_shape")
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=shape if isinstance(shape, (list, tuple)) else None,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
 
 
 def _input_like(layer):

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from ..doctor.advice import is_stock
 from ..keras_errors import unframed
 from ..layers.base import SequenceLayer
 from ..model_graph import Tensor, tensors
@@ -64,9 +65,9 @@ def twin_of(operation: Any, calls: list[Any]) -> Twin:
     if not isinstance(operation, keras.layers.Layer):
         return _of_operation(operation, calls)
     name = type(operation).__name__
-    if getattr(keras.layers, name, None) is not type(operation):
+    if not is_stock(operation):
         raise NoTwin("it is no layer of Keras's own")
-    if name in ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"):
+    if name in ("MultiHeadAttention", "GroupedQueryAttention"):
         return _of_attention(operation, calls)
     if name in _NAMESAKES:
         raise NoTwin(_NAMESAKES[name])
@@ -165,24 +166,26 @@ def _of_query(arguments, keywords):
 
 
 def _of_operation(operation, calls):
-    name = type(operation).__name__
+    name, own = type(operation).__name__, operation.name
     (call,) = calls  # an operation of its own for each call
     given = list(tensors((call.arguments, call.keywords)))
     shapes = [x.shape for x in call.arguments if isinstance(x, Tensor)]
-    if name in _MERGES and len(call.arguments) == 2 and len(shapes) == 2 and len(shapes[0]) == len(shapes[1]):
-        return Twin(getattr(keras.layers, name)(), lambda arguments, keywords: ([[*arguments]], {}))
+    if (
+        name in _MERGES and len(call.arguments) == 2 and len(shapes) == 2 and shapes[0] == shapes[1]
+    ):  # broadcast, it has no mask
+        return Twin(getattr(keras.layers, name)(name=own), lambda arguments, keywords: ([[*arguments]], {}))
     if name == "Concatenate" and len(given) > 1 and isinstance(operation.axis, int):
         rank = len(given[0].shape)
         if operation.axis % rank > 1:
-            made = keras.layers.Concatenate(axis=operation.axis)
+            made = keras.layers.Concatenate(axis=operation.axis, name=own)
             return Twin(made, lambda arguments, keywords: ([[*arguments[0]]], {}))
     if name in _ACTIVATIONS and len(given) == 1:
-        twin = registered_layers()["Activation"](_ACTIVATIONS[name])
+        twin = registered_layers()["Activation"](_ACTIVATIONS[name], name=own)
         return Twin(twin, lambda arguments, keywords: (arguments[:1], {}))
     if len(given) == 1 and len(call.arguments) == 2 and name in ("Add", "Multiply"):
         number = next(x for x in call.arguments if x is not given[0])
         if isinstance(number, (int, float)):
             kind = registered_layers()["Translate" if name == "Add" else "Scale"]
-            own = [isinstance(x, Tensor) for x in call.arguments].index(True)
-            return Twin(kind(number), lambda arguments, keywords: (arguments[own : own + 1], {}))
+            place = [isinstance(x, Tensor) for x in call.arguments].index(True)
+            return Twin(kind(number, name=own), lambda arguments, keywords: (arguments[place : place + 1], {}))
     raise NoTwin("no layer is known to do what this operation does")

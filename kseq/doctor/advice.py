@@ -14,7 +14,6 @@ _OTHERS = {
     "Cropping1D": "kseq.Lookahead for steps cut at the start",
     "Flatten": "keras.layers.GlobalAveragePooling1D, which reads the mask; kseq.Flatten keeps time apart",
     "GlobalMaxPooling1D": "keras.layers.GlobalAveragePooling1D, which reads the mask",
-    "GroupQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "GroupedQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "MultiHeadAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "Permute": "kseq.Transpose, which keeps time where it is",
@@ -23,8 +22,14 @@ _OTHERS = {
     "STFTSpectrogram": "kseq.STFT",
     "ZeroPadding1D": "a kseq convolution with padding=(left, right)",
 }
+_NAMESAKES = {"AdditiveAttention", "Flatten"}  # layers of ours of these names do something else
 _MERGES = {"Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"}
 _POINTWISE = "kseq.Lambda or another layer that keeps the mask"
+
+
+def is_stock(layer: Any) -> bool:
+    """Whether a layer is of one of Keras's own classes, and not of one made of them."""
+    return any(cls is type(layer) for cls in vars(keras.layers).values())
 
 
 def instead_of(operation: Any, inputs: int = 1, nan_alone: bool = False) -> str | None:
@@ -43,11 +48,8 @@ def instead_of(operation: Any, inputs: int = 1, nan_alone: bool = False) -> str 
         return f"keras.layers.{name}" if name in _MERGES and inputs > 1 else _POINTWISE
     if getattr(operation, "go_backwards", False):
         return "kseq.Bidirectional, or kseq.ReverseSequence before and after it: they turn rows round by their length"
-    if getattr(keras.layers, name, None) is type(operation):
-        if name in _OTHERS:
+    if is_stock(operation) and (name in _OTHERS or name in registered_layers()):
+        if name in _NAMESAKES or name not in registered_layers():
             return _OTHERS[name]
-        if name.startswith("AveragePooling") and name in registered_layers():
-            return f"kseq.{name}(masked_average=True)"
-        if name in registered_layers():
-            return f"kseq.{name}"
+        return f"kseq.{name}(masked_average=True)" if name.startswith("AveragePooling") else f"kseq.{name}"
     return "kseq.MaskInvalid before it, which makes padding zero" if nan_alone else None

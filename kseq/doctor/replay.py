@@ -1,5 +1,6 @@
 """A call of a model made again, of all rows at once, with something in their padding."""
 
+import contextlib
 import inspect
 import warnings
 from typing import Any
@@ -43,6 +44,7 @@ class Replay:
         made = [list(zip(values_of(run.outputs), run.output_masks, strict=True)) for run in runs]
         self.truth = [RowsOf.of([y for y, _ in rows], [m for _, m in rows]) for rows in zip(*made, strict=True)]
         self.makes_mask = self._makes_mask()
+        self._made: dict[Any, list[Any]] = {}
 
     def _leaf(self, parts, masks, i):
         if not all(map(keras.ops.is_tensor, parts)) or all(part is parts[0] for part in parts[1:]):
@@ -102,9 +104,11 @@ class Replay:
             extra: steps of padding more than the rows need.
             masked: whether inputs have their masks.
         """
-        with warnings.catch_warnings(), keras.StatelessScope():
-            warnings.simplefilter("ignore")  # Keras's own, of a mask that is lost
-            return self._outputs(padding, training, extra, masked)
+        key = padding, training, extra, masked
+        if key not in self._made:
+            with _quietly():
+                self._made[key] = self._outputs(*key)
+        return self._made[key]
 
     def _outputs(self, padding, training=False, extra=0, masked=True):
         filled = iter([self._tensor(i, padding, extra, masked) for i in range(len(self.leaves))])
@@ -131,16 +135,26 @@ class Replay:
         takes = isinstance(self.operation, keras.layers.Layer)
         if not takes or "training" not in inspect.signature(type(self.operation).call).parameters or self.makes_mask:
             return False
-        with warnings.catch_warnings(), keras.StatelessScope():  # in which random numbers go on
-            warnings.simplefilter("ignore")
-            first, second = (self._outputs(OWN, training=True) for _ in range(2))
-        return _equal(first, second) and not _equal(first, self.outputs(OWN))
+        first, still = self.outputs(OWN, training=True), self.outputs(OWN)
+        if _equal(first, still):
+            return False
+        with _quietly():
+            _, second = (self._outputs(OWN, training=True) for _ in range(2))  # of random numbers the next ones
+        return _equal(first, second)
 
     def tolerance(self, truth: RowsOf) -> float:
         """Of a difference, relative to the numbers: half of the digits of the shortest that are used."""
         computed = getattr(self.operation, "compute_dtype", None) or "float32"
         dtypes = (computed, "float32", *(leaf.dtype for leaf in (*self._rows(), truth)))
         return max(EPSILON.get(dtype, 0) for dtype in dtypes) ** 0.5
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Nothing changes, and Keras does not say that masks are lost."""
+    with warnings.catch_warnings(), keras.StatelessScope():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _longer(x, extra):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,8 +100,8 @@ class ModelRuns:
         """
         calls: list[LayerRun] = []
         if not has_graph(self.model):
-            masks = masks or map_structure(lambda x: None, given)
-            given = keras.tree.map_structure(with_mask, given, masks, none_is_leaf=True) if masks else given
+            own = iter(leaves_of(masks)) if masks is not None else itertools.repeat(None)
+            given = map_structure(lambda x: with_mask(x, next(own)), given)
             return calls, self._follow(self.model, "", (given,), {}, calls)
         graph, told = self._read(self.model)
         known = {t: with_mask(x, (masks or {}).get(t)) for t, x in given.items()}

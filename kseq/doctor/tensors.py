@@ -49,7 +49,8 @@ def refilled(structure: Any, leaves: Any) -> Any:
     if isinstance(structure, Sequence):
         return Sequence(*(refilled(part, leaves) for part in structure))
     if isinstance(structure, dict):
-        return {key: refilled(value, leaves) for key, value in structure.items()}
+        filled = {key: refilled(structure[key], leaves) for key in sorted(structure, key=str)}
+        return {key: filled[key] for key in structure}
     if isinstance(structure, (list, tuple)):
         return type(structure)(refilled(value, leaves) for value in structure)
     return next(leaves)
@@ -74,4 +75,5 @@ def masks_of(outputs: Any) -> list[Any]:
 
 
 def _parts(structure):
-    return structure.values() if isinstance(structure, dict) else structure
+    """In Keras's order, which of dicts is that of the keys."""
+    return [structure[key] for key in sorted(structure, key=str)] if isinstance(structure, dict) else structure
