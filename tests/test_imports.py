@@ -96,6 +96,8 @@ MAY_IMPORT_BACKENDS = {
     "hints.py",
     "streaming/compiled.py",
     "streaming/products.py",
+    "streaming/programs.py",
+    "streaming/torch_step.py",
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",
