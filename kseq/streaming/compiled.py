@@ -272,21 +272,24 @@ class _TensorFlowFunction:
             return [*found, *updates.values(), *leaves]
 
         function = tf.function(flat, input_signature=signature, jit_compile=True, autograph=False)
-        self.trace, self.call, self.constant, self.masked = trace, function.get_concrete_function(), tf.constant, masked
+        self.trace, self.function, self.masked = trace, function.get_concrete_function(), masked
+        # Called with a flat list, past the checks of structures, which take longer than a step.
+        self.call, self.captured = self.function.inference_fn.call_preflattened, self.function.captured_inputs
+        self.constant, self.kinds = tf.constant, [spec.dtype for spec in signature[: len(row)]]
         self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
 
     def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
         numbers = {id(value): i for i, value in enumerate(self.weights)}
-        bound, captured = copy.copy(self), self.call.captured_inputs
-        bound.weights, bound.call = weights.values, copy.copy(self.call)
-        bound.written = [(i, weights.values[i]) for i, _ in self.written]
-        bound.call.set_external_captures([weights.values[numbers[id(x)]] if id(x) in numbers else x for x in captured])
+        bound = copy.copy(self)
+        bound.weights, bound.written = weights.values, [(i, weights.values[i]) for i, _ in self.written]
+        bound.captured = [weights.values[numbers[id(x)]] if id(x) in numbers else x for x in self.captured]
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = map(self.constant, row_of(values, masks, active))
-        found = self.call(*row, *[state.seeds.get(i, value) for i, value in self.written], *state.leaves)
+        row = map(self.constant, row_of(values, masks, active), self.kinds)
+        seeds = [state.seeds.get(i, value) for i, value in self.written]
+        found = self.call([*row, *seeds, *state.leaves, *self.captured])
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
         outputs = [
             (y.numpy(), found.pop(0).numpy() if has_mask else None)
