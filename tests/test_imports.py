@@ -100,6 +100,8 @@ MAY_IMPORT_BACKENDS = {
     "streaming/compiled.py",
     "streaming/products.py",
     "streaming/programs.py",
+    "streaming/torch_program.py",
+    "streaming/torch_step.py",
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",

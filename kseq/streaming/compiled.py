@@ -1,7 +1,6 @@
 """A `StepFunction` compiled by the backend, for NumPy arrays in and out."""
 
 import copy
-import threading
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ from ..layers.structures import parts
 from .products import merged
 from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
-from .tracing import Scope, State, Trace, advance, row_of
+from .tracing import State, Trace, row_of
 
 
 def compile_step(step: StepFunction, weights: Weights | None = None) -> Any:
@@ -40,10 +39,14 @@ def freeze(layer: Any) -> Weights:
 
 
 def _step_class():
-    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep, "torch": _TorchStep}[keras.backend.backend()]
+    if keras.backend.backend() == "torch":
+        from .torch_step import TorchStep
+
+        return TorchStep
+    return {"jax": _JaxStep, "tensorflow": _TensorFlowStep}[keras.backend.backend()]
 
 
-class _CompiledStep:
+class CompiledStep:
     """What the backends share: compiled functions by chunk length, and by which masks there are."""
 
     closes_over_weights = False
@@ -134,7 +137,7 @@ class _CompiledStep:
         return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state]
 
 
-class _JaxStep(_CompiledStep):
+class _JaxStep(CompiledStep):
     """Jitted with the weights closed over and the state donated; NumPy goes straight in."""
 
     closes_over_weights = True
@@ -225,7 +228,7 @@ class _JaxFunction:
         return [(np.array(y), None if mask is None else np.array(mask))], State(leaves, state.seeds)
 
 
-class _TensorFlowStep(_CompiledStep):
+class _TensorFlowStep(CompiledStep):
     """One flat concrete function per chunk size, compiled by XLA."""
 
     @staticmethod
@@ -269,19 +272,24 @@ class _TensorFlowFunction:
             return [*found, *updates.values(), *leaves]
 
         function = tf.function(flat, input_signature=signature, jit_compile=True, autograph=False)
-        self.trace, self.call, self.constant, self.masked = trace, function.get_concrete_function(), tf.constant, masked
+        self.trace, self.function, self.masked = trace, function.get_concrete_function(), masked
+        # Called with a flat list, past the checks of structures, which take longer than a step.
+        self.call, self.captured = self.function.inference_fn.call_preflattened, self.function.captured_inputs
+        self.constant, self.kinds = tf.constant, [spec.dtype for spec in signature[: len(row)]]
         self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
 
     def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
+        numbers = {id(value): i for i, value in enumerate(self.weights)}
         bound = copy.copy(self)
-        bound.weights, bound.call = weights.values, recaptured(self.call, self.weights, weights.values)
-        bound.written = [(i, weights.values[i]) for i, _ in self.written]
+        bound.weights, bound.written = weights.values, [(i, weights.values[i]) for i, _ in self.written]
+        bound.captured = [weights.values[numbers[id(x)]] if id(x) in numbers else x for x in self.captured]
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = map(self.constant, row_of(values, masks, active))
-        found = self.call(*row, *[state.seeds.get(i, value) for i, value in self.written], *state.leaves)
+        row = map(self.constant, row_of(values, masks, active), self.kinds)
+        seeds = [state.seeds.get(i, value) for i, value in self.written]
+        found = self.call([*row, *seeds, *state.leaves, *self.captured])
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
         outputs = [
             (y.numpy(), found.pop(0).numpy() if has_mask else None)
@@ -298,94 +306,3 @@ def captured(value: Any) -> Any:
     placeholder = tf.compat.v1.placeholder(value.dtype, value.shape)
     tf.compat.v1.get_default_graph().add_capture(value, placeholder)
     return placeholder
-
-
-def recaptured(call: Any, old: Any, new: Any) -> Any:
-    """A concrete function of tensorflow that has captured new values in the place of old ones."""
-    numbers, bound = {id(value): i for i, value in enumerate(old)}, copy.copy(call)
-    captures = call.captured_inputs
-    bound.set_external_captures([new[numbers[id(x)]] if id(x) in numbers else x for x in captures])
-    return bound
-
-
-class _TorchStep(_CompiledStep):
-    """Eager, in inference mode."""
-
-    def __init__(self, step: Any, weights: Any) -> None:
-        import torch
-
-        super().__init__(step, weights)
-        self.scope = Scope(step.layer.variables, weights.values)
-        self.generator = torch.get_rng_state()
-
-    @staticmethod
-    def copy(value: Any) -> Any:
-        return value.detach().clone()
-
-    def leaf(self, x: Any, dtype: Any) -> Any:
-        import torch
-
-        return torch.tensor(x.astype("float32") if dtype == "bfloat16" else x, dtype=getattr(torch, dtype))
-
-    def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> Any:
-        return super().as_state(leaves, seeds, self.generator if more is None else more)
-
-    def generator_of(self, state: State) -> Any:
-        drawn = [function.draws for function in self._functions.values()]
-        return None if drawn and not any(draws is None or draws for draws in drawn) else state.more.numpy()
-
-    def generator_from(self, saved: Any) -> Any:
-        return None if saved is None else self.leaf(saved, "uint8")
-
-    def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
-        return _TorchFunction(trace)
-
-    def advance(self, row: Any, masks: Any, active: Any, state: Any) -> Any:
-        """Outputs in NumPy, the leaves and the seeds after a step."""
-        import torch
-
-        self.scope.begin(state.seeds)
-        with torch.inference_mode(), self.scope:
-            outputs, leaves = advance(self.step, map(torch.from_numpy, row), masks, active, state.leaves)
-            outputs = [(_owned(y), None if mask is None else mask.numpy().copy()) for y, mask in outputs]
-        return outputs, leaves, dict(self.scope.updates)
-
-
-class _TorchFunction:
-    """Torch compiles nothing: this is but the place that a call has among those of the other backends."""
-
-    drawing = threading.Lock()
-
-    def __init__(self, trace: Any) -> None:
-        self.trace, self.draws = trace, None  # not known before the first call
-
-    def bound_to(self, weights: Any) -> Any:
-        return self
-
-    def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = row_of(values, masks, active)
-        if self.draws is False:
-            outputs, leaves, seeds = run.advance(row, masks, active, state)
-            return outputs, State(leaves, seeds, state.more)
-        return self.draw(run, row, masks, active, state)
-
-    def draw(self, run: Any, row: Any, masks: Any, active: Any, state: Any) -> Any:
-        """A step that may draw from torch's own generator, as layers without a seed do: it draws as the stream's."""
-        import torch
-
-        with self.drawing:
-            outside = torch.get_rng_state()
-            torch.set_rng_state(state.more)
-            try:
-                outputs, leaves, seeds = run.advance(row, masks, active, state)
-                generator = torch.get_rng_state()
-            finally:
-                torch.set_rng_state(outside)
-        self.draws = not torch.equal(generator, state.more)
-        return outputs, State(leaves, seeds, generator)
-
-
-def _owned(y):
-    """Values in NumPy, in memory of their own: a layer may give its state, its input or another's output."""
-    is_bfloat16 = keras.backend.standardize_dtype(y.dtype) == "bfloat16"
-    return np.array(keras.ops.convert_to_numpy(y) if is_bfloat16 else y.numpy())

@@ -211,6 +211,11 @@ def _take(leaf, slots):
     return ops.take_along_axis(leaf, slots[:, None, :, None], axis=2)
 
 
+def _each_repeated(count, times):
+    """0, ..., 0, 1, ..., 1, ...; `ops.repeat` looks on torch at a number that a program of operations does not have."""
+    return ops.reshape(ops.broadcast_to(ops.arange(0, count, dtype="int32")[:, None], (count, times)), (-1,))
+
+
 def _put(leaf, at, entry, active=None):
     """The leaf with entries [B, T] or [B, H, T, D] in the slots [B, T], of large leaves where `active` [B]."""
     if len(leaf.shape) == 2:
@@ -223,8 +228,8 @@ def _put(leaf, at, entry, active=None):
         entry = ops.where(active[:, None, None, None], entry, _take(leaf, at))
     # A scatter even for one row: XLA updates the donated ring in place, where it copies around a slice update.
     (batch, heads), time = ops.shape(leaf)[:2], at.shape[1]
-    rows = ops.repeat(ops.arange(0, batch, dtype="int32"), heads * time)
-    by_head = ops.tile(ops.repeat(ops.arange(0, heads, dtype="int32"), time), (batch,))
-    slots = ops.reshape(ops.repeat(at[:, None, :], heads, axis=1), (-1,))
+    rows = _each_repeated(batch, heads * time)
+    by_head = ops.tile(_each_repeated(heads, time), (batch,))
+    slots = ops.reshape(ops.tile(at[:, None, :], (1, heads, 1)), (-1,))
     index = ops.stack([rows, by_head, slots], axis=1)
     return ops.scatter_update(leaf, index, ops.reshape(entry, (-1, entry.shape[-1])))
