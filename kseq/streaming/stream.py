@@ -14,11 +14,12 @@ from ..timing import Timing
 from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
-from .graph import streamable
+from .graph import as_layer
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .state import put, take
 from .step import StepFunction
+from .streamable import stream_options
 
 
 class Stream:
@@ -75,7 +76,7 @@ class Stream:
         window: int | None = None,
     ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
-        self.layer = streamable(model, max_length, window)
+        self.layer = as_layer(model, stream_options(max_length, window))
         if not self.layer.supports_step:
             found = self.layer.obstacles()
             raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)
