@@ -164,6 +164,26 @@ def test_a_stream_gives_what_the_layer_gives_of_the_whole(shape, build):
     check_streams(model, x)
 
 
+HALF = {
+    "convolution": conv(layers.Conv1D, 3, 4, padding="same"),
+    "recurrence": conv(layers.RNN, [layers.GRUCell(3), layers.SimpleRNNCell(2)], return_sequences=True),
+    "attention": lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True),
+    "pooling": conv(layers.AveragePooling1D, 2, 1, "valid"),
+    "ends": lambda x: layers.Cropping1D((1, 1))(layers.ZeroPadding1D((2, 0))(x)),
+    "shape": conv(layers.Reshape, (-1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("build", HALF.values(), ids=HALF)
+def test_mixed_precision(build):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = model_of(build)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    check_streams(model, RNG.normal(size=(2, 9, 4)).astype("float32"), tolerance=1e-2)
+
+
 @pytest.mark.parametrize("channels", [(), (1,), (3,)])
 def test_categories_of_ids(channels):
     model = model_of(conv(layers.CategoryEncoding, 5, output_mode="one_hot"), (None, *channels), "int32")
