@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 
-from ..arguments import as_size
 from ..layers.base import SequenceLayer
 from ..layers.network import Network
 from ..layers.structures import parts
@@ -14,37 +13,6 @@ from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from .adapters import BY_DEFAULT, Held, StreamOptions
 from .reading import ModelNodes, read_nodes
-
-
-def streamable(model: keras.Model | SequenceLayer, max_length: int = 1024, window: int | None = None) -> SequenceLayer:
-    """A kseq layer that computes what a Keras model computes, whole or step by step, with the same variables.
-
-    [B, T, ...] -> [B, U, ...], or tuples of them. The model may be one that was made and trained without kseq: its
-    stock layers step by adapters. Mask: Keras's; where a stock layer loses the mask, every step counts. Timing: what
-    the layers' padding, windows and horizons come to; a stream gives what `model.predict` gives of the whole.
-
-    Args:
-        model: a kseq layer, a `keras.Sequential`, or a functional model, with models and layers within it, layers that
-            are called twice, and several inputs and outputs: of these the layer takes and gives tuples.
-        max_length: steps of a stream that stock attention to all of the past has room for.
-        window: steps that such attention sees instead, its own included: then a stream has no end, and gives other
-            numbers than the model once it is longer.
-
-    Raises:
-        TypeError: something else.
-        NotStreamable: layers and operations that have no streaming form, a row each, with what to use instead.
-        ValueError: a model that is not built, or sizes below 1.
-
-    Example:
-        >>> import kseq, keras, numpy as np
-        >>> layers = [keras.layers.Conv1D(4, 3, padding="same"), keras.layers.LSTM(2, return_sequences=True)]
-        >>> model = keras.Sequential([keras.Input((None, 3)), *layers])
-        >>> layer = kseq.streamable(model)
-        >>> layer.timing.output_latency
-        1
-    """
-    window = None if window is None else as_size("window", window)
-    return as_layer(model, StreamOptions(as_size("max_length", max_length), window))
 
 
 def as_layer(model: keras.Model | SequenceLayer, options: StreamOptions = BY_DEFAULT) -> SequenceLayer:

@@ -15,13 +15,14 @@ from ..timing import Timing
 from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
-from .graph import streamable
+from .graph import as_layer
 from .resuming import Resumable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .running import Runnable
 from .state import put, take
 from .step import StepFunction
+from .streamable import stream_options
 
 
 class Stream(Resumable, Runnable):
@@ -79,7 +80,7 @@ class Stream(Resumable, Runnable):
         window: int | None = None,
     ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
-        self.layer = streamable(model, max_length, window)
+        self.layer = as_layer(model, stream_options(max_length, window))
         if not self.layer.supports_step:
             found = self.layer.obstacles()
             raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)

@@ -30,7 +30,7 @@ class _Moved(EveryStep):
     space_ends: tuple[tuple[int, int], ...]
 
     def __init__(self, layer: Any, ends: Any, *space_ends: Any) -> None:
-        super().__init__(name=layer.name, autocast=False)
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.adapted, self.ends, self.space_ends = layer, tuple(ends), tuple(map(tuple, space_ends))
         self.built = True
 
@@ -48,12 +48,13 @@ class _Moved(EveryStep):
 
     def output_spec(self, input_spec: Any) -> SequenceSpec:
         made = self.adapted.compute_output_shape((1, 1 + 2 * sum(self.ends), *input_spec.shape))
-        return SequenceSpec(tuple(made[2:]), input_spec.dtype)
+        return SequenceSpec(tuple(made[2:]), self.cast_spec(input_spec).dtype)
 
     def initial_state(self, batch_size: int, input_spec: Any, context: Any = None) -> Any:
         if not self.late:
             return ()
-        return {"values": ops.zeros((batch_size, self.late, *input_spec.shape), dtype=input_spec.dtype)}
+        shape, dtype = self.cast_spec(input_spec)
+        return {"values": ops.zeros((batch_size, self.late, *shape), dtype=dtype)}
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         values, time = x.values, x.values.shape[1]

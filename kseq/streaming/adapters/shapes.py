@@ -52,8 +52,7 @@ def reshape(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
             f"target_shape {tuple(layer.target_shape)} moves values from one step to another",
             "a target_shape that begins with -1 and keeps the number of channels",
         )
-    made = Reshape(tuple(channels), name=layer.name, autocast=False)
-    return made
+    return Reshape(tuple(channels), name=layer.name, dtype=layer.dtype_policy)
 
 
 @adapts(keras.layers.Permute, in_specs=False)
