@@ -88,15 +88,18 @@ class RNN(SequenceLayer):
 
     def _many_steps(self, inputs, state, training):
         """All steps by a scan, which carries what the cell draws from or counts while it trains."""
-        counted = self.cell.non_trainable_variables if training else []
+        # In a scope of its own the cell reads no values but those that it is given.
+        weights, counted = (self.cell.trainable_variables, self.cell.non_trainable_variables) if training else ([], [])
         if training:  # Keras's cells drop the same of every step, which they choose at the first
             call_cell(self.cell, inputs[0][0], state["cell"], training)
-        call = of_variables(lambda inputs, state: self._step(inputs, state, training), counted)
+        call = of_variables(lambda inputs, state: self._step(inputs, state, training), [*weights, *counted])
+        fixed = values_of(weights)
 
         def step(carry, inputs):
             (state, counts) = carry
-            (output, state), _, written = call(counts, inputs, state)
-            return output, (state, [old if new is None else new for new, old in zip(written, counts, strict=True)])
+            (output, state), _, written = call([*fixed, *counts], inputs, state)
+            written = zip(written[len(fixed) :], counts, strict=True)
+            return output, (state, [old if new is None else new for new, old in written])
 
         outputs, (state, counts) = over_time(step, (state, values_of(counted)), inputs, state["output"])
         for variable, value in zip(counted, counts, strict=True):
