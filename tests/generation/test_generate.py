@@ -11,7 +11,7 @@ from kseq.generation import predictor
 from kseq.streaming import programs
 
 # The share that runs on a day where tests compile; all of them on torch.
-TODAYS = {"jax": 0.3, "tensorflow": 0.2}
+TODAYS = {"jax": 0.1, "tensorflow": 0.1}
 
 DRAWN = {"temperature": 0.9, "top_k": 8, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.2}
 
