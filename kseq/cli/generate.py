@@ -111,9 +111,9 @@ def _results(args, codec, found, seed, seconds):
 
 def _check_fits(model, codec, args):
     """Refuse a vocabulary of more or fewer tokens than the model has."""
-    from ..generation.decoder import Decoder
+    from ..generation.predictor import Predictor
 
-    tokens = Decoder(model).vocabulary
+    tokens = Predictor(model).vocabulary
     if tokens is None:
         raise CommandError("the model gives no logits of tokens")
     if codec.size not in (None, tokens):

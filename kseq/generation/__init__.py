@@ -1,7 +1,7 @@
 """Generation: sequences that a model goes on with, step by step."""
 
-from .generate import generate as generate
-from .generate import generate_steps as generate_steps
+from .entry import generate as generate
+from .entry import generate_steps as generate_steps
 from .prompts import Generated as Generated
 from .request import GenerateOptions as GenerateOptions
 from .sampling import Sampling as Sampling

@@ -6,8 +6,8 @@ import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
-from .decoder import Batch
 from .loop import CALL
+from .predictor import Batch
 from .prompts import Generated
 from .request import Request
 from .sampling import Sampling
@@ -33,9 +33,9 @@ def beam_search(request: Request, beams: int) -> Generated:
     Raises:
         ValueError: options that are for drawing, or steps that are no single tokens.
     """
-    decoder, options, stops = request.decoder, request.options, request.stops
-    if decoder.vocabulary is None or decoder.shape or decoder.block > 1:
-        raise ValueError(f"beams are for tokens, one at a time, which {decoder.name} does not give")
+    predictor, options, stops = request.predictor, request.options, request.stops
+    if predictor.vocabulary is None or predictor.shape or predictor.block > 1:
+        raise ValueError(f"beams are for tokens, one at a time, which {predictor.name} does not give")
     if request.sampling != Sampling() or options.get("draft") is not None:
         raise ValueError("with `beams` nothing is drawn: leave out temperature, limits, penalty and draft")
     if stops.on_host:
@@ -43,7 +43,7 @@ def beam_search(request: Request, beams: int) -> Generated:
     penalty = options.get("length_penalty", 0.0)
     if not isinstance(penalty, (int, float)) or not 0 <= penalty < np.inf:
         raise ValueError(f"`length_penalty` must be a number of at least 0; received {penalty!r}")
-    batch, most = request.begin(decoder, options.get("context"), request.most)
+    batch, most = request.begin(predictor, options.get("context"), request.most)
     rows = np.repeat(np.arange(batch.size), beams)
     search = _Search(batch.keep(rows), request.last[rows], most, stops.tokens, float(penalty), beams)
     search.run()
@@ -65,8 +65,8 @@ class _Search:
 
     def run(self) -> None:
         """Go on until all rows are done."""
-        vocabulary, given = self.batch.decoder.vocabulary, (self.penalty, self.most, self.stops)
-        key, search = ("beams", self.beams, vocabulary), _searching(vocabulary, self.batch.decoder.dtype)
+        vocabulary, given = self.batch.predictor.vocabulary, (self.penalty, self.most, self.stops)
+        key, search = ("beams", self.beams, vocabulary), _searching(vocabulary, self.batch.predictor.dtype)
         while not _done(np, self.scores, self.lengths, self.ended, self.failed, self.penalty).all():
             state = self.x, self.scores, self.lengths, self.ended, self.failed
             *state, count, tokens, parents = map(ops.convert_to_numpy, self.batch.run(key, search, *state, *given))

@@ -6,8 +6,8 @@ import numpy as np
 from keras import ops
 
 from ..sequence import Sequence
-from .decoder import Batch
 from .draws import Draws
+from .predictor import Batch
 from .sampling import Sampling, next_tokens
 
 # Steps of a call at most.
@@ -31,13 +31,13 @@ class SampledRows:
     def __init__(
         self, batch: Batch, last: np.ndarray, keys: np.ndarray, sampling: Sampling, stops: np.ndarray, seen: Any = None
     ) -> None:
-        decoder = batch.decoder
+        predictor = batch.predictor
         self.batch, self.keys, self.made = batch, keys, 0
-        self.x, self.seen = last.astype(decoder.steps_dtype), [] if seen is None else [seen]
-        self.form, self.numbers = sampling.form, sampling.numbers(decoder.vocabulary or 1)
-        self.stops = stops if decoder.block == 1 and not decoder.shape else stops[:0]
-        self._key = "loop", self.form, decoder.dtype, decoder.vocabulary, decoder.sample
-        self._loop = looping(decoder.dtype, decoder.vocabulary, self.form, decoder.sample)
+        self.x, self.seen = last.astype(predictor.steps_dtype), [] if seen is None else [seen]
+        self.form, self.numbers = sampling.form, sampling.numbers(predictor.vocabulary or 1)
+        self.stops = stops if predictor.block == 1 and not predictor.shape else stops[:0]
+        self._key = "loop", self.form, predictor.dtype, predictor.vocabulary, predictor.sample
+        self._loop = looping(predictor.dtype, predictor.vocabulary, self.form, predictor.sample)
 
     def advance(self, steps: int, done: np.ndarray) -> list[tuple[np.ndarray, bool]]:
         """The new steps of each row, and whether it has failed after them.
@@ -46,7 +46,7 @@ class SampledRows:
             steps: as many at most.
             done: bool [B]: rows that need not go on.
         """
-        block = self.batch.decoder.block
+        block = self.batch.predictor.block
         counts = np.int32(self.made), np.int32(min(-(-steps // block), CALL))
         found = self.batch.run(
             self._key, self._loop, self.x, *counts, self.keys, self.numbers, self.stops, done, *self.seen

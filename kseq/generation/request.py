@@ -6,8 +6,8 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from ..arguments import as_integer, as_integers
-from .decoder import Batch, Decoder
 from .draws import keys_of, row_seeds
+from .predictor import Batch, Predictor
 from .prompts import read_prompts
 from .sampling import Sampling
 from .stops import Stops
@@ -60,7 +60,7 @@ class Request:
     """A model, rows that it goes on with, and how.
 
     Attributes:
-        decoder: the model.
+        predictor: the model.
         rows: the prompts, an array [T, ...] each.
         alone: whether one prompt was given, in no list.
         sampling: how tokens are drawn.
@@ -79,15 +79,15 @@ class Request:
             known = ", ".join(GenerateOptions.__annotations__)
             raise TypeError(f"options of generation are {known}; received {', '.join(sorted(unknown))}")
         self.options = options
-        self.decoder = decoder = Decoder(model, options.get("sample"))
+        self.predictor = predictor = Predictor(model, options.get("sample"))
         given: dict[str, Any] = {name: value for name, value in options.items() if name in _SAMPLING}
         self.sampling = Sampling(**given)
-        if decoder.vocabulary is None and self.sampling != Sampling():
-            raise ValueError(f"{decoder.name} gives no logits of tokens, which {', '.join(given)} would be for")
-        single = decoder.vocabulary is not None and not decoder.shape
-        self.stops = Stops(options.get("stop"), decoder.vocabulary if single else None)
-        self.rows, self.alone = read_prompts(prompts, decoder.shape, decoder.steps_dtype, options.get("start"))
-        decoder.check_prompts(self.rows)
+        if predictor.vocabulary is None and self.sampling != Sampling():
+            raise ValueError(f"{predictor.name} gives no logits of tokens, which {', '.join(given)} would be for")
+        single = predictor.vocabulary is not None and not predictor.shape
+        self.stops = Stops(options.get("stop"), predictor.vocabulary if single else None)
+        self.rows, self.alone = read_prompts(prompts, predictor.shape, predictor.steps_dtype, options.get("start"))
+        predictor.check_prompts(self.rows)
         self.keys = keys_of(row_seeds(options.get("seed"), len(self.rows)))
         self.most = self._most(max_new_steps)
 
@@ -110,7 +110,7 @@ class Request:
             )
         return steps
 
-    def draft(self) -> Decoder | None:
+    def draft(self) -> Predictor | None:
         """The model that goes ahead, if there is one.
 
         Raises:
@@ -119,24 +119,24 @@ class Request:
         model = self.options.get("draft")
         if model is None:
             return None
-        decoder, draft = self.decoder, Decoder(model)
-        if decoder.vocabulary is None or decoder.shape or decoder.block > 1:
-            raise ValueError(f"a draft is for tokens, one at a time, which {decoder.name} does not give")
-        if (draft.vocabulary, draft.shape, draft.block) != (decoder.vocabulary, (), 1):
+        predictor, draft = self.predictor, Predictor(model)
+        if predictor.vocabulary is None or predictor.shape or predictor.block > 1:
+            raise ValueError(f"a draft is for tokens, one at a time, which {predictor.name} does not give")
+        if (draft.vocabulary, draft.shape, draft.block) != (predictor.vocabulary, (), 1):
             raise ValueError(
-                f"the draft must be of the {decoder.vocabulary} tokens of {decoder.name}; {draft.name} has "
+                f"the draft must be of the {predictor.vocabulary} tokens of {predictor.name}; {draft.name} has "
                 f"{'none' if draft.vocabulary is None else draft.vocabulary}"
             )
         draft.check_prompts(self.rows)
         return draft
 
-    def begin(self, decoder: Decoder, context: Any, most: np.ndarray | None) -> tuple[Batch, np.ndarray]:
+    def begin(self, predictor: Predictor, context: Any, most: np.ndarray | None) -> tuple[Batch, np.ndarray]:
         """The rows of a model, fed with all but the last block of each, and how many steps each may make.
 
         Raises:
             ValueError: more steps than the model has room for, or no end to them.
         """
-        batch, lengths, block = decoder.batch(len(self.rows), context), self.lengths, decoder.block
+        batch, lengths, block = predictor.batch(len(self.rows), context), self.lengths, predictor.block
         batch.check_room(lengths, "a prompt")
         if most is None:
             room = batch.room()
@@ -152,14 +152,14 @@ class Request:
     @property
     def last(self) -> np.ndarray:
         """The last block of each prompt, [B, block, ...]."""
-        return np.stack([row[-self.decoder.block :] for row in self.rows])
+        return np.stack([row[-self.predictor.block :] for row in self.rows])
 
     def seen(self) -> np.ndarray | None:
         """Which tokens the prompts have, bool [B, ..., V], where that is asked for."""
         if self.sampling.repetition_penalty is None:
             return None
-        seen = np.zeros((len(self.rows), *self.decoder.shape, self.decoder.vocabulary or 0), bool)
+        seen = np.zeros((len(self.rows), *self.predictor.shape, self.predictor.vocabulary or 0), bool)
         for n, row in enumerate(self.rows):
-            for place in np.ndindex(*self.decoder.shape):
+            for place in np.ndindex(*self.predictor.shape):
                 seen[(n, *place)][row[(slice(None), *place)]] = True
         return seen

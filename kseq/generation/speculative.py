@@ -9,9 +9,9 @@ from ..layers.leaves import leaves
 from ..layers.limits import in_numpy, least
 from ..sequence import Sequence
 from ..streaming.step import StepFunction
-from .decoder import Batch
 from .draws import Draws
 from .loop import with_tokens
+from .predictor import Batch
 from .sampling import Sampling, next_tokens
 
 
@@ -52,7 +52,7 @@ class SpeculativeRows:
     ) -> None:
         self.batch, self.draft, self.keys, self.ahead = batch, draft, keys, ahead
         self.x, self.made, self.seen = last, np.zeros(len(last), np.int32), [] if seen is None else [seen]
-        self.form, self.numbers = sampling.form, sampling.numbers(batch.decoder.vocabulary or 1)
+        self.form, self.numbers = sampling.form, sampling.numbers(batch.predictor.vocabulary or 1)
         rooms = [room for room in (batch.room(), draft.room()) if room is not None]
         self._room = np.min(rooms, axis=0) - fed if rooms else np.full(len(last), 2**40)
         self._goes_back = [_goes_back(each.programs.step, ahead) for each in (batch, draft)]
@@ -73,10 +73,10 @@ class SpeculativeRows:
         ahead = self.ahead if (self._room > self.ahead)[~done].all() else 0
         shared = self.made, self.keys, self.numbers, *self.seen
         goes_back, draft_goes_back = self._goes_back
-        key = ahead, self.form, self.batch.decoder.dtype, self.draft.decoder.dtype
-        ahead_fn = _going_ahead(self.draft.decoder.dtype, self.form, ahead, draft_goes_back)
+        key = ahead, self.form, self.batch.predictor.dtype, self.draft.predictor.dtype
+        ahead_fn = _going_ahead(self.draft.predictor.dtype, self.form, ahead, draft_goes_back)
         proposed, *states = self.draft.run(("ahead", draft_goes_back, key), ahead_fn, self.x, *shared)
-        check = _checking(self.batch.decoder.dtype, self.form, ahead, goes_back)
+        check = _checking(self.batch.predictor.dtype, self.form, ahead, goes_back)
         found = self.batch.run(("check", goes_back, key), check, self.x, proposed, *shared)
         tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found)
         settle = _settling(ahead, draft_goes_back)

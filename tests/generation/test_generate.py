@@ -7,11 +7,11 @@ from keras import ops
 from small_models import PROMPTS, VOCABULARY, attentive, most_likely, outputs, recurrent
 
 import kseq
-from kseq.generation import decoder
+from kseq.generation import predictor
 from kseq.streaming import programs
 
 # The share that runs on a day where tests compile; all of them on torch.
-TODAYS = {"jax": 0.3, "tensorflow": 0.2}
+TODAYS = {"jax": 0.1, "tensorflow": 0.1}
 
 DRAWN = {"temperature": 0.9, "top_k": 8, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.2}
 
@@ -115,8 +115,8 @@ def test_new_weights_are_seen(small):
 @pytest.mark.parametrize("make", [recurrent, lambda: attentive(max_length=101)])
 def test_rows_that_have_ended_leave_the_batch(make, monkeypatch):
     model = make()
-    sizes, keep = [], decoder.Batch.keep
-    monkeypatch.setattr(decoder.Batch, "keep", lambda self, rows: sizes.append(len(rows)) or keep(self, rows))
+    sizes, keep = [], predictor.Batch.keep
+    monkeypatch.setattr(predictor.Batch, "keep", lambda self, rows: sizes.append(len(rows)) or keep(self, rows))
     prompts, most = [[n] for n in range(5)], np.array([1, 2, 1, 100, 2])
     long = kseq.generate(model, prompts, most, seed=1)
     assert sizes[-1] == 1 and lists(long)[:3] == lists(kseq.generate(model, prompts[:3], most[:3], seed=1))

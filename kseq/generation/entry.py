@@ -97,8 +97,8 @@ def generate_steps(
 
 
 def _driver(request):
-    decoder, draft, context = request.decoder, request.draft(), request.options.get("context")
-    batch, most = request.begin(decoder, context, request.most)
+    predictor, draft, context = request.predictor, request.draft(), request.options.get("context")
+    batch, most = request.begin(predictor, context, request.most)
     drawn = request.keys, request.sampling
     if draft is None:
         rows = SampledRows(batch, request.last, *drawn, request.stops.tokens, request.seen())

@@ -25,7 +25,7 @@ from ..streaming.step import StepFunction
 _FED = (256, 32, 4, 1)
 
 
-class Decoder:
+class Predictor:
     """A streamable model whose output says what its next input is.
 
     Attributes:
@@ -165,8 +165,8 @@ class Batch:
     size: int
     carry: Carry
 
-    def __init__(self, decoder: Decoder, programs: Programs, context: Any, carry: Carry | None = None) -> None:
-        self.decoder, self.programs, self.context = decoder, programs, context
+    def __init__(self, predictor: Predictor, programs: Programs, context: Any, carry: Carry | None = None) -> None:
+        self.predictor, self.programs, self.context = predictor, programs, context
         self.size, self.carry = programs.step.batch_size, carry or programs.start()
 
     def run(self, key: Any, fn: Any, *arrays: Any) -> Any:
@@ -191,21 +191,23 @@ class Batch:
 
     def feed(self, rows: list[np.ndarray]) -> None:
         """Let each row go through its own steps: in the calls in which it would go through them alone."""
-        decoder, lengths = self.decoder, np.array([len(row) for row in rows])
+        predictor, lengths = self.predictor, np.array([len(row) for row in rows])
         ragged, at = len(set(lengths.tolist())) > 1, np.zeros(self.size, np.int64)
         for blocks in _FED:
-            size = blocks * decoder.block
+            size = blocks * predictor.block
             while (active := lengths - at >= size).any():
-                chunk = np.zeros((self.size, size, *decoder.shape), decoder.steps_dtype)
+                chunk = np.zeros((self.size, size, *predictor.shape), predictor.steps_dtype)
                 for n in np.flatnonzero(active):
                     chunk[n] = rows[n][at[n] : at[n] + size]
                 at += active * size
-                self.run(("feed", ragged, decoder.dtype), _feeding(decoder.dtype), chunk, *([active] if ragged else []))
+                self.run(
+                    ("feed", ragged, predictor.dtype), _feeding(predictor.dtype), chunk, *([active] if ragged else [])
+                )
 
     def keep(self, rows: np.ndarray) -> "Batch":
         """A batch of some rows, by their numbers [N], a row as often as one likes."""
         context = None if self.context is None else {k: _rows_of(v, rows) for k, v in self.context.items()}
-        batch = self.decoder.batch(len(rows), context)
+        batch = self.predictor.batch(len(rows), context)
         leaves = [ops.take(leaf, rows, axis=0) for leaf in self.carry.leaves]
         batch.carry = batch.programs.with_leaves(self.carry, leaves)
         return batch
