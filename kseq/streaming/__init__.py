@@ -6,3 +6,4 @@ from .horizon import at_horizon as at_horizon
 from .step import StepFunction as StepFunction
 from .stream import Stream as Stream
 from .streamable import streamable as streamable
+from .traceable import traceable as traceable
