@@ -28,7 +28,7 @@ from .adapters import (
 )
 from .calls import Called, in_place_of, masks_given, masks_of_inputs, output_specs, paired, spec_of, streaming, upstream
 from .context import ContextGraph
-from .traceable import as_graph
+from .declared import as_graph
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,11 +15,11 @@ from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import as_layer
+from .model_layer import stream_options
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .state import put, take
 from .step import StepFunction
-from .streamable import stream_options
 
 
 class Stream:
