@@ -16,13 +16,13 @@ from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import as_layer
+from .model_layer import stream_options
 from .resuming import Resumable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .running import Runnable
 from .state import put, take
 from .step import StepFunction
-from .streamable import stream_options
 
 
 class Stream(Resumable, Runnable):
