@@ -126,8 +126,6 @@ def test_weights_are_those_of_keras(name):
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
 def test_gradients_are_those_of_a_plain_scan_in_float64(name):
-    # Keras narrows: on jax tanh to float32.
-    tolerance = 1e-5 if keras.backend.backend() == "jax" else 1e-12
     with transforms.float64():
         layer = randomize(getattr(kseq, name)(2, dtype="float64"))
         x, found = X.astype("float64"), []
@@ -145,7 +143,7 @@ def test_gradients_are_those_of_a_plain_scan_in_float64(name):
             found.append([numpy(of_x), *map(numpy, of_weights)])
     for own, plain in zip(*found, strict=True):
         assert np.abs(plain).max() > 1e-2 and own.dtype == "float64"
-        np.testing.assert_allclose(own, plain, atol=tolerance * np.abs(plain).max())
+        np.testing.assert_allclose(own, plain, atol=1e-11 * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("cls", [kseq.LSTM, kseq.GRU, kseq.SimpleRNN])
