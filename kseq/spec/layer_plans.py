@@ -127,12 +127,12 @@ class LayerPlanner:
 
     def _unknown_type(self, name, node, path):
         known = [*self.blocks, *catalog.type_names()]
-        message = f"unknown layer type `{shorten(name)}`"
+        message, near = f"unknown layer type `{shorten(name)}`", self.problems.near(name, known)
         if name in vars(keras.layers):
             message = f"Keras's `{name}` has no streaming form"
-        if name in registered_layers():
-            message = f"a spec cannot say what `{name}` is given; register a layer of your own"
-        self.problems.add(message, node, path, self.problems.near(name, known) or "`kseq layers` lists all")
+        if name in registered_layers():  # it is not misspelt
+            message, near = f"a spec cannot say what `{name}` is given; register a layer of your own", None
+        self.problems.add(message, node, path, near or "`kseq layers` lists all")
 
     def _block(self, name, place, given, path):
         self.used.add(name)
