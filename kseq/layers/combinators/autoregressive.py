@@ -55,6 +55,8 @@ class Autoregressive(ByBlocks):
         ((1, 7, 4), (1, 7, 4))
     """
 
+    takes_complex = False
+
     layer: SequenceLayer
     feedback_layer: SequenceLayer | None
 

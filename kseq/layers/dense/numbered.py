@@ -57,7 +57,7 @@ class NumberedLayer(SequenceLayer):
         places = StepPlaces(x, ops.zeros((1,), dtype="int32"), self.num_steps, self.positions)
         self._check_places(places, x.values.shape[1])
         y, _ = self.call_numbered(x, places, None)
-        return Sequence(places.known(y), x.mask)
+        return Sequence(places.known(y), x.mask).mask_invalid()
 
     def _check_places(self, places, time):
         if isinstance(time, int) and time <= self.num_steps:
@@ -74,7 +74,7 @@ class NumberedLayer(SequenceLayer):
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         places = StepPlaces(x, state["position"], self.num_steps, self.positions)
         y, memory = self.call_numbered(x, places, state)
-        return Sequence(places.known(y), x.mask), {"position": places.after} | memory
+        return Sequence(places.known(y), x.mask).mask_invalid(), {"position": places.after} | memory
 
     def room(self, state: Any) -> Any:
         return self.num_steps - state["position"]

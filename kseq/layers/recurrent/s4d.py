@@ -110,7 +110,7 @@ class S4D(SequenceLayer):
         weights = product((2 * c[..., 0], 2 * c[..., 1]), b)
         y, (real, imaginary) = time_invariant(a, weights, values, (state["real"], state["imaginary"]), x.mask)
         y = ops.cast(y + d * values, self.compute_dtype)
-        return Sequence(y, x.mask), {"real": real, "imaginary": imaginary}
+        return Sequence(y, x.mask).mask_invalid(), {"real": real, "imaginary": imaginary}
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
         return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
