@@ -15,6 +15,11 @@ def product(x: Any, matrix: Any) -> Any:
     return ops.matmul(x, matrix)
 
 
+def mean(x: Any) -> Any:
+    """The mean over the last axis, which is kept; of float64 in float64, which Keras's mean on torch narrows."""
+    return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
+
+
 def zone_out(old: Any, new: Any, zoned: Any) -> tuple[Any, ...]:
     """New states, some values of which are the old ones.
 
