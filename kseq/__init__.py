@@ -222,6 +222,7 @@ _PUBLIC = {
     "Stream": "streaming",
     "pointwise": "streaming",
     "streamable": "streaming",
+    "traceable": "streaming",
     "Timing": "timing",
     "Window": "window",
     "Mamba2": "layers",
@@ -448,6 +449,7 @@ if typing.TYPE_CHECKING:
     from .streaming import at_horizon as at_horizon
     from .streaming import pointwise as pointwise
     from .streaming import streamable as streamable
+    from .streaming import traceable as traceable
     from .timing import Timing as Timing
     from .window import Window as Window
 else:

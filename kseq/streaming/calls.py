@@ -47,7 +47,7 @@ def _layer_of(call, as_layer):
         rows = error.obstacles
     except TypeError:
         reason = "it is a subclassed model, whose layers are unknown"
-        rows = [Obstacle(operation.name, type(operation).__name__, reason)]
+        rows = [Obstacle(operation.name, type(operation).__name__, reason, "@kseq.traceable, if its call can be read")]
     return Unadapted(operation, rows, output_specs(call), len(call.inputs))
 
 

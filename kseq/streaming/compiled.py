@@ -12,6 +12,9 @@ from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
 from .tracing import State, Trace, row_of
 
+# Bytes at whose multiples memory begins that is shared with XLA.
+_ALIGNMENT = 64
+
 
 def compile_step(step: StepFunction, weights: Weights | None = None) -> Any:
     """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
@@ -275,7 +278,7 @@ class _TensorFlowFunction:
         self.trace, self.function, self.masked = trace, function.get_concrete_function(), masked
         # Called with a flat list, past the checks of structures, which take longer than a step.
         self.call, self.captured = self.function.inference_fn.call_preflattened, self.function.captured_inputs
-        self.constant, self.kinds = tf.constant, [spec.dtype for spec in signature[: len(row)]]
+        self.takes = [_taken_as(a, spec.dtype) for a, spec in zip(row, signature, strict=False)]
         self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
 
     def bound_to(self, weights: Any) -> Any:
@@ -287,7 +290,7 @@ class _TensorFlowFunction:
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = map(self.constant, row_of(values, masks, active), self.kinds)
+        row = [take(a) for take, a in zip(self.takes, row_of(values, masks, active), strict=True)]
         seeds = [state.seeds.get(i, value) for i, value in self.written]
         found = self.call([*row, *seeds, *state.leaves, *self.captured])
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
@@ -297,6 +300,25 @@ class _TensorFlowFunction:
         ]
         updates = {i: found.pop(0) for i in self.updated}
         return outputs, State(found, state.seeds | updates)
+
+
+def _taken_as(example, kind):
+    """What makes a tensor of arrays like an example: in shared memory where that can be, which is the quickest."""
+    import tensorflow as tf
+
+    share = tf.experimental.dlpack.from_dlpack
+    if example.dtype != kind or example.dtype.kind not in "fi" or not example.size:
+        return lambda array: tf.constant(array, kind)
+
+    def shared(array):
+        # What XLA compiles may count on where memory begins.
+        memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+        start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        own = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        own[...] = array
+        return share(own.__dlpack__())
+
+    return shared
 
 
 def captured(value: Any) -> Any:

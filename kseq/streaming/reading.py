@@ -28,6 +28,7 @@ from .adapters import (
 )
 from .calls import Called, in_place_of, masks_given, masks_of_inputs, output_specs, paired, spec_of, streaming, upstream
 from .context import ContextGraph
+from .declared import as_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,7 @@ def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -
         TypeError: a subclassed model, which has no graph.
         ValueError: a model that is not built.
     """
+    model = as_graph(model)
     if is_graph(model) and not model.built:
         raise ValueError(f"{in_words(model)} must be built before it can stream: give it a keras.Input")
     graph = read_model(model)

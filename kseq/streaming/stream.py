@@ -16,13 +16,13 @@ from .blocks import Blocks
 from .compiled import compile_step, freeze
 from .ends import Ends
 from .graph import as_layer
+from .model_layer import stream_options
 from .resuming import Resumable
 from .room import Room
 from .row_arguments import as_active, as_row_pairs, as_row_steps
 from .running import Runnable
 from .state import put, take
 from .step import StepFunction
-from .streamable import stream_options
 
 
 class Stream(Resumable, Runnable):
@@ -31,9 +31,10 @@ class Stream(Resumable, Runnable):
     What does not fill a block is held until the next push. Warm-up outputs are dropped, so the first output that comes
     out belongs to the first input. The weights are those that the model has when the stream is made, or at the last
     `refresh`. The step is compiled at the first call of a chunk size and never again, also for other streams of the
-    model of this batch size and dtype, before and after training. Where a layer draws random numbers (`Dropout` called
-    with `training=True`), every push draws new ones; a stream begins with the seeds that the model has, and leaves
-    those alone.
+    model of this batch size and dtype, before and after training. On torch that is at the hundredth call, with the same
+    numbers bit for bit, and not where a step looks at values; it takes as long as some hundred steps. Where a layer
+    draws random numbers (`Dropout` called with `training=True`), every push draws new ones; a stream begins with the
+    seeds that the model has, and leaves those alone.
 
     Args:
         model: a kseq layer, or a `keras.Sequential` or functional model of streamable layers. It must be built.

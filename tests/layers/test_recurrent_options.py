@@ -109,7 +109,7 @@ def gru(layer, x, mask, rate=0.0):
 def test_numbers(cls, reference, options):
     layer = randomize(cls(3, **options))
     found, wanted = called(layer, MASK), reference(layer, np.float64(X), MASK, layer.zoneout)
-    np.testing.assert_allclose(found[MASK], wanted[MASK], atol=1e-5)
+    np.testing.assert_allclose(found[MASK], wanted[MASK], atol=5e-5)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
@@ -245,10 +245,10 @@ def test_fused_kernels_give_the_numbers_and_gradients_of_steps(name, mask, kerne
         found.append([numpy(part) for part in (y, of_x, *of_weights)])
         called_kernels = bool(kernels)
         kernels.clear()
-        if layer is layers[1] or (keras.backend.backend() == "torch" and mask is MASK):
+        if layer is layers[1] or (keras.backend.backend() != "jax" and mask is MASK):
             assert not called_kernels
         else:
-            assert called_kernels  # where the mask is not known yet, both are compiled
+            assert called_kernels  # jax compiles both, for the mask is not known yet
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max()))
 

@@ -136,6 +136,62 @@ def test_a_subclassed_model_is_refused_by_name_and_shown():
         kseq.Stream(Subclassed())
 
 
+class Plain(keras.Model):
+    """A subclassed model of layers and operations."""
+
+    def __init__(self):
+        super().__init__(name="own")
+        self.conv, self.gru = keras.layers.Conv1D(4, 3, padding="same"), keras.layers.GRU(2, return_sequences=True)
+
+    def call(self, x):
+        return self.gru(ops.tanh(self.conv(x)) * 0.5)
+
+
+def test_a_subclassed_model_may_declare_itself():
+    @kseq.traceable
+    class Declared(Plain):
+        pass
+
+    model = Declared()
+    with pytest.raises(ValueError, match="the model 'own' must be built before it can stream"):
+        kseq.Stream(model)
+    frames = np.random.default_rng(0).normal(size=(2, 7, 3)).astype("float32")
+    wanted = ops.convert_to_numpy(model(frames))
+    for given in (model, keras.Sequential([keras.Input((None, 3)), model])):
+        stream = kseq.Stream(given, 2)
+        found = np.concatenate([stream.push(frames[:, :2]), stream.push(frames[:, 2:]), stream.flush()], axis=1)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        assert {id(v) for v in stream.layer.variables} == {id(v) for v in model.variables}
+    model.set_weights([w * 0.5 for w in model.get_weights()])
+    np.testing.assert_allclose(
+        kseq.Stream(model, 2).push(frames), ops.convert_to_numpy(model(frames))[:, :6], atol=1e-5
+    )
+
+
+def test_what_is_declared_must_be_readable():
+    @kseq.traceable
+    class Branching(keras.Model):
+        def build(self, input_shape):
+            self.built = True
+
+        def call(self, x):
+            return x * 2 if float(ops.sum(x)) > 0 else x
+
+    model = Branching(name="own")
+    model(np.ones((1, 4, 4), "float32"))
+    with pytest.raises(kseq.NotStreamable, match=r"own \(Branching\): its call cannot be read on symbols"):
+        kseq.Stream(model)
+
+    class Another(Branching):
+        def call(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="expected a sequential or functional Keras model"):
+        kseq.Stream(Another())
+    with pytest.raises(TypeError, match="a class of Keras models; received <class 'int'>"):
+        kseq.traceable(int)
+
+
 def test_adapters_are_for_keras_layers():
     with pytest.raises(TypeError, match="classes of Keras layers; received <class 'int'>"):
         kseq.adapts(int)

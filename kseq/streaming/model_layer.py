@@ -24,8 +24,9 @@ def streamable(model: keras.Model | SequenceLayer, max_length: int = 1024, windo
     the layers' padding, windows and horizons come to; a stream gives what `model.predict` gives of the whole.
 
     Args:
-        model: a kseq layer, a `keras.Sequential`, or a functional model, with models and layers within it, layers that
-            are called twice, and several inputs and outputs: of these the layer takes and gives tuples.
+        model: a kseq layer, a `keras.Sequential`, a functional model, with models and layers within it, layers that
+            are called twice, and several inputs and outputs, of which the layer takes and gives tuples; or a subclassed
+            model that is declared by `kseq.traceable`.
         max_length: steps of a stream that stock attention to all of the past has room for.
         window: steps that such attention sees instead, its own included: then a stream has no end, and gives other
             numbers than the model once it is longer.
