@@ -137,7 +137,7 @@ def log_weights(total: Any) -> LogWeights:
 
 
 def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> MatrixChunks:
-    """MatrixChunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
+    """Chunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
     groups, keys = q.shape[2], q.shape[4]
     scores = ops.einsum("nbgik,nbgjk->nbgij", q, k)[:, :, :, None] * ops.exp(log.within)
     reads = q[:, :, :, None] * ops.exp(log.reads)[..., None]
@@ -157,7 +157,7 @@ def _reader(scores, reads, values):
 
 
 def _decayed_by_keys(q, k, v, total):
-    """MatrixChunks whose keys decay each by itself: q, k and total [n, B, H, L, K], v [n, B, H, L, V]."""
+    """Chunks whose keys decay each by itself: q, k and total [n, B, H, L, K], v [n, B, H, L, V]."""
     local = ops.reshape(_local(*(ops.reshape(x, (-1, *x.shape[3:])) for x in (q, k, v, total))), ops.shape(v))
     last = total[:, :, :, -1:]
     update = ops.einsum("nbhjk,nbhjv->nbhkv", k * ops.exp(last - total), v)
@@ -192,7 +192,7 @@ def _local(q, k, v, total):
 
 
 def _delta(q, k, v, beta, total):
-    """MatrixChunks of the delta rule: q and k [n, B, H, L, K], v [n, B, H, L, V], beta and total [n, B, H, L].
+    """Chunks of the delta rule: q and k [n, B, H, L, K], v [n, B, H, L, V], beta and total [n, B, H, L].
 
     What step i writes, u_i = beta_i (v_i - what the state has under k_i), depends on what those before it wrote: in all
     a triangular system of equations, solved for what is written where the state is zero, and for what less is written
