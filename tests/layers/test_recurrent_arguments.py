@@ -1,9 +1,7 @@
-"""What the layers of recurrence refuse, by the name of the argument and with the value; and float64 that stays so."""
+"""What the layers of recurrence refuse, by the name of the argument and with the value."""
 
 import keras
-import numpy as np
 import pytest
-from keras import ops
 
 import kseq
 
@@ -41,23 +39,3 @@ def test_what_is_no_cell_is_refused():
             kseq.ZoneoutCell(cell, 0.1)
     with pytest.raises(ValueError, match=r"`cell` must be .*received \[\]"):
         kseq.RNN([])
-
-
-FLOAT64 = {
-    "LSTM": lambda: kseq.LSTM(3, use_layer_norm=True, dtype="float64"),
-    "GRU": lambda: kseq.GRU(3, use_layer_norm=True, dtype="float64"),
-    "MLSTM": lambda: kseq.MLSTM(1, 3, dtype="float64"),
-    "Retention": lambda: kseq.Retention(1, 2, dtype="float64"),
-}
-
-
-@pytest.mark.parametrize("name", FLOAT64)
-def test_means_of_float64_are_of_float64(name):
-    layer, x = FLOAT64[name](), np.random.default_rng(0).normal(size=(1, 5, 3))
-    layer.build(x.shape)
-
-    def call(values):
-        return ops.convert_to_numpy(layer(ops.convert_to_tensor(values, "float64")))
-
-    by_small, by_large = ((call(x + shift) - call(x)) / shift for shift in (1e-10, 1e-6))
-    np.testing.assert_allclose(by_small, by_large, atol=1e-4)

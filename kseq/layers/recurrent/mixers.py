@@ -9,7 +9,7 @@ from ...arguments import as_number
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import SequenceLayer
-from .cells import mean
+from ..float64 import mean
 
 
 class MatrixMixer(SequenceLayer):

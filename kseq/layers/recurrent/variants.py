@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from .cells import Cell, mean, product
+from ..float64 import mean, product
+from .cells import Cell
 
 #: What Keras's LayerNormalization adds to a variance.
 EPSILON = 1e-3
