@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,22 @@ def as_size(name: str, value: Any, least: int = 1) -> int:
     number = _index(value)
     if number is None or number < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}; received {value!r}")
+    return number
+
+
+def as_number(name: str, value: Any, wanted: str, holds: Callable[[float], bool]) -> float:
+    """Return a layer's argument as a `float`, of which something holds; `wanted` is what errors call that.
+
+    Raises:
+        ValueError: a value that is no real number, or of which it does not hold; "not a number" is none.
+
+    Example:
+        >>> as_number("rate", 0.5, "at least 0", lambda value: value >= 0)
+        0.5
+    """
+    number = float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else math.nan
+    if math.isnan(number) or not holds(number):
+        raise ValueError(f"`{name}` must be {wanted}; received {value!r}")
     return number
 
 

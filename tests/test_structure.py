@@ -18,6 +18,7 @@ BELOW_FAMILIES = {
     "axes",
     "base",
     "complex_values",
+    "float64",
     "counted",
     "counting",
     "delay",

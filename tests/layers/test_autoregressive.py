@@ -129,3 +129,13 @@ def test_what_is_refused():
     _, state = layer(X, return_state=True)
     with pytest.raises(ValueError, match="keeps nothing of what it fed back"):
         layer.rollback(state, 1)
+
+
+def test_a_cell_of_keras_is_fed_back_again_after_it_was_saved(tmp_path):
+    cells = [keras.layers.GRUCell(3), keras.layers.SimpleRNNCell(2)]
+    model = keras.Sequential([keras.Input((None, 3)), kseq.Autoregressive(kseq.RNN(cells))])
+    wanted = array(model(X))
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_allclose(array(keras.models.load_model(tmp_path / "m.keras")(X)), wanted, atol=1e-6)
+    pushed = kseq.Stream(model, 3).push(X)
+    np.testing.assert_allclose(pushed, wanted, atol=1e-6)

@@ -76,7 +76,9 @@ class ConditionedLayer(SequenceLayer):
         super().__init__(**kwargs)
         self.keep(locals())
         if projection_channel_shape is not None:
-            sizes = projection_channel_shape if isinstance(projection_channel_shape, Iterable) else (0,)
+            sizes = projection_channel_shape
+            if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+                raise ValueError(f"`projection_channel_shape` must be a tuple of sizes; received {sizes!r}")
             self.projection_channel_shape = tuple(as_size("projection_channel_shape", size) for size in sizes)
 
     def set_modes(self, combination: str, projection: str | None) -> None:

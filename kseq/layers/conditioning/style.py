@@ -10,6 +10,7 @@ from ...arguments import as_size
 from ...registry import register
 from ...sequence import SequenceSpec
 from ..base import Example
+from ..float64 import product
 from ..stepwise import StepwiseLayer
 
 
@@ -83,11 +84,11 @@ class StyleTokens(StepwiseLayer):
         heads = self.num_heads, self.key_dim
         tokens = ops.tanh(self.weight(self.embeddings))
         key, value = (
-            ops.reshape(ops.matmul(tokens, self.weight(kernel)), (-1, *heads))
+            ops.reshape(product(tokens, self.weight(kernel)), (-1, *heads))
             for kernel in (self.key_kernel, self.value_kernel)
         )
         batch_and_time = ops.shape(values)[:2]
-        query = ops.reshape(ops.matmul(values, self.weight(self.query_kernel)), (*batch_and_time, *heads))
+        query = ops.reshape(product(values, self.weight(self.query_kernel)), (*batch_and_time, *heads))
         logits = ops.einsum("bthd,nhd->bthn", query, key) / math.sqrt(self.key_dim)
         wide = self.compute_dtype if self.compute_dtype == "float64" else "float32"
         weights = ops.cast(ops.softmax(ops.cast(logits, wide), axis=-1), self.compute_dtype)

@@ -10,6 +10,7 @@ from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
+from ..float64 import product
 from ..parameters import Only
 from ..quantization import Int8Weight, int8_matmul, int8_rows
 from ..stepwise import StepwiseLayer
@@ -169,9 +170,9 @@ class EmbeddingTranspose(StepwiseLayer):
     def call_values(self, values: Any, training: bool = False) -> Any:
         untied = getattr(self.embedding, "reverse_embeddings", None)
         if untied is not None:
-            y = ops.matmul(values, self.weight(untied))
+            y = product(values, self.weight(untied))
         elif self.embedding.quantization_mode is None:
-            y = ops.matmul(values, ops.transpose(self.weight(self.embedding.embeddings)))
+            y = product(values, ops.transpose(self.weight(self.embedding.embeddings)))
         else:
             scale = self.weight(self.embedding.embeddings_scale)
             y = int8_matmul(values, ops.transpose(self.embedding.embeddings), scale)

@@ -11,6 +11,7 @@ from ...arguments import as_size
 from ...registry import register
 from ...sequence import SequenceSpec
 from ..base import Example
+from ..float64 import product
 from ..quantization import Int8Weight, int8_matmul
 from ..stepwise import StepwiseLayer, mixing_activation
 
@@ -74,7 +75,7 @@ class Dense(Int8Weight, StepwiseLayer):
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         if self.quantization_mode is None:
-            y = ops.matmul(values, self.weight(self.kernel))
+            y = product(values, self.weight(self.kernel))
         else:
             y = int8_matmul(values, self.kernel, self.weight(self.kernel_scale))
         return self.activation(y if self.bias is None else y + self.weight(self.bias))
@@ -142,7 +143,7 @@ class DenseShaped(StepwiseLayer):
 
     def call_values(self, values: Any, training: bool = False) -> Any:
         batch_and_time = ops.shape(values)[:2]
-        y = ops.matmul(ops.reshape(values, (*batch_and_time, self.kernel.shape[0])), self.weight(self.kernel))
+        y = product(ops.reshape(values, (*batch_and_time, self.kernel.shape[0])), self.weight(self.kernel))
         y = ops.reshape(y, (*batch_and_time, *self.output_shape))
         return self.activation(y if self.bias is None else y + self.weight(self.bias))
 

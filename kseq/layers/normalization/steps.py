@@ -7,6 +7,7 @@ from keras import ops
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, NormalizationOptions, RegularizerLike, Shape
 from ...registry import register
 from ..base import Example
+from ..float64 import mean
 from ..parameters import Only
 from ..stepwise import StepwiseLayer
 from .base import ChannelNormalization
@@ -62,8 +63,8 @@ class LayerNormalization(ChannelNormalization, StepwiseLayer):
     def call_values(self, values: Any, training: bool = False) -> Any:
         axes = self.channel_axes(len(values.shape))
         x = self.at_least_float32(values)
-        x = x - ops.mean(x, axis=axes, keepdims=True)
-        y = x * ops.rsqrt(ops.mean(ops.square(x), axis=axes, keepdims=True) + self.epsilon)
+        x = x - mean(x, axes)
+        y = x * ops.rsqrt(mean(ops.square(x), axes) + self.epsilon)
         return self.scaled(y)
 
     @classmethod
@@ -116,7 +117,7 @@ class RMSNormalization(ChannelNormalization, StepwiseLayer):
     def call_values(self, values: Any, training: bool = False) -> Any:
         rank = len(values.shape)
         x = self.at_least_float32(values)
-        y = x * ops.rsqrt(ops.mean(ops.square(x), axis=self.channel_axes(rank), keepdims=True) + self.epsilon)
+        y = x * ops.rsqrt(mean(ops.square(x), self.channel_axes(rank)) + self.epsilon)
         if self.scale_weight is not None:
             y = y * self.along_axes(self.scale_weight, rank)
         return ops.cast(y, self.compute_dtype)

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from ...annotations import Shape
-from ...arguments import as_size
+from ...arguments import as_number, as_size
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import SequenceLayer
@@ -48,9 +48,7 @@ def checked_rate(name: str, rate: float) -> float:
     Raises:
         ValueError: another.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"`{name}` must be at least 0 and below 1; received {rate}")
-    return float(rate)
+    return as_number(name, rate, "at least 0 and below 1", lambda rate: 0 <= rate < 1)
 
 
 def orthogonal_in_float32(initializer: Any) -> Any:

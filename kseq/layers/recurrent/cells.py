@@ -4,15 +4,9 @@ import itertools
 import math
 from typing import Any
 
-import keras
 from keras import ops
 
-
-def product(x: Any, matrix: Any) -> Any:
-    """x [..., C] times a matrix [C, N]; in float64 by a sum over products, for Keras's matmul on torch narrows it."""
-    if keras.backend.standardize_dtype(x.dtype) == "float64":
-        return ops.einsum("...c,cn->...n", x, matrix)
-    return ops.matmul(x, matrix)
+from ..float64 import product
 
 
 def zone_out(old: Any, new: Any, zoned: Any) -> tuple[Any, ...]:

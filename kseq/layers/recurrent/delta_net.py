@@ -40,7 +40,7 @@ class GatedDeltaNet(LinearAttention):
         kernel_initializer, kernel_regularizer, kernel_constraint: of all projections, as in Keras.
 
     Raises:
-        ValueError: sizes below 1.
+        ValueError: sizes below 1, or an `epsilon` that is not positive.
 
     Example:
         >>> import kseq, numpy as np

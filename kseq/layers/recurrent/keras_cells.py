@@ -15,9 +15,10 @@ def check_cell(cell: Any) -> None:
     """Refuse what is no cell.
 
     Raises:
-        TypeError: something else than a layer with a `state_size`.
+        TypeError: something else than a layer with a `state_size`; recurrent layers, which have that of their cell.
     """
-    if not isinstance(cell, keras.layers.Layer) or not hasattr(cell, "state_size"):
+    whole = isinstance(cell, keras.layers.RNN)
+    if whole or not isinstance(cell, keras.layers.Layer) or not hasattr(cell, "state_size"):
         raise TypeError(f"a cell is a layer with a `state_size`, as Keras's cells are; received {cell!r}")
 
 

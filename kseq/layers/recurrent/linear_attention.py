@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from keras import ops
 
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
-from ...arguments import as_size
+from ...arguments import as_number, as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
@@ -29,6 +29,7 @@ class LinearAttention(MatrixMixer):
 
     def read_heads(self) -> None:
         """Check what all constructors take."""
+        self.read_epsilon()
         self.num_heads, self.key_dim = as_size("num_heads", self.num_heads), as_size("key_dim", self.key_dim)
         if self.value_dim is not None:
             self.value_dim = as_size("value_dim", self.value_dim)
@@ -78,7 +79,7 @@ class Retention(LinearAttention):
         kernel_initializer, kernel_regularizer, kernel_constraint: of all projections, as in Keras.
 
     Raises:
-        ValueError: sizes below 1, or an odd `key_dim`.
+        ValueError: sizes below 1, an odd `key_dim`, or an `epsilon` that is not positive.
 
     Example:
         >>> import kseq, numpy as np
@@ -153,7 +154,7 @@ class GatedLinearAttention(LinearAttention):
         kernel_initializer, kernel_regularizer, kernel_constraint: of all projections, as in Keras.
 
     Raises:
-        ValueError: sizes below 1, or a temperature that is not positive.
+        ValueError: sizes below 1, a temperature or an `epsilon` that is not positive.
 
     Example:
         >>> import kseq, numpy as np
@@ -184,8 +185,7 @@ class GatedLinearAttention(LinearAttention):
         self.keep(locals())
         self.read_heads()
         self.gate_rank = as_size("gate_rank", gate_rank)
-        if not gate_temperature > 0:
-            raise ValueError(f"`gate_temperature` must be positive; received {gate_temperature}")
+        self.gate_temperature = as_number("gate_temperature", gate_temperature, "positive", lambda value: value > 0)
 
     def build(self, input_shape: Shape) -> None:
         channels, keys = input_shape[-1], self.num_heads * self.key_dim

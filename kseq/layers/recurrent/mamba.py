@@ -40,7 +40,8 @@ class Mamba2(MatrixMixer):
         kernel_initializer, kernel_regularizer, kernel_constraint: of both projections, as in Keras.
 
     Raises:
-        ValueError: sizes below 1; values that are no whole number of heads, or heads that are none of groups.
+        ValueError: sizes below 1; values that are no whole number of heads, or heads that are none of groups; an
+            `epsilon` that is not positive.
 
     Example:
         >>> import kseq, numpy as np
@@ -72,6 +73,7 @@ class Mamba2(MatrixMixer):
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
+        self.read_epsilon()
         for name in ("state_dim", "head_dim", "expand", "num_groups", "kernel_size"):
             setattr(self, name, as_size(name, getattr(self, name)))
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from keras import ops
 
+from ...arguments import as_number
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import SequenceLayer
+from ..float64 import mean
 
 
 class MatrixMixer(SequenceLayer):
@@ -20,6 +22,10 @@ class MatrixMixer(SequenceLayer):
 
     input_rank: int | None = 3
     epsilon: float
+
+    def read_epsilon(self) -> None:
+        """Check what all constructors take. Heads of invalid steps may be all zeros, which zero would make NaN of."""
+        self.epsilon = as_number("epsilon", self.epsilon, "positive", lambda epsilon: epsilon > 0)
 
     @property
     def timing(self) -> Timing:
@@ -65,11 +71,11 @@ class MatrixMixer(SequenceLayer):
 
     def unit_mean_square(self, values: Any) -> Any:
         """Values whose squares are one on average over the last axis."""
-        return values * ops.rsqrt(ops.mean(ops.square(values), axis=-1, keepdims=True) + self.epsilon)
+        return values * ops.rsqrt(mean(ops.square(values)) + self.epsilon)
 
     def unit_variance(self, values: Any) -> Any:
         """Values with mean zero and variance one over the last axis."""
-        values = values - ops.mean(values, axis=-1, keepdims=True)
+        values = values - mean(values)
         return self.unit_mean_square(values)
 
 

@@ -39,7 +39,7 @@ class MLSTM(MatrixMixer):
         bias_initializer: of the biases, but for those of `i` and `f`.
 
     Raises:
-        ValueError: sizes below 1.
+        ValueError: sizes below 1, or an `epsilon` that is not positive.
 
     Example:
         >>> import kseq, numpy as np
@@ -66,6 +66,7 @@ class MLSTM(MatrixMixer):
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
+        self.read_epsilon()
         self.num_heads, self.key_dim = as_size("num_heads", num_heads), as_size("key_dim", key_dim)
         self.value_dim = None if value_dim is None else as_size("value_dim", value_dim)
 

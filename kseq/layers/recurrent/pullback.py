@@ -12,7 +12,7 @@ from keras import ops
 
 from ...gradients import with_gradient
 from ...hints import computed_again
-from .cells import product
+from ..float64 import product
 from .scan import over_time
 
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
-from ...arguments import as_size
+from ...arguments import as_number, as_size
 from ...gradients import with_gradient
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
@@ -83,8 +83,8 @@ class RGLRU(SequenceLayer):
                 f"`num_heads` (={num_heads}) must divide the {'real' if only_real else 'complex'} channels "
                 f"(={self._channels})"
             )
-        if not 0 <= min_rad < _MAX_RADIUS:
-            raise ValueError(f"`min_rad` must be at least 0 and below {_MAX_RADIUS}; received {min_rad}")
+        wanted = f"at least 0 and below {_MAX_RADIUS}"
+        self.min_rad = as_number("min_rad", min_rad, wanted, lambda radius: 0 <= radius < _MAX_RADIUS)
 
     @property
     def _channels(self):

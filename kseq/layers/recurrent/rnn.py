@@ -31,7 +31,7 @@ class RNN(SequenceLayer):
 
     Raises:
         TypeError: something that is no cell.
-        ValueError: another of Keras's arguments with a value that does not stream.
+        ValueError: a list of none, or another of Keras's arguments with a value that does not stream.
 
     Example:
         >>> import keras, kseq, numpy as np
@@ -48,7 +48,10 @@ class RNN(SequenceLayer):
 
     def __init__(self, cell: Any, **kwargs: Unpack[RecurrentOptions]) -> None:
         super().__init__(**kwargs)
-        for each in cell if isinstance(cell, (list, tuple)) else [cell]:
+        cells = cell if isinstance(cell, (list, tuple)) else [cell]
+        if not cells:
+            raise ValueError(f"`cell` must be a cell or a list of at least one; received {cell!r}")
+        for each in cells:
             check_cell(each)
         self.keep({"cell": keras.layers.StackedRNNCells(list(cell)) if isinstance(cell, (list, tuple)) else cell})
         if keras.backend.backend() == "tensorflow":
@@ -64,8 +67,10 @@ class RNN(SequenceLayer):
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         given, found = self._shapes
-        shape = found if tuple(input_spec.shape) == given else output_shape(self.cell, input_spec.shape)
-        return SequenceSpec(shape, self.compute_dtype)
+        shape = tuple(input_spec.shape)
+        # A cell that is built has no word on steps of other channels than those; what asks may not know them yet.
+        known = given is not None and len(shape) == len(given) and shape[:-1] == given[:-1]
+        return SequenceSpec(found if known else output_shape(self.cell, shape), self.compute_dtype)
 
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         build_cell(self.cell, (batch_size, *input_spec.shape))

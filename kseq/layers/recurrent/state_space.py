@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ...arguments import as_number
+
 DISCRETIZATIONS = ("zoh", "bilinear")
 
 
@@ -44,6 +46,8 @@ def steps_of_time(shortest: float, longest: float) -> Any:
     Raises:
         ValueError: times that are not positive and in order.
     """
-    if not 0 < shortest <= longest:
+    for name, time in (("dt_min", shortest), ("dt_max", longest)):
+        as_number(name, time, "above 0", lambda time: 0 < time < math.inf)
+    if shortest > longest:
         raise ValueError(f"`dt_min` must be above 0 and at most `dt_max`; received {shortest} and {longest}")
     return keras.initializers.RandomUniform(math.log(shortest), math.log(longest))

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from .cells import Cell, product
+from ..float64 import mean, product
+from .cells import Cell
 
 #: What Keras's LayerNormalization adds to a variance.
 EPSILON = 1e-3
@@ -15,8 +16,8 @@ def normalized(x: Any, gamma: Any, beta: Any = None) -> Any:
     """Layer normalisation over the last axis, in float32 at least."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = x if dtype == "float64" else ops.cast(x, "float32")
-    centred = wide - ops.mean(wide, axis=-1, keepdims=True)
-    variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+    centred = wide - mean(wide)
+    variance = mean(centred * centred)
     y = ops.cast(centred * ops.rsqrt(variance + EPSILON), dtype) * gamma
     return y if beta is None else y + beta
 
