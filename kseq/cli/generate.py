@@ -2,16 +2,14 @@
 
 import argparse
 import json
-import os
-import pathlib
 import random
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from ..printable import printable
 from .arguments import CommandError, Commands, positive_int
+from .codec import codec_of
 from .models import add_arguments, load_trained
 
 _BESIDE = ".vocabulary.json"
@@ -37,8 +35,9 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--level",
-        choices=("char", "word"),
-        help="what tokens are; default: char where all of them are of one character",
+        choices=("char", "word", "byte"),
+        help="what tokens are; default: byte where there is no vocabulary and the model has 256 tokens, else "
+        "char where all tokens are of one character",
     )
     parser.add_argument("--begin", action="store_true", help="put the vocabulary's begin in front of the prompt")
     parser.add_argument("--stop", metavar="TEXT", help="end after this text; the vocabulary's end ends it, too")
@@ -56,26 +55,37 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    codec = _Ids() if args.prompt is None else _Tokens(args)
+    from ..generation.predictor import Predictor
+
     model = load_trained(args)
     seed = random.getrandbits(31) if args.seed is None else args.seed
-    started, rows = time.perf_counter(), []
+    started, rows, shown = time.perf_counter(), [], []
     try:
+        tokens = Predictor(model).vocabulary
+        codec = codec_of(args, tokens, _BESIDE)
         ids = codec.prompt(args)
-        _check_fits(model, codec, args)
+        _check_fits(tokens, codec)
         for row in _steps(model, ids, codec.stops(args), seed, args, rows):
-            if not args.json:
-                print(printable(codec.text(row), keep="\n\t"), end="", flush=True)
+            shown.append(_show(codec.text(row), args))
+        shown.append(_show(codec.rest(), args))
+    except CommandError:
+        raise
     except (ValueError, TypeError, FloatingPointError) as error:
         raise CommandError(f"{args.model}: {' '.join(str(error).split())}") from error
     found = rows[0]
     if args.json:
-        print(json.dumps(_results(args, codec, found, seed, time.perf_counter() - started)))
+        print(json.dumps(_results(args, "".join(shown), found, seed, time.perf_counter() - started)))
     else:
         print(flush=True)
     if found.errors:
         raise CommandError(f"{args.model}: {found.errors[0]}")
     return 0
+
+
+def _show(text, args):
+    if not args.json:
+        print(printable(text, keep="\n\t"), end="", flush=True)
+    return text
 
 
 def _steps(model, ids, stops, seed, args, rows) -> Iterator[Any]:
@@ -93,13 +103,13 @@ def _steps(model, ids, stops, seed, args, rows) -> Iterator[Any]:
             return
 
 
-def _results(args, codec, found, seed, seconds):
+def _results(args, text, found, seed, seconds):
     import keras
 
     return {
         "model": args.model,
         "prompt": args.ids if args.prompt is None else args.prompt,
-        "text": codec.text(found[0]),
+        "text": text,
         "ids": found[0].tolist(),
         "reason": found.reasons[0],
         "steps": len(found[0]),
@@ -109,81 +119,9 @@ def _results(args, codec, found, seed, seconds):
     }
 
 
-def _check_fits(model, codec, args):
+def _check_fits(tokens, codec):
     """Refuse a vocabulary of more or fewer tokens than the model has."""
-    from ..generation.predictor import Predictor
-
-    tokens = Predictor(model).vocabulary
     if tokens is None:
         raise CommandError("the model gives no logits of tokens")
     if codec.size not in (None, tokens):
-        raise CommandError(f"the vocabulary has {codec.size} tokens, and the model gives logits of {tokens}")
-
-
-class _Ids:
-    """Ids as they are."""
-
-    size: int | None = None
-
-    def __init__(self) -> None:
-        self._between = ""
-
-    def prompt(self, args: Any) -> list[int]:
-        return args.ids
-
-    def stops(self, args: Any) -> list[Any]:
-        if args.stop is None:
-            return []
-        try:
-            return [[int(part) for part in args.stop.split()]]
-        except ValueError:
-            raise CommandError(f"--stop with --ids must be of ids; received {args.stop!r}") from None
-
-    def text(self, ids: Any) -> str:
-        parts = [str(n) for n in ids]
-        text, self._between = self._between * bool(parts) + " ".join(parts), " "
-        return text
-
-
-class _Tokens:
-    """Texts by a vocabulary."""
-
-    def __init__(self, args: Any) -> None:
-        from ..data.text import Vocabulary, tokenize
-
-        path = args.vocabulary or str(pathlib.Path(args.model).with_suffix("")) + _BESIDE
-        if not args.vocabulary and not os.path.exists(path):
-            raise CommandError(
-                f"{args.model}: a text needs a vocabulary: give --vocabulary FILE.json, or keep it beside the model as "
-                f"{path}; or give --ids"
-            )
-        self._vocabulary = found = Vocabulary.load(path)
-        special = {found.pad, found.unk, found.bos, found.eos}
-        one = all(len(token) == 1 for token in found if token not in special)
-        self._level: Any = args.level or ("char" if one else "word")
-        self.size, self._split = len(found), lambda text: tokenize(text, self._level)
-        self._begun = False
-
-    def prompt(self, args: Any) -> list[int]:
-        text = args.prompt
-        if text == "-":
-            if sys.stdin is None:
-                raise CommandError("the prompt is standard input, which is closed")
-            text = sys.stdin.read()
-        return self._ids(text, begin=args.begin)
-
-    def stops(self, args: Any) -> list[Any]:
-        end = [] if self._vocabulary.eos is None else [self._vocabulary[self._vocabulary.eos]]
-        return end if args.stop is None else [*end, self._ids(args.stop)]
-
-    def _ids(self, text, begin=False):
-        how = {"unknown": "error", "special": False}
-        return self._vocabulary.encode(self._split(text), add_bos=begin, **how).tolist()
-
-    def text(self, ids: Any) -> str:
-        """The text of more tokens: between words is a space."""
-        tokens = self._vocabulary.decode(ids)
-        if self._level == "char":
-            return "".join(tokens)
-        text, self._begun = " " * (self._begun and bool(tokens)) + " ".join(tokens), self._begun or bool(tokens)
-        return text
+        raise CommandError(f"{codec.name} has {codec.size} tokens, and the model gives logits of {tokens}")

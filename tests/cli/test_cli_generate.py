@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
     """A folder with a model of seven characters, one of eight words, and their vocabularies."""
     keras.utils.set_random_seed(0)
     folder, models = tmp_path_factory.mktemp("models"), {}
-    for name, size in (("chars", len(CHARACTERS)), ("words", len(WORDS))):
+    for name, size in (("chars", len(CHARACTERS)), ("words", len(WORDS)), ("bytes", 256)):
         layers = [kseq.Embedding(size, 4), kseq.GRU(4), kseq.Dense(size)]
         models[name] = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
         models[name].save(folder / f"{name}.keras")
@@ -75,6 +75,33 @@ def test_words_and_what_ends_them(generate, saved, capsys):
     assert results["text"].endswith(" ".join(words[:2])) and results["reason"] == "stop"
 
 
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        ("für €".encode(), "für €"),
+        (b"a\xff\xe2\x82b\xe2", "a\ufffd\ufffdb\ufffd"),  # no byte of UTF-8, a character that is cut, one at the end
+        (b"\x1b[1m\t\n", "\\x1b[1m\t\n"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_bytes_are_text_as_soon_as_characters_are_whole(generate, capsys, monkeypatch, made, shown, at_once):
+    given = []
+
+    def steps(model, prompts, count, **options):
+        given.append((prompts, options["stop"]))
+        for start in range(0, len(made), at_once):
+            yield [np.frombuffer(made[start : start + at_once], np.uint8).astype(np.int32)]
+        return kseq.generation.Generated([np.frombuffer(made, np.uint8).astype(np.int32)], ["length"], {})
+
+    monkeypatch.setattr("kseq.generation.generate_steps", steps)
+    assert generate("bytes.keras", "--prompt", "ü", "--stop", "é") == 0
+    assert capsys.readouterr().out == shown + "\n"
+    assert given == [([list("ü".encode())], [list("é".encode())])]
+    assert generate("bytes.keras", "--prompt", "ü", "--level", "byte", "--json") == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["text"] == made.decode(errors="replace") and results["ids"] == list(made)
+
+
 def test_a_prompt_from_standard_input(generate, capsys, monkeypatch):
     import io
 
@@ -99,6 +126,13 @@ def test_a_prompt_from_standard_input(generate, capsys, monkeypatch):
         ),
         (["chars.keras", "--ids", "7"], "tokens from 0 to 6; received 7"),
         (["chars.keras", "--ids", "1", "--stop", "x"], "--stop with --ids must be of ids"),
+        (["chars.keras", "--prompt", "a", "--level", "byte"], "--level byte has 256 tokens, and .* logits of 7"),
+        (["bytes.keras", "--prompt", "a", "--begin"], "--begin is of a vocabulary"),
+        (
+            ["bytes.keras", "--prompt", "a", "--level", "byte", "--vocabulary", "words.vocabulary.json"],
+            "--level byte takes no --vocabulary",
+        ),
+        (["bytes.keras", "--prompt", "a", "--level", "word"], "a text needs a vocabulary"),
         (["real.keras", "--ids", "1"], "gives no logits of tokens"),
         (["real.keras", "--prompt", "a"], "a text needs a vocabulary: give --vocabulary"),
         (["nothing.keras", "--ids", "1"], "no such file"),
