@@ -153,7 +153,7 @@ def register_factory(configuration: type, name: str | None = None) -> Callable[[
     return decorate
 
 
-def adapts(*classes: type, in_specs: bool = True) -> Callable[[Function], Function]:
+def adapts(*classes: type, in_specs: bool = True, replace: bool = True) -> Callable[[Function], Function]:
     """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
 
     The function is called as `adapter(layer, specs, **options)`. `specs` is the `SequenceSpec` of the layer's input, or
@@ -167,6 +167,7 @@ def adapts(*classes: type, in_specs: bool = True) -> Callable[[Function], Functi
     Args:
         classes: classes of Keras layers.
         in_specs: whether specs may name those of them that are Keras's own.
+        replace: whether it takes the place of another adapter of the class.
 
     Returns:
         A decorator of the function.
@@ -193,7 +194,7 @@ def adapts(*classes: type, in_specs: bool = True) -> Callable[[Function], Functi
             raise TypeError(f"an adapter is for classes of Keras layers; received {cls!r}")
 
     def decorate(adapter: Function) -> Function:
-        _ADAPTERS.update(dict.fromkeys(classes, adapter))
+        _ADAPTERS.update({cls: adapter for cls in classes if replace or cls not in _ADAPTERS})
         _OUT_OF_SPECS.update(() if in_specs else classes)
         return adapter
 

@@ -86,7 +86,7 @@ def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
         made = StockCrossAttention(source="source", **options)
         if window is not None:
             raise Refusal("its `sliding_window` moves over a sequence of another length", "sliding_window=None")
-        return _with_variables(made, layer, (query.index,))
+        return adopting(made, layer, (query.index,))
     at = [site.tensors[slot.index] for slot in (query, value, key)]
     if at[1] is not at[2]:
         raise Refusal("its keys are made of another sequence than its values", "one sequence for both")
@@ -100,8 +100,8 @@ def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
         "max_length": site.options.max_length,
     }
     if at[0] is at[1]:
-        return _with_variables(StockSelfAttention(**options), layer, (query.index,))
-    return _with_variables(StockSynchronousAttention(**options), layer, (query.index, value.index))
+        return adopting(StockSelfAttention(**options), layer, (query.index,))
+    return adopting(StockSynchronousAttention(**options), layer, (query.index, value.index))
 
 
 def _options_of(layer) -> dict[str, Any]:
@@ -121,7 +121,8 @@ def _options_of(layer) -> dict[str, Any]:
     return options | sizes | {"output_dim": output[0] if output else None}
 
 
-def _with_variables(made, layer, slots):
+def adopting(made: Any, layer: Any, slots: Any) -> Any:
+    """Attention that has the variables of a stock layer, of whose call it reads these slots."""
     try:
         made.adopt_projections(layer.weights)
     except ValueError as error:  # of a layer that is quantised, or has weights of LoRA

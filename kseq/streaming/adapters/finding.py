@@ -1,5 +1,6 @@
 """How an adapter is found for what a model calls, and what stands in its place where there is none."""
 
+import importlib
 import inspect
 from typing import Any
 
@@ -15,6 +16,9 @@ from .operation import Held, InputSlot, Operation
 from .operations import check_operation
 from .refusal import Refusal
 from .refused import refusal_of
+
+# Modules with the adapters of packages that kseq does not need, by the package.
+_OF_OTHERS = {"keras_hub": ".hub"}
 
 
 class Unadapted(SequenceLayer):
@@ -84,6 +88,7 @@ def adapt(call: Any, specs: Any, outputs: Any, site: CallSite) -> SequenceLayer:
 
 def _adapted(call, specs, site):
     layer = call.operation
+    _load_adapters(layer)
     refusal, adapter = refusal_of(layer), adapter_of(layer)
     if refusal is not None:
         raise refusal
@@ -99,8 +104,15 @@ def _adapted(call, specs, site):
         raise Refusal("it is called with several positional arguments, which its adapter does not take")
     if len(_slots_of(first)) < len(specs):
         raise Refusal("it is called with tensors by name, which its adapter does not take")
+    first = list(first) if isinstance(first, tuple) else first  # Keras takes both, where there are several inputs
     specs = map_structure(lambda leaf: specs[leaf.index] if isinstance(leaf, InputSlot) else leaf, first)
     return adapter(layer, specs, **given, **_options(call, taken))
+
+
+def _load_adapters(layer) -> None:
+    """Load the adapters of the packages that a layer's classes are from."""
+    for package in {cls.__module__.partition(".")[0] for cls in type(layer).__mro__} & _OF_OTHERS.keys():
+        importlib.import_module(_OF_OTHERS[package], __package__)
 
 
 def _options(call, taken) -> dict[str, Any]:
