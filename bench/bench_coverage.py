@@ -59,6 +59,7 @@ def prepare(system, case, quick):
         import torch
 
         torch.set_num_threads(1)
+        torch.set_grad_enabled(False)
     keras.utils.set_random_seed(0)
     model = stock_models.build(next(f for f in stock_models.MODELS if f.__name__ == case))
     x = np.random.default_rng(0).normal(size=(1, STEPS, stock_models.CHANNELS)).astype("float32")
