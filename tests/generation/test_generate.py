@@ -229,7 +229,7 @@ def test_a_prompt_may_be_as_long_as_the_model_has_room_for(model):
         (ValueError, "tokens from 0 to 10; received -1", [-1], {}),
         (TypeError, "must be of integers; received float64", [[0.5]], {}),
         (ValueError, r"shape \[time\]; received \(1, 1, 2, 1\)", np.zeros((1, 1, 2, 1), int), {}),
-        (ValueError, "`temperature` must be at least 0; received -1", [1], {"temperature": -1}),
+        (ValueError, "`temperature` must be at least 0 and finite; received -1", [1], {"temperature": -1}),
         (TypeError, "`temperature` must be a number", [1], {"temperature": None}),
         (ValueError, "`top_k` must be at least 1; received 0", [1], {"top_k": 0}),
         (ValueError, "`top_p` must be above 0 and at most 1; received 1.5", [1], {"top_p": 1.5}),
