@@ -234,7 +234,7 @@ def test_a_prompt_may_be_as_long_as_the_model_has_room_for(model):
         (ValueError, "`top_k` must be at least 1; received 0", [1], {"top_k": 0}),
         (ValueError, "`top_p` must be above 0 and at most 1; received 1.5", [1], {"top_p": 1.5}),
         (ValueError, "`min_p` must be from 0 to 1; received -0.1", [1], {"min_p": -0.1}),
-        (ValueError, "`repetition_penalty` must be above 0; received 0", [1], {"repetition_penalty": 0}),
+        (ValueError, "`repetition_penalty` must be above 0 and finite; received 0", [1], {"repetition_penalty": 0}),
         (ValueError, "`stop` must be of tokens below 11; received 11", [1], {"stop": [11]}),
         (TypeError, "`stop` must be an integer", [1], {"stop": "end"}),
         (ValueError, "one for each of 2 rows; received 1", [[1], [2]], {"seed": [1]}),
