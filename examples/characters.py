@@ -26,6 +26,7 @@ import numpy as np
 from keras import ops
 
 import kseq.cli
+from kseq.printable import printable
 
 WINDOW = 129  # bytes of a record: those of 128 steps, and the last one to foretell
 
@@ -107,7 +108,7 @@ def measure(folder, spec, options):
         "bits_per_byte": bits(whole, tokens[:, 1:]),
         "bits_per_byte_streamed": bits(streamed, tokens[:, 1:]),
         "largest_difference": float(np.abs(whole - streamed).max()),
-        "written": written,
+        "written": written["text"],
     }
 
 
@@ -119,7 +120,7 @@ def report(measured):
         end=" ",
     )
     print(f"largest difference of the logits {measured['largest_difference']:.1g}")
-    print(measured["written"])
+    print(printable(measured["written"]))
 
 
 if __name__ == "__main__":

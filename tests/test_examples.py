@@ -62,3 +62,16 @@ def test_denoise_unet_that_looks_ahead_takes_noise_away(tmp_path, capsys, monkey
         ratio = measured["si_snr"][level]
         assert ratio["before"] == pytest.approx(int(level), abs=0.5)
         assert ratio["after"] > ratio["before"] + least
+
+
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("character_mamba", "character_griffin")]
+
+
+@pytest.mark.parametrize("spec", ["character_lstm", *SLOWER])
+def test_characters_are_as_likely_whole_and_streamed(spec, capsys):
+    sizes = ["--characters", "3000", "--epochs", "1", "--steps", "8"]
+    measured = example("characters").main(["--spec", spec, *sizes, "--json"])
+    assert json.loads(capsys.readouterr().out) == measured
+    (found,) = measured
+    assert found["bits_per_byte"] == pytest.approx(found["bits_per_byte_streamed"], abs=1e-4)
+    assert found["bits_per_byte"] < 8 and found["written"]

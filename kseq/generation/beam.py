@@ -123,6 +123,7 @@ def _searching(vocabulary: Any, dtype: str) -> Any:
             failed = ops.logical_or(failed, ops.any(ops.logical_and(bad, alive), axis=1))
             likely = ops.maximum(ops.log_softmax(logits, axis=-1), _NOTHING)
             likely = ops.where(ops.isnan(likely), _NOTHING, likely)
+            ended = ops.logical_or(ended, failed[:, None])  # with the steps before the one that failed
             # What has ended goes on in one way alone, which costs nothing.
             once = ops.where(ops.arange(vocabulary) == 0, 0.0, _NOTHING)
             likely = ops.where(ended[..., None], once, likely)

@@ -47,12 +47,12 @@ class Sampling:
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        _check("temperature", self.temperature, 0, math.inf, "at least 0")
+        _check("temperature", self.temperature, 0, math.inf, "at least 0 and finite")
         if self.top_k is not None:
             as_integer("`top_k`", self.top_k, least=1)
         _check("top_p", self.top_p, 0, 1, "above 0 and at most 1", above=True)
         _check("min_p", self.min_p, 0, 1, "from 0 to 1")
-        _check("repetition_penalty", self.repetition_penalty, 0, math.inf, "above 0", above=True)
+        _check("repetition_penalty", self.repetition_penalty, 0, math.inf, "above 0 and finite", above=True)
 
     @property
     def form(self) -> tuple[str, ...]:

@@ -55,3 +55,16 @@ def test_beams_find_no_less_than_the_most_likely_steps():
     alone = kseq.generate(model, prompts[1], [6], beams=5)
     np.testing.assert_array_equal(alone, made[1])
     assert [len(row) for row in kseq.generate(model, prompts, [0, 2, 3], beams=2)] == [0, 2, 3]
+
+
+def test_a_row_whose_logits_are_no_numbers_has_the_steps_before_and_the_others_go_on():
+    model = recurrent()
+    embedding, (kernel, bias) = model.layers[0].get_weights()[0], model.layers[-1].get_weights()
+    bias[6] = -1e9  # no hypothesis goes on with it
+    model.layers[-1].set_weights([kernel, bias])
+    wanted = kseq.generate(model, [1, 2], 4, beams=2)
+    embedding[6] = np.nan
+    model.layers[0].set_weights([embedding])
+    found = kseq.generate(model, [[1, 2], [6]], 4, beams=2)
+    assert found.reasons == ["length", "error"] and list(found.errors) == [1]
+    assert len(found[1]) == 0 and np.array_equal(found[0], wanted)

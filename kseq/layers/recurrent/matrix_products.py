@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from ...hints import barrier
 from .matrix_scan import MatrixChunks, chunk_size, in_chunks, in_time, scan_chunks
 
 #: Steps in a chunk: its products are of matrices of this size.
@@ -139,19 +140,27 @@ def log_weights(total: Any) -> LogWeights:
 def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> MatrixChunks:
     """Chunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
     groups, keys = q.shape[2], q.shape[4]
-    scores = ops.einsum("nbgik,nbgjk->nbgij", q, k)[:, :, :, None] * ops.exp(log.within)
-    reads = q[:, :, :, None] * ops.exp(log.reads)[..., None]
+    scores = _of_heads(ops.einsum("nbgik,nbgjk->nbgij", q, k), log.within) * barrier(ops.exp(log.within))
+    reads = _of_heads(q, log.within) * ops.exp(log.reads)[..., None]
     update = ops.einsum("nbgjk,nbgrjv->nbgrkv", k, ops.exp(log.writes)[..., None] * grouped(v, groups))
     transition = ops.repeat(ops.exp(log.across)[..., None, None], keys, axis=-2)
     return MatrixChunks(ungrouped(transition), ungrouped(update), _reader(ungrouped(scores), ungrouped(reads), v))
 
 
+def _of_heads(x, like):
+    """What a group shares, [n, B, G, ...], for each of its heads, [n, B, G, R, ...].
+
+    Its gradient, a sum over heads, is one over arrays that are there: a compiler for processors that merges it with all
+    that they are made of takes fifty times as long.
+    """
+    return barrier(ops.repeat(x[:, :, :, None], like.shape[3], axis=3))
+
+
 def _reader(scores, reads, values):
     """What is read of the values of a chunk by scores [n, B, H, L, L], and of the state before by reads [.., L, K]."""
 
-    def read(states):  # one product of both, whose sum is not another pass over memory
-        weights = ops.concatenate([scores, reads], axis=-1)
-        return ops.einsum("nbhij,nbhjv->nbhiv", weights, ops.concatenate([values, states], axis=-2))
+    def read(states):
+        return ops.einsum("nbhij,nbhjv->nbhiv", scores, values) + ops.einsum("nbhik,nbhkv->nbhiv", reads, states)
 
     return read
 
