@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from .matrix_scan import Chunks, chunk_size, in_chunks, in_time, scan_chunks
+from .matrix_scan import MatrixChunks, chunk_size, in_chunks, in_time, scan_chunks
 
 #: Steps in a chunk: its products are of matrices of this size.
 SIZE = 64
@@ -136,14 +136,14 @@ def log_weights(total: Any) -> LogWeights:
     return LogWeights(between(total), total, last[..., None] - total, last)
 
 
-def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> Chunks:
+def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> MatrixChunks:
     """Chunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
     groups, keys = q.shape[2], q.shape[4]
     scores = ops.einsum("nbgik,nbgjk->nbgij", q, k)[:, :, :, None] * ops.exp(log.within)
     reads = q[:, :, :, None] * ops.exp(log.reads)[..., None]
     update = ops.einsum("nbgjk,nbgrjv->nbgrkv", k, ops.exp(log.writes)[..., None] * grouped(v, groups))
     transition = ops.repeat(ops.exp(log.across)[..., None, None], keys, axis=-2)
-    return Chunks(ungrouped(transition), ungrouped(update), _reader(ungrouped(scores), ungrouped(reads), v))
+    return MatrixChunks(ungrouped(transition), ungrouped(update), _reader(ungrouped(scores), ungrouped(reads), v))
 
 
 def _reader(scores, reads, values):
@@ -165,7 +165,7 @@ def _decayed_by_keys(q, k, v, total):
     def read(states):
         return local + ops.einsum("nbhik,nbhkv->nbhiv", q * ops.exp(total), states)
 
-    return Chunks(ops.swapaxes(ops.exp(last), -1, -2), update, read)
+    return MatrixChunks(ops.swapaxes(ops.exp(last), -1, -2), update, read)
 
 
 def _local(q, k, v, total):
@@ -215,4 +215,4 @@ def _delta(q, k, v, beta, total):
     transition = last * ops.eye(keys, dtype=decay.dtype) - ops.einsum("nbhjk,nbhjm->nbhkm", writes, replaced)
     update = ops.einsum("nbhjk,nbhjv->nbhkv", writes, new)
     reads = from_before * q - ops.einsum("nbhij,nbhjk->nbhik", scores, replaced)
-    return Chunks(transition, update, _reader(scores, reads, new))
+    return MatrixChunks(transition, update, _reader(scores, reads, new))

@@ -14,7 +14,7 @@ from keras import ops
 from ...gradients import with_gradient
 
 
-class Chunks(NamedTuple):
+class MatrixChunks(NamedTuple):
     """What chunks make of the state before them, [n, B, H, K, V], for n chunks.
 
     Attributes:
@@ -28,7 +28,7 @@ class Chunks(NamedTuple):
     read: Callable[[Any], Any]
 
 
-def scan_chunks(chunks: Chunks, state: Any) -> tuple[Any, Any]:
+def scan_chunks(chunks: MatrixChunks, state: Any) -> tuple[Any, Any]:
     """What is read at each step [n, B, H, L, V], and the state after the last [B, H, K, V]."""
     after = carry(chunks.transition, chunks.update, state)
     return chunks.read(ops.concatenate([state[None], after[:-1]])), after[-1]

@@ -18,7 +18,7 @@ from .operation import Held
 from .refusal import Refusal
 
 
-class _Gated(SequenceLayer):
+class _StockGates(SequenceLayer):
     """What the kseq twins of LSTM and GRU share: the variables of a stock layer's cell."""
 
     adapted: Any
@@ -43,11 +43,11 @@ class _Gated(SequenceLayer):
         return y.mask_invalid() if self.adapted.zero_output_for_mask else y, state
 
 
-class StockLSTM(_Gated, recurrent.LSTM):
+class StockLSTM(_StockGates, recurrent.LSTM):
     """Keras's LSTM."""
 
 
-class StockGRU(_Gated, recurrent.GRU):
+class StockGRU(_StockGates, recurrent.GRU):
     """Keras's GRU."""
 
 
