@@ -112,9 +112,10 @@ def masks_of_inputs(graph, called) -> dict[Tensor, Tensor]:
     given, found = list(tensors(graph.inputs)), {}
     for one in called:
         beside = [Sequence(x, m) for x, m in zip(one.call.arguments[:1], masks_given(one.call, 1), strict=False)]
-        for x in (*one.call.arguments[:1], *one.context.values(), *beside):
-            x = paired(x)
-            if isinstance(x, Sequence) and x.values in given and x.mask in given and x.mask not in found.values():
+        for x in map(paired, (*one.call.arguments[:1], *one.context.values(), *beside)):
+            if not isinstance(x, Sequence) or not isinstance(x.values, Tensor):  # a constant may come first
+                continue
+            if x.values in given and x.mask in given and x.mask not in found.values():
                 found.setdefault(x.values, x.mask)
     for values, mask in itertools.pairwise(given):
         if mask.is_mask and not values.is_mask and mask not in found.values():

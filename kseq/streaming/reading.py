@@ -208,7 +208,8 @@ class _Reader:
                 keywords.pop("mask", None)
 
         given = next(tensors((call.arguments, call.keywords)))
-        site = CallSite(given.shape[1] if len(given.shape) > 1 else None, options=self.options)
+        batch, time = (*given.shape, None, None)[:2]
+        site = CallSite(batch, time, options=self.options)
 
         def slot(leaf):
             nonlocal site
@@ -303,6 +304,8 @@ def _ends_of(layer, outputs) -> list[Any]:
     if structure is not None:
         by_number = dict(matched(structure, outputs))
         return [paired(by_number[n]) for n in range(len(by_number))]
+    if isinstance(layer.origin(), keras.Operation) and not isinstance(layer.origin(), keras.layers.Layer):
+        return list(tensors(outputs))  # even a list of one
     if layer.num_outputs == 1:
         return [paired(outputs)]
     return [paired(part) for part in (outputs.values() if isinstance(outputs, dict) else outputs)]

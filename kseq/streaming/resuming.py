@@ -1,11 +1,13 @@
 """What a stream goes on from elsewhere: saved bytes, or the same state with other weights."""
 
+import dataclasses
 import functools
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import keras
 
 from ..layers.base import SequenceLayer
+from .adapters import StreamOptions
 from .blocks import Blocks
 from .compiled import freeze
 from .ends import Ends
@@ -22,6 +24,7 @@ class Resumable:
     _blocks: Blocks
     _weights: Any
     _context: Any
+    _options: StreamOptions
     _dtype: str | None
     _steps: dict[Any, Any]
     _compiled: int
@@ -35,7 +38,7 @@ class Resumable:
         """The stream as bytes, which any machine and backend can go on from: `Stream.load`.
 
         They hold the state, what is held and how far each row has come, the form and dtype of the chunks, random
-        numbers and the context, and a hash of the model and of its weights, but not these.
+        numbers, the context, `max_length` and `window`, and a hash of the model and of its weights, but not these.
         """
         leaves, seeds, generator = None, {}, None
         if self._step is not None:
@@ -43,7 +46,8 @@ class Resumable:
             seeds = seeds_of(self.layer, self._weights, self._state.seeds)
             generator = self._step.generator_of(self._state)
         form, blocks = self._ends.form, self._blocks.position
-        saved = Saved(self.batch_size, self._dtype, self._context, form, blocks, leaves, seeds, generator)
+        made = self.batch_size, self._dtype, self._context, self._options
+        saved = Saved(*made, form, blocks, leaves, seeds, generator)
         return to_bytes(saved, self._model_id)
 
     @classmethod
@@ -74,10 +78,14 @@ class Resumable:
             >>> bool(np.array_equal(stream.push(x[2:]), other.push(x[2:])))
             True
         """
-        layer = as_layer(model)
-        found = from_bytes(saved, model_id(layer, freeze(layer)), other_weights)
-        made: Any = cls
-        stream = made(layer, found.batch_size, dtype=found.dtype, context=found.context)
+
+        def identify(options):
+            layer = as_layer(model, options)
+            return model_id(layer, freeze(layer))
+
+        found, made = from_bytes(saved, identify, other_weights), cast(Any, cls)
+        options = dataclasses.asdict(found.options)
+        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, **options)
         stream._go_on(found)
         return stream
 

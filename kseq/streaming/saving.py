@@ -1,5 +1,7 @@
 """A stream between two calls as bytes: all that decides what it gives next, but for the model itself."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -10,6 +12,7 @@ from keras import ops
 from ..layers.structures import as_sequence
 from ..sequence import Sequence, SequenceSpec
 from . import packed, state
+from .adapters import StreamOptions
 from .ends import Form
 
 _FORMAT = packed.ByteFormat(b"kseq-stream\n", 1, "stream")
@@ -19,7 +22,7 @@ class Saved(NamedTuple):
     """What is saved of a stream.
 
     Attributes:
-        batch_size, dtype, context: as it was made.
+        batch_size, dtype, context, options: as it was made.
         form: `Ends.form`.
         blocks: `Blocks.position`.
         leaves: of the state, in NumPy and in the order of the layers; `None` where the stream has had no step yet.
@@ -30,6 +33,7 @@ class Saved(NamedTuple):
     batch_size: int
     dtype: str | None
     context: dict[str, Any] | None
+    options: StreamOptions
     form: Any
     blocks: Any
     leaves: list[Any] | None
@@ -58,6 +62,7 @@ def to_bytes(saved: Saved, model: ModelId) -> bytes:
         **model._asdict(),
         "batch_size": saved.batch_size,
         "dtype": saved.dtype,
+        "options": dataclasses.asdict(saved.options),
         "dtypes": [spec.dtype for spec in saved.form.specs],
         "channels": [spec.shape for spec in saved.form.specs],
         "as_sequence": saved.form.as_sequence,
@@ -76,14 +81,21 @@ def to_bytes(saved: Saved, model: ModelId) -> bytes:
     return packed.pack(_FORMAT, header, arrays)
 
 
-def from_bytes(data: Any, model: ModelId, other_weights: bool = False) -> Saved:
+def from_bytes(data: Any, identify: Callable[[StreamOptions], ModelId], other_weights: bool = False) -> Saved:
     """What `to_bytes` was given with the same model, but for the weights if others will do.
+
+    Args:
+        data: the bytes.
+        identify: what the model is, with the options of the stream that was saved.
+        other_weights: whether the weights may be others.
 
     Raises:
         TypeError: no bytes.
         ValueError: bytes that are no stream, damaged, of another version, of another model or of other weights.
     """
     header, arrays = packed.unpack(_FORMAT, data)
+    options = StreamOptions(**header["options"])
+    model = identify(options)
     _check_layers(ModelId(*(header[name] for name in ModelId._fields)), model)
     if header["weights"] != model.weights and not other_weights:
         raise ValueError(
@@ -100,6 +112,7 @@ def from_bytes(data: Any, model: ModelId, other_weights: bool = False) -> Saved:
         header["batch_size"],
         header["dtype"],
         _sequences(parts["context"]) if header["has_context"] else None,
+        options,
         Form(specs, header["as_sequence"], header["batched"]),
         (header["together"], held, pushed, counts[:count], counts[count:], tuple(header["usual"])),
         list(parts["state"].values()) if header["has_state"] else None,

@@ -81,7 +81,8 @@ class Stream(Resumable, Runnable):
         window: int | None = None,
     ) -> None:
         self.batch_size = as_size("batch_size", batch_size)
-        self.layer = as_layer(model, stream_options(max_length, window))
+        self._options = stream_options(max_length, window)
+        self.layer = as_layer(model, self._options)
         if not self.layer.supports_step:
             found = self.layer.obstacles()
             raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)

@@ -153,6 +153,17 @@ def test_what_a_layer_was_told_by_a_chunk_and_a_context_are_kept():
             one.reset()  # begins with the context again
 
 
+@pytest.mark.parametrize("options", [{"max_length": 16}, {"window": 3}])
+def test_what_stock_attention_was_told_is_kept(options):
+    x = keras.Input((None, 3))
+    model = keras.Model(x, keras.layers.MultiHeadAttention(1, 2)(x, x, use_causal_mask=True))
+    stream, given = kseq.Stream(model, **options), frames(12, 1)
+    stream.push(given[:, :6])
+    other = kseq.Stream.load(model, stream.save())
+    np.testing.assert_array_equal(other.push(given[:, 6:]), stream.push(given[:, 6:]))
+    assert other.save() == stream.save()
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_states_of_other_dtypes(policy):
     if policy == "float64" and BACKEND == "jax":

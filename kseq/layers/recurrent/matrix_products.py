@@ -151,7 +151,7 @@ def _of_heads(x, like):
     """What a group shares, [n, B, G, ...], for each of its heads, [n, B, G, R, ...].
 
     Its gradient, a sum over heads, is one over arrays that are there: a compiler for processors that merges it with all
-    that they are made of takes fifty times as long.
+    that they are made of takes many times as long.
     """
     return barrier(ops.repeat(x[:, :, :, None], like.shape[3], axis=3))
 

@@ -25,13 +25,14 @@ class CallSite:
     """Where in a model a layer is called.
 
     Attributes:
-        time: steps of the input, where the model says so.
+        batch, time: rows and steps of the input, where the model says so.
         zeros: steps of zeros that a layer of zero padding would put before and after the input over time, and then over
             each axis of space: the layer reads what that one reads.
         tensors: of the model's graph, by the number of the slot in which the call has them.
         options: of the stream.
     """
 
+    batch: int | None = None
     time: int | None = None
     zeros: tuple[tuple[int, int], ...] = ()
     tensors: tuple[Any, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from ...layers.base import SequenceLayer
-from ...model_graph import map_structure
+from ...model_graph import map_structure, tensors
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...timing import Timing
@@ -16,6 +16,7 @@ from .operation import Held, InputSlot, Operation
 from .operations import check_operation
 from .refusal import Refusal
 from .refused import refusal_of
+from .shapes import reshaped
 
 # Modules with the adapters of packages that kseq does not need, by the package.
 _OF_OTHERS = {"keras_hub": ".hub"}
@@ -73,8 +74,7 @@ def adapt(call: Any, specs: Any, outputs: Any, site: CallSite) -> SequenceLayer:
         if isinstance(operation, keras.layers.Layer):
             made = _adapted(call, specs, site)
         else:
-            check_operation(call, specs)
-            made = Operation(operation, call.arguments, call.keywords, len(specs))
+            made = _operating(call, specs, site)
         if len(outputs) != made.num_outputs:
             raise Refusal("it has several outputs")
         return made
@@ -84,6 +84,15 @@ def adapt(call: Any, specs: Any, outputs: Any, site: CallSite) -> SequenceLayer:
         reason, instead = str(error), None
     row = Obstacle(operation.name, type(operation).__name__, reason, instead)
     return Unadapted(operation, [row], outputs, len(specs))
+
+
+def _operating(call, specs, site):
+    """An operation of Keras's, whose classes have no public names."""
+    ends = list(tensors(call.outputs))
+    if type(call.operation).__name__ in ("Reshape", "Ravel"):
+        return reshaped(call.operation, specs[0], ends[0].shape, site)
+    check_operation(call, specs)
+    return Operation(call.operation, call.arguments, call.keywords, len(specs), len(ends))
 
 
 def _adapted(call, specs, site):

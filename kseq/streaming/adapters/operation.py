@@ -10,6 +10,7 @@ from keras import ops
 from ...layers.base import SequenceLayer
 from ...layers.structures import parts
 from ...sequence import Sequence, SequenceSpec
+from ...timing import Timing
 from .keras_masks import MaskRule, mask_rule_of
 
 
@@ -30,6 +31,7 @@ class Operation(SequenceLayer):
         adapted: what is called.
         arguments, keywords: what it is called with, an `InputSlot` in the place of each input.
         num_slots: how many slots there are.
+        num_ends: how many tensors it gives, at each step of its inputs.
     """
 
     reads_presence: bool
@@ -37,11 +39,12 @@ class Operation(SequenceLayer):
 
     invalid_value: float | None = None
 
-    def __init__(self, adapted: Any, arguments: Any, keywords: Any, num_slots: Any) -> None:
+    def __init__(self, adapted: Any, arguments: Any, keywords: Any, num_slots: Any, num_ends: int = 1) -> None:
         super().__init__(name=adapted.name, autocast=False)
         self.adapted = adapted
         self.reads_presence = mask_rule_of(adapted) is MaskRule.OWN
         self.num_inputs, self._num_slots = num_slots + self.reads_presence, num_slots
+        self._num_ends = num_ends
         self._call = Held((tuple(arguments), keywords))
         self.built = True
 
@@ -55,29 +58,32 @@ class Operation(SequenceLayer):
     def origin(self) -> Any:
         return self.adapted
 
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        return (self.timing,) * self._num_ends
+
     def output_spec(self, input_spec: Any) -> Any:
         given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in self._slots(input_spec)]
-        arguments, keywords = _filled(self._call.value, given)
-        made = self.adapted.compute_output_spec(*arguments, **keywords)
-        return SequenceSpec(tuple(made.shape[2:]), keras.backend.standardize_dtype(made.dtype))
+        arguments, keywords = filled(self._call.value, given)
+        made = keras.tree.flatten(self.adapted.compute_output_spec(*arguments, **keywords))
+        return self._ends([SequenceSpec(tuple(y.shape[2:]), keras.backend.standardize_dtype(y.dtype)) for y in made])
 
     def output_mask(self, mask: Any) -> Any:
         masks = self._slots(mask)
         if self.reads_presence and self._num_slots > 1:  # a merge, whose rule looks at no values
             given = [ops.cast(m, "float32")[..., None] for m in masks]
             return self._own_mask(given, masks, parts(mask)[-1])
-        return functools.reduce(ops.logical_and, masks)
+        return self._ends([functools.reduce(ops.logical_and, masks)] * self._num_ends)
 
     def call_layer(self, x: Any, *, training: bool = False) -> Any:
         values, masks = zip(*self._slots(x), strict=True)
-        arguments, keywords = _filled(self._call.value, self.arguments_of(values, masks))
+        arguments, keywords = filled(self._call.value, self.arguments_of(values, masks))
         if training and isinstance(self.adapted, keras.layers.Layer):
             keywords.setdefault("training", True)
         y = self.adapted(*arguments, **keywords)
         if self.reads_presence:
             return Sequence(y, self._own_mask(values, masks, parts(x)[-1].mask))
-        masks = [m for m in masks[:1] if m is not None]
-        return Sequence(y, masks[0] if masks else None)
+        return self._ends([Sequence(part, masks[0]) for part in keras.tree.flatten(y)])
 
     def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         return self.call_layer(x, training=training), state
@@ -86,6 +92,10 @@ class Operation(SequenceLayer):
         """What is called of values and their masks; by default the layer sees no masks."""
         return values
 
+    def _ends(self, found):
+        """One for each output, or the only one."""
+        return found[0] if self._num_ends == 1 else tuple(found)
+
     def _slots(self, x) -> tuple[Any, ...]:
         """Of the input that of the slots."""
         return parts(x)[: self._num_slots]
@@ -93,7 +103,7 @@ class Operation(SequenceLayer):
     def _own_mask(self, values, masks, there):
         """The mask that the layer computes, where there is a step."""
         (structure, *_), _ = self._call.value
-        mask = self.adapted.compute_mask(_filled(structure, values), _filled(structure, masks))
+        mask = self.adapted.compute_mask(filled(structure, values), filled(structure, masks))
         if mask is None or there is None:
             return there if mask is None else mask
         return ops.logical_and(mask, there)
@@ -106,11 +116,12 @@ class Held:
         self.value = value
 
 
-def _filled(structure, values):
+def filled(structure: Any, values: Any) -> Any:
+    """A structure with values in the place of its slots."""
     if isinstance(structure, InputSlot):
         return values[structure.index]
     if isinstance(structure, dict):
-        return {key: _filled(value, values) for key, value in structure.items()}
+        return {key: filled(value, values) for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
-        return type(structure)(_filled(value, values) for value in structure)
+        return type(structure)(filled(value, values) for value in structure)
     return structure

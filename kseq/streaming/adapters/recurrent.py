@@ -18,7 +18,7 @@ from .operation import Held
 from .refusal import Refusal
 
 
-class _StockGated(SequenceLayer):
+class _StockGates(SequenceLayer):
     """What the kseq twins of LSTM and GRU share: the variables of a stock layer's cell."""
 
     adapted: Any
@@ -43,11 +43,11 @@ class _StockGated(SequenceLayer):
         return y.mask_invalid() if self.adapted.zero_output_for_mask else y, state
 
 
-class StockLSTM(_StockGated, recurrent.LSTM):
+class StockLSTM(_StockGates, recurrent.LSTM):
     """Keras's LSTM."""
 
 
-class StockGRU(_StockGated, recurrent.GRU):
+class StockGRU(_StockGates, recurrent.GRU):
     """Keras's GRU."""
 
 

@@ -8,9 +8,10 @@ from keras import ops
 
 from ...layers.shape import Reshape
 from ...registry import adapts
+from ...sequence import SequenceSpec
 from ...timing import Timing
 from .call_site import ANYWHERE, CallSite
-from .operation import Operation
+from .operation import Held, InputSlot, Operation
 from .refusal import Refusal
 
 
@@ -53,6 +54,29 @@ def reshape(layer: Any, specs: Any, site: CallSite = ANYWHERE) -> Any:
             "a target_shape that begins with -1 and keeps the number of channels",
         )
     return Reshape(tuple(channels), name=layer.name, dtype=layer.dtype_policy)
+
+
+def reshaped(operation: Any, spec: Any, shape: Any, site: CallSite) -> Any:
+    """The operation that gives a tensor another shape, where that is one of channels."""
+    batch, time, channels = shape[0], (*shape, None)[1], shape[2:]
+    keeps = (batch, time) == (site.batch, site.time) and None not in channels
+    if not keeps or math.prod(channels) != math.prod(spec.shape):
+        raise Refusal(f"of [batch, time, ...] it makes {tuple(shape)}", "keras.layers.Reshape with a shape (-1, ...)")
+    return Reshaped(operation, channels)
+
+
+class Reshaped(Operation):
+    """The operation with the chunk's own batch and time in the place of those that it names."""
+
+    def __init__(self, operation: Any, channels: Any) -> None:
+        super().__init__(operation, (InputSlot(0),), {}, 1)
+        self._channels = Held(tuple(channels))
+
+    def output_spec(self, input_spec: Any) -> Any:
+        return SequenceSpec(self._channels.value, input_spec.dtype)
+
+    def call_layer(self, x: Any, *, training: bool = False) -> Any:
+        return x._replace(values=ops.reshape(x.values, (*ops.shape(x.values)[:2], *self._channels.value)))
 
 
 @adapts(keras.layers.Permute, in_specs=False)

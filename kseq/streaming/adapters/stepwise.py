@@ -58,7 +58,7 @@ def stepwise(layer: Any, specs: Any, training: bool = False, **options: Any) -> 
 @adapts(keras.layers.EinsumDense)
 def einsum_dense(layer: Any, specs: Any, **options: Any) -> Any:
     """A product over channels."""
-    if not keeps_time(layer.equation, 2 + len(specs.shape)):
+    if not keeps_time(layer.equation, [2 + len(specs.shape), None]):
         raise ValueError(f"its equation {layer.equation!r} may mix time steps")
     return stepwise(layer, specs, **options)
 
