@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import models
 import numpy as np
+import recurrence_linear
+import recurrence_matrices
 
 NONE = MappingProxyType({})
 
@@ -126,4 +128,9 @@ MODELS = {
         {"keras": gru_of_keras},
         reference=gru_reference,
     ),
+}
+MODELS |= {name: Recurrence(**model) for name, model in recurrence_linear.MODELS.items()}
+MODELS |= {
+    name: Recurrence(recurrence_matrices.TASKS, make, channels=recurrence_matrices.CHANNELS)
+    for name, make in recurrence_matrices.LAYERS.items()
 }

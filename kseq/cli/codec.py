@@ -58,6 +58,8 @@ class Tokens(Ids):
         level: what tokens are, or `None` where the vocabulary says it.
     """
 
+    size: int | None
+
     name = "the vocabulary"
 
     def __init__(self, path: str, level: str | None) -> None:
@@ -98,7 +100,7 @@ class Bytes(Ids):
     """
 
     name = "--level byte"
-    size = _BYTES
+    size: int | None = _BYTES
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -32,6 +32,13 @@ class Replay:
         NoRows: a call that is not of rows.
     """
 
+    run: Any
+    operation: Any
+    padded: Any
+    leaves: Any
+    truth: Any
+    makes_mask: bool
+
     def __init__(self, runs: list[LayerRun], padded: LayerRun | None) -> None:
         self.run, self.operation = runs[0], runs[0].operation
         if len({len(run.leaves) for run in runs}) > 1 or len({len(run.output_masks) for run in runs}) > 1:

@@ -26,6 +26,14 @@ class SampledRows:
         seen: bool [B, ..., V]: tokens that were in the prompts; needed for a repetition penalty.
     """
 
+    keys: Any
+    made: int
+    x: Any
+    seen: Any
+    form: Any
+    numbers: Any
+    stops: Any
+
     batch: Batch
 
     def __init__(

@@ -47,6 +47,14 @@ class Predictor:
         TypeError: neither a kseq layer nor a Keras model.
     """
 
+    name: str
+    shape: Any
+    block: int
+    dtype: str
+    known: Any
+    sample: Any
+    weights: Any
+
     layer: SequenceLayer
     vocabulary: int | None
 
@@ -161,6 +169,10 @@ class Batch:
         size: how many.
         carry: their states.
     """
+
+    predictor: Any
+    programs: Any
+    context: Any
 
     size: int
     carry: Carry

@@ -73,6 +73,14 @@ class Request:
         ValueError: what does not fit together.
     """
 
+    predictor: Any
+    sampling: Any
+    stops: Any
+    rows: Any
+    alone: bool
+    keys: Any
+    most: Any
+
     def __init__(self, model: Any, prompts: Any, max_new_steps: Any, **options: Unpack[GenerateOptions]) -> None:
         unknown = options.keys() - GenerateOptions.__annotations__.keys()
         if unknown:

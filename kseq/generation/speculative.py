@@ -39,6 +39,16 @@ class SpeculativeRows:
         seen: bool [B, V]: tokens that were in the prompts; needed for a repetition penalty.
     """
 
+    batch: Any
+    draft: Any
+    keys: Any
+    ahead: int
+    x: Any
+    made: Any
+    seen: Any
+    form: Any
+    numbers: Any
+
     def __init__(
         self,
         batch: Batch,

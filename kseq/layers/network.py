@@ -34,6 +34,8 @@ class Network(SequenceLayer):
         ends: an `End` for each output.
     """
 
+    static_context: tuple[str, ...]
+
     num_inputs: int
     nodes: tuple[LayerNode, ...]
     ends: tuple[End, ...]

@@ -52,6 +52,10 @@ def _step_class():
 class CompiledStep:
     """What the backends share: compiled functions by chunk length, and by which masks there are."""
 
+    step: Any
+    weights: Any
+    compilations: int
+
     closes_over_weights = False
 
     def __init__(self, step: StepFunction, weights: Weights) -> None:

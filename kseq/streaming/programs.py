@@ -63,6 +63,8 @@ class Programs:
         compilations: how often a call had to wait until a computation was compiled.
     """
 
+    weights: Any
+
     step: StepFunction
     compilations: int
 

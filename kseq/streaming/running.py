@@ -130,6 +130,9 @@ class Runnable:
 class Run:
     """What a stream gives for chunks, one after the other, and then for its end."""
 
+    stream: Any
+    chunks: Any
+
     def __init__(self, stream: Any, chunks: Iterable[Any] | AsyncIterable[Any]) -> None:
         if not isinstance(chunks, (Iterable, AsyncIterable)):
             raise TypeError(f"`chunks` must be an iterable or an asynchronous one; received {type(chunks).__name__}")

@@ -17,6 +17,9 @@ _OFTEN = 100
 class TorchStep(CompiledStep):
     """In inference mode, eager or as a program."""
 
+    scope: Any
+    generator: Any
+
     def __init__(self, step: Any, weights: Any) -> None:
         import torch
 

@@ -70,7 +70,7 @@ class Scope(keras.StatelessScope):
 class TraceScope(Scope):
     """Notes too whether other variables are read: of their values a trace makes constants."""
 
-    reads_others = False
+    reads_others: bool = False
 
     def get_current_value(self, variable: Any) -> Any:
         self.reads_others |= not self.has(variable)

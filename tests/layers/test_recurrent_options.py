@@ -104,7 +104,7 @@ def gru(layer, x, mask, rate=0.0):
         (kseq.GRU, gru, {"use_layer_norm": True, "reset_after": False}),
         (kseq.GRU, gru, {"zoneout": 0.3}),
     ],
-    ids=str,
+    ids=lambda part: getattr(part, "__name__", str(part)),
 )
 def test_numbers(cls, reference, options):
     layer = randomize(cls(3, **options))

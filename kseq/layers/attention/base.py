@@ -101,6 +101,14 @@ class Attention(Projections):
             network that changes the number of steps.
     """
 
+    __signature__: Any
+    num_heads: int
+    key_dim: int
+    key_heads: int
+    value_size: int
+    output_dim: int
+    seed_generator: Any
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Its parents' options too, which are not written down in each class.

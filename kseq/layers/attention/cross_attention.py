@@ -47,11 +47,13 @@ class CrossAttention(Attention):
         (1, 7, 6)
     """
 
+    context_names: tuple[str, ...]
+
     in_specs = False  # which have no word for context
 
     source: Any
 
-    context_state = "keys", "values", "valid", "positions"
+    context_state: tuple[str, ...] = "keys", "values", "valid", "positions"
 
     def __init__(
         self,

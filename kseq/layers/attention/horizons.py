@@ -36,6 +36,9 @@ class Horizons(Attention):
         visibility: what queries see.
     """
 
+    horizon_generator: Any
+    num_inputs: int
+
     has_source = False
     max_past_horizon: int | None
     max_future_horizon: int | list[int] | None

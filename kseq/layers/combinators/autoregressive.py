@@ -55,6 +55,10 @@ class Autoregressive(ByBlocks):
         ((1, 7, 4), (1, 7, 4))
     """
 
+    teacher_forcing: bool
+    sublayers: tuple[Any, ...]
+    block_size: int
+
     takes_complex = False
 
     layer: SequenceLayer

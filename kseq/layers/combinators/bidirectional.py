@@ -54,6 +54,9 @@ class Bidirectional(Combinator):
         (1, 7, 10)
     """
 
+    merge_mode: Any
+    sublayers: tuple[Any, ...]
+
     layer: SequenceLayer
     backward_layer: SequenceLayer | None
 
@@ -116,6 +119,8 @@ _REASON = "its backward layer reads each row from the end"
 
 class Backward(SequenceLayer):
     """A layer applied to each row backwards, from its last valid step to its first step, and turned round again."""
+
+    context_names: tuple[str, ...]
 
     invalid_value: float | None = None
     takes_any_channels = True

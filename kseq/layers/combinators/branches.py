@@ -40,6 +40,8 @@ class Parallel(Combinator):
         ((1, 7, 7), 2)
     """
 
+    combination: Any
+
     layers: tuple[SequenceLayer, ...]
 
     def __init__(
@@ -83,6 +85,9 @@ class ParallelChannels(Combinator):
         ((1, 7, 6), 9)
     """
 
+    combination: Any
+    sublayers: tuple[Any, ...]
+
     layer: SequenceLayer
     groups: int
 
@@ -110,6 +115,8 @@ class ParallelChannels(Combinator):
 
 class SplitChannels(SequenceLayer):
     """The last axis in equal groups, each a sequence.  [B, T, ..., C] -> several of [B, T, ..., C / groups]."""
+
+    owner: str
 
     groups: int
 
@@ -217,6 +224,9 @@ class Skip(Combinator):
         >>> layer(np.zeros((1, 7, 4), "float32")).shape, layer.timing.output_latency
         ((1, 7, 7), 1)
     """
+
+    combination: Any
+    sublayers: tuple[Any, ...]
 
     layers: tuple[SequenceLayer, ...]
 

@@ -1,6 +1,6 @@
 """`Repeat`: layers several times over."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Repeat(Combinator):
         >>> kseq.Repeat([kseq.Conv1D(4, 3, padding="reverse_causal")], num_repeats=3).timing.output_latency
         6
     """
+
+    sublayers: tuple[Any, ...]
 
     layers: tuple[SequenceLayer, ...]
     num_repeats: int

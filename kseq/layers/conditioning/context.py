@@ -22,6 +22,10 @@ class ContextConditioning(ConditionedLayer):
     It is projected once, when a stream begins, and kept in the state. Subclasses explain the arguments.
     """
 
+    context_names: tuple[str, ...]
+    static_context: tuple[str, ...]
+    context_state: tuple[str, ...]
+
     in_specs = False  # which have no word for context
 
     source: str

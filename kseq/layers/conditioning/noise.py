@@ -56,7 +56,12 @@ class NoiseConditioning(ConditionedLayer):
         True
     """
 
-    context_state = ("key",)
+    seed: int
+    seed_generator: Any
+    context_names: tuple[str, ...]
+    static_context: tuple[str, ...]
+
+    context_state: tuple[str, ...] = ("key",)
 
     noise_channel_shape: tuple[int, ...]
 

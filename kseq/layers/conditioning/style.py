@@ -41,7 +41,12 @@ class StyleTokens(StepwiseLayer):
         (1, 1, 8)
     """
 
-    input_rank = 3
+    embeddings: Any
+    query_kernel: Any
+    key_kernel: Any
+    value_kernel: Any
+
+    input_rank: int | None = 3
     takes_complex = False
 
     num_tokens: int

@@ -97,6 +97,14 @@ class StepPlaces:
         after: int32 [B], the position of what comes next: beyond the number of steps only if a valid step was.
     """
 
+    mask: Any
+    before: Any
+    num_steps: int
+    time: Any
+    positions: Any
+    needed: Any
+    after: Any
+
     def __init__(self, x: Sequence, before: Any, num_steps: int, counted: str) -> None:
         self.mask, self.before, self.num_steps = x.mask, before, num_steps
         self.time = ops.shape(x.values)[1]

@@ -40,7 +40,7 @@ class SequenceDense(NumberedLayer):
         (1, 7, 5)
     """
 
-    input_rank = 3
+    input_rank: int | None = 3
 
     units: int
     kernel: Any

@@ -46,6 +46,8 @@ class SequenceEmbedding(NumberedLayer):
         (1, 2, 3)
     """
 
+    multiple_of: int
+
     takes_any_channels = True
 
     input_dim: Any

@@ -37,6 +37,8 @@ class LayerNormalization(ChannelNormalization, StepwiseLayer):
         [[[-1.0, 1.0]]]
     """
 
+    axis: Any
+
     fixed_arguments: ClassVar[dict[str, Only]] = {"rms_scaling": Only((False,), "use `RMSNormalization`")}
 
     def __init__(
@@ -94,6 +96,8 @@ class RMSNormalization(ChannelNormalization, StepwiseLayer):
         [[[1.0, -1.0]]]
     """
 
+    axis: Any
+
     scale_weight: Any
 
     def __init__(
@@ -145,6 +149,8 @@ class L2Normalize(ChannelNormalization, StepwiseLayer):
         >>> np.asarray(kseq.L2Normalize()(np.array([[[3.0, 4.0]]], "float32"))).astype(float).round(2).tolist()
         [[[0.6, 0.8]]]
     """
+
+    axis: Any
 
     def __init__(
         self, axis: int | tuple[int, ...] = -1, epsilon: float = 1e-12, **kwargs: Unpack[LayerOptions]

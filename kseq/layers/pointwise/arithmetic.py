@@ -67,7 +67,7 @@ class Log(RealFunction):
         [[[0.0]]]
     """
 
-    invalid_value = 1
+    invalid_value: float | None = 1
 
     def function(self, x: Any) -> Any:
         return ops.log(x)
@@ -94,7 +94,7 @@ class Power(RealFunction):
 
     power: float
 
-    invalid_value = 1  # where no power is infinite, nor its derivative
+    invalid_value: float | None = 1  # where no power is infinite, nor its derivative
 
     def __init__(self, power: float = 1.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)

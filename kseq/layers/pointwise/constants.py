@@ -79,9 +79,9 @@ class Scale(ConstantLayer):
 
     scale: float | list[Any]
 
-    constants = ("scale",)
+    constants: ClassVar[tuple[str, ...]] = ("scale",)
     takes_complex = True
-    invalid_value = None
+    invalid_value: float | None = None
 
     def __init__(self, scale: ConstantLike, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
@@ -116,9 +116,9 @@ class Translate(ConstantLayer):
 
     shift: float | list[Any]
 
-    constants = ("shift",)
+    constants: ClassVar[tuple[str, ...]] = ("shift",)
     takes_complex = True
-    invalid_value = None
+    invalid_value: float | None = None
 
     def __init__(self, shift: ConstantLike, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
@@ -153,7 +153,7 @@ class Modulo(ConstantLayer):
 
     divisor: float | list[Any]
 
-    constants = ("divisor",)
+    constants: ClassVar[tuple[str, ...]] = ("divisor",)
 
     def __init__(self, divisor: ConstantLike, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
@@ -191,7 +191,7 @@ class Clip(ConstantLayer):
     minimum: float | list[Any] | None
     maximum: float | list[Any] | None
 
-    constants = ("minimum", "maximum")
+    constants: ClassVar[tuple[str, ...]] = ("minimum", "maximum")
     optional = True
 
     def __init__(

@@ -90,8 +90,8 @@ class GatedLinearUnit(Gate):
         [[[1.5]]]
     """
 
-    feature_activation = staticmethod(keras.activations.linear)
-    gate_activation = staticmethod(ops.sigmoid)
+    feature_activation: Any = staticmethod(keras.activations.linear)
+    gate_activation: Any = staticmethod(ops.sigmoid)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -113,8 +113,8 @@ class GatedTanhUnit(Gate):
         [[[0.5]]]
     """
 
-    feature_activation = staticmethod(ops.tanh)
-    gate_activation = staticmethod(ops.sigmoid)
+    feature_activation: Any = staticmethod(ops.tanh)
+    gate_activation: Any = staticmethod(ops.sigmoid)
 
     @classmethod
     def examples(cls) -> list[Example]:

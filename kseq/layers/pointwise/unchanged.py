@@ -41,7 +41,7 @@ class MaskInvalid(Unchanged):
         [[1.0, 0.0]]
     """
 
-    invalid_value = 0
+    invalid_value: float | None = 0
 
 
 @register

@@ -49,8 +49,13 @@ class DeterministicDropout(SequenceLayer):
         True
     """
 
+    rate: float
+    seed: int
+    context_names: tuple[str, ...]
+    static_context: tuple[str, ...]
+
     takes_complex = False
-    context_state = ("key",)
+    context_state: tuple[str, ...] = ("key",)
 
     noise_shape: tuple[int | None, ...] | None
 

@@ -34,6 +34,8 @@ class Dropout(RandomLayer):
         6.0
     """
 
+    rate: float
+
     noise_shape: tuple[int | None, ...] | None
 
     def __init__(
@@ -76,6 +78,8 @@ class SpatialDropout1D(RandomLayer):
         >>> float(kseq.SpatialDropout1D(0.5)(np.ones((1, 2, 3), "float32")).sum())
         6.0
     """
+
+    rate: float
 
     input_rank: int | None = 3
 

@@ -75,6 +75,11 @@ def with_forget_bias(initializer: Any, units: int) -> Any:
 class Recurrent(SequenceLayer):
     """Weights, state and both modes of a recurrence of vectors; a subclass names its cell and adds weights."""
 
+    seed_generator: Any
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+
     takes_complex = False
 
     input_rank: int | None = 3

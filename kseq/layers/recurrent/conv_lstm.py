@@ -20,6 +20,13 @@ from .scan import over_time
 class ConvLSTM(SequenceLayer):
     """What convolutional LSTMs share, which differ in the number of axes of space."""
 
+    input_rank: int | None
+    filters: int
+    seed_generator: Any
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+
     takes_complex = False
 
     rank: int

@@ -48,6 +48,8 @@ class GatedDeltaNet(LinearAttention):
         (1, 7, 8)
     """
 
+    kernel_size: int
+
     conv_kernel: Any
     decay_kernel: Any
     dt_bias: Any

@@ -15,6 +15,9 @@ from .base import FIXED, Recurrent
 class Gated(Recurrent):
     """A recurrence with gates, whose whole sequences run in one kernel where there is one that gives the same."""
 
+    kernel_gamma: Any
+    recurrent_gamma: Any
+
     fixed_arguments: ClassVar[dict[str, Only]] = FIXED | {
         "implementation": Only((0, 1, 2), "leave it out, the numbers are the same")
     }

@@ -162,6 +162,9 @@ class GatedLinearAttention(LinearAttention):
         (1, 7, 8)
     """
 
+    gate_rank: int
+    gate_temperature: float
+
     decay_kernel_in: Any
     decay_kernel_out: Any
     decay_bias: Any

@@ -53,6 +53,11 @@ class LSTM(Gated):
         (1, 7, 5)
     """
 
+    cell_gamma: Any
+    cell_beta: Any
+    peephole_kernel: Any
+    projection_kernel: Any
+
     kernels = 4
     projection_units: int | None
 

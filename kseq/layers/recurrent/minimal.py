@@ -87,6 +87,8 @@ class MinGRU(_Minimal):
         (1, 7, 5)
     """
 
+    units: int
+
     parts = 2
 
     def __init__(
@@ -135,6 +137,8 @@ class MinLSTM(_Minimal):
         >>> kseq.MinLSTM(5)(np.zeros((1, 7, 4), "float32")).shape
         (1, 7, 5)
     """
+
+    units: int
 
     parts = 3
 

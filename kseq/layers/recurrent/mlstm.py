@@ -47,6 +47,11 @@ class MLSTM(MatrixMixer):
         (1, 7, 8)
     """
 
+    gate_kernel: Any
+    gate_bias: Any
+    norm_scale: Any
+    out_kernel: Any
+
     num_heads: int
     key_dim: int
     value_dim: Any

@@ -52,6 +52,9 @@ class RGLRU(SequenceLayer):
         (1, 7, 6)
     """
 
+    num_heads: int
+    min_rad: float
+
     takes_complex = False
 
     input_rank: int | None = 3

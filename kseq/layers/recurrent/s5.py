@@ -45,6 +45,8 @@ class S5(SequenceLayer):
         (1, 7, 4)
     """
 
+    num_blocks: int
+
     takes_complex = False
 
     input_rank: int | None = 3

@@ -279,6 +279,8 @@ class RDFT(Transform):
         [[[2.0, 0.0]]]
     """
 
+    dft_length: int
+
     axis = -1
     takes_complex = False
 

@@ -24,6 +24,8 @@ _OVERLAP_PADDINGS = ("causal", "valid", "semicausal_full")
 class FramingLayer(WindowedLayer):
     """What layers share that cut a signal into frames of `frame_length` steps, `frame_step` apart."""
 
+    window: Any
+
     fixed_arguments: ClassVar[dict[str, Only]] = {}
 
     frame_length: int
@@ -94,6 +96,8 @@ class Frame(FramingLayer):
 
 class OverlapLayer(TransposedWindowedLayer):
     """What layers share that add up frames of `frame_length` steps, `frame_step` apart."""
+
+    window: Any
 
     fixed_arguments: ClassVar[dict[str, Only]] = {}
 

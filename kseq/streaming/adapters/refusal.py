@@ -11,6 +11,9 @@ class Refusal(ValueError):
         instead: what to use instead, or `None`.
     """
 
+    reason: Any
+    instead: Any
+
     def __init__(self, reason: Any, instead: Any = None) -> None:
         super().__init__(reason)
         self.reason, self.instead = reason, instead

@@ -16,6 +16,10 @@ from .stock_window import stock_window
 class StockSTFT(EveryStep, WindowedLayer):
     """Keras's spectrogram, of frames that are padded before it sees them."""
 
+    window: Any
+    adapted: Any
+    unpadded: Any
+
     def __init__(self, layer: Any, site: CallSite) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         step = layer.frame_step or layer.frame_length // 2

@@ -44,6 +44,11 @@ class AdditiveAttention(Alignment):
         (1, 7, 2, 8)
     """
 
+    query_kernel: Any
+    key_kernel: Any
+    key_bias: Any
+    score_kernel: Any
+
     def __init__(
         self,
         num_heads: int,

@@ -24,6 +24,8 @@ class Alignment(SequenceLayer):
     A subclass gives the alignments of a chunk from what it keeps in the state under "alignment" (`begin`, `align`).
     """
 
+    context_names: tuple[str, ...]
+
     takes_complex = False
     in_specs = False  # which have no word for context
 
@@ -33,7 +35,7 @@ class Alignment(SequenceLayer):
     return_attention_scores: bool
 
     input_rank: int | None = 3
-    context_state = "source", "alignment"  # an alignment to a source that is gone means nothing
+    context_state: tuple[str, ...] = "source", "alignment"  # an alignment to a source that is gone means nothing
 
     @property
     def moves(self) -> bool:

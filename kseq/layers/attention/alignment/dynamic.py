@@ -56,6 +56,15 @@ class DynamicConvolutionAttention(RecurrentAlignment):
         (1, 7, 1, 8)
     """
 
+    dynamic_filter_hidden_dim: int
+    hidden_kernel: Any
+    hidden_bias: Any
+    filter_kernel: Any
+    static_filters: Any
+    location_kernel: Any
+    bias: Any
+    score_kernel: Any
+
     max_forward_step: int
     num_static_filters: int
     num_dynamic_filters: int

@@ -47,6 +47,13 @@ class LocationSensitiveAttention(RecurrentAlignment):
         (1, 7, 2, 8)
     """
 
+    query_kernel: Any
+    key_kernel: Any
+    key_bias: Any
+    filter_kernel: Any
+    location_kernel: Any
+    score_kernel: Any
+
     location_num_filters: int
     location_filter_size: int
 

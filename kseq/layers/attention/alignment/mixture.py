@@ -52,6 +52,10 @@ class GmmAttention(Alignment):
         (1, 7, 2, 8)
     """
 
+    hidden_kernel: Any
+    kernel: Any
+    bias: Any
+
     num_components: int
 
     def __init__(
