@@ -4,9 +4,9 @@
 
     step/lstm/B=1              one frame of each stream, NumPy to NumPy, the state kept between
     forward/gru/B=8/T=1000     a whole sequence
-    train/lstm/B=8/T=1000      the same, the loss (mean square of the outputs) and its gradient by every weight
+    train/mamba2/B=1/T=2000    the same, the loss (mean square of the outputs) and its gradient by every weight
 
-The models are the table of `recurrence_models.py`, also linear ones, `train/mamba2/B=1/T=2000`. `sequential` is what kseq's layer computes when `lax.scan` runs its
+The models are the table of `recurrence_models.py`. `sequential` is what kseq's layer computes when `lax.scan` runs its
 step over the sequence, with jax's own gradient: what a layer gains by being parallel, or by a gradient of its own, is
 the ratio to it. All systems share jax, the weights and one thread (`threads.py`). Outputs, and gradients along the
 weights, are checked against a NumPy float64 reference, or against `sequential` where there is none, before timing.
