@@ -13,6 +13,9 @@ import pytest
 
 SEED = int(os.environ.get("KSEQ_TEST_SEED") or datetime.date.today().strftime("%Y%m%d"))
 
+# Of the shares that modules ask for this part is run, so that all tests of jax, by default, take less than ten minutes.
+_PART = {"jax": 0.65}
+
 
 def todays(params, *, of="", **shares):
     """The parameters of a test, those that are not in today's sample marked `slow`.
@@ -22,7 +25,7 @@ def todays(params, *, of="", **shares):
         of: what they are, so that two lists are not sampled alike.
         shares: by backend what part of them is run; all where it says nothing.
     """
-    share = shares.get(keras.backend.backend(), 1)
+    share = _part_of(shares)
     chosen = set(random.Random(f"{SEED} {of}").sample(range(len(params)), max(1, round(share * len(params)))))
     return [
         param if i in chosen else pytest.param(*param.values, id=param.id, marks=[*param.marks, pytest.mark.slow])
@@ -32,10 +35,15 @@ def todays(params, *, of="", **shares):
 
 def mark_those_of_other_days(items):
     """Mark `slow` what is not in today's sample of modules that say how much of them is: `TODAYS = {"jax": 0.5}`."""
-    backend = keras.backend.backend()
     for item in items:
         if " at 0x" in item.nodeid:
             raise ValueError(f"a test's name must be the same in every process; give it `ids`: {item.nodeid}")
-        share = getattr(item.module, "TODAYS", {}).get(backend, 1)
+        share = _part_of(getattr(item.module, "TODAYS", {}))
         if random.Random(f"{SEED} {item.nodeid}").random() >= share:
             item.add_marker(pytest.mark.slow)
+
+
+def _part_of(shares):
+    backend = keras.backend.backend()
+    share = shares.get(backend, 1)
+    return share * _PART.get(backend, 1) if share < 1 else share

@@ -315,7 +315,7 @@ def test_state_spaces_begin_as_their_papers_say():
         (lambda: kseq.S4D(4, discretization="euler"), "discretization.*euler"),
         (lambda: kseq.S4D(4, dt_min=0.2), "`dt_min` must be above 0 and at most `dt_max`; received 0.2 and 0.1"),
         (lambda: kseq.S5(6, num_blocks=2), r"`state_dim` \(=6\) must be an even multiple of `num_blocks` \(=2\)"),
-        (lambda: kseq.S5(4, dt_min=0.0), "received 0.0 and 0.1"),
+        (lambda: kseq.S5(4, dt_min=0.0), "`dt_min` must be above 0; received 0.0"),
     ],
 )
 def test_arguments(make, message):
