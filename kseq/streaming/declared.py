@@ -37,7 +37,7 @@ def traceable(cls: Class) -> Class:
         ...     def call(self, x):
         ...         return self.second(self.first(x))
         >>> model = Chain()
-        >>> model.build((None, None, 3))
+        >>> y = model(np.zeros((1, 5, 3), "float32"))  # which builds it
         >>> kseq.Stream(model).push(np.zeros((3, 3), "float32")).shape
         (2, 2)
     """
