@@ -17,8 +17,6 @@ _OTHERS = {
     "GroupedQueryAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "MultiHeadAttention": "kseq.SelfAttention or kseq.CrossAttention",
     "Permute": "kseq.Transpose, which keeps time where it is",
-    "RNN": "kseq.LSTM or kseq.GRU",
-    "SimpleRNN": "kseq.GRU",
     "STFTSpectrogram": "kseq.STFT",
     "ZeroPadding1D": "a kseq convolution with padding=(left, right)",
 }

@@ -10,7 +10,7 @@ from .loop import CALL
 from .predictor import Batch
 from .prompts import Generated
 from .request import Request
-from .sampling import Sampling
+from .sampling import Sampling, cannot_be_drawn
 
 # What no hypothesis is worth: finite, so that differences are.
 _NOTHING = -1e30
@@ -114,8 +114,7 @@ def _searching(vocabulary: Any, dtype: str) -> Any:
         def make(i, x, scores, lengths, ended, failed, tokens, parents, *carried):
             y, (leaves, seeds) = advance(Sequence(ops.cast(x, dtype)), type(carry)(*carried))
             logits = ops.reshape(ops.cast(y.values, "float32"), (rows, beams, vocabulary))
-            most_likely = ops.max(logits, axis=-1)
-            bad = ops.logical_or(ops.any(ops.isnan(logits), axis=-1), ops.logical_not(ops.isfinite(most_likely)))
+            bad = cannot_be_drawn(logits)
             if y.mask is not None:
                 bad = ops.logical_or(bad, ops.logical_not(ops.reshape(y.mask, (rows, beams))))
             over = ops.logical_or(ended, _done(ops, scores, lengths, ended, failed, penalty)[:, None])

@@ -63,7 +63,7 @@ class SampledRows:
         made, bad, count = np.asarray(ops.convert_to_numpy(made)), np.asarray(ops.convert_to_numpy(bad)), int(count)
         self.made += count
         made = np.moveaxis(made[:count], 0, 1).reshape(self.batch.size, count * block, *made.shape[3:])
-        return [_until_bad(made[n], bad[:count, n], block) for n in range(self.batch.size)]
+        return [until_bad(made[n], bad[:count, n], block) for n in range(self.batch.size)]
 
     @property
     def compilations(self) -> int:
@@ -129,7 +129,7 @@ def _not_finite(values):
     return ops.any(ops.logical_not(ops.isfinite(values)), axis=tuple(range(1, len(values.shape))))
 
 
-def _until_bad(steps, bad, block):
+def until_bad(steps: np.ndarray, bad: np.ndarray, block: int = 1) -> tuple[np.ndarray, bool]:
     """Steps before the first block that failed, and whether there was one."""
     first = np.flatnonzero(bad)[:1] * block
     return (steps[: first[0]], True) if len(first) else (steps, False)

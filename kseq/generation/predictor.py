@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from ..layers.base import SequenceLayer
+from ..layers.complex_values import real_dtype
 from ..layers.dense import Embedding
 from ..layers.limits import check_room, in_numpy, least
 from ..layers.network import Network
@@ -82,7 +83,7 @@ class Predictor:
                 f"comes next"
             )
         elif not declared:
-            self.dtype = "float64" if self.layer.compute_dtype == "float64" else "float32"
+            self.dtype = real_dtype(self.layer.compute_dtype)
         self.weights = freeze(self.layer)
 
     def _check_form(self, ends):

@@ -79,10 +79,8 @@ def next_tokens(form: tuple[str, ...], numbers: Any, logits: Any, draws: Draws, 
         seen: bool [B, ..., V] or `None`: tokens that were there before.
     """
     logits = ops.cast(logits, "float32") if form else logits
-    axes = tuple(range(1, len(logits.shape)))
-    most = ops.max(logits, axis=-1)
-    fine = ops.logical_and(ops.isfinite(most), ops.logical_not(ops.any(ops.isnan(logits), axis=-1)))
-    bad = ops.logical_not(ops.all(fine, axis=axes[:-1]) if axes[:-1] else fine)
+    bad, axes = cannot_be_drawn(logits), tuple(range(1, len(logits.shape) - 1))
+    bad = ops.any(bad, axis=axes) if axes else bad
     if "penalty" in form:
         logits = ops.where(seen, ops.where(logits > 0, logits / numbers[4], logits * numbers[4]), logits)
     if "temperature" in form:
@@ -90,6 +88,11 @@ def next_tokens(form: tuple[str, ...], numbers: Any, logits: Any, draws: Draws, 
         most = ops.max(logits, axis=-1, keepdims=True)
         logits = kept(form, numbers, (logits - most) / numbers[0]) + draws.gumbel(*logits.shape[1:])
     return ops.cast(ops.argmax(logits, axis=-1), "int32"), bad
+
+
+def cannot_be_drawn(logits: Any) -> Any:
+    """Where of logits [..., V] nothing can be drawn, bool [...]: one of them is no number, or none is finite."""
+    return ops.logical_or(ops.any(ops.isnan(logits), axis=-1), ops.logical_not(ops.isfinite(ops.max(logits, axis=-1))))
 
 
 def kept(form: tuple[str, ...], numbers: Any, logits: Any) -> Any:

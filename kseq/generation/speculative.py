@@ -10,7 +10,7 @@ from ..layers.limits import in_numpy, least
 from ..sequence import Sequence
 from ..streaming.step import StepFunction
 from .draws import Draws
-from .loop import with_tokens
+from .loop import until_bad, with_tokens
 from .predictor import Batch
 from .sampling import Sampling, next_tokens
 
@@ -94,7 +94,7 @@ class SpeculativeRows:
         count, rows = right + 1, np.arange(len(right))
         self.x, self.made = tokens[rows, right][:, None], self.made + count
         self._room = self._room - count
-        return [_until_bad(tokens[n, : count[n]], bad[n, : count[n]]) for n in rows]
+        return [until_bad(tokens[n, : count[n]], bad[n, : count[n]]) for n in rows]
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with some rows alone."""
@@ -219,8 +219,3 @@ def _all_seen(seen, tokens, right):
     hold = ops.arange(tokens.shape[1], dtype="int32")[None, :] <= right[:, None]
     new = ops.logical_and(ops.cast(ops.one_hot(tokens, seen[0].shape[-1]), "bool"), hold[..., None])
     return [ops.logical_or(seen[0], ops.any(new, axis=1))]
-
-
-def _until_bad(tokens, bad):
-    first = np.flatnonzero(bad)[:1]
-    return (tokens[: first[0]], True) if len(first) else (tokens, False)

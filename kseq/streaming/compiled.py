@@ -287,10 +287,9 @@ class _TensorFlowFunction:
 
     def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
-        numbers = {id(value): i for i, value in enumerate(self.weights)}
         bound = copy.copy(self)
         bound.weights, bound.written = weights.values, [(i, weights.values[i]) for i, _ in self.written]
-        bound.captured = [weights.values[numbers[id(x)]] if id(x) in numbers else x for x in self.captured]
+        bound.captured = exchanged(self.captured, self.weights, weights.values)
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
@@ -332,3 +331,9 @@ def captured(value: Any) -> Any:
     placeholder = tf.compat.v1.placeholder(value.dtype, value.shape)
     tf.compat.v1.get_default_graph().add_capture(value, placeholder)
     return placeholder
+
+
+def exchanged(captures: Any, old: Any, new: Any) -> list[Any]:
+    """What a function of tensorflow has captured, with new values in the place of old ones."""
+    numbers = {id(value): i for i, value in enumerate(old)}
+    return [new[numbers[id(x)]] if id(x) in numbers else x for x in captures]

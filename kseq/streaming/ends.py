@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..layers.base import SequenceLayer
+from ..layers.complex_values import real_dtype
 from ..layers.structures import parts
 from ..sequence import Sequence, SequenceSpec
 from . import presence
@@ -53,7 +54,7 @@ class Ends:
         known: list[Any] = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
         # Nothing of a chunk is lost to a layer of float64; what computes in less casts for itself.
-        self._float = "float64" if layer.compute_dtype == "float64" else "float32"
+        self._float = real_dtype(layer.compute_dtype)
         self.reset()
 
     def reset(self) -> None:

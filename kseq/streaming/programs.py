@@ -9,7 +9,7 @@ import keras
 
 from ..layers.structures import parts
 from ..sequence import Sequence
-from .compiled import captured, compile_step
+from .compiled import captured, compile_step, exchanged
 from .products import merged
 from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
@@ -185,7 +185,8 @@ class _TensorFlowProgram:
 
     def bound_to(self, weights: Any) -> Any:
         bound = copy.copy(self)
-        bound.weights, bound.call = weights.values, _recaptured(self.call, self.weights, weights.values)
+        bound.weights, bound.call = weights.values, copy.copy(self.call)
+        bound.call.set_external_captures(exchanged(self.call.captured_inputs, self.weights, weights.values))
         return bound
 
     def __call__(self, carry: Any, arrays: Any) -> Any:
@@ -220,11 +221,3 @@ def _split(items, *counts):
         found.append(list(items[start : start + count]))
         start += count
     return [*found, list(items[start:])]
-
-
-def _recaptured(call: Any, old: Any, new: Any) -> Any:
-    """A concrete function of tensorflow that has captured new values in the place of old ones."""
-    numbers, bound = {id(value): i for i, value in enumerate(old)}, copy.copy(call)
-    captures = call.captured_inputs
-    bound.set_external_captures([new[numbers[id(x)]] if id(x) in numbers else x for x in captures])
-    return bound

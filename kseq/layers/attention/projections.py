@@ -6,6 +6,7 @@ from keras import ops
 
 from ...sequence import Sequence, SequenceSpec
 from ..base import SequenceLayer
+from ..complex_values import real_dtype
 from .scores import Sinks, finite_values
 
 # 1 / log(2): a scale by dimension is 1 where its weight is zero.
@@ -234,7 +235,7 @@ class Projections(SequenceLayer):
     def _scaled(self, x, role):
         """Queries or keys with the scales of their dimensions, but for that of queries, which sinks do not see."""
         if self.use_qk_norm:
-            wide = ops.cast(x, "float64" if self.compute_dtype == "float64" else "float32")
+            wide = ops.cast(x, real_dtype(self.compute_dtype))
             power = ops.mean(ops.square(wide), axis=-1, keepdims=True)
             x = ops.cast(wide * ops.rsqrt(power + _EPSILON), x.dtype) * self.weight(self._scales[f"{role}_norm_scale"])
         if role == "key" and self.use_per_dim_key_scale:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ..complex_values import real_dtype
+
 INVISIBLE = -3e38  # below all logits that are finite in float32
 
 
@@ -55,7 +57,7 @@ def attend(
         interleaved: whether query head `h` reads the head `h % Hkv` instead.
     """
     dtype = keras.backend.standardize_dtype(query.dtype)
-    wide = "float64" if dtype == "float64" else "float32"
+    wide = real_dtype(dtype)
     scaled = query * scale
     compared = scaled if content is None else content(scaled)
     logits = ops.cast(_by_key_head(compared, key, "...hgqd,...hkd->...hgqk", interleaved), wide)

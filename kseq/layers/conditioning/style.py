@@ -10,6 +10,7 @@ from ...arguments import as_size
 from ...registry import register
 from ...sequence import SequenceSpec
 from ..base import Example
+from ..complex_values import real_dtype
 from ..float64 import product
 from ..stepwise import StepwiseLayer
 
@@ -95,8 +96,8 @@ class StyleTokens(StepwiseLayer):
         batch_and_time = ops.shape(values)[:2]
         query = ops.reshape(product(values, self.weight(self.query_kernel)), (*batch_and_time, *heads))
         logits = ops.einsum("bthd,nhd->bthn", query, key) / math.sqrt(self.key_dim)
-        wide = self.compute_dtype if self.compute_dtype == "float64" else "float32"
-        weights = ops.cast(ops.softmax(ops.cast(logits, wide), axis=-1), self.compute_dtype)
+        logits = ops.cast(logits, real_dtype(self.compute_dtype))
+        weights = ops.cast(ops.softmax(logits, axis=-1), self.compute_dtype)
         mixed = ops.einsum("bthn,nhd->bthd", weights, value)
         return ops.reshape(mixed, (*batch_and_time, self.num_heads * self.key_dim))
 

@@ -6,6 +6,7 @@ from keras import ops
 
 from ..axes import channel_axes
 from ..base import SequenceLayer
+from ..complex_values import real_dtype
 
 
 class ChannelNormalization(SequenceLayer):
@@ -59,7 +60,7 @@ class ChannelNormalization(SequenceLayer):
 
     @property
     def statistics_dtype(self) -> str:
-        return "float64" if self.compute_dtype == "float64" else "float32"
+        return real_dtype(self.compute_dtype)
 
     def at_least_float32(self, values: Any) -> Any:
         return ops.cast(values, self.statistics_dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..complex_values import real_dtype
 from ..stepwise import StepwiseLayer
 
 
@@ -37,8 +38,8 @@ class RandomLayer(StepwiseLayer):
     def draw(self, sample: Any, like: Any, **parameters: Any) -> Any:
         """What one of `keras.random`'s functions draws, in the shape and dtype of values."""
         dtype = keras.backend.standardize_dtype(like.dtype)
-        wide = "float64" if dtype == "float64" else "float32"  # few backends draw in half precision
-        drawn = sample(ops.shape(like), dtype=wide, seed=self.seed_generator, **parameters)
+        # Few backends draw in half precision.
+        drawn = sample(ops.shape(like), dtype=real_dtype(dtype), seed=self.seed_generator, **parameters)
         return ops.cast(drawn, dtype)
 
 

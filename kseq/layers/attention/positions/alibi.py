@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from ....registry import register_position
+from ...complex_values import real_dtype
 from ...position_scheme import Position
 
 
@@ -41,7 +42,7 @@ class AlibiPosition(Position):
         # No bias overflows: slopes are below 1, and in half precision as many steps are out of sight at any slope.
         most = 2**15 if dtype == "float16" else 2**30
         steps = ops.abs(ops.clip(distance, -most, most))
-        wide = "float64" if dtype == "float64" else "float32"
+        wide = real_dtype(dtype)
         # An exporter's sizes are no numbers of Python's.
         slopes = ops.convert_to_tensor(self.slopes(int(query.shape[-3])), dtype=wide)
         return ops.cast(-slopes[:, None, None] * ops.cast(steps, wide)[..., None, :, :], dtype)
