@@ -86,6 +86,9 @@ class SequenceLayer(Parameters, StepDoor):
     #: What stands at invalid steps when `call_step` and `call_layer` see them: a number, of which infinities become the
     #: ends of an integer's range, or `None` for whatever was there.
     invalid_value: float | None = 0
+    #: Whether a call of the step takes any number of steps, also one that is not known when it is traced, and gives its
+    #: outputs at once: then layer mode is one such call.
+    takes_any_length: bool = False
     #: Whether an input may be complex; where not, it is refused when a model is made and when the layer is called.
     takes_complex: bool = True
     #: Whether specs may name the layer: not where what it is given, as a function, is no data.
@@ -159,6 +162,10 @@ class SequenceLayer(Parameters, StepDoor):
 
         def call_layer(self, x, *, training=False, context=None):
             """Process a whole sequence; derived from one step over everything."""
+            given = {"context": context} if self.context_names else {}
+            if self.takes_any_length:
+                state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
+                return self._call_step(x, state, training)[0]
             timing, time = self.timing, first(x).values.shape[1]
             if not isinstance(time, int):
                 raise ValueError(
@@ -166,7 +173,6 @@ class SequenceLayer(Parameters, StepDoor):
                     f"received values of shape {tuple(first(x).values.shape)}"
                 )
             flush = timing.input_latency + -(time + timing.input_latency) % timing.block_size
-            given = {"context": context} if self.context_names else {}
             state = self.initial_state(ops.shape(first(x).values)[0], each(spec_of, x), **given)
             y, _ = self._call_step(each(lambda part: part.pad_time(0, flush), x), state, training)
             ends = zip(parts(y), self.timings, parts(self.output_length(time)), strict=True)

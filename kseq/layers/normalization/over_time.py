@@ -29,6 +29,8 @@ class NormalizationOverTime(ChannelNormalization):
 
     statistics: Statistics
 
+    takes_any_length = True
+
     def _set_statistics(self, statistics):
         check_choice("statistics", statistics, _STATISTICS)
         self.statistics = statistics
@@ -70,7 +72,7 @@ class NormalizationOverTime(ChannelNormalization):
             grouped, axes = self._grouped(x)
             y, variance = centred(grouped, (1, *axes))
             return self._normalized(x, y, variance)
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
+        return super().call_layer(x, training=training)
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         grouped, axes = self._grouped(x)

@@ -55,6 +55,7 @@ class DeterministicDropout(SequenceLayer):
     static_context: tuple[str, ...]
 
     takes_complex = False
+    takes_any_length = True
     context_state: tuple[str, ...] = ("key",)
 
     noise_shape: tuple[int | None, ...] | None
@@ -93,10 +94,6 @@ class DeterministicDropout(SequenceLayer):
     @property
     def _key(self):
         return mixed_number(self.seed)
-
-    def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
-        given = {"context": context} if self.context_names else {}
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec, **given), training=training)[0]
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         check_floats(self, x.values)

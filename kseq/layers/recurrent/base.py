@@ -1,6 +1,5 @@
 """What recurrent layers with weights of their own share: weights, noise, state, and both modes."""
 
-import math
 from typing import Any, ClassVar
 
 import keras
@@ -9,9 +8,9 @@ from keras import ops
 from ...annotations import Shape
 from ...arguments import as_number, as_size
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import SequenceLayer
+from ..complex_values import real_dtype
 from ..parameters import Only
+from .recurrence import Recurrence
 from .steps import StateNoise, many_steps, one_step
 
 # Derivatives of activations as functions of their outputs.
@@ -37,11 +36,6 @@ FIXED: dict[str, Only] = {
 }
 
 
-def of_whole_past() -> Timing:
-    """The timing of every recurrence."""
-    return Timing(receptive_field_per_step=((-math.inf, 0),))
-
-
 def checked_rate(name: str, rate: float) -> float:
     """A fraction that is at least 0 and below 1.
 
@@ -55,7 +49,7 @@ def orthogonal_in_float32(initializer: Any) -> Any:
     """An initializer of matrices that come from a decomposition, which no backend has in half precision."""
 
     def initialize(shape, dtype=None):
-        wide = dtype if dtype == "float64" else "float32"
+        wide = real_dtype(dtype or "float32")
         return ops.cast(initializer(shape, dtype=wide), dtype or wide)
 
     return initialize
@@ -72,15 +66,13 @@ def with_forget_bias(initializer: Any, units: int) -> Any:
     return initialize
 
 
-class Recurrent(SequenceLayer):
+class Recurrent(Recurrence):
     """Weights, state and both modes of a recurrence of vectors; a subclass names its cell and adds weights."""
 
     seed_generator: Any
     kernel: Any
     recurrent_kernel: Any
     bias: Any
-
-    takes_complex = False
 
     input_rank: int | None = 3
     fixed_arguments: ClassVar[dict[str, Only]] = FIXED
@@ -144,10 +136,6 @@ class Recurrent(SequenceLayer):
         found = {"kernel": self.weight(self.kernel), "recurrent_kernel": self.weight(self.recurrent_kernel)}
         return found if self.bias is None else found | {"bias": self.weight(self.bias)}
 
-    @property
-    def timing(self) -> Timing:
-        return of_whole_past()
-
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((self.cell.sizes[0],), self.compute_dtype)
 
@@ -167,10 +155,6 @@ class Recurrent(SequenceLayer):
         else:
             outputs, states = many_steps(self.cell, x.values, x.mask, states, weights, noise)
         return Sequence(outputs, x.mask), dict(zip(names, states, strict=True))
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        state = self.initial_state(ops.shape(x.values)[0], x.spec)
-        return self.call_step(x, state, training=training)[0]
 
     def _drop(self, values):
         batch, _, channels = ops.shape(values)

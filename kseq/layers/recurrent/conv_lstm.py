@@ -9,15 +9,15 @@ from ...annotations import ActivationLike, ConstraintLike, ConvLSTMOptions, Init
 from ...arguments import as_size, as_sizes, each_axis
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..parameters import Only
 from ..space import SpatialAxis, spatial_axes, spatial_shape
-from .base import FIXED, checked_rate, of_whole_past, orthogonal_in_float32, with_forget_bias
+from .base import FIXED, checked_rate, orthogonal_in_float32, with_forget_bias
+from .recurrence import Recurrence
 from .scan import over_time
 
 
-class ConvLSTM(SequenceLayer):
+class ConvLSTM(Recurrence):
     """What convolutional LSTMs share, which differ in the number of axes of space."""
 
     input_rank: int | None
@@ -26,8 +26,6 @@ class ConvLSTM(SequenceLayer):
     kernel: Any
     recurrent_kernel: Any
     bias: Any
-
-    takes_complex = False
 
     rank: int
     fixed_arguments: ClassVar[dict[str, Only]] = FIXED | {
@@ -106,10 +104,6 @@ class ConvLSTM(SequenceLayer):
                 initialize = with_forget_bias(initialize, self.filters)
             self.bias = self.add_parameter("bias", (gates,), initializer=initialize)
 
-    @property
-    def timing(self) -> Timing:
-        return of_whole_past()
-
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((*spatial_shape(self.space, input_spec.shape[:-1]), self.filters), self.compute_dtype)
 
@@ -137,10 +131,6 @@ class ConvLSTM(SequenceLayer):
             )
             outputs = ops.moveaxis(outputs, 0, 1)
         return Sequence(outputs, x.mask), dict(zip(("hidden", "cell"), states, strict=True))
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        state = self.initial_state(ops.shape(x.values)[0], x.spec)
-        return self.call_step(x, state, training=training)[0]
 
     def _from_input(self, values):
         """The input's convolution, of all steps at once: [B, T, *space, C] to [B, T, *space, 4 * filters]."""

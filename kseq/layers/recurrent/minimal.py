@@ -1,6 +1,5 @@
 """Gated recurrences that are linear in their state, because no gate reads it: minGRU and minLSTM."""
 
-import math
 from typing import Any, Unpack
 
 from keras import ops
@@ -9,16 +8,14 @@ from ...annotations import ConstraintLike, InitializerLike, LayerOptions, Regula
 from ...arguments import as_size
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..complex_values import real_dtype
 from .linear_scan import linear_scan
+from .recurrence import Recurrence
 
 
-class _Minimal(SequenceLayer):
+class _Minimal(Recurrence):
     """One product of the input, whose parts are gates and a candidate, and the scan of what they say."""
-
-    takes_complex = False
 
     input_rank: int | None = 3
     parts: int  # of `units` each, the candidate last
@@ -29,10 +26,6 @@ class _Minimal(SequenceLayer):
     def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_parameter("kernel", (input_shape[-1], self.parts * self.units))
         self.bias = self.add_parameter("bias", (self.parts * self.units,)) if self.use_bias else None
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((self.units,), self.compute_dtype)
@@ -53,9 +46,6 @@ class _Minimal(SequenceLayer):
         old, new = self.weigh(gates)
         h, last = linear_scan(old, new * candidate, state["hidden"], x.mask)
         return Sequence(ops.cast(h, self.compute_dtype), x.mask), {"hidden": last}
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
 
     @classmethod
     def examples(cls) -> list[Example]:

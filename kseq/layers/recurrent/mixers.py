@@ -1,24 +1,21 @@
 """What layers share that are a recurrence of matrices between projections."""
 
-import math
 from typing import Any
 
 from keras import ops
 
 from ...arguments import as_number
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import SequenceLayer
+from ..complex_values import real_dtype
 from ..float64 import mean
+from .recurrence import Recurrence
 
 
-class MatrixMixer(SequenceLayer):
+class MatrixMixer(Recurrence):
     """Projections, a recurrence of matrices whose state has one size whatever the length, norms of heads, a projection.
 
     The output has the channels of the input. Between the projections everything is float32 at least, as is the state.
     """
-
-    takes_complex = False
 
     input_rank: int | None = 3
     epsilon: float
@@ -27,21 +24,13 @@ class MatrixMixer(SequenceLayer):
         """Check what all constructors take. Heads of invalid steps may be all zeros, which zero would make NaN of."""
         self.epsilon = as_number("epsilon", self.epsilon, "positive", lambda epsilon: epsilon > 0)
 
-    @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
-
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec(tuple(input_spec.shape), self.compute_dtype)
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        state = self.initial_state(ops.shape(x.values)[0], x.spec)
-        return self.call_step(x, state, training=training)[0]
 
     @property
     def wide_dtype(self) -> str:
         """What is accumulated in: sums over many steps are too much for half precision."""
-        return self.compute_dtype if self.compute_dtype == "float64" else "float32"
+        return real_dtype(self.compute_dtype)
 
     def wide(self, x: Any) -> Any:
         return ops.cast(x, self.wide_dtype)

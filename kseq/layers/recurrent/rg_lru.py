@@ -12,10 +12,10 @@ from ...arguments import as_number, as_size
 from ...gradients import with_gradient
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..complex_values import real_dtype
 from .linear_scan import linear_scan
+from .recurrence import Recurrence
 
 # Of the paper: the power of the decay that an open gate gives, and the ring in which decays begin.
 _POWER, _MAX_RADIUS, _MAX_ANGLE = 8.0, 0.999, 0.1 * math.pi
@@ -23,7 +23,7 @@ _MAX_SLOPE = 1000.0
 
 
 @register
-class RGLRU(SequenceLayer):
+class RGLRU(Recurrence):
     """Decaying sum whose decay and whose input are gated, real or complex.  [B, T, units] -> [B, T, units].
 
     Each channel is h[t] = a[t] h[t - 1] + sqrt(1 - |a[t]|^2) i[t] x[t], with the gates i[t] and r[t] sigmoids of
@@ -54,8 +54,6 @@ class RGLRU(SequenceLayer):
 
     num_heads: int
     min_rad: float
-
-    takes_complex = False
 
     input_rank: int | None = 3
     units: int
@@ -120,10 +118,6 @@ class RGLRU(SequenceLayer):
         return ops.cast(ops.log(ops.expm1(-logarithms)), dtype or "float32")
 
     @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
-
-    @property
     def counts_steps(self) -> bool:
         return True
 
@@ -168,9 +162,6 @@ class RGLRU(SequenceLayer):
 
     def _halves(self, x):
         return x[..., : self._channels], x[..., self._channels :]
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -8,17 +8,17 @@ from keras import ops, tree
 from ...annotations import RecurrentOptions, Shape
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..parameters import Only
 from ..rematerialize import of_variables, values_of
-from .base import FIXED, of_whole_past
+from .base import FIXED
 from .keras_cells import build_cell, call_cell, check_cell, initial_state_of, output_shape, without_masks
+from .recurrence import Recurrence
 from .scan import over_time
 
 
 @register
-class RNN(SequenceLayer):
+class RNN(Recurrence):
     """Runs a cell over time; gives its output at every step.  [B, T, ...] -> [B, T, ...].
 
     A cell is what `keras.layers.RNN` takes: Keras's `LSTMCell`, `GRUCell`, `SimpleRNNCell` and `StackedRNNCells`, and
@@ -39,7 +39,6 @@ class RNN(SequenceLayer):
         (1, 7, 3)
     """
 
-    takes_complex = False
     in_specs = False
 
     fixed_arguments: ClassVar[dict[str, Only]] = FIXED
@@ -61,10 +60,6 @@ class RNN(SequenceLayer):
         build_cell(self.cell, (input_shape[0], *input_shape[2:]))
         self._shapes = tuple(input_shape[2:]), output_shape(self.cell, tuple(input_shape[2:]))
 
-    @property
-    def timing(self) -> Timing:
-        return of_whole_past()
-
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         given, found = self._shapes
         shape = tuple(input_spec.shape)
@@ -75,7 +70,9 @@ class RNN(SequenceLayer):
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         build_cell(self.cell, (batch_size, *input_spec.shape))
         output = ops.zeros((batch_size, *self.output_spec(input_spec).shape), dtype=self.compute_dtype)
-        return {"cell": initial_state_of(self.cell, batch_size), "output": output}
+        # Copies, for a cell may give one array twice.
+        states = tree.map_structure(ops.copy, initial_state_of(self.cell, batch_size))
+        return {"cell": states, "output": output}
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         inputs = (x.values,) if x.mask is None else (x.values, x.mask)
@@ -86,10 +83,6 @@ class RNN(SequenceLayer):
             else:
                 outputs, state = self._many_steps(tuple(ops.moveaxis(part, 1, 0) for part in inputs), state, training)
         return Sequence(outputs, x.mask), state
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        state = self.initial_state(ops.shape(x.values)[0], x.spec)
-        return self.call_step(x, state, training=training)[0]
 
     def _many_steps(self, inputs, state, training):
         """All steps by a scan, which carries what the cell draws from or counts while it trains."""

@@ -11,15 +11,15 @@ from ...annotations import LayerOptions, Shape
 from ...arguments import as_size, check_choice
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..complex_values import real_dtype
+from .recurrence import Recurrence
 from .state_space import DISCRETIZATIONS, discretize, product, steps_of_time
 from .time_invariant import time_invariant
 
 
 @register
-class S4D(SequenceLayer):
+class S4D(Recurrence):
     """Linear filter of each channel by a diagonal state space with learned poles.  [B, T, C] -> [B, T, C].
 
     y = 2 Re(c . h) + d x with h' = a h + x, complex, in `state_dim` / 2 pairs of conjugates, discretised with the
@@ -43,8 +43,6 @@ class S4D(SequenceLayer):
         >>> kseq.S4D(state_dim=8)(np.zeros((1, 7, 4), "float32")).shape
         (1, 7, 4)
     """
-
-    takes_complex = False
 
     input_rank: int | None = 3
     state_dim: int
@@ -91,10 +89,6 @@ class S4D(SequenceLayer):
         self.c = add("c", (channels, pairs, 2), keras.initializers.RandomNormal(stddev=math.sqrt(0.5)))
         self.d = add("d", (channels,), keras.initializers.RandomNormal(stddev=1.0))
 
-    @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
-
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         shape = batch_size, input_spec.shape[-1], self.state_dim // 2
         dtype = real_dtype(self.compute_dtype)
@@ -111,9 +105,6 @@ class S4D(SequenceLayer):
         y, (real, imaginary) = time_invariant(a, weights, values, (state["real"], state["imaginary"]), x.mask)
         y = ops.cast(y + d * values, self.compute_dtype)
         return Sequence(y, x.mask).mask_invalid(), {"real": real, "imaginary": imaginary}
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
 
     @classmethod
     def examples(cls) -> list[Example]:

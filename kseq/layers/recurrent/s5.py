@@ -11,15 +11,15 @@ from ...annotations import LayerOptions, Shape
 from ...arguments import as_size, check_choice
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from ..base import Example, SequenceLayer
+from ..base import Example
 from ..complex_values import real_dtype
 from .linear_scan import linear_scan
+from .recurrence import Recurrence
 from .state_space import DISCRETIZATIONS, discretize, product, steps_of_time
 
 
 @register
-class S5(SequenceLayer):
+class S5(Recurrence):
     """Linear state space with learned diagonal dynamics, of all channels together.  [B, T, C] -> [B, T, C].
 
     y = 2 Re(C h) + d x with h' = diag(a) h + B x, complex, in `state_dim` / 2 pairs of conjugates, each discretised
@@ -46,8 +46,6 @@ class S5(SequenceLayer):
     """
 
     num_blocks: int
-
-    takes_complex = False
 
     input_rank: int | None = 3
     state_dim: int
@@ -105,10 +103,6 @@ class S5(SequenceLayer):
         self.c = add("c", (pairs, channels, 2), in_basis((self.state_dim, channels), "pc,pn->nc"))
         self.d = add("d", (channels,), keras.initializers.RandomNormal(stddev=1.0))
 
-    @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
-
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         shape, dtype = (batch_size, self.state_dim // 2), real_dtype(self.compute_dtype)
         return {"real": ops.zeros(shape, dtype=dtype), "imaginary": ops.zeros(shape, dtype=dtype)}
@@ -128,9 +122,6 @@ class S5(SequenceLayer):
         h, last = linear_scan(a, pairs, (state["real"], state["imaginary"]), x.mask)
         y = ops.einsum("btn,nc->btc", ops.concatenate(h, axis=-1), ops.concatenate(c, axis=0)) + d * values
         return Sequence(ops.cast(y, self.compute_dtype), x.mask), {"real": last[0], "imaginary": last[1]}
-
-    def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        return self.call_step(x, self.initial_state(ops.shape(x.values)[0], x.spec))[0]
 
     @classmethod
     def examples(cls) -> list[Example]:

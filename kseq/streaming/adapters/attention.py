@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from ...layers.attention import CrossAttention, SelfAttention, SynchronousAttention
-from ...layers.base import SequenceLayer
 from ...model_graph import Call, Tensor
 from ...registry import adapts
 from ...sequence import Sequence
+from .adapted import Adapted
 from .call_site import CallSite
 from .operation import InputSlot
 from .refusal import Refusal
@@ -22,18 +22,14 @@ _CAUSAL = "use_causal_mask=True in its call, or its `sliding_window`"
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
-class _AttentionOfStock(SequenceLayer):
+class _AttentionOfStock(Adapted):
     """Attention in the place of a stock layer, which has the variables.
 
     Attributes:
         read_slots: which of the call's tensors it reads.
     """
 
-    adapted: Any
     read_slots: tuple[int, ...]
-
-    def origin(self) -> Any:
-        return self.adapted
 
 
 class StockSelfAttention(_AttentionOfStock, SelfAttention):

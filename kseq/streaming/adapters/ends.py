@@ -43,9 +43,6 @@ class _Moved(EveryStep):
         """Values with what is done over space."""
         raise NotImplementedError
 
-    def origin(self) -> Any:
-        return self.adapted
-
     def output_spec(self, input_spec: Any) -> SequenceSpec:
         made = self.adapted.compute_output_shape((1, 1 + 2 * sum(self.ends), *input_spec.shape))
         return SequenceSpec(tuple(made[2:]), self.cast_spec(input_spec).dtype)

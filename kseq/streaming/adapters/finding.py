@@ -11,6 +11,7 @@ from ...model_graph import map_structure, tensors
 from ...obstacles import Obstacle
 from ...registry import adapter_of, registered_layers
 from ...timing import Timing
+from .adapted import Adapted
 from .call_site import CallSite
 from .operation import Held, InputSlot, Operation
 from .operations import check_operation
@@ -22,7 +23,7 @@ from .shapes import reshaped
 _OF_OTHERS = {"keras_hub": ".hub"}
 
 
-class Unadapted(SequenceLayer):
+class Unadapted(Adapted):
     """A Keras layer, model or operation that does not stream, in a model whose other layers are looked at.
 
     Args:
@@ -32,7 +33,6 @@ class Unadapted(SequenceLayer):
         num_inputs: how many sequences it reads.
     """
 
-    adapted: Any
     num_inputs: int
 
     def __init__(self, adapted: Any, obstacles: Any, specs: Any, num_inputs: Any) -> None:
@@ -40,9 +40,6 @@ class Unadapted(SequenceLayer):
         self.adapted, self.num_inputs = adapted, num_inputs
         self._held = Held((list(obstacles), tuple(specs)))
         self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
 
     def obstacles(self) -> list[Obstacle]:
         return self._held.value[0]

@@ -15,6 +15,7 @@ from keras_hub.src.models.llama.llama_layernorm import LlamaLayerNorm
 from ...layers.position import PositionLayer
 from ...registry import adapts
 from ...sequence import Sequence, SequenceSpec
+from .adapted import Adapted
 from .attention import StockSelfAttention, StockSynchronousAttention, adopting, attention
 from .call_site import CallSite
 from .hub_decoder import HubDecoder, HubRotary, horizons
@@ -158,12 +159,10 @@ def _checked(start) -> int:
     return start
 
 
-class HubPositions(PositionLayer):
+class HubPositions(Adapted, PositionLayer):
     """Learned vectors of positions, in the shape of the input; there are so many and no more."""
 
     reads_every_step: bool = True
-
-    adapted: Any
 
     def __init__(self, layer: Any, start: int) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
@@ -174,9 +173,6 @@ class HubPositions(PositionLayer):
     @property
     def embedding(self) -> Any:
         """The layer that has the vectors."""
-        return self.adapted
-
-    def origin(self) -> Any:
         return self.adapted
 
     def room(self, state: Any) -> Any:

@@ -11,11 +11,12 @@ from ...layers.network import Network, Read, node_of
 from ...layers.position import PositionLayer
 from ...layers.structures import joint_mask
 from ...sequence import Sequence, SequenceSpec
+from .adapted import Adapted
 from .call_site import CallSite
 from .operation import Held
 
 
-class HubDecoder(Network):
+class HubDecoder(Adapted, Network):
     """A block of a causal transformer, with the variables of KerasHub's.
 
     Args:
@@ -26,7 +27,6 @@ class HubDecoder(Network):
         has_padding: whether there is a second input, numbers [B, T] that are zero where no step is to be seen.
     """
 
-    adapted: Any
     read_slots: tuple[int, ...]  # which of the call's tensors it reads
 
     def __init__(
@@ -50,9 +50,6 @@ class HubDecoder(Network):
         nodes.append(node_of(OfEachStep(layer, "after", after, 2), [Read(0), Read(nodes[-1].outputs[0])]))
         self.connect(nodes, [Read(nodes[-1].outputs[0])], 1 + has_padding)
         self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
 
 
 class OfEachStep(SequenceLayer):
@@ -100,7 +97,7 @@ class Seen(SequenceLayer):
         return self.call_layer(x, training=training), state
 
 
-class HubRotary(PositionLayer):
+class HubRotary(Adapted, PositionLayer):
     """KerasHub's rotation of channels by positions.
 
     Args:
@@ -113,16 +110,11 @@ class HubRotary(PositionLayer):
 
     reads_every_step: bool = True
 
-    adapted: Any
-
     def __init__(self, layer: Any, name: str, start: int = 0, of_heads: bool = False) -> None:
         super().__init__(name=name, dtype=layer.dtype_policy)
         self.adapted, self._start, self._of_heads = layer, start, of_heads
         self._set_positions("all")
         self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
 
     def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         y, state = super().call_step(Sequence(x.values) if self._of_heads else x, state, training=training)

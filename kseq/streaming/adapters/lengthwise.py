@@ -4,10 +4,10 @@ from typing import Any
 
 from keras import ops
 
-from ...layers.base import SequenceLayer
+from .adapted import Adapted
 
 
-class EveryStep(SequenceLayer):
+class EveryStep(Adapted):
     """A layer that stands for one of Keras's that looks at no mask: each step that is there counts.
 
     A row of `n` steps has the `timing.output_length(n)` outputs that a sequence of `n` steps has.

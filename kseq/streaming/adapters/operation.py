@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from ...layers.base import SequenceLayer
 from ...layers.structures import parts
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
+from .adapted import Adapted
 from .keras_masks import MaskRule, mask_rule_of
 
 
@@ -21,7 +21,7 @@ class InputSlot:
     index: int
 
 
-class Operation(SequenceLayer):
+class Operation(Adapted):
     """A Keras layer or operation, called on the values of its inputs, that keeps time as it is.
 
     Its mask follows Keras's rule for it (`MaskRule`). Where that rule is the layer's own there is one input more than
@@ -54,9 +54,6 @@ class Operation(SequenceLayer):
         several = isinstance(specs, list)
         slots = [InputSlot(i) for i in range(len(specs))] if several else InputSlot(0)
         return cls(layer, (slots,), keywords, len(specs) if several else 1)
-
-    def origin(self) -> Any:
-        return self.adapted
 
     @property
     def timings(self) -> tuple[Timing, ...]:

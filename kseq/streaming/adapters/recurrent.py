@@ -1,30 +1,29 @@
-"""Adapters of recurrent layers: of LSTM and GRU kseq's layers with their variables, of all others a loop of their cell.
+"""Adapters of recurrent layers: LSTM and GRU with the variables of Keras's, and `RNN` of the cell of any other.
 
 As in Keras an invalid step leaves the states as they are and gives the output of the step before once more.
 """
 
-import math
 from typing import Any
 
 import keras
-from keras import ops, tree
 
 from ...layers import recurrent
-from ...layers.base import SequenceLayer
 from ...registry import adapts
-from ...sequence import Sequence, SequenceSpec
-from ...timing import Timing
-from .operation import Held
+from ...sequence import Sequence
+from .adapted import Adapted
 from .refusal import Refusal
 
 
-class _StockGates(SequenceLayer):
+class _Stock(Adapted):
+    """What layers of kseq's in the place of Keras's share: zeros at invalid steps, where they are asked for."""
+
+    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
+        y, state = super().call_step(x, state, training=training)
+        return y.mask_invalid() if self.adapted.zero_output_for_mask else y, state
+
+
+class _StockGates(_Stock):
     """What the kseq twins of LSTM and GRU share: the variables of a stock layer's cell."""
-
-    adapted: Any
-
-    def origin(self) -> Any:
-        return self.adapted
 
     @property
     def kernel(self) -> Any:
@@ -38,10 +37,6 @@ class _StockGates(SequenceLayer):
     def bias(self) -> Any:
         return self.adapted.cell.bias
 
-    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        y, state = super().call_step(x, state, training=training)
-        return y.mask_invalid() if self.adapted.zero_output_for_mask else y, state
-
 
 class StockLSTM(_StockGates, recurrent.LSTM):
     """Keras's LSTM."""
@@ -51,75 +46,8 @@ class StockGRU(_StockGates, recurrent.GRU):
     """Keras's GRU."""
 
 
-class StockRNN(SequenceLayer):
-    """A stock recurrent layer of any cell, or cells.
-
-    State: the states of the cell in its order, and the output of the last valid step.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__(name=layer.name, dtype=layer.dtype_policy)
-        self.adapted = layer
-        self._structure = Held(tree.map_structure(lambda _: 0, layer.get_initial_state(1)))
-        self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(receptive_field_per_step=((-math.inf, 0),))
-
-    def output_spec(self, input_spec: Any) -> SequenceSpec:
-        made = self.adapted.compute_output_shape((1, 1, *input_spec.shape))
-        return SequenceSpec(tuple(made[2:]), self.compute_dtype)
-
-    def initial_state(self, batch_size: int, input_spec: Any, context: Any = None) -> Any:
-        dtype, spec = self.adapted.cell.compute_dtype, self.output_spec(input_spec)
-        states = tree.flatten(self.adapted.get_initial_state(batch_size))
-        return {
-            # Copies, for a cell may give one array twice.
-            "states": {str(n): ops.copy(ops.cast(s, dtype)) for n, s in enumerate(states)},
-            "output": ops.zeros((batch_size, *spec.shape), dtype=spec.dtype),
-        }
-
-    def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        carry = state["output"], tuple(state["states"].values())
-
-        def step(carry, given):
-            values, mask = given if x.mask is not None else (given, None)
-            carry = self._advance(values, mask, carry)
-            return carry, carry  # the TensorFlow backend wants outputs of the carry's structure
-
-        if x.values.shape[1] == 1:
-            carry, _ = step(carry, x.values[:, 0] if x.mask is None else (x.values[:, 0], x.mask[:, 0]))
-            y = carry[0][:, None]
-        else:
-            given = _time_first(x.values)
-            carry, (y, _) = ops.scan(step, carry, given if x.mask is None else (given, ops.transpose(x.mask)))
-            y = _time_first(y)
-        made = Sequence(y, x.mask)
-        made = made.mask_invalid() if self.adapted.zero_output_for_mask else made
-        return made, {"states": dict(zip(state["states"], carry[1], strict=True)), "output": carry[0]}
-
-    def _advance(self, values, mask, carry):
-        output, states = carry
-        given = tree.pack_sequence_as(self._structure.value, list(states))
-        new_output, new_states = self.adapted.cell(values, given)
-        new = [ops.cast(new_output, output.dtype), *tree.flatten(new_states)]
-        old = [output, *states]
-        new = [ops.cast(a, b.dtype) for a, b in zip(new, old, strict=True)]
-        if mask is not None:
-            new = [ops.where(_wide(mask, a), a, b) for a, b in zip(new, old, strict=True)]
-        return new[0], tuple(new[1:])
-
-
-def _time_first(values):
-    return ops.transpose(values, (1, 0, *range(2, len(values.shape))))
-
-
-def _wide(mask, values):
-    return ops.reshape(mask, (-1, *[1] * (len(values.shape) - 1)))
+class StockRNN(_Stock, recurrent.RNN):
+    """A recurrent layer of Keras's of any cell, or cells."""
 
 
 @adapts(keras.layers.LSTM, keras.layers.GRU, in_specs=False)
@@ -144,7 +72,10 @@ def gated(layer: Any, specs: Any) -> Any:
 def of_cells(layer: Any, specs: Any) -> Any:
     """A recurrent layer of any cell, or cells."""
     _check(layer)
-    return StockRNN(layer)
+    made = StockRNN(layer.cell, name=layer.name, dtype=layer.dtype_policy)
+    made.adapted = layer
+    made.build((1, 1, *specs.shape))
+    return made
 
 
 def _check(layer):

@@ -17,7 +17,6 @@ class StockSTFT(EveryStep, WindowedLayer):
     """Keras's spectrogram, of frames that are padded before it sees them."""
 
     window: Any
-    adapted: Any
     unpadded: Any
 
     def __init__(self, layer: Any, site: CallSite) -> None:
@@ -26,9 +25,6 @@ class StockSTFT(EveryStep, WindowedLayer):
         self.window = stock_window(layer.frame_length, step, 1, layer.padding, site.time, (0, 0))
         self.adapted, self.unpadded = layer, _unpadded(layer)
         self.built = True
-
-    def origin(self) -> Any:
-        return self.adapted
 
     def output_spec(self, input_spec: Any) -> SequenceSpec:
         shape = self.unpadded.compute_output_shape((1, self.adapted.frame_length, *input_spec.shape))

@@ -24,11 +24,7 @@ from .stock_window import stock_transposed_window, stock_window
 class _WindowsOfStock(EveryStep):
     """A kseq layer in the place of a stock layer, which has the variables."""
 
-    adapted: Any
     window: Any
-
-    def origin(self) -> Any:
-        return self.adapted
 
     # What a layer of kseq makes in `build`, as it is now: a stock layer may make its kernel of several variables.
 

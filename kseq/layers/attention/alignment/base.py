@@ -10,6 +10,7 @@ from ....arguments import as_size
 from ....sequence import Sequence, SequenceSpec
 from ....timing import Timing
 from ...base import SequenceLayer, hold_rows
+from ...complex_values import real_dtype
 from .. import sources
 from ..scores import INVISIBLE
 
@@ -27,6 +28,7 @@ class Alignment(SequenceLayer):
     context_names: tuple[str, ...]
 
     takes_complex = False
+    takes_any_length = True
     in_specs = False  # which have no word for context
 
     num_heads: int
@@ -118,10 +120,6 @@ class Alignment(SequenceLayer):
     def call_rollback(self, state: Any, steps: Any) -> Any:
         return state
 
-    def call_layer(self, x: Sequence, *, training: bool = False, context: dict[str, Any] | None = None) -> Any:
-        state = self.initial_state(ops.shape(x.values)[0], x.spec, context)
-        return self.call_step(x, state, training=training)[0]
-
     def initial_state(self, batch_size: int, input_spec: SequenceSpec, context: dict[str, Any] | None = None) -> Any:
         source = self.standardize_context(context)[self.source]
         if not self.built:
@@ -152,7 +150,7 @@ class Alignment(SequenceLayer):
     @property
     def wide_dtype(self) -> str:
         """What alignments are computed in: sums over many steps are too much for half precision."""
-        return self.compute_dtype if self.compute_dtype == "float64" else "float32"
+        return real_dtype(self.compute_dtype)
 
     def by_heads(self, x: Any, kernel: Any, bias: Any = None) -> Any:
         """Project [B, T, C] by a kernel [C, H, D] and a bias [H, D], if there is one, to [B, T, H, D]."""
