@@ -13,7 +13,7 @@ from ..base import Example, SequenceLayer
 from ..network import Read, node_of
 from ..parameters import Only
 from ..recurrent import GRU
-from ..reversal import after_last_valid, flipped, reversed_rows
+from ..reordering import after_last_valid, flipped, reversed_rows
 from ..windowed import Conv1D
 from .base import Combinator, combining
 from .combine import checked_combination

@@ -11,6 +11,7 @@ from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import SequenceLayer
 from ..counting import COUNTED, Counted, count
+from ..reordering import at_steps, valid_first
 
 # Steps of a call up to which each row reads the weights of its own position; of more all steps are computed at once.
 FEW = 8
@@ -144,21 +145,16 @@ class StepPlaces:
         if self._counts is None:
             order, end = slots, self.time
         else:
-            # Steps that count, in their order, then all others.
-            steps = ops.arange(0, self.time, dtype="int32")[None, :]
-            sorted_steps = ops.cast(ops.argsort(ops.where(self._counts, steps, steps + self.time), axis=1), "int32")
+            sorted_steps = valid_first(self._counts)  # those that count
             rows = ops.broadcast_to(slots, (ops.shape(sorted_steps)[0], self.num_steps))
             order = ops.take_along_axis(sorted_steps, ops.clip(rows, 0, self.time - 1), axis=1)
             end = ops.sum(ops.cast(self._counts, "int32"), axis=1, keepdims=True)
         filled = ops.logical_and(slots >= 0, slots < end)
         order = ops.clip(order, 0, self.time - 1)
-        batch = ops.shape(values)[0]
-        order = ops.broadcast_to(order, (batch, self.num_steps))[:, :, None]
-        filled = ops.broadcast_to(filled, (batch, self.num_steps))[:, :, None]
-        found = ops.take_along_axis(values, order, axis=1)
+        filled = ops.broadcast_to(filled, (ops.shape(values)[0], self.num_steps))[:, :, None]
+        found = at_steps(values, order)
         return ops.where(filled, found, ops.zeros_like(found)), filled
 
     def from_slots(self, slots: Any) -> Any:
         """Of values [B, num_steps, C] those at the positions, [B, T, C]."""
-        index = ops.broadcast_to(self.index, (ops.shape(slots)[0], self.time))
-        return ops.take_along_axis(slots, index[:, :, None], axis=1)
+        return at_steps(slots, self.index)

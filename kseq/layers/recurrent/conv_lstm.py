@@ -10,11 +10,11 @@ from ...arguments import as_size, as_sizes, each_axis
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
+from ..loops import over_time
 from ..parameters import Only
 from ..space import SpatialAxis, spatial_axes, spatial_shape
 from .base import FIXED, checked_rate, orthogonal_in_float32, with_forget_bias
 from .recurrence import Recurrence
-from .scan import over_time
 
 
 class ConvLSTM(Recurrence):

@@ -17,6 +17,7 @@ from keras import ops
 from ...gradients import with_gradient
 from ...hints import loops_are_cheap
 from ..complex_values import real_dtype
+from ..loops import scan
 
 #: Steps of a chunk, a power of two.
 CHUNK = 32
@@ -154,19 +155,7 @@ def _scan(step, a, b, carry, reverse=False):
 
 
 def _loop(step, a, b, carry, reverse):
-    def one(carry, given):
-        return step(carry, *given)
-
-    if b[0].shape[0] is not None:
-        return ops.scan(one, carry, (a, b), reverse=reverse)
-    # Of unknown length Keras takes one array on tensorflow.
-    count = len(a)
-
-    def one_of(carry, given):
-        parts = tuple(given[i] for i in range(2 * count))
-        return step(carry, parts[:count], parts[count:])
-
-    return ops.scan(one_of, carry, ops.stack([*a, *b], axis=1), reverse=reverse)
+    return scan(lambda carry, given: step(carry, *given), carry, (a, b), reverse=reverse)
 
 
 def _chunked(x, fill):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from ...gradients import with_gradient
+from ..loops import scan
 
 
 class MatrixChunks(NamedTuple):
@@ -58,7 +59,7 @@ def _loop(transition, update, start):
         state = _times(inputs[1], state) + inputs[0]
         return state, state
 
-    return _scan(step, start, update, transition)[1]
+    return scan(step, start, (update, transition))[1]
 
 
 def _pull(states, transition, update, start):
@@ -71,7 +72,7 @@ def _pull(states, transition, update, start):
         return _times(inputs[1], gradient), gradient
 
     def pull(upstream):
-        of_start, of_updates = _scan(step, ops.zeros_like(start), upstream, backwards, reverse=True)
+        of_start, of_updates = scan(step, ops.zeros_like(start), (upstream, backwards), reverse=True)
         if transition.shape[-1] == 1:
             of_transitions = ops.sum(of_updates * before, axis=-1, keepdims=True)
         else:
@@ -79,15 +80,6 @@ def _pull(states, transition, update, start):
         return of_transitions, of_updates, of_start
 
     return pull
-
-
-def _scan(step, start, matrices, transition, reverse=False):
-    """`ops.scan` over matrices [n, B, H, K, V] and transitions."""
-    if matrices.shape[0] is not None:  # else it is TensorFlow, where Keras takes but one array of so many
-        return ops.scan(step, start, (matrices, transition), reverse=reverse)
-    columns = matrices.shape[-1]
-    joined = ops.concatenate([matrices, transition], axis=-1)
-    return ops.scan(lambda s, x: step(s, (x[..., :columns], x[..., columns:])), start, joined, reverse=reverse)
 
 
 # Time in chunks.

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from ..loops import scan
 from .matrix_products import SIZE, LogWeights, between, bounded, grouped, one_step, sums, weighted
 from .matrix_scan import chunk_size, in_chunks, in_time, scan_chunks
 
@@ -77,4 +78,4 @@ def _stabilizers(last, at_end, start):
         stabilizer = _largest(stabilizer + inputs[0], inputs[1])
         return stabilizer, stabilizer
 
-    return ops.scan(step, start, ops.stack([last, at_end], axis=1))[1]
+    return scan(step, start, (last, at_end))[1]

@@ -13,7 +13,7 @@ from keras import ops
 from ...gradients import with_gradient
 from ...hints import computed_again
 from ..float64 import product
-from .scan import over_time
+from ..loops import over_time
 
 
 def history(cell: Any, x: Any, mask: Any, states: Any, weights: Any, kept: Any = None) -> Any:

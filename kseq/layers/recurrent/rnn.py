@@ -9,12 +9,12 @@ from ...annotations import RecurrentOptions, Shape
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
+from ..loops import over_time
 from ..parameters import Only
 from ..rematerialize import of_variables, values_of
 from .base import FIXED
 from .keras_cells import build_cell, call_cell, check_cell, initial_state_of, output_shape, without_masks
 from .recurrence import Recurrence
-from .scan import over_time
 
 
 @register

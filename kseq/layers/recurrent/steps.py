@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from ..loops import over_time
 from .pullback import history
-from .scan import over_time
 
 
 class StateNoise(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 from keras import ops
 
 from ...hints import barrier
+from ..reordering import at_steps, valid_first
 from .linear_scan import linear_scan
 from .state_space import product
 
@@ -41,7 +42,7 @@ def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None)
         count, places = ops.zeros((batch,), dtype="int32") + steps, None
     else:
         count, places, order = _compaction(mask)
-        x = _at(x, order)
+        x = at_steps(x, order)
     # One chunk more than is full has the rest, maybe of no steps.
     chunks = steps // size + 1
     x = ops.concatenate([x, ops.zeros((batch, chunks * size - steps, channels), dtype=x.dtype)], axis=1)
@@ -55,7 +56,7 @@ def time_invariant(a: Any, weights: Any, x: Any, initial: Any, mask: Any = None)
     y = ops.einsum("cji,bkjc->bkic", _triangle(powers, weights), x)
     y = y + ops.einsum("cni,bkcn->bkic", powers, _real_part(product(weights, product(a, starts))))
     y = ops.reshape(y, (batch, chunks * size, channels))
-    y = y[:, :steps] if places is None else _at(y, places)
+    y = y[:, :steps] if places is None else at_steps(y, places)
     return y, _state_after(count, powers, x, starts)
 
 
@@ -67,19 +68,10 @@ def _one_step(a, weights, x, initial, mask):
     return ops.sum(product(weights, states)[0], axis=-1)[:, None], states
 
 
-def _at(x, steps):
-    """The steps [B, T] of x [B, U, ...]."""
-    shape = ops.shape(x)
-    rows = ops.cast(ops.arange(shape[0])[:, None] * shape[1], "int32") + ops.cast(steps, "int32")
-    return ops.take(ops.reshape(x, (-1, *shape[2:])), rows, axis=0)
-
-
 def _compaction(mask):
     """The number of valid steps [B], the place of each among them, and the steps in order, valid ones first [B, T]."""
     number = ops.cumsum(ops.cast(mask, "int32"), axis=1)
-    step = ops.cumsum(ops.ones_like(number), axis=1)
-    order = ops.argsort(ops.where(mask, step, step + ops.max(step, initial=0)), axis=1)
-    return ops.max(number, axis=1, initial=0), ops.maximum(number - 1, 0), order
+    return ops.max(number, axis=1, initial=0), ops.maximum(number - 1, 0), valid_first(mask)
 
 
 def _powers(a, count):
@@ -131,10 +123,10 @@ def _state_after(count, powers, x, starts):
     """The states after so many steps [B]: those in which the last chunk begins, and what its steps leave."""
     size = x.shape[2]
     chunk, rest = (count // size)[:, None], count % size
-    begin = tuple(_at(part, chunk)[:, 0] for part in starts)
+    begin = tuple(at_steps(part, chunk)[:, 0] for part in starts)
     # The rest of its inputs at the end of a chunk: zeros before them leave nothing.
     place = ops.cast(ops.arange(size), "int32") - (size - rest)[:, None]
-    inputs = _at(_at(x, chunk)[:, 0], ops.maximum(place, 0))
+    inputs = at_steps(at_steps(x, chunk)[:, 0], ops.maximum(place, 0))
     inputs = ops.where((place >= 0)[..., None], inputs, ops.zeros_like(inputs))
     decay = _halves(ops.transpose(ops.take(powers, rest, axis=2), (2, 0, 1)))
     old, new = product(decay, begin), _left(powers, inputs[:, None])

@@ -14,7 +14,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, SequenceLayer
-from ..reversal import after_last_valid, first_valid, flipped, reversed_rows
+from ..reordering import after_last_valid, first_valid, flipped, reversed_rows
 from .channels import as_shape
 from .pattern import Pattern, check_lengths, shape_of
 from .selection import sizes_by_name

@@ -11,6 +11,7 @@ from ....sequence import Sequence, SequenceSpec
 from ....timing import Timing
 from ...base import SequenceLayer, hold_rows
 from ...complex_values import real_dtype
+from ...reordering import at_steps, valid_first
 from .. import sources
 from ..scores import INVISIBLE
 
@@ -177,6 +178,5 @@ def _packed(source: Sequence) -> tuple[Any, Any, Any]:
         return ops.copy(source.values), source.with_mask().mask, None
     size = ops.shape(source.mask)[1]
     steps = ops.arange(0, size, dtype="int32")[None, :]
-    order = ops.cast(ops.argsort(ops.where(source.mask, steps, steps + size), axis=1), "int32")
-    values = ops.take_along_axis(source.values, order[:, :, None], axis=1)
-    return values, steps < source.lengths()[:, None], order
+    order = valid_first(source.mask)
+    return at_steps(source.values, order), steps < source.lengths()[:, None], order

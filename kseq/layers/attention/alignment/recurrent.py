@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ....sequence import Sequence
+from ...loops import scan
 from .base import Alignment, weights_of
 
 
@@ -43,25 +44,20 @@ class RecurrentAlignment(Alignment):
 
     def align(self, x: Sequence, source: dict[str, Any], alignment: Any) -> tuple[Any, Any]:
         query = self.project_query(x.values)
-        if x.mask is not None:  # in one array with the queries: of several Keras scans no unknown number of steps
-            query = ops.concatenate([query, ops.cast(x.mask, query.dtype)[:, :, None]], axis=-1)
+        given = (query,) if x.mask is None else (query, x.mask)
 
-        def move(tracks, query):
+        def step(tracks, given):
+            query, *valid = given
             logits = ops.cast(self.logits(query, tracks, source), self.wide_dtype)
-            return self.move(weights_of(logits, source["mask"][:, None]), tracks)
-
-        def step(tracks, query):
-            if x.mask is None:
-                return move(tracks, query)
-            valid = query[:, -1] > 0
-            return ops.where(valid[:, None, None, None], move(tracks, query[:, :-1]), tracks)
+            moved = self.move(weights_of(logits, source["mask"][:, None]), tracks)
+            return ops.where(valid[0][:, None, None, None], moved, tracks) if valid else moved
 
         tracks = alignment["tracks"]
         if query.shape[1] == 1:
-            tracks = step(tracks, query[:, 0])
+            tracks = step(tracks, [part[:, 0] for part in given])
             return tracks[:, :1], {"tracks": tracks}
-        query = ops.transpose(query, (1, 0, 2))
-        tracks, history = ops.scan(lambda tracks, query: (step(tracks, query),) * 2, tracks, query)
+        by_time = tuple(ops.swapaxes(part, 0, 1) for part in given)
+        tracks, history = scan(lambda tracks, given: (step(tracks, given),) * 2, tracks, by_time)
         return ops.transpose(history[:, :, 0], (1, 0, 2, 3)), {"tracks": tracks}
 
 

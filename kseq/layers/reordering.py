@@ -1,4 +1,4 @@
-"""Rows turned round: a part of each row in reverse order, and the steps outside it where they are."""
+"""Steps of rows in another order: turned round, valid ones first, or whichever are asked for."""
 
 from typing import Any
 
@@ -15,14 +15,24 @@ def reversed_rows(x: Any, start: Any, stop: Any) -> Any:
         start: the first of these steps, int32 [B] or a number.
         stop: the step after the last of them, int32 [B] or a number; up to `start` nothing moves.
     """
-    batch, time = ops.shape(x)[:2]
+    time = ops.shape(x)[1]
     start, stop = (ops.reshape(ops.cast(end, "int32"), (-1, 1)) for end in (start, stop))
     at = ops.arange(time, dtype="int32")[None, :]
-    source = ops.where(ops.logical_and(at >= start, at < stop), start + stop - 1 - at, at)
+    return at_steps(x, ops.where(ops.logical_and(at >= start, at < stop), start + stop - 1 - at, at))
+
+
+def at_steps(x: Any, steps: Any) -> Any:
+    """Of `x` [B, T, ...] the steps int32 [B, U], or [1, U] of every row: [B, U, ...]."""
+    batch, time = ops.shape(x)[:2]
     # One index a step, into all rows one after another: `take_along_axis` would want one for every channel.
     rows = ops.arange(batch, dtype="int32")[:, None] * time
-    taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), ops.reshape(rows + source, (-1,)), axis=0)
-    return ops.reshape(taken, (batch, time, *x.shape[2:]))
+    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), rows + ops.cast(steps, "int32"), axis=0)
+
+
+def valid_first(mask: Any) -> Any:
+    """The steps of each row of `mask` [B, T], int32 [B, T]: valid ones in their order, then the others in theirs."""
+    step = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1)  # whose number may not be known
+    return ops.cast(ops.argsort(ops.where(mask, step, step + ops.max(step, initial=0)), axis=1), "int32")
 
 
 def flipped(x: Any) -> Any:

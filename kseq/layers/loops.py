@@ -32,12 +32,21 @@ def over_time(step: Callable[[Any, Any], Any], states: Any, inputs: Any, like: A
         carry = step(carry[1], inputs)
         return carry, carry
 
-    (_, states), (outputs, _) = _scan(next_pair, (like, states), inputs, reverse)
+    (_, states), (outputs, _) = scan(next_pair, (like, states), inputs, reverse=reverse)
     return outputs, states
 
 
-def _scan(step, carry, inputs, reverse):
-    """`ops.scan`, also over several inputs of unknown T, of which Keras takes but one on TensorFlow: joined to one."""
+def scan(step: Callable[[Any, Any], Any], carry: Any, inputs: Any, *, reverse: bool = False) -> Any:
+    """`keras.ops.scan`, also over several inputs of unknown T, of which Keras takes but one on TensorFlow.
+
+    They are joined to one.
+
+    Args:
+        step: gives the next carry and an output, on TensorFlow of the carry's structure.
+        carry: a structure of arrays.
+        inputs: a structure of arrays [T, B, ...], of floats of one dtype and of masks.
+        reverse: from the last step to the first.
+    """
     leaves = tree.flatten(inputs)
     if len(leaves) == 1 or leaves[0].shape[0] is not None:
         return ops.scan(step, carry, inputs, reverse=reverse)
