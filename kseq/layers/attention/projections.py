@@ -7,6 +7,7 @@ from keras import ops
 from ...sequence import Sequence, SequenceSpec
 from ..base import SequenceLayer
 from ..complex_values import real_dtype
+from ..float64 import product
 from .scores import Sinks, finite_values
 
 # 1 / log(2): a scale by dimension is 1 where its weight is zero.
@@ -228,7 +229,7 @@ class Projections(SequenceLayer):
     def _product(self, values, role):
         kernel, bias = self._projections[role]
         # No `ops.matmul`, which makes float32 of float64 on torch.
-        flat = ops.einsum("btc,cn->btn", values, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
+        flat = product(values, ops.reshape(self.weight(kernel), (kernel.shape[0], -1)))
         y = ops.reshape(flat, (*ops.shape(flat)[:2], *kernel.shape[1:]))
         return y if bias is None else y + self.weight(bias)
 

@@ -12,6 +12,7 @@ from ...annotations import ConstraintLike, InitializerLike, LayerOptions, Regula
 from ...arguments import as_size, check_choice
 from ...sequence import SequenceSpec
 from ..base import SequenceLayer
+from ..float64 import product
 
 Combination = Literal["add", "concat", "concat_before", "mul", "affine", "affine_shift", "affine_scale"]
 Projection = Literal["identity", "linear", "linear_affine"]
@@ -150,7 +151,7 @@ class ConditionedLayer(SequenceLayer):
         flat = ops.reshape(ops.cast(values, self.compute_dtype), (*ops.shape(values)[:2], math.prod(self._given_shape)))
         if self.kernel is None:
             return flat
-        y = ops.einsum("bsi,io->bso", flat, self.weight(self.kernel))
+        y = product(flat, self.weight(self.kernel))
         return y if self.bias is None else y + ops.reshape(self.weight(self.bias), (-1,))
 
     def combined(self, x: Any, conditioning: Any) -> Any:

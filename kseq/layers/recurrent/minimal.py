@@ -10,6 +10,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
 from ..complex_values import real_dtype
+from ..float64 import product
 from .linear_scan import linear_scan
 from .recurrence import Recurrence
 
@@ -38,7 +39,7 @@ class _Minimal(Recurrence):
         raise NotImplementedError
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
-        y = ops.einsum("btc,cd->btd", x.values, self.weight(self.kernel))
+        y = product(x.values, self.weight(self.kernel))
         y = ops.cast(y if self.bias is None else y + self.weight(self.bias), real_dtype(self.compute_dtype))
         *gates, candidate = (y[..., i * self.units : (i + 1) * self.units] for i in range(self.parts))
         if self.positive_candidate:

@@ -7,7 +7,7 @@ from keras import ops
 from ...arguments import as_number
 from ...sequence import Sequence, SequenceSpec
 from ..complex_values import real_dtype
-from ..float64 import mean
+from ..float64 import mean, product
 from .recurrence import Recurrence
 
 
@@ -45,7 +45,7 @@ class MatrixMixer(Recurrence):
 
     def project(self, values: Any, kernel: Any, bias: Any = None) -> Any:
         """Values [B, T, C] times a matrix, in the compute dtype."""
-        y = ops.einsum("btc,cd->btd", ops.cast(values, self.compute_dtype), self.weight(kernel))
+        y = product(ops.cast(values, self.compute_dtype), self.weight(kernel))
         return y if bias is None else y + self.weight(bias)
 
     def by_heads(self, values: Any, heads: int) -> Any:
