@@ -25,8 +25,9 @@ def at_steps(x: Any, steps: Any) -> Any:
     """Of `x` [B, T, ...] the steps int32 [B, U], or [1, U] of every row: [B, U, ...]."""
     batch, time = ops.shape(x)[:2]
     # One index a step, into all rows one after another: `take_along_axis` would want one for every channel.
-    rows = ops.arange(batch, dtype="int32")[:, None] * time
-    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), rows + ops.cast(steps, "int32"), axis=0)
+    at = ops.arange(batch, dtype="int32")[:, None] * time + ops.cast(steps, "int32")
+    taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), at, axis=0)
+    return ops.reshape(taken, (*ops.shape(at), *x.shape[2:]))  # jax's own, of no step, has lost an axis
 
 
 def valid_first(mask: Any) -> Any:
