@@ -25,6 +25,7 @@ GROUND = {
     "_ext",
     "annotations",
     "arguments",
+    "dtypes",
     "masks",
     "obstacles",
     "pad_job",
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "annotations": set(),
     "arguments": set(),
     "backend": {"lazy"},
+    "dtypes": set(),
     "gradients": set(),
     "hints": set(),
     "keras_errors": set(),
@@ -63,8 +65,9 @@ MAY_IMPORT = {
     "sequence": GROUND,
     "model_graph": GROUND,
     "layers": LAYERS - {"model_graph"},
-    "streaming": LAYERS,
-    "generation": LAYERS | {"streaming"},
+    "runtime": GROUND,
+    "streaming": LAYERS | {"runtime"},
+    "generation": LAYERS | {"runtime", "streaming"},
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"streaming", "keras_errors"},
     "conversion": LAYERS | {"doctor", "streaming", "keras_errors"},
@@ -113,12 +116,14 @@ WITHOUT_KERAS = {
     "arguments",
     "backend",
     "data",
+    "dtypes",
     "lazy",
     "masks",
     "pad_job",
     "printable",
     "ragged",
     "rows",
+    "runtime",
 }
 WITHOUT_KERAS |= {"signature", "timing", "version", "window"}
 EXCEPT = {
@@ -360,6 +365,7 @@ HEAVY = BACKENDS | {"keras", "yaml", "rich"}
     [
         "kseq",
         "kseq.data",
+        "kseq.runtime",
         *(f"kseq.{part}" for part in ("ragged", "masks", "timing", "window", "sequence", "registry")),
     ],
 )

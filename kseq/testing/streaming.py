@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..dtypes import numpy_dtype
 from ..layers.leaves import leaves, pack
 from ..sequence import Sequence
 from ..streaming import state as states
-from ..streaming.packed import numpy_dtype
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import Subject, check_state, map_rows, to_numpy
