@@ -63,10 +63,12 @@ MAY_IMPORT = {
     "sequence": GROUND,
     "model_graph": GROUND,
     "layers": LAYERS - {"model_graph"},
-    "streaming": LAYERS,
+    "runtime": GROUND,
+    "streaming": LAYERS | {"runtime"},
+    "deploy": LAYERS | {"runtime", "streaming", "version"},
     "generation": LAYERS | {"streaming"},
     "show": LAYERS | {"streaming"},
-    "testing": LAYERS | {"streaming", "keras_errors"},
+    "testing": LAYERS | {"runtime", "streaming", "keras_errors"},
     "conversion": LAYERS | {"doctor", "streaming", "keras_errors"},
     "doctor": LAYERS | {"streaming", "keras_errors"},
     "spec": {
@@ -105,6 +107,12 @@ MAY_IMPORT_BACKENDS = {
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",
+    "deploy/litert.py",
+    "deploy/onnx.py",
+    "deploy/saved_model.py",
+    "deploy/stablehlo.py",
+    "runtime/runners/saved_model.py",
+    "runtime/runners/stablehlo.py",
 }
 # Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
 WITHOUT_KERAS = {
@@ -119,6 +127,7 @@ WITHOUT_KERAS = {
     "printable",
     "ragged",
     "rows",
+    "runtime",
 }
 WITHOUT_KERAS |= {"signature", "timing", "version", "window"}
 EXCEPT = {

@@ -10,8 +10,9 @@ import xxhash
 from keras import ops
 
 from ..layers.structures import as_sequence
+from ..runtime import packed
 from ..sequence import Sequence, SequenceSpec
-from . import packed, state
+from . import state
 from .adapters import StreamOptions
 from .ends import Form
 

@@ -16,7 +16,7 @@ from ..layers.base import SequenceLayer
 from ..layers.base import hold_rows as hold_rows
 from ..layers.leaves import map_leaves, named_leaves
 from ..layers.network import Network
-from . import packed
+from ..runtime import packed
 
 # What configurations have of names, and what does not matter to a step.
 _NAMES = ("name", "branches", "trainable")

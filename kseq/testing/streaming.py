@@ -8,9 +8,9 @@ import numpy as np
 from keras import ops
 
 from ..layers.leaves import leaves, pack
+from ..runtime.packed import numpy_dtype
 from ..sequence import Sequence
 from ..streaming import state as states
-from ..streaming.packed import numpy_dtype
 from . import transforms
 from .errors import attempt, expect_same, fail, numpy
 from .subject import Subject, check_state, map_rows, to_numpy

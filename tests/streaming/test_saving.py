@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.streaming import packed, saving
+from kseq.runtime import packed
+from kseq.streaming import saving
 
 TODAYS = {"jax": 0.25, "tensorflow": 0.25}
 BACKEND = keras.backend.backend()
