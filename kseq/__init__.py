@@ -14,6 +14,7 @@ _PUBLIC = {
     "backend": "backend",
     "conversion": "conversion",
     "data": "data",
+    "deploy": "deploy",
     "datasets": "datasets",
     "generation": "generation",
     "doctor": "doctor",
@@ -22,6 +23,7 @@ _PUBLIC = {
     "padding": "padding",
     "ragged": "ragged",
     "registry": "registry",
+    "runtime": "runtime",
     "show": "show",
     "spec": "spec",
     "streaming": "streaming",
@@ -72,6 +74,7 @@ _PUBLIC = {
     "Repeat": "layers",
     "Residual": "layers",
     "SequenceLayer": "layers",
+    "export": "deploy",
     "Serial": "layers",
     "SimpleRNN": "layers",
     "Skip": "layers",
@@ -237,6 +240,7 @@ if typing.TYPE_CHECKING:
     from . import conversion as conversion
     from . import data as data
     from . import datasets as datasets
+    from . import deploy as deploy
     from . import doctor as doctor
     from . import generation as generation
     from . import layers as layers
@@ -244,6 +248,7 @@ if typing.TYPE_CHECKING:
     from . import padding as padding
     from . import ragged as ragged
     from . import registry as registry
+    from . import runtime as runtime
     from . import show as show
     from . import spec as spec
     from . import streaming as streaming
@@ -251,6 +256,7 @@ if typing.TYPE_CHECKING:
     from . import timing as timing
     from . import window as window
     from .conversion import convert as convert
+    from .deploy import export as export
     from .generation import Sampling as Sampling
     from .generation import generate as generate
     from .generation import generate_steps as generate_steps

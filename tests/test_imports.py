@@ -67,9 +67,10 @@ MAY_IMPORT = {
     "layers": LAYERS - {"model_graph"},
     "runtime": GROUND,
     "streaming": LAYERS | {"runtime"},
+    "deploy": LAYERS | {"runtime", "streaming", "version"},
     "generation": LAYERS | {"runtime", "streaming"},
     "show": LAYERS | {"streaming"},
-    "testing": LAYERS | {"streaming", "keras_errors"},
+    "testing": LAYERS | {"runtime", "streaming", "keras_errors"},
     "conversion": LAYERS | {"doctor", "streaming", "keras_errors"},
     "doctor": LAYERS | {"streaming", "keras_errors"},
     "spec": {
@@ -108,6 +109,12 @@ MAY_IMPORT_BACKENDS = {
     "testing/transforms.py",
     "data/batches/backup.py",
     "data/batches/feeds.py",
+    "deploy/litert.py",
+    "deploy/onnx.py",
+    "deploy/saved_model.py",
+    "deploy/stablehlo.py",
+    "runtime/runners/saved_model.py",
+    "runtime/runners/stablehlo.py",
 }
 # Parts that know no Keras at all. (`sequence` and `registry` load it with the first tensor, the first layer.)
 WITHOUT_KERAS = {

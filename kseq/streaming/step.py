@@ -31,6 +31,7 @@ class StepFunction:
 
     Attributes:
         state: a `LeafSpec` (name, shape, dtype) for every leaf of the state.
+        context: a `Sequence` by name.
         structure: hash of what the layer is made of.
 
     Raises:
@@ -52,6 +53,7 @@ class StepFunction:
     batch_size: int
     input_spec: Any
     block: int
+    context: dict[str, Sequence]
     state: list[states.LeafSpec]
 
     def __init__(
@@ -69,7 +71,7 @@ class StepFunction:
         if self.block % least:
             raise ValueError(f"`block` must be a multiple of the layer's block, {least}; received {block}")
         given = {"context": layer.check_context(context)} if layer.context_names or context else {}
-        self._context = {name: as_sequence(value) for name, value in (context or {}).items()}
+        self.context = {name: as_sequence(value) for name, value in (context or {}).items()}
         self._example = layer.initial_state(batch_size, self.input_spec, **given)
         self.state = states.specs(self._example)
 
@@ -156,30 +158,30 @@ class StepFunction:
             ValueError: names or shapes that are not those of the first context, or a layer that cannot exchange it.
         """
         if isinstance(context, dict):
-            context = {name: as_long_as(self._context.get(name), name, value) for name, value in context.items()}
+            context = {name: as_long_as(self.context.get(name), name, value) for name, value in context.items()}
         new_state = self.layer.replace_context(self.tree(state), self.input_spec, context, active)
         states.check(new_state, self.state)
         return leaves(new_state)
 
     @functools.cached_property
-    def _order(self):
+    def order(self) -> tuple[int, ...]:
         """The numbers of the leaves in an order that does not depend on the names that Keras gives layers."""
-        return order_made(self._example)
+        return tuple(order_made(self._example))
 
     def to_bytes(self, state: list[Any]) -> bytes:
         """The leaves of a state as bytes: `state.to_bytes`."""
-        return states.to_bytes(self.in_order(state), [self.state[i] for i in self._order], self.structure)
+        return states.to_bytes(self.in_order(state), [self.state[i] for i in self.order], self.structure)
 
     def from_bytes(self, data: bytes) -> list[np.ndarray]:
         """The leaves of a state that `to_bytes` gave, here, on another backend or on another machine."""
-        found = states.from_bytes(data, [self.state[i] for i in self._order], self.structure)
+        found = states.from_bytes(data, [self.state[i] for i in self.order], self.structure)
         return self.of_order(found)
 
     def in_order(self, state: list[Any]) -> list[np.ndarray]:
         """The leaves of a state in NumPy, of their dtypes, in the order of the layers whatever the names of these."""
         arrays = [np.asarray(ops.convert_to_numpy(leaf)) for leaf in state]
-        return [arrays[i].astype(numpy_dtype(self.state[i].dtype)) for i in self._order]
+        return [arrays[i].astype(numpy_dtype(self.state[i].dtype)) for i in self.order]
 
     def of_order(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The leaves that `in_order` was given."""
-        return [array for _, array in sorted(zip(self._order, arrays, strict=True), key=lambda pair: pair[0])]
+        return [array for _, array in sorted(zip(self.order, arrays, strict=True), key=lambda pair: pair[0])]

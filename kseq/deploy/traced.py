@@ -1,0 +1,145 @@
+"""`ExportedFunction`: the step of a model as a flat function of tensors, with a name for each."""
+
+import re
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..layers.structures import parts
+from ..runtime.manifest import Port, StateTensor
+from ..sequence import Sequence
+from ..streaming.compiled import compile_step
+from ..streaming.presence import SPEC as PRESENCE
+from ..streaming.step import StepFunction
+
+
+class TensorSpec(NamedTuple):
+    """What a tensor of the file is."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class ExportedFunction:
+    """The step of a layer as a flat function of tensors, in `keras.ops`: what a format writes.
+
+    It takes the values of all inputs, then their masks where it is `masked`, then the leaves of the state, and gives
+    the values of all outputs, then the masks of those that have one, then the new leaves. Weights are the variables of
+    the layer, which a format may make constants.
+
+    Args:
+        step: the step, of the batch size, block, inputs and context that the file is for.
+        masked: whether it takes a mask for every input.
+
+    Attributes:
+        step: as given.
+        inputs, outputs: a `Port` for every sequence.
+        state: a `StateTensor` for every leaf.
+        takes, gives: a `TensorSpec` for every tensor.
+        golden: pairs of what calls take and give, the state left out, from the beginning of a stream on.
+
+    Raises:
+        ValueError: a step that draws random numbers.
+    """
+
+    step: StepFunction
+    takes: list[TensorSpec]
+    gives: list[TensorSpec]
+
+    def __init__(self, step: StepFunction, masked: bool) -> None:
+        self.step, self.masked = step, masked
+        self._reads_presence = step.layer.reads_presence
+        specs = [spec for spec in parts(step.input_spec) if spec is not PRESENCE]
+        self._shape = step.batch_size, step.block
+        self.golden = self._run_golden(specs)
+        [(_, made), *_] = self.golden
+        names = _names()
+        given = getattr(step.layer, "inputs", None) or [None] * len(specs)
+        self.inputs = tuple(self._input(names, n, spec, given[n]) for n, spec in enumerate(specs))
+        self.presence_tensor = names("presence") if masked and self._reads_presence else None
+        self.outputs = tuple(self._output(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
+        self.state = tuple(StateTensor(*leaf, names(leaf.name), names(f"new/{leaf.name}")) for leaf in step.state)
+        self.takes = [TensorSpec(port.tensor, (*self._shape, *port.shape), port.dtype) for port in self.inputs]
+        masks = [port.mask_tensor for port in self.inputs if port.mask_tensor]
+        masks += [self.presence_tensor] if self.presence_tensor else []
+        self.takes += [TensorSpec(name, self._shape, "bool") for name in masks]
+        self.takes += [TensorSpec(leaf.tensor, leaf.shape, leaf.dtype) for leaf in self.state]
+        self.gives = [TensorSpec(p.tensor, y.shape, p.dtype) for p, (y, _) in zip(self.outputs, made, strict=True)]
+        self.gives += [
+            TensorSpec(p.mask_tensor, mask.shape, "bool")
+            for p, (_, mask) in zip(self.outputs, made, strict=True)
+            if p.mask_tensor
+        ]
+        self.gives += [TensorSpec(leaf.new_tensor, leaf.shape, leaf.dtype) for leaf in self.state]
+
+    def _input(self, names, number, spec, given):
+        name = given.name if given else "x" if len(parts(self.step.input_spec)) == 1 else f"x_{number}"
+        mask_tensor = names(f"{name}_mask") if self.masked else None
+        return Port(name, spec.shape, spec.dtype, names(name), mask_tensor, given.mask if given else None)
+
+    def _output(self, names, number, values, mask, several):
+        name = f"y_{number}" if several else "y"
+        dtype = keras.backend.standardize_dtype(values.dtype)
+        return Port(name, tuple(values.shape[2:]), dtype, names(name), None if mask is None else names(f"{name}_mask"))
+
+    def __call__(self, *tensors: Any) -> list[Any]:
+        """The tensors of `gives`, of those of `takes`."""
+        given, count = list(tensors), len(self.inputs)
+        values, given = given[:count], given[count:]
+        masks = [given.pop(0) for _ in range(count + self._reads_presence)] if self.masked else []
+        x = [Sequence(v, m) for v, m in zip(values, masks or [None] * count, strict=False)]
+        if self._reads_presence:
+            x.append(Sequence(ops.zeros(self._shape, dtype="bool"), masks[-1] if masks else None))
+        y, leaves = self.step.advance(tuple(x) if len(x) > 1 else x[0], given)
+        found = parts(y)
+        return [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves]
+
+    def _run_golden(self, specs):
+        """Calls from the beginning of a stream on: what each takes, and gives."""
+        rng, run = np.random.default_rng(0), compile_step(self.step)
+        state, calls = run.initial_state(), []
+        for _ in range(_GOLDEN_CALLS):
+            values = tuple(_drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
+            masks = [np.ones(self._shape, bool)] * (len(values) + self._reads_presence) if self.masked else None
+            beside = (np.zeros(self._shape, bool),) * self._reads_presence
+            every = masks or (None,) * (len(values) + self._reads_presence)
+            outputs, state = run((*values, *beside), tuple(every), None, state)
+            calls.append(([*values, *(masks or ())], outputs))
+        if state.seeds:
+            names = [self.step.layer.variables[i].path for i in state.seeds]
+            raise ValueError(
+                f"the step draws random numbers from {', '.join(names)}, which no file can go on with: export the "
+                "model as it is without training"
+            )
+        return calls
+
+
+_GOLDEN_CALLS = 8
+
+
+def _drawn(rng, shape, dtype):
+    """Values of a golden stream: numbers of a normal distribution, or integers 0 and 1."""
+    if "int" in dtype or dtype == "bool":
+        return rng.integers(0, 2, shape).astype(dtype)
+    if "complex" in dtype:
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    return rng.standard_normal(shape).astype("float32" if dtype == "bfloat16" else dtype)
+
+
+def _names():
+    """A function that makes of each text a name that every format takes, each once."""
+    taken = set()
+
+    def name(text):
+        found = base = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "t"
+        base = found = f"t_{base}" if base[0].isdigit() else base
+        number = 1
+        while found in taken:
+            found, number = f"{base}_{number}", number + 1
+        taken.add(found)
+        return found
+
+    return name

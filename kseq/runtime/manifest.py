@@ -1,0 +1,158 @@
+"""`Manifest`: what travels with an exported model, so that it streams where Keras is not."""
+
+import dataclasses
+from fractions import Fraction
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..timing import Timing
+from . import packed
+
+_FORMAT = packed.ByteFormat(b"kseq-export\n", 1, "manifest of an exported model")
+#: Under which name a manifest lies in what was exported.
+MEMBER = "kseq.manifest"
+
+
+class Port(NamedTuple):
+    """An input or an output: its channels, and the tensors of the file that hold it.
+
+    Attributes:
+        name: of the `keras.Input`, or a name of its own.
+        shape: of the channels.
+        dtype: of the values.
+        tensor: the name of the values in the file, [B, block, ...].
+        mask_tensor: the name of the mask in the file, bool [B, block]; `None` where there is none.
+        mask: the name of the `keras.Input` that the mask comes in, if there is one.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    tensor: str
+    mask_tensor: str | None = None
+    mask: str | None = None
+
+
+class StateTensor(NamedTuple):
+    """A leaf of the state: what it is, and the tensors of the file that take it and give it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    tensor: str
+    new_tensor: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All that is known of an exported model besides its computation.
+
+    Attributes:
+        format: `"litert"`, `"onnx"`, `"saved_model"` or `"stablehlo"`.
+        mode: `"step"`, or `"layer"` for whole sequences.
+        precision: `"float32"`, or what its weights were rounded to.
+        batch_size, block: of a call.
+        inputs, outputs: a `Port` for each sequence.
+        state: the leaves, in the order of the file.
+        order: the numbers of the leaves in the order in which a stream saves them.
+        presence_tensor: the name of the mask, bool [B, block], that says which steps are there, where that is read.
+        input_names, input_structure, output_structure: as Keras names and nests them; numbers stand for sequences.
+        compute_dtype: that of the layer.
+        timings: a `Timing` for each output.
+        model: `structure`, `layers` and `weights` of the model, by which saved streams are told apart.
+        options: `max_length` and `window`.
+        kseq_version: which wrote it.
+        initial_state: leaves, in the order of `state`.
+        seeds: values of variables that a stream saves, by number.
+        context: what the stream began with, by name: pairs of values and a mask or `None`.
+        golden_inputs, golden_outputs: of a stream from its beginning: values, then the masks that there are, as a call
+            takes and gives them, of several calls one after the other in time.
+    """
+
+    format: str
+    mode: str
+    precision: str
+    batch_size: int
+    block: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    state: tuple[StateTensor, ...]
+    order: tuple[int, ...]
+    presence_tensor: str | None
+    input_names: tuple[str, ...]
+    input_structure: Any
+    output_structure: Any
+    compute_dtype: str
+    timings: tuple[Timing, ...]
+    model: dict[str, Any]
+    options: dict[str, Any]
+    kseq_version: str
+    initial_state: list[np.ndarray] = dataclasses.field(repr=False)
+    seeds: dict[int, np.ndarray] = dataclasses.field(repr=False)
+    context: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(repr=False)
+    golden_inputs: list[np.ndarray] = dataclasses.field(repr=False)
+    golden_outputs: list[np.ndarray] = dataclasses.field(repr=False)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether a call takes masks."""
+        return any(port.mask_tensor for port in self.inputs)
+
+    def to_bytes(self) -> bytes:
+        """The manifest as bytes, which hold no code."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        arrays: dict[str, Any] = {}
+        for name in ("initial_state", "golden_inputs", "golden_outputs"):
+            arrays |= {f"{name}/{n}": a for n, a in enumerate(fields.pop(name))}
+        arrays |= {f"seeds/{n}": a for n, a in fields.pop("seeds").items()}
+        for name, (values, mask) in fields.pop("context").items():
+            arrays[f"context/{name}/values"] = values
+            arrays |= {} if mask is None else {f"context/{name}/mask": mask}
+        fields["timings"] = [_plain_timing(timing) for timing in self.timings]
+        return packed.pack(_FORMAT, fields, arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` was given.
+
+        Raises:
+            TypeError: no bytes.
+            ValueError: bytes of something else, damaged, or of another version.
+        """
+        header, arrays = packed.unpack(_FORMAT, data)
+        fields = {f.name: header[f.name] for f in dataclasses.fields(cls) if f.name in header}
+        fields["inputs"], fields["outputs"] = (tuple(map(_port, header[name])) for name in ("inputs", "outputs"))
+        fields["state"] = tuple(StateTensor(n, tuple(s), d, a, b) for n, s, d, a, b in header["state"])
+        fields |= {name: tuple(header[name]) for name in ("order", "input_names")}
+        fields["timings"] = tuple(map(_timing, header["timings"]))
+        lists = {name: _of(arrays, name) for name in ("initial_state", "golden_inputs", "golden_outputs")}
+        fields |= {name: list(found.values()) for name, found in lists.items()}
+        fields["seeds"] = {int(n): a for n, a in _of(arrays, "seeds").items()}
+        context = _of(arrays, "context")
+        names = dict.fromkeys(name.rpartition("/")[0] for name in context)
+        fields["context"] = {name: (context[f"{name}/values"], context.get(f"{name}/mask")) for name in names}
+        return cls(**fields)
+
+
+def _of(arrays, kind):
+    return {name.removeprefix(f"{kind}/"): a for name, a in arrays.items() if name.startswith(f"{kind}/")}
+
+
+def _port(row):
+    name, shape, *rest = row
+    return Port(name, tuple(shape), *rest)
+
+
+def _plain_timing(timing):
+    stages = [[ratio.numerator, ratio.denominator, change] for ratio, change in timing.length_stages]
+    ratio, field = timing.ratio, timing.receptive_field_per_step
+    latencies = timing.input_latency, timing.output_latency
+    return [timing.block_size, [ratio.numerator, ratio.denominator], *latencies, field, stages]
+
+
+def _timing(row):
+    block, ratio, input_latency, output_latency, field, stages = row
+    field = [None if interval is None else tuple(interval) for interval in field]
+    stages = [(Fraction(n, d), change) for n, d, change in stages]
+    return Timing(block, Fraction(*ratio), input_latency, output_latency, field, stages)
