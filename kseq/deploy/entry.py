@@ -27,7 +27,7 @@ from ..version import __version__
 from .traced import ExportedFunction
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """A format: its module here, the backend that produces it, how its files end, and the precisions that it has."""
 
     module: str
@@ -37,10 +37,10 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "litert": Format("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
-    "onnx": Format("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
-    "saved_model": Format("saved_model", "tensorflow", "", ("float32",)),
-    "stablehlo": Format("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
+    "litert": FileFormat("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
+    "onnx": FileFormat("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
+    "saved_model": FileFormat("saved_model", "tensorflow", "", ("float32",)),
+    "stablehlo": FileFormat("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
 }
 
 
