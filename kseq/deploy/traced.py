@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..layers.base import SequenceLayer
 from ..layers.structures import parts
 from ..runtime.manifest import Port, StateTensor
 from ..sequence import Sequence
@@ -33,9 +34,11 @@ class ExportedFunction:
     Args:
         step: the step, of the batch size, block, inputs and context that the file is for.
         masked: whether it takes a mask for every input.
+        golden: as the attribute, where it is known; by default the step is run for it.
 
     Attributes:
         step: as given.
+        layer: whose variables are the weights.
         inputs, outputs: a `Port` for every sequence.
         state: a `StateTensor` for every leaf.
         takes, gives: a `TensorSpec` for every tensor.
@@ -46,15 +49,16 @@ class ExportedFunction:
     """
 
     step: StepFunction
+    layer: SequenceLayer
     takes: list[TensorSpec]
     gives: list[TensorSpec]
 
-    def __init__(self, step: StepFunction, masked: bool) -> None:
-        self.step, self.masked = step, masked
+    def __init__(self, step: StepFunction, masked: bool, golden: list[Any] | None = None) -> None:
+        self.step, self.layer, self.masked = step, step.layer, masked
         self._reads_presence = step.layer.reads_presence
         specs = [spec for spec in parts(step.input_spec) if spec is not PRESENCE]
         self._shape = step.batch_size, step.block
-        self.golden = self._run_golden(specs)
+        self.golden = self._run_golden(specs) if golden is None else golden
         [(_, made), *_] = self.golden
         names = _names()
         given = getattr(step.layer, "inputs", None) or [None] * len(specs)
@@ -95,7 +99,9 @@ class ExportedFunction:
             x.append(Sequence(ops.zeros(self._shape, dtype="bool"), masks[-1] if masks else None))
         y, leaves = self.step.advance(tuple(x) if len(x) > 1 else x[0], given)
         found = parts(y)
-        return [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves]
+        return as_specified(
+            [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves], self.gives
+        )
 
     def _run_golden(self, specs):
         """Calls from the beginning of a stream on: what each takes, and gives."""
@@ -115,6 +121,30 @@ class ExportedFunction:
                 "model as it is without training"
             )
         return calls
+
+
+def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:
+    """Tensors that are what specs say; integers of another width, which backends do not agree on, become these.
+
+    Raises:
+        ValueError: others.
+    """
+    if len(tensors) != len(specs):
+        raise ValueError(f"{len(specs)} tensors are to be written; this backend gives {len(tensors)}")
+    found = []
+    for x, spec in zip(tensors, specs, strict=True):
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype != spec.dtype and "int" in dtype and "int" in spec.dtype:
+            x, dtype = ops.cast(x, spec.dtype), spec.dtype
+        fits = len(x.shape) == len(spec.shape) and all(
+            n is None or size is None or n == size for n, size in zip(spec.shape, x.shape, strict=True)
+        )
+        if not fits or dtype != spec.dtype:
+            raise ValueError(
+                f"the tensor {spec.name!r} is to be {spec.dtype} {spec.shape}; this backend gives {dtype} {tuple(x.shape)}"
+            )
+        found.append(x)
+    return found
 
 
 _GOLDEN_CALLS = 8
