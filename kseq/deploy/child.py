@@ -1,4 +1,4 @@
-"""The same export in a process of the backend that a format needs, and what goes there: a model, or a layer, as data."""
+"""The same export in a process of the backend that a format needs, to which the model goes as data."""
 
 import contextlib
 import importlib.util

@@ -18,7 +18,7 @@ _NO_MAIN = "__kseq_main__"
 
 
 def main_module() -> tuple[str, str] | None:
-    """How to import what is the main module here: `("module", name)` or `("file", path)`; `None` where it has no file."""
+    """How to import the main module: `("module", name)` or `("file", path)`; `None` where it has no file."""
     main = sys.modules[_MAIN]
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != _MAIN and not spec.name.endswith(f".{_MAIN}"):
@@ -28,7 +28,7 @@ def main_module() -> tuple[str, str] | None:
 
 
 def registered() -> list[tuple[str, str, str, str | None]]:
-    """Of everything that a user has registered with Keras the name, the module, the name there, and the module's file."""
+    """Of all that a user has registered with Keras the name, the module, the name there, and the module's file."""
     found = []
     for name, item in sorted(keras.saving.get_custom_objects().items()):
         module = getattr(item, "__module__", None)

@@ -1,6 +1,7 @@
 """`ExportedFunction`: the step of a model as a flat function of tensors, with a name for each."""
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +21,7 @@ class TensorSpec(NamedTuple):
     """What a tensor of the file is."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -60,7 +61,7 @@ class ExportedFunction:
         self._shape = step.batch_size, step.block
         self.golden = self._run_golden(specs) if golden is None else golden
         [(_, made), *_] = self.golden
-        names = _names()
+        names = namer()
         given = getattr(step.layer, "inputs", None) or [None] * len(specs)
         self.inputs = tuple(self._input(names, n, spec, given[n]) for n, spec in enumerate(specs))
         self.presence_tensor = names("presence") if masked and self._reads_presence else None
@@ -108,7 +109,7 @@ class ExportedFunction:
         rng, run = np.random.default_rng(0), compile_step(self.step)
         state, calls = run.initial_state(), []
         for _ in range(_GOLDEN_CALLS):
-            values = tuple(_drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
+            values = tuple(drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
             masks = [np.ones(self._shape, bool)] * (len(values) + self._reads_presence) if self.masked else None
             beside = (np.zeros(self._shape, bool),) * self._reads_presence
             every = masks or (None,) * (len(values) + self._reads_presence)
@@ -130,18 +131,19 @@ def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:
         ValueError: others.
     """
     if len(tensors) != len(specs):
-        raise ValueError(f"{len(specs)} tensors are to be written; this backend gives {len(tensors)}")
+        raise ValueError(f"{len(specs)} tensors are to be written; {keras.backend.backend()} gives {len(tensors)}")
     found = []
     for x, spec in zip(tensors, specs, strict=True):
         dtype = keras.backend.standardize_dtype(x.dtype)
         if dtype != spec.dtype and "int" in dtype and "int" in spec.dtype:
             x, dtype = ops.cast(x, spec.dtype), spec.dtype
         fits = len(x.shape) == len(spec.shape) and all(
-            n is None or size is None or n == size for n, size in zip(spec.shape, x.shape, strict=True)
+            n is None or not isinstance(size, int) or n == size for n, size in zip(spec.shape, x.shape, strict=True)
         )
         if not fits or dtype != spec.dtype:
             raise ValueError(
-                f"the tensor {spec.name!r} is to be {spec.dtype} {spec.shape}; this backend gives {dtype} {tuple(x.shape)}"
+                f"the tensor {spec.name!r} is to be {spec.dtype} {spec.shape}; {keras.backend.backend()} gives "
+                f"{dtype} {tuple(x.shape)}"
             )
         found.append(x)
     return found
@@ -150,7 +152,7 @@ def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:
 _GOLDEN_CALLS = 8
 
 
-def _drawn(rng, shape, dtype):
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Values of a golden stream: numbers of a normal distribution, or integers 0 and 1."""
     if "int" in dtype or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
@@ -159,11 +161,11 @@ def _drawn(rng, shape, dtype):
     return rng.standard_normal(shape).astype("float32" if dtype == "bfloat16" else dtype)
 
 
-def _names():
+def namer() -> Callable[[str], str]:
     """A function that makes of each text a name that every format takes, each once."""
-    taken = set()
+    taken: set[str] = set()
 
-    def name(text):
+    def name(text: str) -> str:
         found = base = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "t"
         base = found = f"t_{base}" if base[0].isdigit() else base
         number = 1
