@@ -96,6 +96,8 @@ def _obstacles(model):
         return tuple(streamable(model).obstacles())
     except NotStreamable as error:
         return error.obstacles
+    except ValueError as error:  # of layers that each stream: branches of other ratios
+        return (Obstacle(model.name, type(model).__name__, str(error)),)
 
 
 def _or_before(row):
