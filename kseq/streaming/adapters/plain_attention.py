@@ -27,8 +27,17 @@ class _Plain(Adapted):
     def output_spec(self, input_spec: Any) -> SequenceSpec:
         return SequenceSpec((self.value_size,), self.compute_dtype)
 
-    def project(self, x: Sequence, roles: Any, position: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = {role: x.values[:, None] for role in roles}
+    def project(
+        self,
+        x: Sequence,
+        roles: Any,
+        position: Any,
+        state: Any = None,
+        active: Any = None,
+        training: bool = False,
+        source: int = 0,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = dict.fromkeys(roles, x.values[:, None])
         if "value" in found:
             found["key"], found["value"] = finite_values(found["key"], found["value"])
         return found, {}
