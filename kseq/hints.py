@@ -1,6 +1,8 @@
 """Hints for a backend's compiler, which others ignore, and a look at arrays from inside a computation."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -86,3 +88,21 @@ def loops_are_cheap() -> bool:
     import jax
 
     return jax.default_backend() == "cpu"
+
+
+_exporting = contextvars.ContextVar("exporting", default=False)
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """What is traced meanwhile is for another runtime: `is_exporting` says so."""
+    token = _exporting.set(True)
+    try:
+        yield
+    finally:
+        _exporting.reset(token)
+
+
+def is_exporting() -> bool:
+    """Whether operations are wanted that every runtime has, although others are quicker here."""
+    return _exporting.get()
