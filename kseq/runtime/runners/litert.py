@@ -116,13 +116,13 @@ class LiteRTRunner:
         inputs, outputs, old, new = ([self._view(index) for index in indices] for indices in self._at)
         self._inputs, self._outputs = inputs, outputs
         # A leaf that a step does not change may be one tensor.
-        self._leaves = [pair for pair in zip(old, new, strict=True)]
+        self._leaves = list(zip(old, new, strict=True))
 
     def _view(self, index):
         """The memory of a tensor as an array that does not forbid the interpreter to run, as its own views do."""
+        if isinstance(index, np.ndarray):
+            return index  # of no elements, for which there is no memory
         found = self._interpreter.tensor(index)()
-        if not found.size:
-            return np.empty(found.shape, found.dtype)
         memory = (ctypes.c_char * found.nbytes).from_address(found.ctypes.data)
         return np.frombuffer(memory, found.dtype).reshape(found.shape)
 
@@ -183,7 +183,8 @@ def _details(interpreter):
 def _index(details, name, path):
     if name not in details:
         raise ValueError(f"{path} must have the tensor {name!r}, as its manifest says; received {', '.join(details)}")
-    return details[name]["index"]
+    found = details[name]
+    return found["index"] if np.prod(found["shape"]) else np.empty(found["shape"], found["dtype"])
 
 
 def _unspent(state):
