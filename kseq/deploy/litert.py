@@ -79,7 +79,7 @@ def _tensorflow():
 
 def _save(tf, function, folder):
     """Write a SavedModel whose only signature is the function, the weights constants in it."""
-    variables = function.step.layer.variables
+    variables = function.layer.variables
     weights = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
     def call(**tensors):
