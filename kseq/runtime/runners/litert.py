@@ -9,7 +9,9 @@ import numpy as np
 
 from ..manifest import Manifest
 
-_STEP, _READ, _WRITE = "step", "step_state", "step_state_write"
+#: Signatures: of a call, and where the file has the state, of reading and of writing it. XNNPACK computes the first of
+#: them in alphabetical order, and no other.
+STEP, READ, WRITE = "step", "step_state", "step_state_write"
 
 
 class _State:
@@ -40,9 +42,9 @@ class LiteRTRunner:
         self._manifest = manifest
         self._interpreter = interpreter = _interpreter(pathlib.Path(path))
         signatures = interpreter.get_signature_list()
-        if _STEP not in signatures:
-            raise ValueError(f"{path} must have the signature {_STEP!r}; received {', '.join(signatures) or 'none'}")
-        self._keeps_state = _READ in signatures
+        if STEP not in signatures:
+            raise ValueError(f"{path} must have the signature {STEP!r}; received {', '.join(signatures) or 'none'}")
+        self._keeps_state = READ in signatures
         ports = manifest.inputs, manifest.outputs
         inputs, outputs = ([p.tensor for p in some] + [p.mask_tensor for p in some if p.mask_tensor] for some in ports)
         inputs += [manifest.presence_tensor] if manifest.presence_tensor else []
@@ -138,13 +140,13 @@ class LiteRTRunner:
 
     def _resident_leaves(self):
         if self._keeps_state:
-            found = self._interpreter.get_signature_runner(_READ)()
+            found = self._interpreter.get_signature_runner(READ)()
             return [np.array(found[leaf.tensor]) for leaf in self._manifest.state]
         return [old.copy() for old, _ in self._leaves]
 
     def _write(self, leaves):
         names = [leaf.tensor for leaf in self._manifest.state]
-        self._interpreter.get_signature_runner(_WRITE)(**dict(zip(names, leaves, strict=True)))
+        self._interpreter.get_signature_runner(WRITE)(**dict(zip(names, leaves, strict=True)))
 
     def _check_leaves(self, takes, gives, path):
         batch, block = self._manifest.batch_size, self._manifest.block
@@ -176,7 +178,7 @@ def _interpreter(path):
 
 def _details(interpreter):
     """What the step takes and gives, by name. The interpreter does not run while a signature's runner is held."""
-    runner = interpreter.get_signature_runner(_STEP)
+    runner = interpreter.get_signature_runner(STEP)
     return runner.get_input_details(), runner.get_output_details()
 
 
