@@ -1,1 +1,1 @@
-"""What runs exported steps: a module for every format, which imports what it needs when it opens a file."""
+"""What runs the files of each format."""
