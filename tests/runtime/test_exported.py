@@ -6,14 +6,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from exported_fakes import OfFunction, manifest_of
 
 import kseq
-from kseq.deploy import entry, traced
-from kseq.runtime.ends import PRESENCE, Ends
 from kseq.runtime.engine_step import EngineStep
 from kseq.runtime.exported import ExportedStream
-from kseq.runtime.manifest import Manifest
-from kseq.streaming.step import StepFunction
 
 TODAYS = {"jax": 0.15, "tensorflow": 0.15}
 
@@ -60,40 +57,6 @@ def sums(size, ahead=0, stride=1):
     layer.build((None, None, 3))
     layer.set_weights([np.tile(np.eye(3, dtype="float32"), (size, 1, 1))])
     return layer
-
-
-def manifest_of(layer, batch=1, block=None, masked=False):
-    """What `kseq.export` would write of a layer."""
-    ends = Ends(layer, "the layer", batch, "float32")
-    specs = ends.layer_specs
-    step = StepFunction(layer, batch, specs[0] if len(specs) == 1 else specs, block=block)
-    function = traced.ExportedFunction(step, masked)
-    options = {"max_length": 1024, "window": None}
-    found = entry._manifest(function, "onnx", entry.Choices(), ends, options, None)
-    return Manifest.from_bytes(found.to_bytes())
-
-
-class OfFunction:
-    """A runner of the exported function itself."""
-
-    def __init__(self, layer, manifest):
-        spec = [kseq.SequenceSpec(port.shape, port.dtype) for port in manifest.inputs]
-        spec += [PRESENCE] if layer.reads_presence else []
-        spec = spec[0] if len(spec) == 1 else tuple(spec)
-        step = StepFunction(layer, manifest.batch_size, spec, block=manifest.block)
-        self.function, self.count = traced.ExportedFunction(step, manifest.is_masked), len(manifest.state)
-
-    def state(self, leaves):
-        return [np.array(leaf) for leaf in leaves]
-
-    def leaves(self, state):
-        return [leaf.copy() for leaf in state]
-
-    def __call__(self, inputs, state):
-        given = [keras.ops.convert_to_tensor(x) for x in [*inputs, *state]]
-        found = [np.array(keras.ops.convert_to_numpy(y)) for y in self.function(*given)]
-        cut = len(found) - self.count
-        return found[:cut], found[cut:]
 
 
 def exported(layer, runner=None, masks=None, **options):
