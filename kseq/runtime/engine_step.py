@@ -39,10 +39,8 @@ class _Engine:
         count = len(self.masked_outputs)
         if len(made) == count:
             return [(y, None) for y in made]
-        masks = iter(made[count:])
-        return [
-            (y, next(masks) if is_masked else None) for y, is_masked in zip(made, self.masked_outputs, strict=False)
-        ]
+        masks, values = iter(made[count:]), zip(made[:count], self.masked_outputs, strict=True)
+        return [(y, next(masks) if is_masked else None) for y, is_masked in values]
 
     def make(self, leaves: Any) -> Any:
         return self.runner.state(leaves)
@@ -93,8 +91,12 @@ class EngineStep:
 
     def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
         engine = self._engine
-        is_block = active is None and values[0].shape[1] == engine.block and not any(m is not None for m in masks)
-        if is_block and state.engine is engine:  # as nearly always
+        if (  # as nearly always
+            active is None
+            and values[0].shape[1] == engine.block
+            and (masks[0] is None if len(masks) == 1 else all(mask is None for mask in masks))
+            and state.engine is engine
+        ):
             given = [np.ascontiguousarray(x) for x in values[: engine.count]]
             made, kept = engine.runner(given + engine.no_masks, state.kept)
             return engine.outputs(made), EngineState(engine, kept, state.seeds)
