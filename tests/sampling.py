@@ -33,6 +33,11 @@ def todays(params, *, of="", **shares):
     ]
 
 
+def examples(most):
+    """How many examples hypothesis makes of a test that compiles for each of them: all on torch, else a few."""
+    return most if keras.backend.backend() == "torch" else max(2, most // 6)
+
+
 def mark_those_of_other_days(items):
     """Mark `slow` what is not in today's sample of modules that say how much of them is: `TODAYS = {"jax": 0.5}`."""
     for item in items:
