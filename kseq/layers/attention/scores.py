@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from ..complex_values import real_dtype
+from ..counting import bounded
 
 INVISIBLE = -3e38  # below all logits that are finite in float32
 
@@ -102,7 +103,7 @@ def at_places(weights: Any, places: Any) -> Any:
     """Weights [B, H, Q, K] of the keys at places int32 [B or 1, Q, W], zero outside: [B, Q, H, W]."""
     keys = ops.shape(weights)[-1]
     inside = ops.logical_and(places >= 0, places < keys)[:, None]
-    here = ops.broadcast_to(ops.clip(places, 0, keys - 1)[:, None], (*ops.shape(weights)[:-1], places.shape[-1]))
+    here = ops.broadcast_to(bounded(places, 0, keys - 1)[:, None], (*ops.shape(weights)[:-1], places.shape[-1]))
     found = ops.take_along_axis(weights, here, axis=-1)
     return ops.transpose(ops.where(inside, found, ops.zeros_like(found)), (0, 2, 1, 3))
 

@@ -96,22 +96,24 @@ class LiteRTRunner:
         return outputs, new_state
 
     def _warm_up(self):
-        """Run it: what is allocated in the first call stays where it is, and what does not is looked for every time."""
-        self._moves = False
-        addresses = []
-        for _ in range(3):
-            self._look()
-            addresses.append([view.ctypes.data for view in self._all_views()])
-            for view in [*self._inputs, *[old for old, _ in self._leaves]]:
-                view[...] = 0
-            if self._keeps_state:
-                self._write(self._manifest.initial_state)
+        """Run it: what is allocated when it runs is looked for after every call, all else stays where it is."""
+        self._moves = not all(self._is_allocated(index) for indices in self._at for index in indices)
+        inputs, _, old, _ = self._at
+        self._inputs, self._leaves = ([self._view(index) for index in row] for row in (inputs, old))
+        for view in [*self._inputs, *self._leaves]:
+            view[...] = 0
+        for _ in range(2):
             self._interpreter.invoke()
         self._look()
-        self._moves = addresses[1] != addresses[2]
+        if self._keeps_state:
+            self._write(self._manifest.initial_state)
 
-    def _all_views(self):
-        return [*self._inputs, *self._outputs, *[view for pair in self._leaves for view in pair]]
+    def _is_allocated(self, index):
+        try:
+            self._view(index)
+        except ValueError:
+            return False
+        return True
 
     def _look(self):
         """Find the memory of the tensors."""
