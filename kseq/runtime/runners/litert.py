@@ -165,6 +165,38 @@ class LiteRTRunner:
                 )
 
 
+class LiteRTWhole:
+    """A computation on whole sequences in LiteRT's interpreter, of any length that the file takes.
+
+    Args:
+        path: of the file.
+        manifest: what travels with it.
+
+    Raises:
+        ImportError, ValueError: as of `LiteRTRunner`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], manifest: Manifest) -> None:
+        self._interpreter = _interpreter(pathlib.Path(path))
+        self._run = self._interpreter.get_signature_runner(STEP)
+        inputs, outputs = manifest.inputs, manifest.outputs
+        self._takes = [p.tensor for p in inputs] + [p.mask_tensor for p in inputs if p.mask_tensor]
+        self._gives = [p.tensor for p in outputs] + [p.mask_tensor for p in outputs if p.mask_tensor]
+
+    def state(self, leaves: list[np.ndarray]) -> Any:
+        """Nothing: there is none."""
+        return ()
+
+    def leaves(self, state: Any) -> list[np.ndarray]:
+        """None."""
+        return []
+
+    def __call__(self, inputs: list[np.ndarray], state: Any) -> tuple[list[np.ndarray], Any]:
+        """The outputs of values and masks [B, T, ...]."""
+        found = self._run(**dict(zip(self._takes, inputs, strict=True)))
+        return [found[name] for name in self._gives], state
+
+
 def _interpreter(path):
     try:
         from ai_edge_litert.interpreter import Interpreter
