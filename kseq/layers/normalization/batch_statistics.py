@@ -97,7 +97,7 @@ class BatchNormalization(ChannelNormalization):
             mean, variance = self._of_batch(Sequence(values, x.mask), moving)
         else:
             mean, variance = (self.along_axes(statistic, rank) for statistic in moving)
-        return Sequence(self.scaled((values - mean) * ops.rsqrt(variance + self.epsilon)), x.mask)
+        return Sequence(self.scaled((values + -mean) * ops.rsqrt(variance + self.epsilon)), x.mask)
 
     def _of_batch(self, x, moving):
         """Mean and variance of the valid steps, to be broadcast to the values; they move the moving averages."""
