@@ -14,7 +14,7 @@ import pytest
 SEED = int(os.environ.get("KSEQ_TEST_SEED") or datetime.date.today().strftime("%Y%m%d"))
 
 # Of the shares that modules ask for this part is run, so that all tests of jax, by default, take less than ten minutes.
-_PART = {"jax": 0.65}
+_PART = {"jax": 0.4}
 
 
 def todays(params, *, of="", **shares):
@@ -31,6 +31,11 @@ def todays(params, *, of="", **shares):
         param if i in chosen else pytest.param(*param.values, id=param.id, marks=[*param.marks, pytest.mark.slow])
         for i, param in enumerate(params)
     ]
+
+
+def examples(most):
+    """How many examples hypothesis makes of a test that compiles for each of them: all on torch, else a few."""
+    return most if keras.backend.backend() == "torch" else max(2, most // 6)
 
 
 def mark_those_of_other_days(items):

@@ -10,6 +10,9 @@ from keras import ops
 from ..arguments import as_integer
 from .draws import Draws
 
+# Between these are numbers that float32 has neither as 0 nor as infinite, nor what they divide and multiply.
+_RANGE = 1e-30, 1e30
+
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
@@ -66,7 +69,8 @@ class Sampling:
         """All numbers, float32 [5], for `next_tokens`."""
         top_k = min(self.top_k or vocabulary, vocabulary)
         given = self.temperature or 1, top_k, self.top_p, self.min_p, self.repetition_penalty
-        return np.array([1 if number is None else number for number in given], np.float32)
+        given = [1 if number is None else number for number in given]
+        return np.array([np.clip(number, *_RANGE) if number else 0 for number in given], np.float32)
 
 
 def next_tokens(form: tuple[str, ...], numbers: Any, logits: Any, draws: Draws, seen: Any = None) -> tuple[Any, Any]:

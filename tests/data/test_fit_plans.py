@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from kseq.data import BackupAndRestore, Batches, Writer
 from kseq.data import open as open_store
@@ -113,7 +114,7 @@ def fresh_model():
     return model
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(options=OPTIONS, shuffles=st.booleans())
 def test_each_record_comes_as_often_as_planned(store, options, shuffles):
     batches, model = make_batches(store, options), fresh_model()
@@ -125,7 +126,7 @@ def test_each_record_comes_as_often_as_planned(store, options, shuffles):
     assert batches.place == (3, 0)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(options=OPTIONS, freq=st.sampled_from(["epoch", 1, 3]), part=st.floats(0, 1))
 def test_an_interrupted_run_comes_to_the_same_counts(store, tmp_path_factory, options, freq, part):
     folder = tmp_path_factory.mktemp("backup")
@@ -141,7 +142,7 @@ def test_an_interrupted_run_comes_to_the_same_counts(store, tmp_path_factory, op
     assert batches.place == (3, 0)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(options=OPTIONS.map(lambda options: options | {"size": {"batch_size": 8}}), hosts=st.sampled_from([2, 4]))
 def test_hosts_share_the_records(store, options, hosts):
     batches, total = make_batches(store, options), np.zeros(RECORDS)

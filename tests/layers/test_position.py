@@ -8,6 +8,10 @@ from keras import ops
 import kseq
 from kseq.testing import transforms
 
+# The share that runs on a day where tests compile; all of them on torch.
+TODAYS = {"jax": 0.5, "tensorflow": 0.6}
+
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 9, 6)).astype("float32")
 MASK = RNG.random((4, 9)) < 0.7

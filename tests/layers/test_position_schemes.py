@@ -13,6 +13,10 @@ from keras import ops
 
 import kseq
 
+# The share that runs on a day where tests compile; all of them on torch.
+TODAYS = {"jax": 0.6, "tensorflow": 0.7}
+
+
 B, N, H, Q, K, D = 2, 3, 2, 4, 5, 6
 SCHEMES = [
     kseq.RotaryPosition(500),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import ops
+from sampling import examples
 
 import kseq
 
@@ -37,7 +38,7 @@ def both(kind, size, padding="same", **options):
 
 
 @pytest.mark.parametrize("kind", _PAIRS)
-@settings(max_examples=12 if keras.backend.backend() == "torch" else 6, deadline=None, derandomize=True)
+@settings(max_examples=examples(12), deadline=None, derandomize=True)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 9))
 def test_same_is_keras_same(kind, size, strides, time):
     own, theirs = both(kind, size, strides=strides)

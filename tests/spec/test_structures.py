@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
+from sampling import examples
 
 import kseq
 
@@ -182,7 +183,7 @@ def test_dicts_of_python(tmp_path):
     assert kseq.dump_spec(keras.models.load_model(tmp_path / "m.keras")) == kseq.dump_spec(model)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     masks=st.lists(st.sampled_from([False, True, "m"]), min_size=1, max_size=3),
     by_name=st.booleans(),
