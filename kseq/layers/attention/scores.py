@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ...hints import is_exporting
 from ..complex_values import real_dtype
 from ..counting import bounded
 
@@ -71,6 +72,9 @@ def attend(
     if bias is not None:
         logits = logits + ops.cast(bias(query, scaled), wide)
     logits = _capped(logits, soft_cap)
+    if is_exporting() and sinks is None and dropout is None:
+        weights = ops.cast(_softmax(logits, visible), dtype)
+        return _by_key_head(weights, value, "...hgqk,...hkd->...hgqd", interleaved), weights
     if visible is not None:
         visible = ops.expand_dims(visible, -3)
         logits = ops.where(visible, logits, ops.cast(INVISIBLE, wide))
@@ -97,6 +101,18 @@ def attend(
         by_head = ops.tile(sinks.values, (1, group, 1)) if interleaved else ops.repeat(sinks.values, group, axis=1)
         y = y + ops.einsum("...hqn,nhd->...hqd", ops.cast(of_sinks / total, dtype), by_head)
     return y, weights
+
+
+def _softmax(logits, visible):
+    """The same weights by the one operation that other runtimes have, and sums in the place of choices.
+
+    They are the same but where an invisible key is undefined: there it makes its query undefined.
+    """
+    if visible is None:
+        return ops.softmax(logits, axis=-1)
+    seen = ops.cast(ops.expand_dims(visible, -3), logits.dtype)
+    weights = ops.softmax(logits + (1 - seen) * INVISIBLE, axis=-1)
+    return weights * ops.max(seen, axis=-1, keepdims=True)
 
 
 def at_places(weights: Any, places: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from keras import ops
 
 from ...annotations import BatchStatisticsOptions, ConstraintLike, InitializerLike, RegularizerLike, Shape
+from ...hints import is_exporting
 from ...registry import register
 from ...sequence import Sequence
 from ..base import Example
@@ -84,6 +85,12 @@ class BatchNormalization(ChannelNormalization):
         if not self.trainable:
             return None
         return "while training its statistics are those of whole sequences; a step takes its moving averages"
+
+    def standardize(self, x: Sequence) -> Sequence:
+        if not is_exporting():
+            return super().standardize(x)
+        # Zeros at invalid steps would stand between the product before and what is folded into it.
+        return super().standardize(Sequence(x.values))._replace(mask=x.mask)
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if training and self.training_obstacle:
