@@ -3,7 +3,6 @@
 import pathlib
 import re
 import tempfile
-import warnings
 import zipfile
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.litert import READ, STEP, WRITE
 from .calibration import calls
-from .quiet import quiet_stderr
+from .quiet import quiet
 from .traced import ExportedFunction
 
 _DTYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
@@ -47,11 +46,10 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else None
     with tempfile.TemporaryDirectory() as folder:
         signatures = _save(tf, function, manifest, folder, keeps_state)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
-        converter.experimental_enable_resource_variables = keeps_state
-        _set_precision(tf, converter, choices.precision, samples)
-        with quiet_stderr() as said, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a converter that warns of what it was asked for
+        with quiet() as said:
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
+            converter.experimental_enable_resource_variables = keeps_state
+            _set_precision(tf, converter, choices.precision, samples)
             try:
                 content = converter.convert()
             except Exception as error:  # of several classes of its own

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..hints import is_exporting
+
 _BITS = 2**32
 # Multipliers and shifts of a bijection of 32 bits in which every bit of the input changes every bit of the output in
 # almost exactly half of all cases ("lowbias32", C. Wellons, 2018, "Prospecting for Hash Functions").
@@ -18,7 +20,7 @@ def mixed(x: Any) -> Any:
     Signed numbers are what every backend multiplies modulo 2**32; shifted in ones are taken away.
     """
     for i, shift in enumerate(_SHIFTS):
-        high = ops.bitwise_and(ops.right_shift(x, _int32(shift)), _int32(2 ** (32 - shift) - 1))
+        high = _low_bits(ops.right_shift(x, _int32(shift)), 32 - shift)
         x = ops.bitwise_xor(x, high)
         if i < len(_FACTORS):
             x = ops.multiply(x, _int32(_FACTORS[i]))
@@ -44,13 +46,13 @@ def at_least(bits: Any, fraction: float) -> Any:
     """Whether int32 numbers, taken as fractions of all that there are, are at least a fraction from 0 to 1."""
     if fraction >= 1:
         return ops.zeros_like(bits, dtype="bool")
-    positive = ops.bitwise_and(bits, _int32(2**31 - 1))
+    positive = _low_bits(bits, 31)
     return positive >= _int32(min(round(fraction * 2**31), 2**31 - 1))
 
 
 def uniform(bits: Any) -> Any:
     """Of int32 numbers floats from 0 to below 1, in float32."""
-    fractions = ops.bitwise_and(ops.right_shift(bits, _int32(7)), _int32(2**24 - 1))  # as many bits as a float has
+    fractions = _low_bits(ops.right_shift(bits, _int32(7)), 24)  # as many bits as a float has
     return ops.cast(fractions, "float32") / 2**24
 
 
@@ -84,6 +86,15 @@ def row_keys(key: int, seeds: Any, name: str) -> Any:
     for i in range(seeds.shape[1]):
         keys = mixed(keys + ops.cast(seeds[:, i], "int32"))
     return keys
+
+
+def _low_bits(x: Any, count: int) -> Any:
+    """The last bits of int32 numbers."""
+    if not is_exporting():
+        return ops.bitwise_and(x, _int32(2**count - 1))
+    if count == 31:  # whose next power of two is no int32; LiteRT has no `and` of integers
+        return ops.where(x < 0, x - _int32(2**31), x)
+    return ops.mod(x, _int32(2**count))
 
 
 def _int32(x: int) -> Any:

@@ -26,3 +26,8 @@ def count(mask: Any, time: Any, before: Any, counted: str) -> tuple[Any, Any]:
         mask = ops.logical_or(started(mask), (before != 0)[:, None])
     total = before[:, None] + ops.cumsum(ops.cast(mask, "int32"), axis=1)
     return total - 1, total[:, -1]
+
+
+def bounded(x: Any, least: int, most: Any) -> Any:
+    """Whole numbers within bounds; `ops.clip` from 0 to 6 is, in LiteRT, an activation that takes no integers."""
+    return ops.minimum(ops.maximum(x, least), most)

@@ -8,6 +8,11 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from ..hints import is_exporting
+
+# Steps of a loop that become as many copies of it, where it is exported.
+_UNROLLED = 16
+
 
 def over_time(step: Callable[[Any, Any], Any], states: Any, inputs: Any, like: Any, *, reverse: bool = False) -> Any:
     """`step(states, inputs) -> outputs, states` over inputs [T, B, ...]; gives all outputs and the last states.
@@ -19,6 +24,8 @@ def over_time(step: Callable[[Any, Any], Any], states: Any, inputs: Any, like: A
         like: what outputs of one step look like, arrays of any values.
         reverse: from the last step to the first.
     """
+    if _is_unrolled(inputs):
+        return _unrolled(step, states, inputs, reverse)
     if keras.backend.backend() != "tensorflow":
 
         def next_of(states, inputs):
@@ -47,6 +54,14 @@ def scan(step: Callable[[Any, Any], Any], carry: Any, inputs: Any, *, reverse: b
         inputs: a structure of arrays [T, B, ...], of floats of one dtype and of masks.
         reverse: from the last step to the first.
     """
+    if _is_unrolled(inputs):
+
+        def turned(carry, inputs):
+            carry, y = step(carry, inputs)
+            return y, carry
+
+        outputs, carry = _unrolled(turned, carry, inputs, reverse)
+        return carry, outputs
     leaves = tree.flatten(inputs)
     if len(leaves) == 1 or leaves[0].shape[0] is not None:
         return ops.scan(step, carry, inputs, reverse=reverse)
@@ -65,3 +80,18 @@ def scan(step: Callable[[Any, Any], Any], carry: Any, inputs: Any, *, reverse: b
         return step(carry, tree.pack_sequence_as(inputs, parts))
 
     return ops.scan(step_of_one, carry, ops.concatenate(wide, axis=-1), reverse=reverse)
+
+
+def _is_unrolled(inputs):
+    """Whether a loop becomes its few steps, one after the other: other runtimes have no fast loops."""
+    time = tree.flatten(inputs)[0].shape[0]
+    return is_exporting() and isinstance(time, int) and 0 < time <= _UNROLLED
+
+
+def _unrolled(step, states, inputs, reverse):
+    found, times = [], range(tree.flatten(inputs)[0].shape[0])
+    for t in reversed(times) if reverse else times:
+        outputs, states = step(states, tree.map_structure(lambda x, t=t: x[t], inputs))
+        found.append(outputs)
+    found = found[::-1] if reverse else found
+    return tree.map_structure(lambda *row: ops.stack(row), *found), states

@@ -13,7 +13,7 @@ from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .axes import channel_axes
 from .base import Example, SequenceLayer
-from .counting import count
+from .counting import bounded, count
 from .rotary import angles, rotate
 from .structures import joint_mask
 
@@ -242,7 +242,7 @@ class ConcatPositionEmbedding(PositionLayer):
         return _with_more_channels(self, super().output_spec(input_spec))
 
     def call_values(self, values: Any, positions: Any) -> Any:
-        positions = ops.clip(positions, 0, self.timesteps - 1)
+        positions = bounded(positions, 0, self.timesteps - 1)
         return _concat(values, ops.take(ops.cast(self.embeddings, values.dtype), positions, axis=0))
 
     @classmethod

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ...hints import is_exporting
 from ..complex_values import real_dtype
+from ..counting import bounded
 
 INVISIBLE = -3e38  # below all logits that are finite in float32
 
@@ -70,6 +72,9 @@ def attend(
     if bias is not None:
         logits = logits + ops.cast(bias(query, scaled), wide)
     logits = _capped(logits, soft_cap)
+    if is_exporting() and sinks is None and dropout is None:
+        weights = ops.cast(_softmax(logits, visible), dtype)
+        return _by_key_head(weights, value, "...hgqk,...hkd->...hgqd", interleaved), weights
     if visible is not None:
         visible = ops.expand_dims(visible, -3)
         logits = ops.where(visible, logits, ops.cast(INVISIBLE, wide))
@@ -98,11 +103,23 @@ def attend(
     return y, weights
 
 
+def _softmax(logits, visible):
+    """The same weights by the one operation that other runtimes have, and sums in the place of choices.
+
+    They are the same but where an invisible key is undefined: there it makes its query undefined.
+    """
+    if visible is None:
+        return ops.softmax(logits, axis=-1)
+    seen = ops.cast(ops.expand_dims(visible, -3), logits.dtype)
+    weights = ops.softmax(logits + (1 - seen) * INVISIBLE, axis=-1)
+    return weights * ops.max(seen, axis=-1, keepdims=True)
+
+
 def at_places(weights: Any, places: Any) -> Any:
     """Weights [B, H, Q, K] of the keys at places int32 [B or 1, Q, W], zero outside: [B, Q, H, W]."""
     keys = ops.shape(weights)[-1]
     inside = ops.logical_and(places >= 0, places < keys)[:, None]
-    here = ops.broadcast_to(ops.clip(places, 0, keys - 1)[:, None], (*ops.shape(weights)[:-1], places.shape[-1]))
+    here = ops.broadcast_to(bounded(places, 0, keys - 1)[:, None], (*ops.shape(weights)[:-1], places.shape[-1]))
     found = ops.take_along_axis(weights, here, axis=-1)
     return ops.transpose(ops.where(inside, found, ops.zeros_like(found)), (0, 2, 1, 3))
 

@@ -11,7 +11,7 @@ from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import Example, hold_rows
-from ..counting import COUNTED, Counted, count
+from ..counting import COUNTED, Counted, bounded, count
 from ..structures import as_sequence
 from .base import Combination, ConditionedLayer, ConditioningOptions, Projection
 
@@ -131,7 +131,7 @@ class ContextConditioning(ConditionedLayer):
         positions, after = count(x.mask, ops.shape(x.values)[1], state["position"], self.positions)
         steps = ops.shape(known)[1]
         index = positions // self.upsample_ratio
-        here = ops.clip(index, 0, steps - 1)
+        here = bounded(index, 0, steps - 1)
         if positions.shape[0] == 1:
             c, valid = (ops.take(part, here[0], axis=1) for part in (known, state["valid"]))
         else:

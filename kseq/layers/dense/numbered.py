@@ -10,7 +10,7 @@ from ...hints import has_values
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
 from ..base import SequenceLayer
-from ..counting import COUNTED, Counted, count
+from ..counting import COUNTED, Counted, bounded, count
 from ..reordering import at_steps, valid_first
 
 # Steps of a call up to which each row reads the weights of its own position; of more all steps are computed at once.
@@ -126,7 +126,7 @@ class StepPlaces:
     @property
     def index(self) -> Any:
         """The positions, each one that the layer knows."""
-        return ops.clip(self.positions, 0, self.num_steps - 1)
+        return bounded(self.positions, 0, self.num_steps - 1)
 
     def known(self, y: Any) -> Any:
         """Outputs, NaN where a valid step is none that the layer knows."""
@@ -147,10 +147,10 @@ class StepPlaces:
         else:
             sorted_steps = valid_first(self._counts)  # those that count
             rows = ops.broadcast_to(slots, (ops.shape(sorted_steps)[0], self.num_steps))
-            order = ops.take_along_axis(sorted_steps, ops.clip(rows, 0, self.time - 1), axis=1)
+            order = ops.take_along_axis(sorted_steps, bounded(rows, 0, self.time - 1), axis=1)
             end = ops.sum(ops.cast(self._counts, "int32"), axis=1, keepdims=True)
         filled = ops.logical_and(slots >= 0, slots < end)
-        order = ops.clip(order, 0, self.time - 1)
+        order = bounded(order, 0, self.time - 1)
         filled = ops.broadcast_to(filled, (ops.shape(values)[0], self.num_steps))[:, :, None]
         found = at_steps(values, order)
         return ops.where(filled, found, ops.zeros_like(found)), filled

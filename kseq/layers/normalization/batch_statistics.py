@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from keras import ops
 
 from ...annotations import BatchStatisticsOptions, ConstraintLike, InitializerLike, RegularizerLike, Shape
+from ...hints import is_exporting
 from ...registry import register
 from ...sequence import Sequence
 from ..base import Example
@@ -85,6 +86,12 @@ class BatchNormalization(ChannelNormalization):
             return None
         return "while training its statistics are those of whole sequences; a step takes its moving averages"
 
+    def standardize(self, x: Sequence) -> Sequence:
+        if not is_exporting():
+            return super().standardize(x)
+        # Zeros at invalid steps would stand between the product before and what is folded into it.
+        return super().standardize(Sequence(x.values))._replace(mask=x.mask)
+
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         if training and self.training_obstacle:
             raise ValueError(f"{self._named} cannot step with training=True: {self.training_obstacle}")
@@ -97,7 +104,7 @@ class BatchNormalization(ChannelNormalization):
             mean, variance = self._of_batch(Sequence(values, x.mask), moving)
         else:
             mean, variance = (self.along_axes(statistic, rank) for statistic in moving)
-        return Sequence(self.scaled((values - mean) * ops.rsqrt(variance + self.epsilon)), x.mask)
+        return Sequence(self.scaled((values + -mean) * ops.rsqrt(variance + self.epsilon)), x.mask)
 
     def _of_batch(self, x, moving):
         """Mean and variance of the valid steps, to be broadcast to the values; they move the moving averages."""

@@ -8,6 +8,7 @@ from keras import ops
 
 from ...annotations import LayerOptions, Shape
 from ...arguments import as_size
+from ...hints import is_exporting
 from ...registry import register
 from ..axes import as_axes, channel_axes
 from ..base import Example
@@ -192,6 +193,8 @@ class Argmax(PointwiseLayer):
     def call_values(self, values: Any, training: bool = False) -> Any:
         self.output_channels(tuple(values.shape[2:]))
         values = ops.cast(values, "int32") if dtype_of(values) == "bool" else values
+        if is_exporting():  # without what Keras does there to floats bit by bit
+            values = ops.cast(values == ops.max(values, axis=-1, keepdims=True), "int32")
         return ops.cast(ops.argmax(values, axis=-1), "int32")
 
 

@@ -9,6 +9,7 @@ from keras import ops
 from ... import padding as rules
 from ...annotations import LayerOptions
 from ...arguments import check_choice
+from ...hints import is_exporting
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...window import Padding
@@ -68,7 +69,10 @@ class SpectralLayer(WeightedFrames, FramingLayer):
         self.set_frames()
         self.set_weights_of_frames()
         check_choice("mode", self.mode, MODES)
-        self._matrix = dft_matrix(self._weights, self.fft_length, self.fft_padding) if self.use_dft_matrix else None
+        self._matrix = self._as_matrix() if self.use_dft_matrix else None
+
+    def _as_matrix(self):
+        return dft_matrix(self._weights, self.fft_length, self.fft_padding)
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         shape = spectrum_shape((bins_of(self.fft_length), *self.cast_spec(input_spec).shape), self.mode)
@@ -80,8 +84,8 @@ class SpectralLayer(WeightedFrames, FramingLayer):
         return given(real, imaginary, self.mode, self.compute_dtype)
 
     def _transform(self, frames):
-        if self._matrix is not None:
-            return by_matrix(frames, self._matrix)
+        if self._matrix is not None or is_exporting():  # few runtimes have a transform, of few lengths
+            return by_matrix(frames, self._as_matrix() if self._matrix is None else self._matrix)
         weighted = frames * ops.convert_to_tensor(self._weights, dtype=frames.dtype)
         return ops.rfft(fitted(weighted, self.fft_length, self.fft_padding), self.fft_length)
 

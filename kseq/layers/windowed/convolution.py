@@ -70,7 +70,7 @@ class _Convolution(ConvolutionKernel, WindowedLayer):
         if max(strides) > 1 and max(dilations) > 1:  # Keras refuses both on some backends: then drop outputs instead
             strides, skips = skips, strides
         y = ops.conv(values, kernel, tuple(strides), "valid", "channels_last", tuple(dilations))
-        return y[(slice(None), *(slice(None, None, skip) for skip in skips))]
+        return y if max(skips) == 1 else y[(slice(None), *(slice(None, None, skip) for skip in skips))]
 
 
 def _dilated(kernel, dilations):

@@ -27,10 +27,10 @@ def open_runner(path: str | os.PathLike[str]) -> tuple[Manifest, Runner]:
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:8] == b"TFL3":
-        from .litert import LiteRTRunner
+        from .litert import LiteRTRunner, LiteRTWhole
 
         manifest = _in_zip(path)
-        return manifest, LiteRTRunner(path, manifest)
+        return manifest, (LiteRTWhole if manifest.mode == "layer" else LiteRTRunner)(path, manifest)
     if start[:4] == b"PK\3\4":
         from .stablehlo import StableHloRunner
 

@@ -96,22 +96,24 @@ class LiteRTRunner:
         return outputs, new_state
 
     def _warm_up(self):
-        """Run it: what is allocated in the first call stays where it is, and what does not is looked for every time."""
-        self._moves = False
-        addresses = []
-        for _ in range(3):
-            self._look()
-            addresses.append([view.ctypes.data for view in self._all_views()])
-            for view in [*self._inputs, *[old for old, _ in self._leaves]]:
-                view[...] = 0
-            if self._keeps_state:
-                self._write(self._manifest.initial_state)
+        """Run it: what is allocated when it runs is looked for after every call, all else stays where it is."""
+        self._moves = not all(self._is_allocated(index) for indices in self._at for index in indices)
+        inputs, _, old, _ = self._at
+        self._inputs, self._leaves = ([self._view(index) for index in row] for row in (inputs, old))
+        for view in [*self._inputs, *self._leaves]:
+            view[...] = 0
+        for _ in range(2):
             self._interpreter.invoke()
         self._look()
-        self._moves = addresses[1] != addresses[2]
+        if self._keeps_state:
+            self._write(self._manifest.initial_state)
 
-    def _all_views(self):
-        return [*self._inputs, *self._outputs, *[view for pair in self._leaves for view in pair]]
+    def _is_allocated(self, index):
+        try:
+            self._view(index)
+        except ValueError:
+            return False
+        return True
 
     def _look(self):
         """Find the memory of the tensors."""
@@ -161,6 +163,38 @@ class LiteRTRunner:
                     f"the tensor {name!r} of {path} must be {dtype} of shape {tuple(shape)}, as its manifest says; "
                     f"received {found[1]} of shape {found[0]}"
                 )
+
+
+class LiteRTWhole:
+    """A computation on whole sequences in LiteRT's interpreter, of any length that the file takes.
+
+    Args:
+        path: of the file.
+        manifest: what travels with it.
+
+    Raises:
+        ImportError, ValueError: as of `LiteRTRunner`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], manifest: Manifest) -> None:
+        self._interpreter = _interpreter(pathlib.Path(path))
+        self._run = self._interpreter.get_signature_runner(STEP)
+        inputs, outputs = manifest.inputs, manifest.outputs
+        self._takes = [p.tensor for p in inputs] + [p.mask_tensor for p in inputs if p.mask_tensor]
+        self._gives = [p.tensor for p in outputs] + [p.mask_tensor for p in outputs if p.mask_tensor]
+
+    def state(self, leaves: list[np.ndarray]) -> Any:
+        """Nothing: there is none."""
+        return ()
+
+    def leaves(self, state: Any) -> list[np.ndarray]:
+        """None."""
+        return []
+
+    def __call__(self, inputs: list[np.ndarray], state: Any) -> tuple[list[np.ndarray], Any]:
+        """The outputs of values and masks [B, T, ...]."""
+        found = self._run(**dict(zip(self._takes, inputs, strict=True)))
+        return [found[name] for name in self._gives], state
 
 
 def _interpreter(path):

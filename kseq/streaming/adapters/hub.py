@@ -12,6 +12,7 @@ from keras import ops
 from keras_hub.src.models.llama.llama_decoder import LlamaTransformerDecoder
 from keras_hub.src.models.llama.llama_layernorm import LlamaLayerNorm
 
+from ...layers.counting import bounded
 from ...layers.position import PositionLayer
 from ...registry import adapts
 from ...sequence import Sequence, SequenceSpec
@@ -185,7 +186,7 @@ class HubPositions(Adapted, PositionLayer):
     def call_values(self, values: Any, positions: Any) -> Any:
         last = self.embedding.sequence_length - 1  # of steps that are not there, or have no room
         # Its own way from positions to vectors, of rows in the place of steps.
-        positions = ops.broadcast_to(ops.clip(positions + self._start, 0, last), ops.shape(values)[:2])
+        positions = ops.broadcast_to(bounded(positions + self._start, 0, last), ops.shape(values)[:2])
         return self.embedding(values, positions=positions)
 
 

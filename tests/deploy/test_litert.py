@@ -1,0 +1,295 @@
+"""Steps in LiteRT's format: every layer, precisions, where the state is, and what is refused."""
+
+import collections
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from sampling import todays
+
+import kseq
+from kseq.deploy import litert, traced
+from kseq.runtime.runners import open_runner
+from kseq.runtime.runners.litert import READ, STEP, WRITE
+from kseq.runtime.whole import open_whole
+from kseq.streaming.tracing import Scope, State, advance, row_of
+from kseq.testing.given import draw_context
+
+interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("LiteRT's files are written on tensorflow", allow_module_level=True)
+
+RNG = np.random.default_rng(0)
+# Of layers that divide by what may be nearly nothing.
+TOLERANCES = {"GatedDeltaNet": 1e-2}
+
+
+class EagerStep:
+    """The step without a compiler, which the few calls of golden data are not worth."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def initial_state(self):
+        return State(self.step.initial_state(), {})
+
+    def __call__(self, values, masks, active, state):
+        variables = self.step.layer.variables
+        with Scope(variables, [v.value for v in variables]) as scope:
+            outputs, leaves = advance(self.step, row_of(values, masks, active), masks, active, state.leaves)
+        found = [(np.array(y.values), None if y.mask is None else np.array(y.mask)) for y in outputs]
+        return found, State(leaves, dict(scope.updates))
+
+
+@pytest.fixture(autouse=True)
+def golden_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(traced, "compile_step", EagerStep)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "step.tflite"
+
+
+def check_golden(path, tolerance=1e-4):
+    """Check that the file gives its golden data, from its first state on, and give its manifest."""
+    manifest, run = open_runner(path)
+    state, found = run.state(manifest.initial_state), []
+    for start in range(0, manifest.golden_inputs[0].shape[1], manifest.block):
+        outputs, state = run([x[:, start : start + manifest.block] for x in manifest.golden_inputs], state)
+        found.append(outputs)
+    for y, wanted in zip(zip(*found, strict=True), manifest.golden_outputs, strict=True):
+        y = np.concatenate(y, axis=1)
+        assert (y.shape, y.dtype) == (wanted.shape, wanted.dtype)
+        np.testing.assert_allclose(y, wanted, atol=tolerance * max(1, np.abs(wanted).max()))
+    return manifest
+
+
+def built(layer, shape, dtype="float32", context=None):
+    """The layer, built, with weights of which none is what it was made as."""
+    given = {"context": context} if context else {}
+    layer(kseq.Sequence(np.zeros((2, *shape), dtype)), **given)
+    for v in layer.weights:
+        if keras.backend.is_float_dtype(v.dtype):
+            v.assign(v + 0.2 * RNG.standard_normal(v.shape))
+    return layer
+
+
+def stack():
+    return built(kseq.Serial([kseq.Conv1D(6, 3, activation="relu"), kseq.LSTM(5), kseq.Dense(4)]), (4, 3))
+
+
+def operations(path):
+    interpreter = interpreters.Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    return collections.Counter(row["op_name"] for row in interpreter._get_ops_details())
+
+
+EXAMPLES = todays(
+    [
+        pytest.param(cls, example, id=f"{name}-{i}")
+        for name, cls in kseq.registered_layers().items()
+        if "." not in name
+        for i, example in enumerate(cls.examples())
+    ],
+    of="litert",
+    tensorflow=0.04,
+)
+
+
+@pytest.mark.parametrize(("cls", "example"), EXAMPLES)
+def test_every_layer_exports_or_has_numbers_that_litert_has_not(cls, example, path):
+    layer = cls(**example.config)
+    context = draw_context(RNG, layer, 2, example.context or {})
+    built(layer, example.input_shape[1:], example.dtype, context)
+    options = {"batch_size": 2, "masks": True, "dtype": example.dtype, "context": context or None}
+    if not layer.supports_step:
+        with pytest.raises(kseq.NotStreamable):
+            kseq.export(layer, path, **options)
+        return
+    outputs = layer.output_spec(kseq.SequenceSpec(example.input_shape[2:], example.dtype))
+    if "complex" in f"{example.dtype} {outputs.dtype}":
+        with pytest.raises(ValueError, match="of complex64: let the model take and give real parts"):
+            kseq.export(layer, path, **options)
+        assert not list(path.parent.iterdir())
+        return
+    kseq.export(layer, path, **options)
+    check_golden(path, TOLERANCES.get(cls.__name__, 1e-4))
+
+
+BOUNDS = {"float32": 1e-4, "float16": 1e-3, "int8_dynamic": 5e-2, "int8": 5e-2}
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_precisions(precision, path):
+    chunks = [RNG.standard_normal((2, 5, 32)).astype("float32") for _ in range(8)]
+    layer = built(kseq.Serial([kseq.Conv1D(64, 3, activation="relu"), kseq.LSTM(32), kseq.Dense(4)]), (4, 32))
+    plain = path.with_name("plain.tflite")
+    kseq.export(layer, plain, batch_size=2)
+    kseq.export(layer, path, batch_size=2, precision=precision, calibration=chunks if precision == "int8" else None)
+    manifest = check_golden(path, BOUNDS[precision])
+    assert manifest.precision == precision
+    sizes = path.stat().st_size, plain.stat().st_size
+    assert sizes[0] < {"float16": 0.7, "float32": 1.01}.get(precision, 0.5) * sizes[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8_dynamic"])
+def test_a_state_that_the_file_keeps(precision, path):
+    manifest = kseq.export(stack(), path, batch_size=2, state="variables", precision=precision)
+    check_golden(path, BOUNDS[precision])
+    interpreter = interpreters.Interpreter(model_path=str(path), num_threads=1)
+    names = interpreter.get_signature_list()
+    assert set(names) == {STEP, READ, WRITE}
+    assert min(names) == STEP  # or XNNPACK would not compute it
+    run, read, write = (interpreter.get_signature_runner(name) for name in (STEP, READ, WRITE))
+    first = read()
+    for leaf, wanted in zip(manifest.state, manifest.initial_state, strict=True):
+        np.testing.assert_array_equal(first[leaf.tensor], wanted)
+    x = manifest.golden_inputs[0]
+    outputs = [run(x=x[:, t : t + 1])["y"] for t in range(5)]
+    kept = read()
+    again = [run(x=x[:, t : t + 1])["y"] for t in range(5, 8)]
+    np.testing.assert_allclose(
+        np.concatenate([*outputs, *again], 1), manifest.golden_outputs[0], atol=BOUNDS[precision]
+    )
+    write(**kept)
+    np.testing.assert_array_equal(
+        np.concatenate([run(x=x[:, t : t + 1])["y"] for t in range(5, 8)], 1), np.concatenate(again, 1)
+    )
+
+
+@pytest.mark.parametrize("state", ["inputs", "variables"])
+def test_states_are_values_that_one_runner_keeps_apart(state, path):
+    kseq.export(stack(), path, batch_size=2, state=state)
+    manifest, run = open_runner(path)
+    [x], [wanted] = manifest.golden_inputs, manifest.golden_outputs
+    one = two = None
+    one, two = run.state(manifest.initial_state), run.state(manifest.initial_state)
+    for t in range(4):  # two streams of one runner in turn, the other one step behind
+        [y], one = run([x[:, t : t + 1]], one)
+        np.testing.assert_allclose(y, wanted[:, t : t + 1], atol=1e-5)
+        if t:
+            [y], two = run([x[:, t - 1 : t]], two)
+            np.testing.assert_allclose(y, wanted[:, t - 1 : t], atol=1e-5)
+    copy = run.state(run.leaves(one))
+    [y], next_one = run([x[:, 4:5]], one)
+    with pytest.raises(RuntimeError, match="was taken by another call"):
+        run([x[:, 4:5]], one)
+    [same], _ = run([x[:, 4:5]], copy)
+    np.testing.assert_array_equal(y, same)
+    y[...] = 0  # the caller's to write
+    [y], _ = run([x[:, 5:6]], next_one)
+    np.testing.assert_allclose(y, wanted[:, 5:6], atol=1e-5)
+
+
+def test_normalization_after_products_costs_no_operation(path):
+    x = keras.Input((None, 4))
+    y = keras.layers.Conv1D(8, 3, padding="causal", use_bias=False)(x)
+    plain = keras.Model(x, keras.layers.Dense(5)(y))
+    z = keras.layers.BatchNormalization()(y)
+    model = keras.Model(x, keras.layers.BatchNormalization()(keras.layers.Dense(5)(z)))
+    for v in model.weights:
+        v.assign(RNG.uniform(0.5, 1.5, v.shape))
+    kseq.export(model, path)
+    check_golden(path)
+    found = operations(path)
+    kseq.export(plain, path)
+    assert found == operations(path)
+
+
+def test_few_steps_of_a_recurrence_are_no_loop(path):
+    kseq.export(stack(), path, batch_size=2, block=4)
+    check_golden(path)
+    assert "WHILE" not in operations(path)
+    kseq.export(stack(), path, batch_size=2, block=40)  # whose tensors are allocated when it runs
+    check_golden(path)
+    assert "WHILE" in operations(path)
+
+
+def test_caches_are_written_without_scattering(path):
+    layer = built(
+        kseq.SelfAttention(2, 3, max_past_horizon=4, block_size=2, num_sink_steps=1, cache_dtype="int8"), (4, 6)
+    )
+    kseq.export(layer, path, batch_size=3, block=4, masks=True)
+    check_golden(path)
+    assert not {"SCATTER_ND", "DYNAMIC_UPDATE_SLICE"} & set(operations(path))
+
+
+@pytest.mark.parametrize("length", [None, 7])
+def test_whole_sequences(length, path):
+    layer = stack()
+    kseq.export(layer, path, batch_size=2, mode="layer", length=length)
+    whole = open_whole(path)
+    for time in (7,) if length else (3, 20):
+        x = RNG.standard_normal((2, time, 3)).astype("float32")
+        np.testing.assert_allclose(whole(x), layer(x), atol=1e-5)
+
+
+@kseq.pointwise
+class Inverted(keras.layers.Layer):
+    """An operation that LiteRT has not."""
+
+    def call(self, x):
+        return keras.ops.sum(keras.ops.inv(x[..., None] * np.eye(3, dtype="float32")), axis=-1)
+
+
+def refused(model, path, **options):
+    with pytest.raises(ValueError) as error:
+        kseq.export(model, path, **options)
+    assert not list(path.parent.iterdir())  # nothing half written
+    return str(error.value)
+
+
+def test_what_litert_has_not_is_refused_with_the_layer(path, capfd):
+    x = keras.Input((None, 3))
+    model = keras.Model(x, Inverted(name="inverted")(keras.layers.Dense(3)(x)))
+    said = refused(model, path)
+    assert "LiteRT has no built-in operation for tf." in said and "/inverted" in said
+    half = built(kseq.Dense(3, dtype="mixed_float16", name="half"), (4, 3))
+    assert "float16" in refused(half, path, dtype="float32")
+    assert "of float64: export a model of the dtype policy 'float32'" in refused(
+        built(kseq.Dense(3, dtype="float64"), (4, 3)), path
+    )
+    assert "W0000" not in capfd.readouterr().err
+
+
+def test_calibration_that_does_not_fit_is_refused(path):
+    layer = stack()
+    options = {"batch_size": 2, "precision": "int8"}
+    assert "give `calibration`, a list of chunks" in refused(layer, path, **options)
+    wrong = RNG.standard_normal((2, 5, 4)).astype("float32")
+    assert "must have batch 2 and channels (3,)" in refused(layer, path, **options, calibration=[wrong])
+    assert "steps at least" in refused(layer, path, **options, calibration=[wrong[:, :0, :3]])
+    right = [wrong[..., :3]]
+    assert "not of precision 'int8'" in refused(layer, path, **options, calibration=right, state="variables")
+    assert "'inputs' or 'variables'; received 'here'" in refused(layer, path, state="here")
+
+
+def test_a_converter_that_is_not_there(path, monkeypatch):
+    def missing(name, *args, **kwargs):
+        raise ImportError(name)
+
+    layer = stack()
+    monkeypatch.setattr("builtins.__import__", missing)
+    with pytest.raises(ImportError, match=r"pip install 'kseq\[export\]'"):
+        litert._tensorflow()
+    monkeypatch.undo()
+    assert layer.built
+
+
+def test_damaged_and_foreign_files(path):
+    kseq.export(stack(), path, batch_size=2)
+    content = path.read_bytes()
+    for damaged in (content[:2000], content[:-40], b"\0\0\0\0TFL3" + bytes(100)):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"step|manifest"):
+            open_runner(path)
+    other = pathlib.Path(path).with_name("other.tflite")
+    kseq.export(built(kseq.Dense(4), (4, 3)), other)
+    # The manifest of another model behind a model.
+    start = content.rindex(b"PK\3\4")
+    end = other.read_bytes().rindex(b"PK\3\4")
+    path.write_bytes(other.read_bytes()[:end] + content[start:])
+    with pytest.raises(ValueError, match="as its manifest says"):
+        open_runner(path)
