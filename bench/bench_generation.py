@@ -78,8 +78,8 @@ def step(model):
     import numpy as np
 
     import kseq
+    from kseq.runtime.ends import Ends
     from kseq.streaming.compiled import compile_step
-    from kseq.streaming.ends import Ends
     from kseq.streaming.graph import as_layer
 
     layer = as_layer(model)

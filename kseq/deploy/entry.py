@@ -14,20 +14,22 @@ from keras import ops
 
 from ..arguments import as_size
 from ..layers.base import SequenceLayer
+from ..layers.structures import as_sequence
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
+from ..runtime.ends import Ends
 from ..runtime.manifest import Manifest
 from ..streaming.compiled import freeze
-from ..streaming.ends import Ends
 from ..streaming.graph import as_layer
 from ..streaming.model_layer import stream_options
 from ..streaming.saving import model_id, seeds_of
 from ..streaming.step import StepFunction
 from ..version import __version__
 from .traced import ExportedFunction
+from .whole import WholeFunction
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """A format: its module here, the backend that produces it, how its files end, and the precisions that it has."""
 
     module: str
@@ -37,10 +39,10 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "litert": Format("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
-    "onnx": Format("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
-    "saved_model": Format("saved_model", "tensorflow", "", ("float32",)),
-    "stablehlo": Format("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
+    "litert": FileFormat("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
+    "onnx": FileFormat("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
+    "saved_model": FileFormat("saved_model", "tensorflow", "", ("float32",)),
+    "stablehlo": FileFormat("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
 }
 
 
@@ -66,6 +68,8 @@ def export(
     precision: str | None = None,
     calibration: Any = None,
     *,
+    mode: str = "step",
+    length: int | None = None,
     state: str = "inputs",
     masks: bool | None = None,
     dtype: str | None = None,
@@ -87,9 +91,11 @@ def export(
         block: steps of a call, a multiple of the model's block; by default that.
         precision: of the weights, by default `"float32"`.
         calibration: for `"int8"`: chunks as `push` takes them, whose values are like those to come.
+        mode: `"step"`, or `"layer"` for whole sequences, also of models that cannot stream: `kseq.open_whole` runs it.
+        length: steps of a whole sequence; by default any number.
         state: `"inputs"`: the state is an input and an output of each call; `"variables"`: in LiteRT, the file has it.
         masks: whether a call takes masks of its inputs; by default where the end of a stream needs steps that are not
-            there, for models with latency or of blocks longer than a step.
+            there, for models with latency or of blocks longer than a step, and not for whole sequences.
         dtype, context, max_length, window: as `kseq.Stream` takes them.
 
     Raises:
@@ -110,11 +116,21 @@ def export(
     name = _format_of(path, format)
     choices = Choices(_one_of("precision", precision or "float32", FORMATS[name].precisions), state, calibration)
     options = stream_options(max_length, window)
+    batch_size = as_size("batch_size", batch_size)
+    if _one_of("mode", mode, ("step", "layer")) == "layer":
+        if block is not None:
+            raise ValueError(f"`block` is of a step; the steps of a whole sequence are `length`; received {block}")
+        whole = WholeFunction(model, batch_size, length, bool(masks), dtype=dtype, context=context, options=options)
+        manifest = _manifest_of_whole(whole, name, choices, dataclasses.asdict(options), context)
+        _write(model, whole, manifest, path, choices)
+        return manifest
+    if length is not None:
+        raise ValueError(f"`length` is of whole sequences (`mode='layer'`), and of a step `block`; received {length}")
     layer = as_layer(model, options)
     if not layer.supports_step:
         found = layer.obstacles()
         raise NotStreamable(f"{in_words(model)} cannot stream: {'; '.join(map(str, found))}", found)
-    ends = Ends(layer, in_words(model), as_size("batch_size", batch_size), dtype)
+    ends = Ends(layer, in_words(model), batch_size, dtype)
     if not ends.dtypes_known:
         ends = Ends(layer, in_words(model), batch_size, ends.numpy_dtypes[0].name)
     specs = ends.layer_specs
@@ -123,16 +139,21 @@ def export(
     masked = _needs_masks(layer, step) if masks is None else bool(masks)
     function = ExportedFunction(step, masked)
     manifest = _manifest(function, name, choices, ends, dataclasses.asdict(options), context)
-    if keras.backend.backend() == FORMATS[name].backend:
+    _write(model, function, manifest, path, choices)
+    return manifest
+
+
+def _write(model, function, manifest, path, choices):
+    """Write a file, in a process of another backend where the format needs it."""
+    if keras.backend.backend() == FORMATS[manifest.format].backend:
         write_atomically(path, lambda target: written(function, manifest, target, choices))
     else:
         from . import child
 
         write_atomically(path, lambda target: child.write(model, manifest, target, choices))
-    return manifest
 
 
-def written(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Choices) -> None:
+def written(function: Any, manifest: Manifest, target: pathlib.Path, choices: Choices) -> None:
     """Write a function in the format of its manifest, here and now."""
     module: Any = importlib.import_module(f".{FORMATS[manifest.format].module}", __package__)
     module.write(function, manifest, target, choices)
@@ -197,6 +218,37 @@ def _manifest(function, name, choices, ends, options, context):
         context={key: _in_numpy(value) for key, value in step.context.items()},
         golden_inputs=[np.concatenate(arrays, axis=1) for arrays in zip(*calls, strict=True)],
         golden_outputs=[np.concatenate(arrays, axis=1) for arrays in zip(*outputs, strict=True)],
+    )
+
+
+def _manifest_of_whole(function, name, choices, options, context):
+    [(inputs, outputs)] = function.golden
+    layer = function.layer
+    context = {key: as_sequence(value) for key, value in (context or {}).items()}
+    return Manifest(
+        format=name,
+        mode="layer",
+        precision=choices.precision,
+        batch_size=function.batch_size,
+        block=function.length or 0,
+        inputs=function.inputs,
+        outputs=function.outputs,
+        state=(),
+        order=(),
+        presence_tensor=None,
+        input_names=function.input_names,
+        input_structure=function.input_structure,
+        output_structure=function.output_structure,
+        compute_dtype=layer.compute_dtype,
+        timings=tuple(layer.timings) if isinstance(layer, SequenceLayer) else (),
+        model={},
+        options=options,
+        kseq_version=__version__,
+        initial_state=[],
+        seeds={},
+        context={key: _in_numpy(value) for key, value in context.items()},
+        golden_inputs=inputs,
+        golden_outputs=[*[y for y, _ in outputs], *[m for _, m in outputs if m is not None]],
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
-from ..streaming.compiled import freeze
 from ..streaming.tracing import Scope
 from .onnx_operations import translations
 from .traced import ExportedFunction
@@ -22,6 +21,8 @@ _DTYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
 _OPSET = 25
 #: What one file of protocol buffers holds.
 _LARGEST = 2**31 - 2**20
+#: A size in the place of any.
+_ANY = 12
 
 
 def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
@@ -61,7 +62,7 @@ def _package(name):
 
 
 def _check_dtypes(function):
-    variables = function.step.layer.variables
+    variables = function.layer.variables
     tensors = [(f"the tensor {spec.name!r}", spec.dtype) for spec in [*function.takes, *function.gives]]
     for what, dtype in [*tensors, *[(f"the variable {v.path!r}", str(v.dtype)) for v in variables]]:
         if dtype not in (*_DTYPES, "uint32"):
@@ -75,13 +76,16 @@ def _exported(function):
     """The function as a model of ONNX."""
     import torch
 
-    arrays = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in function.takes]
+    shapes = [tuple(_ANY if n is None else n for n in spec.shape) for spec in function.takes]
+    arrays = [torch.zeros(s, dtype=getattr(torch, spec.dtype)) for s, spec in zip(shapes, function.takes, strict=True)]
+    free = any(None in spec.shape for spec in function.takes)
     with _quiet(), exporting():
         try:
             program = torch.onnx.export(
                 _module(function).eval(),
                 tuple(arrays),
                 dynamo=True,
+                dynamic_shapes={"arrays": tuple(_free(spec.shape) for spec in function.takes)} if free else None,
                 opset_version=_OPSET,
                 input_names=[spec.name for spec in function.takes],
                 output_names=[spec.name for spec in function.gives],
@@ -94,6 +98,13 @@ def _exported(function):
     return program.model_proto
 
 
+def _free(shape):
+    """The axes of any size, as torch's exporter takes them."""
+    import torch
+
+    return {axis: torch.export.Dim(f"t{axis}") for axis, n in enumerate(shape) if n is None}
+
+
 def _module(function):
     """The function as a module of torch, whose buffers are the weights."""
     import torch
@@ -102,13 +113,13 @@ def _module(function):
         def __init__(self):
             super().__init__()
             self.count = 0
-            for value in freeze(function.step.layer).values:
-                self.register_buffer(f"weight_{self.count}", value)
+            for variable in function.layer.variables:
+                self.register_buffer(f"weight_{self.count}", variable.value.detach().clone())
                 self.count += 1
 
         def forward(self, *arrays):
             weights = [getattr(self, f"weight_{n}") for n in range(self.count)]
-            with Scope(function.step.layer.variables, weights):
+            with Scope(function.layer.variables, weights):
                 found = function(*arrays)
             # A tensor that is given as it was taken, or twice, has but one name: each is one of its own.
             return tuple(x.clone() for x in found)

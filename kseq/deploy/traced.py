@@ -1,12 +1,14 @@
 """`ExportedFunction`: the step of a model as a flat function of tensors, with a name for each."""
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..layers.base import SequenceLayer
 from ..layers.structures import parts
 from ..runtime.manifest import Port, StateTensor
 from ..sequence import Sequence
@@ -19,7 +21,7 @@ class TensorSpec(NamedTuple):
     """What a tensor of the file is."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -33,9 +35,11 @@ class ExportedFunction:
     Args:
         step: the step, of the batch size, block, inputs and context that the file is for.
         masked: whether it takes a mask for every input.
+        golden: as the attribute, where it is known; by default the step is run for it.
 
     Attributes:
         step: as given.
+        layer: whose variables are the weights.
         inputs, outputs: a `Port` for every sequence.
         state: a `StateTensor` for every leaf.
         takes, gives: a `TensorSpec` for every tensor.
@@ -46,17 +50,18 @@ class ExportedFunction:
     """
 
     step: StepFunction
+    layer: SequenceLayer
     takes: list[TensorSpec]
     gives: list[TensorSpec]
 
-    def __init__(self, step: StepFunction, masked: bool) -> None:
-        self.step, self.masked = step, masked
+    def __init__(self, step: StepFunction, masked: bool, golden: list[Any] | None = None) -> None:
+        self.step, self.layer, self.masked = step, step.layer, masked
         self._reads_presence = step.layer.reads_presence
         specs = [spec for spec in parts(step.input_spec) if spec is not PRESENCE]
         self._shape = step.batch_size, step.block
-        self.golden = self._run_golden(specs)
+        self.golden = self._run_golden(specs) if golden is None else golden
         [(_, made), *_] = self.golden
-        names = _names()
+        names = namer()
         given = getattr(step.layer, "inputs", None) or [None] * len(specs)
         self.inputs = tuple(self._input(names, n, spec, given[n]) for n, spec in enumerate(specs))
         self.presence_tensor = names("presence") if masked and self._reads_presence else None
@@ -95,14 +100,16 @@ class ExportedFunction:
             x.append(Sequence(ops.zeros(self._shape, dtype="bool"), masks[-1] if masks else None))
         y, leaves = self.step.advance(tuple(x) if len(x) > 1 else x[0], given)
         found = parts(y)
-        return [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves]
+        return as_specified(
+            [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves], self.gives
+        )
 
     def _run_golden(self, specs):
         """Calls from the beginning of a stream on: what each takes, and gives."""
         rng, run = np.random.default_rng(0), compile_step(self.step)
         state, calls = run.initial_state(), []
         for _ in range(_GOLDEN_CALLS):
-            values = tuple(_drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
+            values = tuple(drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
             masks = [np.ones(self._shape, bool)] * (len(values) + self._reads_presence) if self.masked else None
             beside = (np.zeros(self._shape, bool),) * self._reads_presence
             every = masks or (None,) * (len(values) + self._reads_presence)
@@ -117,10 +124,35 @@ class ExportedFunction:
         return calls
 
 
+def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:
+    """Tensors that are what specs say; integers of another width, which backends do not agree on, become these.
+
+    Raises:
+        ValueError: others.
+    """
+    if len(tensors) != len(specs):
+        raise ValueError(f"{len(specs)} tensors are to be written; {keras.backend.backend()} gives {len(tensors)}")
+    found = []
+    for x, spec in zip(tensors, specs, strict=True):
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype != spec.dtype and "int" in dtype and "int" in spec.dtype:
+            x, dtype = ops.cast(x, spec.dtype), spec.dtype
+        fits = len(x.shape) == len(spec.shape) and all(
+            n is None or not isinstance(size, int) or n == size for n, size in zip(spec.shape, x.shape, strict=True)
+        )
+        if not fits or dtype != spec.dtype:
+            raise ValueError(
+                f"the tensor {spec.name!r} is to be {spec.dtype} {spec.shape}; {keras.backend.backend()} gives "
+                f"{dtype} {tuple(x.shape)}"
+            )
+        found.append(x)
+    return found
+
+
 _GOLDEN_CALLS = 8
 
 
-def _drawn(rng, shape, dtype):
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Values of a golden stream: numbers of a normal distribution, or integers 0 and 1."""
     if "int" in dtype or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
@@ -129,11 +161,11 @@ def _drawn(rng, shape, dtype):
     return rng.standard_normal(shape).astype("float32" if dtype == "bfloat16" else dtype)
 
 
-def _names():
+def namer() -> Callable[[str], str]:
     """A function that makes of each text a name that every format takes, each once."""
-    taken = set()
+    taken: set[str] = set()
 
-    def name(text):
+    def name(text: str) -> str:
         found = base = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "t"
         base = found = f"t_{base}" if base[0].isdigit() else base
         number = 1

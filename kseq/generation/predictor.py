@@ -15,9 +15,9 @@ from ..layers.network import Network
 from ..layers.pointwise import OneHot
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
+from ..runtime.ends import Ends
 from ..sequence import Sequence, SequenceSpec
 from ..streaming.compiled import freeze
-from ..streaming.ends import Ends
 from ..streaming.graph import as_layer
 from ..streaming.programs import Carry, Programs
 from ..streaming.step import StepFunction

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..dtypes import real_dtype as real_dtype
+
 
 def is_complex(dtype: str) -> bool:
     """Whether a dtype, by name, is one of complex numbers."""
@@ -19,11 +21,6 @@ def has_fractions(dtype: str) -> bool:
 def complex_dtype(dtype: str) -> str:
     """The complex dtype that computes as floats of a dtype do, in float32 at least."""
     return "complex128" if dtype in ("float64", "complex128") else "complex64"
-
-
-def real_dtype(dtype: str) -> str:
-    """The floats, of float32 at least, in which numbers of a dtype are computed: the parts of complex ones."""
-    return "float64" if dtype in ("float64", "complex128") else "float32"
 
 
 def split(x: Any, dtype: str) -> tuple[Any, Any]:

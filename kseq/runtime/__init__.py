@@ -1,1 +1,3 @@
-"""What streams without Keras and without a backend: arrays as bytes, and models that were exported."""
+"""What streams without Keras: blocks, rows, forms of chunks, saved bytes, over a step that anything may run."""
+
+from .base import BaseStream as BaseStream

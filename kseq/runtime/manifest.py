@@ -52,7 +52,7 @@ class Manifest:
         format: `"litert"`, `"onnx"`, `"saved_model"` or `"stablehlo"`.
         mode: `"step"`, or `"layer"` for whole sequences.
         precision: `"float32"`, or what its weights were rounded to.
-        batch_size, block: of a call.
+        batch_size, block: of a call; of whole sequences `block` is their length, 0 for any.
         inputs, outputs: a `Port` for each sequence.
         state: the leaves, in the order of the file.
         order: the numbers of the leaves in the order in which a stream saves them.
@@ -60,7 +60,7 @@ class Manifest:
         input_names, input_structure, output_structure: as Keras names and nests them; numbers stand for sequences.
         compute_dtype: that of the layer.
         timings: a `Timing` for each output.
-        model: `structure`, `layers` and `weights` of the model, by which saved streams are told apart.
+        model: of a step, `structure`, `layers` and `weights` of the model, by which saved streams are told apart.
         options: `max_length` and `window`.
         kseq_version: which wrote it.
         initial_state: leaves, in the order of `state`.

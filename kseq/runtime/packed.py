@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
+from ..dtypes import numpy_dtype
+
 _CHECKSUM = 16
 
 
@@ -58,13 +60,3 @@ def unpack(form: ByteFormat, data: Any) -> tuple[dict[str, Any], dict[str, np.nd
         arrays[name] = array.astype(dtype)  # in the order of bytes of this machine, and writable
         at += size
     return header, arrays
-
-
-def numpy_dtype(name: str) -> np.dtype:
-    """The NumPy dtype of a backend's."""
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, name))

@@ -1,14 +1,18 @@
 """A `StepFunction` compiled by the backend, for NumPy arrays in and out."""
 
 import copy
+import functools
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..layers.limits import Limit
 from ..layers.structures import parts
 from .products import merged
+from .saving import seeds_of
 from .shared import Weights, fingerprint, shared_by
+from .state import put, take
 from .step import StepFunction
 from .tracing import State, Trace, row_of
 
@@ -17,12 +21,8 @@ _ALIGNMENT = 64
 
 
 def compile_step(step: StepFunction, weights: Weights | None = None) -> Any:
-    """A step `run(values, masks, active, state) -> (outputs, state)` on NumPy arrays.
+    """A `RunnableStep` of what the backend compiles.
 
-    `values` is a tuple with [B, T, ...] for every input, `masks` one with bool [B, T] or `None` for each, `active` bool
-    [B] or `None`; none of these arrays is kept. `outputs` is a list of (values, mask or `None`), arrays that are the
-    caller's to write. `run.initial_state()` gives the first state, which is opaque: `run.to_numpy(state)` gives its
-    leaves, `run.from_numpy(leaves)` makes it of them. `run.prepare(values, masks, active)` compiles what a call needs.
     On jax a call takes the memory of the state that it is given, which cannot be used again, even if it fails.
 
     It is compiled at the first call of each chunk size, with and without masks and active rows, for all steps of one
@@ -103,8 +103,18 @@ class CompiledStep:
             function = self.function(trace, values, masks, active, tuple(trace.written))
         return function
 
+    @functools.cached_property
+    def is_limited(self) -> bool:
+        return self.step.is_limited
+
+    def limits(self, state: State) -> list[Limit]:
+        return self.step.limits(self.leaves(state))
+
+    def initial_leaves(self) -> list[np.ndarray]:
+        return self.step.initial_state()
+
     def initial_state(self) -> State:
-        return self.as_state(self.step.initial_state(), {})
+        return self.as_state(self.initial_leaves(), {})
 
     def from_numpy(self, leaves: Any, like: State | None = None) -> State:
         """A state of leaves, with the random numbers of the start or those of another state."""
@@ -112,6 +122,14 @@ class CompiledStep:
 
     def as_state(self, leaves: Any, seeds: Any, more: Any = None) -> State:
         return State([self.leaf(x, spec.dtype) for x, spec in zip(leaves, self.step.state, strict=True)], seeds, more)
+
+    def copied_rows(self, state: State, sources: Any, targets: Any) -> State:
+        leaves = self.leaves(state)
+        return self.changed(state, put(leaves, targets, take(leaves, sources)))
+
+    def saved(self, state: State) -> tuple[list[np.ndarray], dict[int, Any], Any]:
+        leaves = self.step.in_order(self.leaves(state))
+        return leaves, seeds_of(self.step.layer, self.weights, state.seeds), self.generator_of(state)
 
     def restored(self, leaves: Any, seeds: Any, generator: Any) -> State:
         """The state that was saved: of its leaves in the order of the layers, of seeds by number and a generator."""

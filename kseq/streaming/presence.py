@@ -13,14 +13,13 @@ from ..layers.base import SequenceLayer
 from ..layers.network import LayerNode, Read
 from ..layers.structures import parts
 from ..padding import started
+from ..runtime.ends import PRESENCE as SPEC
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
 from .adapters import Held
 
 # Steps that are counted before the counts are set back, which keeps them small in a stream without end.
 _MANY = 2**24
-
-SPEC = SequenceSpec((), "bool")
 
 
 class Presence:

@@ -1,54 +1,28 @@
 """What a stream goes on from elsewhere: saved bytes, or the same state with other weights."""
 
-import dataclasses
 import functools
 from typing import Any, Self, cast
 
 import keras
 
 from ..layers.base import SequenceLayer
+from ..runtime.base import BaseStream
+from ..runtime.saved import ModelId, from_bytes
 from .adapters import StreamOptions
-from .blocks import Blocks
 from .compiled import freeze
-from .ends import Ends
 from .graph import as_layer
-from .saving import ModelId, Saved, from_bytes, model_id, seeds_of, to_bytes
+from .saving import model_id
 
 
-class Resumable:
+class Resumable(BaseStream):
     """The part of `Stream` that goes on from bytes, and takes new weights."""
 
-    batch_size: int
     layer: SequenceLayer
-    _ends: Ends
-    _blocks: Blocks
     _weights: Any
-    _context: Any
-    _options: StreamOptions
-    _dtype: str | None
     _steps: dict[Any, Any]
     _compiled: int
-    _step: Any
-    _state: Any
-    _use_step: Any
     _made_step: Any
     compilations: Any
-
-    def save(self) -> bytes:
-        """The stream as bytes, which any machine and backend can go on from: `Stream.load`.
-
-        They hold the state, what is held and how far each row has come, the form and dtype of the chunks, random
-        numbers, the context, `max_length` and `window`, and a hash of the model and of its weights, but not these.
-        """
-        leaves, seeds, generator = None, {}, None
-        if self._step is not None:
-            leaves = self._step.step.in_order(self._step.leaves(self._state))
-            seeds = seeds_of(self.layer, self._weights, self._state.seeds)
-            generator = self._step.generator_of(self._state)
-        form, blocks = self._ends.form, self._blocks.position
-        made = self.batch_size, self._dtype, self._context, self._options
-        saved = Saved(*made, form, blocks, leaves, seeds, generator)
-        return to_bytes(saved, self._model_id)
 
     @classmethod
     def load(cls, model: keras.Model | SequenceLayer, saved: bytes, *, other_weights: bool = False) -> Self:
@@ -80,22 +54,13 @@ class Resumable:
         """
 
         def identify(options):
-            layer = as_layer(model, options)
+            layer = as_layer(model, StreamOptions(**options))
             return model_id(layer, freeze(layer))
 
         found, made = from_bytes(saved, identify, other_weights), cast(Any, cls)
-        options = dataclasses.asdict(found.options)
-        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, **options)
+        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, **found.options)
         stream._go_on(found)
         return stream
-
-    def _go_on(self, saved):
-        """Be where a stream was when it was saved."""
-        self._ends.set_form(saved.form)
-        if saved.leaves is not None:
-            self._use_step()
-            self._state = self._step.restored(saved.leaves, saved.seeds, saved.generator)
-        self._blocks.position = saved.blocks
 
     def refresh(self) -> None:
         """Take the weights that the model has now; what the state holds of earlier steps stays as it was made.
@@ -117,8 +82,8 @@ class Resumable:
             self._step = step
         self._compiled = self.compilations
         self._weights, self._steps = weights, steps
-        self.__dict__.pop("_model_id", None)
+        self.__dict__.pop("_id", None)
 
     @functools.cached_property
-    def _model_id(self) -> ModelId:
+    def _id(self) -> ModelId:
         return model_id(self.layer, self._weights)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.limits import Limit, check_room, in_numpy, least
+from ..layers.limits import Limit, check_overfull, check_room, in_numpy, least
 
 
 class Room:
@@ -41,3 +41,16 @@ class Room:
             self.left = np.asarray(in_numpy(least(found)), np.int64)
         self.left = self.left - steps
         return bool(np.any(self.left < 0))
+
+    def check(self, limits: list[Limit], before: list[Limit], what: str) -> None:
+        """Refuse what a state turns out to have taken more valid steps of than it may.
+
+        Args:
+            limits: of the state after it was fed.
+            before: of the state that was fed.
+            what: was fed, in words.
+
+        Raises:
+            ValueError: a row that has too many, by the layer's name, with what to change.
+        """
+        check_overfull(limits, before, what)

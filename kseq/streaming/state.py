@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..dtypes import numpy_dtype
 from ..layers.base import SequenceLayer
 from ..layers.base import hold_rows as hold_rows
 from ..layers.leaves import map_leaves, named_leaves
@@ -96,7 +97,7 @@ def from_bytes(data: bytes, wanted: list[LeafSpec], structure: str) -> list[np.n
     """
     header, found = packed.unpack(_FORMAT, data)
     stored = [(leaf.shape, leaf.dtype) for leaf in found.values()]
-    if header["structure"] != structure or stored != [(leaf.shape, packed.numpy_dtype(leaf.dtype)) for leaf in wanted]:
+    if header["structure"] != structure or stored != [(leaf.shape, numpy_dtype(leaf.dtype)) for leaf in wanted]:
         raise ValueError("the state is one of another model, batch size or dtype")
     return list(found.values())
 

@@ -7,11 +7,11 @@ import numpy as np
 from keras import ops
 
 from ..arguments import as_integer
+from ..dtypes import numpy_dtype
 from ..layers.base import SequenceLayer
 from ..layers.leaves import leaves, order_made, pack
 from ..layers.limits import Limit
 from ..layers.structures import as_sequence
-from ..runtime.packed import numpy_dtype
 from ..sequence import Sequence, SequenceSpec
 from . import state as states
 from .context import as_long_as

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..dtypes import numpy_dtype
 from ..layers.leaves import leaves, pack
-from ..runtime.packed import numpy_dtype
 from ..sequence import Sequence
 from ..streaming import state as states
 from . import transforms

@@ -11,7 +11,7 @@ import pytest
 
 import kseq
 from kseq.runtime import packed
-from kseq.streaming import saving
+from kseq.runtime import saved as saved_bytes
 
 TODAYS = {"jax": 0.25, "tensorflow": 0.25}
 BACKEND = keras.backend.backend()
@@ -233,7 +233,7 @@ def test_another_version_is_refused(monkeypatch):
     layer = small()
     newer = packed.ByteFormat(b"kseq-stream\n", 99, "stream")
     with monkeypatch.context() as patched:
-        patched.setattr(saving, "_FORMAT", newer)
+        patched.setattr(saved_bytes, "_FORMAT", newer)
         saved = kseq.Stream(layer).save()
     with pytest.raises(ValueError, match="must be of version 1; received version 99"):
         kseq.Stream.load(layer, saved)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import as_size
-from ..layers.windowed import Resample
-from ..sequence import Sequence
+from ..sequence import Sequence, SequenceSpec
 
 
 class Stage(NamedTuple):
@@ -136,26 +135,19 @@ def _chain(stream, host_rate, rate):
     if host_rate is None or rate is None:
         raise ValueError(f"`host_rate` and `rate` go together; received {host_rate!r} and {rate!r}")
     host_rate, rate = Fraction(as_size("host_rate", host_rate)), Fraction(as_size("rate", rate))
-    timings = stream.layer.timings
-    if stream.layer.num_inputs - stream.layer.reads_presence > 1 or len(timings) > 1:
+    timings = stream.timings
+    if not isinstance(stream.spec, SequenceSpec) or len(timings) > 1:
         raise ValueError("only a model of one input and one output goes between two rates")
     there, back = rate / host_rate, host_rate / (rate * timings[0].ratio)
     shapes = stream.spec.shape, stream.output_shape
-    ends = [_resampling(stream, shape, ratio) for shape, ratio in zip(shapes, (there, back), strict=True)]
-    return [s for s in (ends[0], stream, ends[1]) if s is not None]
-
-
-def _resampling(stream, shape, ratio):
-    if ratio == 1:
-        return None
-    layer = Resample(ratio.numerator, ratio.denominator)
-    layer.build((None, None, *shape))
-    return type(stream)(layer, stream.batch_size)
+    changes = zip(shapes, (there, back), strict=True)
+    before, after = ([] if ratio == 1 else [stream.resampled(shape, ratio)] for shape, ratio in changes)
+    return [*before, stream, *after]
 
 
 def _stages(stream):
     block = stream.timing.block_size
-    return [Stage(block, timing.ratio, timing.output_latency) for timing in stream.layer.timings]
+    return [Stage(block, timing.ratio, timing.output_latency) for timing in stream.timings]
 
 
 def _delay(stages, host_block) -> int:

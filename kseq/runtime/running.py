@@ -1,12 +1,11 @@
 """What a stream is run by: an iterable of chunks, a host's blocks of audio; and how late it is."""
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from ..layers.base import SequenceLayer
 from ..timing import Interval, Timing
 from .blocks import Blocks
 from .ends import Ends
@@ -14,14 +13,18 @@ from .host_blocks import HostBlocks
 
 
 class Runnable:
-    """The part of `Stream` that runs it, and says how late it is."""
+    """The part of a stream that runs it, and says how late it is."""
 
-    layer: SequenceLayer
     timing: Timing
     push: Any
     flush: Any
     _ends: Ends
     _blocks: Blocks
+
+    @property
+    def timings(self) -> list[Timing]:
+        """The `Timing` of every output."""
+        return list(self._ends.layer.timings)
 
     @property
     def pushed(self) -> Any:
@@ -39,7 +42,7 @@ class Runnable:
 
         Of a model of several outputs that of all of them together.
         """
-        found = [timing.receptive_field for timing in self.layer.timings]
+        found = [timing.receptive_field for timing in self.timings]
         known = [field for field in found if field is not None]
         return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
@@ -56,7 +59,7 @@ class Runnable:
         """
         if not rate > 0:
             raise ValueError(f"`rate` must be positive; received {rate!r}")
-        return max(map(_longest_wait, self.layer.timings)) / rate
+        return max(map(_longest_wait, self.timings)) / rate
 
     def run(self, chunks: Iterable[Any] | AsyncIterable[Any]) -> "Run":
         """Push chunks one after the other: what each gives, and last what `flush` gives.
@@ -121,6 +124,14 @@ class Runnable:
         finally:
             self._ends.form = before
 
+    def resampled(self, shape: tuple[int, ...], ratio: Fraction) -> Any:
+        """A stream of as many rows that changes the rate of values of a channel shape.
+
+        Raises:
+            ValueError: a stream that has no layers for it.
+        """
+        raise ValueError("a stream of an exported step goes at the rate of its model: resample what goes in and out")
+
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Channel shape of the first output."""
@@ -161,6 +172,8 @@ class Run:
 
 async def _in_thread(fn, *arguments):
     """What a function gives in another thread; who is cancelled waits for it, so that no two threads use a stream."""
+    import asyncio  # on use: it takes longer to load than all of the runtime
+
     call = asyncio.ensure_future(asyncio.to_thread(fn, *arguments))
     try:
         return await asyncio.shield(call)

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..layers.base import SequenceLayer
-from ..layers.complex_values import real_dtype
-from ..layers.structures import parts
+from ..dtypes import host_dtype, real_dtype
 from ..sequence import Sequence, SequenceSpec
-from . import presence
+from .protocols import Described
+
+# Of what says which steps are there, where a model reads it: an input more.
+PRESENCE = SequenceSpec((), "bool")
 
 
 class Form(NamedTuple):
@@ -33,23 +34,25 @@ class Ends:
         form: a `Form`, a value that may be set back.
     """
 
-    layer: SequenceLayer
+    layer: Described
     batch_size: int
     inputs: Any
+    input_names: Any
     input_structure: Any
     output_structure: Any
     form: Form
 
-    def __init__(self, layer: Any, name: str, batch_size: Any, dtype: Any) -> None:
+    def __init__(self, layer: Described, name: str, batch_size: int, dtype: str | None) -> None:
         self.layer, self.batch_size = layer, batch_size
         self.inputs = getattr(layer, "inputs", None)  # of a Keras model
+        self.input_names = getattr(layer, "input_names", ())
         self.input_structure = getattr(layer, "input_structure", _tuple_of(layer.num_inputs))
         self.output_structure = getattr(layer, "output_structure", _tuple_of(layer.num_outputs))
         shapes = layer.channel_shape
         if shapes is None:
             raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
-        self._presence = (presence.SPEC,) if layer.reads_presence else ()
+        self._presence = (PRESENCE,) if layer.reads_presence else ()
         shapes = shapes[: len(shapes) - len(self._presence)]
         known: list[Any] = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
@@ -96,7 +99,7 @@ class Ends:
 
     @property
     def numpy_dtypes(self) -> Any:
-        return [_numpy_dtype(spec.dtype) for spec in self._known_specs]
+        return [host_dtype(spec.dtype) for spec in self._known_specs]
 
     @property
     def _known_specs(self):
@@ -152,9 +155,9 @@ class Ends:
     def _by_names(self, chunk):
         """A list of all of a model's inputs, masks among them as arrays, as a dict; anything else as it is."""
         masks = {given.mask for given in self.inputs or ()} - {None}
-        if not masks or type(chunk) not in (list, tuple) or len(chunk) != len(self.layer.input_names):
+        if not masks or type(chunk) not in (list, tuple) or len(chunk) != len(self.input_names):
             return chunk
-        by_name = dict(zip(self.layer.input_names, chunk, strict=True))
+        by_name = dict(zip(self.input_names, chunk, strict=True))
         given = [by_name[name] for name in masks]
         are_masks = (m is None or (isinstance(m, np.ndarray) and m.dtype.kind == "b") for m in given)
         return by_name if all(are_masks) else chunk
@@ -221,8 +224,9 @@ class Ends:
     def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
         specs: Any = self._known_specs + self._presence
-        spec = parts(self.layer.output_spec(specs[0] if len(specs) == 1 else specs))[number]
-        return np.zeros((self.batch_size, 0, *spec.shape), "float32" if spec.dtype == "bfloat16" else spec.dtype)
+        found = self.layer.output_spec(specs[0] if len(specs) == 1 else specs)
+        spec = found[number] if type(found) is tuple else found
+        return np.zeros((self.batch_size, 0, *spec.shape), host_dtype(spec.dtype))
 
     def give(self, outputs: Any) -> Any:
         """Outputs in the structure of the model and the form of the caller's chunks."""
@@ -249,14 +253,10 @@ def _described(chunk):
     return str(len(chunk)) if several else type(chunk).__name__
 
 
-def _numpy_dtype(name):
-    return np.dtype("float32" if name == "bfloat16" else name)
-
-
 def _cast(x, spec) -> Sequence:
     if spec.dtype is None:
         return x  # of no steps
-    dtype = _numpy_dtype(spec.dtype)
+    dtype = host_dtype(spec.dtype)
     if x.values.dtype == dtype:
         return x
     if not np.can_cast(x.values.dtype, dtype, "same_kind"):

@@ -1,0 +1,77 @@
+"""The function that a manifest describes, of a model that was loaded elsewhere."""
+
+from typing import Any
+
+import numpy as np
+
+from ..layers.base import SequenceLayer
+from ..runtime.manifest import Manifest
+from ..sequence import Sequence, SequenceSpec
+from ..streaming import presence
+from ..streaming.adapters import StreamOptions
+from ..streaming.graph import as_layer
+from ..streaming.step import StepFunction
+from .traced import ExportedFunction
+from .whole import WholeFunction
+
+
+def function_of(model: Any, manifest: Manifest) -> ExportedFunction | WholeFunction:
+    """The function of a model that a manifest was made for, in another process or on another backend.
+
+    Raises:
+        ValueError: a model that is another than that of the manifest.
+    """
+    made = _whole(model, manifest) if manifest.mode == "layer" else _step(model, manifest)
+    found = {name: getattr(made, name) for name in ("inputs", "outputs", "state")}
+    for name, value in found.items():
+        wanted = getattr(manifest, name)
+        if value != wanted:
+            raise ValueError(
+                f"the model that was loaded to be written has other {name} than the one that is exported: "
+                f"{value} in the place of {wanted}"
+            )
+    return made
+
+
+def _whole(model, manifest):
+    [dtype] = {port.dtype for port in manifest.inputs} if isinstance(model, SequenceLayer) else [None]
+    return WholeFunction(
+        model,
+        manifest.batch_size,
+        manifest.block or None,
+        manifest.is_masked,
+        dtype=dtype,
+        context=_context(manifest),
+        options=StreamOptions(**manifest.options),
+        golden=golden_calls(manifest),
+    )
+
+
+def _context(manifest):
+    return {name: Sequence(*x) for name, x in manifest.context.items()} or None
+
+
+def _step(model, manifest):
+    layer = as_layer(model, StreamOptions(**manifest.options))
+    specs = tuple(SequenceSpec(port.shape, port.dtype) for port in manifest.inputs)
+    specs += (presence.SPEC,) * layer.reads_presence
+    spec = specs[0] if len(specs) == 1 else specs
+    step = StepFunction(layer, manifest.batch_size, spec, block=manifest.block, context=_context(manifest))
+    if step.order != manifest.order:
+        raise ValueError("the model that was loaded to be written makes its state in another order")
+    return ExportedFunction(step, manifest.is_masked, golden_calls(manifest))
+
+
+def golden_calls(manifest: Manifest) -> list[Any]:
+    """The golden stream of a manifest, call by call, as `ExportedFunction.golden` has it."""
+    count = 1 if manifest.mode == "layer" else manifest.golden_inputs[0].shape[1] // manifest.block
+    inputs, outputs = (
+        [np.split(array, count, axis=1) if count > 1 else [array] for array in arrays]
+        for arrays in (manifest.golden_inputs, manifest.golden_outputs)
+    )
+    masks = iter(outputs[len(manifest.outputs) :])
+    pairs = [
+        (values, next(masks) if port.mask_tensor else [None] * count)
+        for port, values in zip(manifest.outputs, outputs, strict=False)
+    ]
+    return [([array[n] for array in inputs], [(y[n], m[n]) for y, m in pairs]) for n in range(count)]

@@ -1,0 +1,186 @@
+"""`WholeFunction`: a model on whole sequences as a flat function of tensors, with a name for each."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..arguments import as_size
+from ..layers.base import SequenceLayer
+from ..layers.structures import as_sequence, parts
+from ..model_graph import in_words, is_graph
+from ..runtime.manifest import Port, StateTensor
+from ..sequence import Sequence
+from ..streaming.adapters import StreamOptions
+from ..streaming.model_layer import streamable
+from .traced import TensorSpec, as_specified, drawn, namer
+
+# Steps of the golden data where any number will do.
+_GOLDEN_LENGTH = 32
+
+
+class WholeFunction:
+    """A model on whole sequences as a flat function of tensors, in `keras.ops`: what a format writes.
+
+    It takes the values of all inputs, then their masks where it is `masked`, and gives the values of all outputs, then
+    the masks of those that have one. Without masks a Keras model is called as it is, whether it streams or not; with
+    them it is what `kseq.streamable` gives.
+
+    Args:
+        model: a kseq layer or a Keras model.
+        batch_size: B.
+        length: T, or `None` for any.
+        masked: whether it takes a mask for every input.
+        dtype: of the inputs of a kseq layer.
+        context: by name, constants of the function.
+        options: of what a model does not say.
+        golden: as the attribute, where it is known.
+
+    Attributes:
+        layer: whose variables are the weights.
+        batch_size, length: as given.
+        inputs, outputs: a `Port` for every sequence.
+        takes, gives: a `TensorSpec` for every tensor; `None` in a shape is a length of any size.
+        input_names, input_structure, output_structure: of a Keras model, as Keras names and nests them.
+        golden: one pair of what a call takes, and gives.
+
+    Raises:
+        ValueError: a model that is not built, or an input without a time axis.
+    """
+
+    layer: Any
+    state: tuple[StateTensor, ...] = ()
+    output_structure: Any
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int,
+        length: int | None,
+        masked: bool,
+        *,
+        dtype: str | None = None,
+        context: Any = None,
+        options: StreamOptions,
+        golden: list[Any] | None = None,
+    ) -> None:
+        self.layer, self.masked, self._context = model, masked, dict(context or {})
+        self.batch_size, self.length = batch_size, None if length is None else as_size("length", length)
+        of_sequences = masked or isinstance(model, SequenceLayer)
+        self._called: Any = streamable(model, options.max_length, options.window) if of_sequences else model
+        self._call = self._on_sequences if of_sequences else self._on_tensors
+        specs = _specs(self._called, dtype)
+        if of_sequences and not isinstance(model, SequenceLayer):
+            specs = [(given.name, *spec[1:]) for given, spec in zip(_inputs_of(self._called), specs, strict=True)]
+        self.input_names = tuple(name for name, *_ in specs)
+        self.input_structure = _structure(self._called, "input", len(specs)) if not of_sequences else _listed(specs)
+        specs = [spec for spec in specs if of_sequences or spec[0] not in self._context]
+        names = namer()
+        self.inputs = tuple(
+            Port(name, shape, kind, names(name), names(f"{name}_mask") if masked else None)
+            for name, shape, kind in specs
+        )
+        time = self.length
+        self.takes = [TensorSpec(p.tensor, (batch_size, time, *p.shape), p.dtype) for p in self.inputs]
+        self.takes += [TensorSpec(p.mask_tensor, (batch_size, time), "bool") for p in self.inputs if p.mask_tensor]
+        self.golden = self._run_golden() if golden is None else golden
+        [(_, made)] = self.golden
+        self.outputs = tuple(_output(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
+        self.output_structure = _listed(made) if of_sequences else _structure(self._called, "output", len(made))
+        pairs = list(zip(self.outputs, made, strict=True))
+        self.gives = [TensorSpec(port.tensor, self._shape_of(y), port.dtype) for port, (y, _) in pairs]
+        self.gives += [TensorSpec(p.mask_tensor, self._shape_of(m), "bool") for p, (_, m) in pairs if p.mask_tensor]
+
+    def _shape_of(self, y):
+        """The shape of what is given, as far as it is the same for all lengths."""
+        shape = tuple(y.shape)
+        return shape if self.length is not None or len(shape) < 2 else (shape[0], None, *shape[2:])
+
+    def __call__(self, *tensors: Any) -> list[Any]:
+        """The tensors of `gives`, of those of `takes`."""
+        outputs = self._call(tensors)
+        found = [*[y for y, _ in outputs], *[mask for _, mask in outputs if mask is not None]]
+        return as_specified(found, self.gives)
+
+    def _on_sequences(self, tensors):
+        count = len(self.inputs)
+        masks = tensors[count:] if self.masked else [None] * count
+        x = tuple(Sequence(values, mask) for values, mask in zip(tensors[:count], masks, strict=True))
+        context = {name: as_sequence(value) for name, value in self._context.items()}
+        y = self._called(x if count > 1 else x[0], **({"context": context} if context else {}))
+        return [tuple(part) for part in parts(y)]
+
+    def _on_tensors(self, tensors):
+        given = dict(zip((port.name for port in self.inputs), tensors, strict=True))
+        given |= {name: ops.convert_to_tensor(as_sequence(value).values) for name, value in self._context.items()}
+        row = [given[name] for name in self.input_names]
+        y = self._called(_filled(self.input_structure, row), training=False)
+        return [(part, None) for part in keras.tree.flatten(y)]
+
+    def _run_golden(self):
+        rng, time = np.random.default_rng(0), self.length or _GOLDEN_LENGTH
+        count = len(self.inputs)
+        given = [drawn(rng, (self.batch_size, time, *port.shape), port.dtype) for port in self.inputs]
+        given += [np.ones((self.batch_size, time), bool)] * (count if self.masked else 0)
+        made = self._call([ops.convert_to_tensor(x) for x in given])
+        numpy = [(_in_numpy(y), None if mask is None else _in_numpy(mask)) for y, mask in made]
+        return [(given, numpy)]
+
+
+def _in_numpy(x):
+    return np.asarray(ops.convert_to_numpy(x))
+
+
+def _output(names, number, values, mask, several):
+    name = f"y_{number}" if several else "y"
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    return Port(name, tuple(values.shape[2:]), dtype, names(name), None if mask is None else names(f"{name}_mask"))
+
+
+def _inputs_of(layer):
+    """The inputs of a model of Keras, read as a layer of sequences."""
+    return getattr(layer, "layer", layer).inputs
+
+
+def _specs(model, dtype):
+    """Name, channel shape and dtype of every input."""
+    if isinstance(model, SequenceLayer):
+        shapes = model.channel_shape
+        if shapes is None:
+            raise ValueError(f"{in_words(model)} must be built before it is exported: call it once")
+        shapes = (shapes,) if model.num_inputs == 1 else shapes
+        names = ["x"] if len(shapes) == 1 else [f"x_{n}" for n in range(len(shapes))]
+        return [(name, tuple(shape), dtype or _float_of(model)) for name, shape in zip(names, shapes, strict=True)]
+    if is_graph(model) and model.built:
+        found = [(x.name, tuple(x.shape), dtype or x.dtype) for x in model.inputs]
+    else:
+        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+        if shape is None:
+            raise ValueError(f"{in_words(model)} must be built before it is exported: call it once")
+        found = [("x", tuple(shape), dtype or _float_of(model))]
+    for name, shape, _ in found:
+        if len(shape) < 2 or None in shape[2:]:
+            raise ValueError(f"an input must be [batch, time, ...] with known channels; {name!r} is {shape}")
+    return [(name, shape[2:], kind) for name, shape, kind in found]
+
+
+def _float_of(layer):
+    """The dtype of values for a layer that may compute in less."""
+    return "float64" if layer.compute_dtype in ("float64", "complex128") else "float32"
+
+
+def _structure(model, which, count):
+    """The numbers of the inputs or outputs of a Keras model as Keras nests them."""
+    if not is_graph(model) or isinstance(model, keras.Sequential):
+        return _listed(range(count))
+    numbers = {id(x): n for n, x in enumerate(getattr(model, f"{which}s"))}
+    return keras.tree.map_structure(lambda x: numbers[id(x)], getattr(model, which))
+
+
+def _listed(row):
+    return 0 if len(row) == 1 else list(range(len(row)))
+
+
+def _filled(structure, items):
+    return keras.tree.map_structure(lambda n: items[n], structure)

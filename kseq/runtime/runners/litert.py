@@ -1,0 +1,192 @@
+"""What runs a .tflite file: LiteRT's interpreter, whose memory is written and read where it lies."""
+
+import ctypes
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from ..manifest import Manifest
+
+_STEP, _READ, _WRITE = "step", "step_state", "step_state_write"
+
+
+class _State:
+    """The leaves of a state, or, where they are `None`, that which lies in the interpreter, or lay there."""
+
+    __slots__ = ("leaves",)
+
+    def __init__(self, leaves: list[np.ndarray] | None = None) -> None:
+        self.leaves = leaves
+
+
+class LiteRTRunner:
+    """A call of an exported step in LiteRT's interpreter, with one thread.
+
+    The state of the last call lies in the interpreter: a call that goes on from it moves no leaf through Python. That
+    from another state puts its leaves there first. A call takes the state that it is given, unless it fails.
+
+    Args:
+        path: of the file.
+        manifest: what travels with it.
+
+    Raises:
+        ImportError: ai-edge-litert is not there.
+        ValueError: a file that LiteRT does not read, or which has not what its manifest says.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._interpreter = interpreter = _interpreter(pathlib.Path(path))
+        signatures = interpreter.get_signature_list()
+        if _STEP not in signatures:
+            raise ValueError(f"{path} must have the signature {_STEP!r}; received {', '.join(signatures) or 'none'}")
+        self._keeps_state = _READ in signatures
+        ports = manifest.inputs, manifest.outputs
+        inputs, outputs = ([p.tensor for p in some] + [p.mask_tensor for p in some if p.mask_tensor] for some in ports)
+        inputs += [manifest.presence_tensor] if manifest.presence_tensor else []
+        takes, gives = _details(interpreter)
+        self._at = [
+            [_index(details, name, path) for name in names]
+            for details, names in (
+                (takes, inputs),
+                (gives, outputs),
+                (takes, [] if self._keeps_state else [leaf.tensor for leaf in manifest.state]),
+                (gives, [] if self._keeps_state else [leaf.new_tensor for leaf in manifest.state]),
+            )
+        ]
+        self._check_leaves(takes, gives, path)
+        self._resident: _State | None = None
+        self._warm_up()
+
+    def state(self, leaves: list[np.ndarray]) -> Any:
+        """A state of leaves, which are copied."""
+        return _State([np.array(x, leaf.dtype) for x, leaf in zip(leaves, self._manifest.state, strict=True)])
+
+    def leaves(self, state: Any) -> list[np.ndarray]:
+        """Copies of the leaves of a state."""
+        if state is self._resident:
+            return self._resident_leaves()
+        return [leaf.copy() for leaf in _unspent(state)]
+
+    def __call__(self, inputs: list[np.ndarray], state: Any) -> tuple[list[np.ndarray], Any]:
+        """The outputs and the next state.
+
+        Args:
+            inputs: values, then masks where the manifest has them, [B, block, ...].
+            state: taken by the call.
+
+        Raises:
+            RuntimeError: a state that a call has taken before, or an operation that fails.
+        """
+        if state is not self._resident:
+            self._move_in(state)
+        for view, x in zip(self._inputs, inputs, strict=True):
+            view[...] = x
+        self._interpreter.invoke()
+        if self._moves:
+            self._look()
+        outputs = [view.copy() for view in self._outputs]
+        for old, new in self._leaves:
+            old[...] = new
+        self._resident = new_state = _State()
+        return outputs, new_state
+
+    def _warm_up(self):
+        """Run it: what is allocated in the first call stays where it is, and what does not is looked for every time."""
+        self._moves = False
+        addresses = []
+        for _ in range(3):
+            self._look()
+            addresses.append([view.ctypes.data for view in self._all_views()])
+            for view in [*self._inputs, *[old for old, _ in self._leaves]]:
+                view[...] = 0
+            if self._keeps_state:
+                self._write(self._manifest.initial_state)
+            self._interpreter.invoke()
+        self._look()
+        self._moves = addresses[1] != addresses[2]
+
+    def _all_views(self):
+        return [*self._inputs, *self._outputs, *[view for pair in self._leaves for view in pair]]
+
+    def _look(self):
+        """Find the memory of the tensors."""
+        inputs, outputs, old, new = ([self._view(index) for index in indices] for indices in self._at)
+        self._inputs, self._outputs = inputs, outputs
+        # A leaf that a step does not change may be one tensor.
+        self._leaves = [pair for pair in zip(old, new, strict=True)]
+
+    def _view(self, index):
+        """The memory of a tensor as an array that does not forbid the interpreter to run, as its own views do."""
+        found = self._interpreter.tensor(index)()
+        if not found.size:
+            return np.empty(found.shape, found.dtype)
+        memory = (ctypes.c_char * found.nbytes).from_address(found.ctypes.data)
+        return np.frombuffer(memory, found.dtype).reshape(found.shape)
+
+    def _move_in(self, state):
+        leaves = _unspent(state)
+        if self._resident is not None:
+            self._resident.leaves, self._resident = self._resident_leaves(), None
+        if self._keeps_state:
+            self._write(leaves)
+        for (view, _), leaf in zip(self._leaves, leaves, strict=False):
+            view[...] = leaf
+        self._resident, state.leaves = state, None
+
+    def _resident_leaves(self):
+        if self._keeps_state:
+            found = self._interpreter.get_signature_runner(_READ)()
+            return [np.array(found[leaf.tensor]) for leaf in self._manifest.state]
+        return [old.copy() for old, _ in self._leaves]
+
+    def _write(self, leaves):
+        names = [leaf.tensor for leaf in self._manifest.state]
+        self._interpreter.get_signature_runner(_WRITE)(**dict(zip(names, leaves, strict=True)))
+
+    def _check_leaves(self, takes, gives, path):
+        batch, block = self._manifest.batch_size, self._manifest.block
+        wanted = [(takes, port.tensor, (batch, block, *port.shape), port.dtype) for port in self._manifest.inputs]
+        if not self._keeps_state:
+            wanted += [(takes, leaf.tensor, leaf.shape, leaf.dtype) for leaf in self._manifest.state]
+            wanted += [(gives, leaf.new_tensor, leaf.shape, leaf.dtype) for leaf in self._manifest.state]
+        for details, name, shape, dtype in wanted:
+            found = tuple(map(int, details[name]["shape"])), np.dtype(details[name]["dtype"]).name
+            if found != (tuple(shape), dtype):
+                raise ValueError(
+                    f"the tensor {name!r} of {path} must be {dtype} of shape {tuple(shape)}, as its manifest says; "
+                    f"received {found[1]} of shape {found[0]}"
+                )
+
+
+def _interpreter(path):
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError("a .tflite file is run by LiteRT: `pip install ai-edge-litert`") from error
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is no model that LiteRT runs: {error}") from error
+    return interpreter
+
+
+def _details(interpreter):
+    """What the step takes and gives, by name. The interpreter does not run while a signature's runner is held."""
+    runner = interpreter.get_signature_runner(_STEP)
+    return runner.get_input_details(), runner.get_output_details()
+
+
+def _index(details, name, path):
+    if name not in details:
+        raise ValueError(f"{path} must have the tensor {name!r}, as its manifest says; received {', '.join(details)}")
+    return details[name]["index"]
+
+
+def _unspent(state):
+    if state.leaves is None:
+        raise RuntimeError("the state of this stream was taken by another call; `reset()` begins anew")
+    return state.leaves

@@ -1,0 +1,91 @@
+"""A SavedModel, run by tensorflow."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ...annotations import AnyPath
+from ..manifest import Manifest
+
+#: The folder within the SavedModel in which the manifest lies.
+EXTRA = "assets.extra"
+#: The signature that gives the state that a stream begins with.
+INITIAL = "initial_state"
+
+
+def signature_of(manifest: Manifest) -> str:
+    """The signature that is a call."""
+    return "step" if manifest.mode == "step" else "serving_default"
+
+
+class SavedModelRunner:
+    """A signature of a SavedModel, compiled by XLA when it is opened.
+
+    Args:
+        path: the folder.
+        manifest: of the folder.
+
+    Raises:
+        ImportError: tensorflow is not there.
+        ValueError: a damaged folder.
+    """
+
+    def __init__(self, path: AnyPath, manifest: Manifest) -> None:
+        tf = _tensorflow()
+        try:
+            self._model = tf.saved_model.load(os.fspath(path))  # which keeps its variables
+            signature = self._model.signatures[signature_of(manifest)]
+        except Exception as error:
+            raise ValueError(f"{path} is damaged: tensorflow cannot read it: {error}") from error
+        inputs, outputs, state = manifest.inputs, manifest.outputs, manifest.state
+        masks = [port.mask_tensor for port in inputs if port.mask_tensor]
+        masks += [manifest.presence_tensor] if manifest.presence_tensor else []
+        given = [port.tensor for port in inputs] + masks
+        takes = given + [leaf.tensor for leaf in state]
+        gives = [port.tensor for port in outputs] + [port.mask_tensor for port in outputs if port.mask_tensor]
+        self._made = len(gives)
+        gives += [leaf.new_tensor for leaf in state]
+
+        def flat(*tensors):
+            found = signature(**dict(zip(takes, tensors, strict=True)))
+            return [found[name] for name in gives]
+
+        specs = signature.structured_input_signature[1]
+        whole = manifest.mode != "step"
+        function = tf.function(
+            flat, input_signature=[specs[name] for name in takes], autograph=False, jit_compile=not whole
+        ).get_concrete_function()
+        # Called with a flat list, past the checks of structures, which take longer than a step.
+        self._function, self._call, self._captured = (
+            function,
+            function.inference_fn.call_preflattened,
+            function.captured_inputs,
+        )
+        self._dtypes, self._constant = [specs[name].dtype for name in takes], tf.constant
+        self._given = len(given)
+        if not whole:
+            first = [np.zeros(specs[name].shape, specs[name].dtype.as_numpy_dtype) for name in given]
+            self(first, self.state(manifest.initial_state))  # compiles
+
+    def state(self, leaves: list[np.ndarray]) -> Any:
+        """A state of its leaves, which are copied."""
+        return [self._constant(x, dtype) for x, dtype in zip(leaves, self._dtypes[self._given :], strict=True)]
+
+    def leaves(self, state: Any) -> list[np.ndarray]:
+        """Copies of the leaves of a state."""
+        return [np.array(leaf.numpy()) for leaf in state]
+
+    def __call__(self, inputs: list[np.ndarray], state: Any) -> tuple[list[np.ndarray], Any]:
+        """One call: values, then masks, and a state; gives the same, of arrays that are the caller's."""
+        given = [self._constant(x, dtype) for x, dtype in zip(inputs, self._dtypes, strict=False)]
+        found = self._call([*given, *state, *self._captured])
+        return [np.array(y.numpy()) for y in found[: self._made]], found[self._made :]
+
+
+def _tensorflow():
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("a SavedModel is run by tensorflow: `pip install 'kseq[tensorflow]'`") from error
+    return tf
