@@ -9,10 +9,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.where.self: where, aten.einsum.default: einsum}
+    return {aten.where.self: where, aten.einsum.default: einsum, aten.squeeze.dim: squeeze}
 
 
-def where(condition, x, other):  # noqa: ANN001, ANN201 - torch reads annotations as types of ONNX
+def where(condition, x, other):
     """`torch.where`; of booleans by logic, since onnxruntime chooses numbers alone."""
     from onnxscript import opset18 as op
 
@@ -21,7 +21,14 @@ def where(condition, x, other):  # noqa: ANN001, ANN201 - torch reads annotation
     return op.Or(op.And(condition, x), op.And(op.Not(condition), other))
 
 
-def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):  # noqa: ANN201 - as above
+def squeeze(x, dim: int):
+    """`torch.squeeze` of one axis, which it leaves where it is longer than one, and ONNX refuses."""
+    from onnxscript import opset18 as op
+
+    return op.Squeeze(x, op.Constant(value_ints=[dim])) if x.shape[dim] == 1 else op.Identity(x)
+
+
+def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):
     """`torch.einsum`: of two tensors as a product of matrices, which onnxruntime merges with what is around it."""
     from onnxscript import opset18 as op
 
