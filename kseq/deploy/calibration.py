@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..streaming.blocks import Blocks
+from ..runtime.blocks import Blocks
 from ..streaming.compiled import compile_step
-from ..streaming.ends import Ends
+from ..runtime.ends import Ends
 from .traced import ExportedFunction
 
 

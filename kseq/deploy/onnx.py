@@ -93,7 +93,19 @@ def _exported(function):
             )
         except torch.onnx.OnnxExporterError as error:
             raise ValueError(f"ONNX cannot hold the step: {_reason(error)}") from error
+    _check_free(program.model_proto, function)
     return program.model_proto
+
+
+def _check_free(model, function):
+    """Refuse a file that takes the length that was tried and no other."""
+    for spec, value in zip(function.takes, model.graph.input, strict=True):
+        sizes = [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+        if any(n is None and not size for n, size in zip(spec.shape, sizes, strict=True)):
+            raise ValueError(
+                "torch writes one step after the other where layers loop over time, for a length that is known: give "
+                "`length=`"
+            )
 
 
 def _free(shape):

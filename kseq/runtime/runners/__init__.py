@@ -28,9 +28,13 @@ def open_runner(path: str | os.PathLike[str]) -> tuple[Manifest, Any]:
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:8] == b"TFL3":
+        manifest = _in_zip(path)
+        if manifest.mode == "layer":
+            from .litert_whole import LiteRTWholeRunner
+
+            return manifest, LiteRTWholeRunner(path, manifest)
         from .litert import LiteRTRunner
 
-        manifest = _in_zip(path)
         return manifest, LiteRTRunner(path, manifest)
     if start[:4] == b"PK\3\4":
         from .stablehlo import StableHloRunner

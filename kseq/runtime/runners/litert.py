@@ -38,7 +38,7 @@ class LiteRTRunner:
 
     def __init__(self, path: str | os.PathLike[str], manifest: Manifest) -> None:
         self._manifest = manifest
-        self._interpreter = interpreter = _interpreter(pathlib.Path(path))
+        self._interpreter = interpreter = interpreter_of(pathlib.Path(path))
         signatures = interpreter.get_signature_list()
         if _STEP not in signatures:
             raise ValueError(f"{path} must have the signature {_STEP!r}; received {', '.join(signatures) or 'none'}")
@@ -161,7 +161,8 @@ class LiteRTRunner:
                 )
 
 
-def _interpreter(path):
+def interpreter_of(path: pathlib.Path) -> Any:
+    """LiteRT's interpreter of a file."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
