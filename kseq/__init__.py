@@ -75,6 +75,7 @@ _PUBLIC = {
     "Residual": "layers",
     "SequenceLayer": "layers",
     "export": "deploy",
+    "ExportedStream": "runtime",
     "Serial": "layers",
     "SimpleRNN": "layers",
     "Skip": "layers",
@@ -443,6 +444,7 @@ if typing.TYPE_CHECKING:
     from .registry import register_factory as register_factory
     from .registry import register_position as register_position
     from .registry import registered_layers as registered_layers
+    from .runtime import ExportedStream as ExportedStream
     from .sequence import Sequence as Sequence
     from .sequence import SequenceSpec as SequenceSpec
     from .show import summary as summary

@@ -226,6 +226,25 @@ class Window:
             return "padding 'causal'"
         return f"padding {', '.join(repr(name) for name, mode in MODES.items() if mode.streams)} or an explicit pair"
 
+    def streaming(self, length: int | None = None) -> "Window | None":
+        """A window that gives the same and can run block by block, or `None` where there is none of another padding.
+
+        Args:
+            length: of the only inputs there are, where one is known; else the same is given of inputs of all lengths.
+        """
+        if self.obstacle is None:
+            return self
+        starts = {self.pads_of(n)[0] for n in (range(1, self.stride + 1) if length is None else (length,))}
+        before = min(starts)
+        paddings: list[Padding] = ["causal"] if self.transposed else ["causal", (before, self.reach - before)]
+        for padding in paddings if len(starts) == 1 else ():
+            made = dataclasses.replace(self, padding=padding)
+            starts_alike = made.pads == self.pads if self.transposed else made.pads[0] == before
+            valid_alike = not self.reach or self.transposed or made.mode.valid_by == self.mode.valid_by
+            if starts_alike and valid_alike and made.length_stages == self.length_stages:
+                return made
+        return None
+
     @property
     def creates_mask(self) -> bool:
         """Whether outputs may be invalid although every input is valid: where taps lie beyond the end."""

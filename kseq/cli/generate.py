@@ -10,7 +10,7 @@ from typing import Any
 from ..printable import printable
 from .arguments import CommandError, Commands, positive_int
 from .codec import codec_of
-from .models import add_arguments, load_trained
+from .models import ModelError, add_arguments, is_spec, load, load_trained
 
 _BESIDE = ".vocabulary.json"
 
@@ -50,6 +50,27 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--min-p", type=float, metavar="X", help="draw of those at least X as likely as the likeliest")
     parser.add_argument("--repetition-penalty", type=float, metavar="X", help="above 1 against tokens that were there")
     parser.add_argument("--seed", type=int, metavar="N", help="of what is drawn; default: another each time")
+    parser.add_argument(
+        "--draft",
+        metavar="FILE.keras",
+        help="a smaller model of the same tokens that goes ahead, so that there are fewer calls of the model; the "
+        "tokens are those without it",
+    )
+    parser.add_argument("--draft-steps", type=positive_int, metavar="N", help="tokens that it goes ahead; default: 4")
+    parser.add_argument(
+        "--beams",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="look for the most likely text by N hypotheses, and print it in the end; nothing is drawn",
+    )
+    parser.add_argument(
+        "--length-penalty",
+        type=float,
+        metavar="X",
+        help="with --beams: the power of its length that the logarithm of a text's probability is divided by; "
+        "default: 0",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return parser
 
@@ -57,7 +78,8 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from ..generation.predictor import Predictor
 
-    model = load_trained(args)
+    _check_together(args)
+    model, draft = load_trained(args), _draft(args)
     seed = random.getrandbits(31) if args.seed is None else args.seed
     started, rows, shown = time.perf_counter(), [], []
     try:
@@ -65,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         codec = codec_of(args, tokens, _BESIDE)
         ids = codec.prompt(args)
         _check_fits(tokens, codec)
-        for row in _steps(model, ids, codec.stops(args), seed, args, rows):
+        for row in _steps(model, ids, codec.stops(args), seed, draft, args, rows):
             shown.append(_show(codec.text(row), args))
         shown.append(_show(codec.rest(), args))
     except CommandError:
@@ -88,19 +110,43 @@ def _show(text, args):
     return text
 
 
-def _steps(model, ids, stops, seed, args, rows) -> Iterator[Any]:
+def _steps(model, ids, stops, seed, draft, args, rows) -> Iterator[Any]:
     """The new tokens, as they are made; in the end what `generate` gives is in `rows`."""
-    from ..generation import generate_steps
+    from ..generation import generate, generate_steps
 
-    names = "temperature", "top_k", "top_p", "min_p", "repetition_penalty"
+    names = "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "draft_steps", "length_penalty"
     options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    made = generate_steps(model, [ids], args.max_steps, stop=stops, seed=seed, **options)
+    options |= {"stop": stops, "seed": seed} | ({} if draft is None else {"draft": draft})
+    if args.beams > 1:
+        rows.append(generate(model, [ids], args.max_steps, beams=args.beams, **options))
+        yield rows[0][0]
+        return
+    made = generate_steps(model, [ids], args.max_steps, **options)
     while True:
         try:
             yield next(made)[0]
         except StopIteration as end:
             rows.append(end.value)
             return
+
+
+def _check_together(args):
+    """Refuse what is of a choice that was not made."""
+    for name, value, of, chosen in [
+        ("--draft-steps", args.draft_steps, "--draft", args.draft is not None),
+        ("--length-penalty", args.length_penalty, "--beams of 2 or more", args.beams > 1),
+    ]:
+        if value is not None and not chosen:
+            raise CommandError(f"{name} is for {of}; received {name} {value} without")
+
+
+def _draft(args):
+    """The model that goes ahead, or `None`."""
+    if args.draft is None:
+        return None
+    if is_spec(args.draft):
+        raise ModelError(f"{args.draft}: a draft is a saved model (.keras), since a spec has no trained weights")
+    return load(args.draft)
 
 
 def _results(args, text, found, seed, seconds):
@@ -116,7 +162,7 @@ def _results(args, text, found, seed, seconds):
         "seconds": seconds,
         "seed": seed,
         "backend": keras.backend.backend(),
-    }
+    } | ({} if found.scores is None else {"score": found.scores[0]})
 
 
 def _check_fits(tokens, codec):

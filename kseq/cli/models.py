@@ -132,6 +132,11 @@ def load(
         raise ModelError(f"{path}: cannot be loaded in safe mode, as kseq loads models: {reason}") from error
 
 
+def is_spec(path: AnyPath) -> bool:
+    """Whether a command's model is a spec: a file of one, or the name of a shipped one."""
+    return str(path) in shipped() or pathlib.Path(path).suffix in _SPECS
+
+
 def load_trained(args: argparse.Namespace) -> keras.Model:
     """The model of a command's arguments with trained weights: a `.keras` file, or a spec with a file of weights.
 
@@ -141,8 +146,7 @@ def load_trained(args: argparse.Namespace) -> keras.Model:
         ModelError: as for `load`, a spec without weights, or weights of another model.
     """
     path, weights = args.model, args.weights
-    is_spec = str(path) in shipped() or pathlib.Path(path).suffix in _SPECS
-    if not is_spec:
+    if not is_spec(path):
         if weights:
             raise ModelError(f"{path}: --weights is for specs; a saved model has its own")
         return load_model(args)

@@ -14,6 +14,8 @@ from ..doctor.trial import PaddedTrial
 from ..keras_errors import unframed
 from ..layers.base import SequenceLayer
 from ..model_graph import in_words, map_structure
+from ..obstacles import NotStreamable, Obstacle
+from ..streaming.model_layer import streamable
 from .outcome import ConversionReport, Converted
 from .rebuild import Rebuilding
 from .twins import NoTwin, Twin, twin_of
@@ -36,8 +38,10 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
     what the layer is given in a run of the model, in training too where that is not random, and is not used where it
     gives something else. Merges and activations that are operations, as `x + y`, become layers that keep the mask;
     `MultiHeadAttention` and `GroupQueryAttention` of a sequence to itself become `kseq.SelfAttention`. Layers within
-    models, and those that are shared, are converted alike. The new model shares nothing with the old one; it is
-    compiled as that was, with a new state of the optimizer.
+    models, and those that are shared, are converted alike. Where another padding gives the same and streams, as a pair
+    of steps for `same` and `causal` for `valid` of one tap, the twin has it; the report says whether the new model
+    streams, and what to use where it does not. The new model shares nothing with the old one; it is compiled as that
+    was, with a new state of the optimizer.
 
     Args:
         model: a built sequential or functional Keras model.
@@ -76,7 +80,29 @@ def convert(model: Any, x: Any = None, return_report: bool = False) -> Any:
         compiled, problem = _compile_like(made, model)
     if not return_report:
         return made
-    return made, ConversionReport(model.name, tuple(rows), compiled, problem, masks=check_masks(made, x))
+    found = {"masks": check_masks(made, x), "obstacles": _obstacles_since(made, model)}
+    return made, ConversionReport(model.name, tuple(rows), compiled, problem, **found)
+
+
+def _obstacles_since(made, model) -> tuple[Obstacle, ...]:
+    """A row for each layer of the new model that does not stream, where the one before may have."""
+    rows = _obstacles(made)
+    before = {row.layer for row in _obstacles(model)} if rows else set()
+    return tuple(row if row.layer in before else _or_before(row) for row in rows)
+
+
+def _obstacles(model):
+    try:
+        return tuple(streamable(model).obstacles())
+    except NotStreamable as error:
+        return error.obstacles
+    except ValueError as error:  # of layers that each stream: branches of other ratios
+        return (Obstacle(model.name, type(model).__name__, str(error)),)
+
+
+def _or_before(row):
+    as_before = "the model as it was, which streams where rows are not padded"
+    return row._replace(instead=f"{row.instead}, or {as_before}" if row.instead else as_before)
 
 
 def _twins(trial: PaddedTrial) -> tuple[list[Converted], dict[int, Twin]]:

@@ -5,6 +5,7 @@ import json
 from typing import Any, NamedTuple
 
 from ..doctor import MaskReport
+from ..obstacles import Obstacle
 from ..printable import printable
 
 
@@ -38,6 +39,8 @@ class ConversionReport:
         compiled: whether the model was compiled and is again, with a new state of the optimizer.
         not_compiled: why it is not, or `None`.
         masks: what `kseq.masks.check` finds in the new model.
+        obstacles: a `kseq.obstacles.Obstacle` for each layer of the new model that does not stream, with the reason and
+            what to use instead.
     """
 
     model: str
@@ -45,6 +48,7 @@ class ConversionReport:
     compiled: bool = False
     not_compiled: str | None = None
     masks: MaskReport = dataclasses.field(kw_only=True)
+    obstacles: tuple[Obstacle, ...] = dataclasses.field(kw_only=True)
 
     @property
     def replaced(self) -> tuple[Converted, ...]:
@@ -53,6 +57,11 @@ class ConversionReport:
     @property
     def kept(self) -> tuple[Converted, ...]:
         return tuple(row for row in self.rows if not row.twin)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the new model streams."""
+        return not self.obstacles
 
     def __str__(self) -> str:
         lines = [f"{self.model}: {len(self.replaced)} replaced, {len(self.kept)} as before"]
@@ -65,6 +74,10 @@ class ConversionReport:
             lines += ["  faults of masks that are left:", *(f"    {fault}" for fault in self.masks)]
         else:
             lines.append("  no faults of masks are left")
+        if self.obstacles:
+            lines += ["  it does not stream:", *(f"    {obstacle}" for obstacle in self.obstacles)]
+        else:
+            lines.append("  it streams")
         return "\n".join(printable(line, keep="") for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +89,8 @@ class ConversionReport:
             "compiled": self.compiled,
             "not_compiled": self.not_compiled,
             "masks": self.masks.to_dict(),
+            "streams": self.streams,
+            "obstacles": [obstacle._asdict() for obstacle in self.obstacles],
         }
 
     def to_json(self) -> str:

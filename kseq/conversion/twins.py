@@ -9,6 +9,7 @@ import keras
 from ..doctor.advice import is_stock
 from ..keras_errors import unframed
 from ..layers.base import SequenceLayer
+from ..layers.windows import OfWindow
 from ..model_graph import Tensor, tensors
 from ..registry import registered_layers
 
@@ -77,7 +78,9 @@ def twin_of(operation: Any, calls: list[Any]) -> Twin:
         _check_options(call, _OPTIONS)
         if len(call.arguments) != 1 or not isinstance(call.arguments[0], Tensor):
             raise NoTwin("it is called with something else than one tensor")
-    return Twin(_made(registered_layers()[name], _config_of(operation)), _as_it_is)  # what it gives is compared
+    times = {call.arguments[0].shape[1] for call in calls if len(call.arguments[0].shape) > 1}
+    kind, config = registered_layers()[name], _config_of(operation)
+    return Twin(_streaming(_made(kind, config), config, times), _as_it_is)  # what it gives is compared
 
 
 def _as_it_is(arguments, keywords):
@@ -115,6 +118,24 @@ def _made(kind, config):
         raise NoTwin(" ".join(unframed(error).split())) from None
 
 
+def _streaming(made, config, times):
+    """The layer with another padding, where it is one that does not stream and another one gives the same.
+
+    Args:
+        made: the layer.
+        config: its configuration.
+        times: the numbers of steps that it is given, with `None` for one that is not known.
+    """
+    window = made.window if isinstance(made, OfWindow) else None
+    if window is None or window.obstacle is None:
+        return made
+    other = window.streaming(*(times if len(times) == 1 else ()))
+    if other is None:
+        return made
+    of_space = {"spatial_padding": config["padding"]} if made.space else {}
+    return _made(type(made), config | of_space | {"padding": other.padding})
+
+
 # Attention of a sequence to itself.
 
 
@@ -136,9 +157,8 @@ def _of_attention(layer, calls):
     if len(causal) > 1:
         raise NoTwin("it is called with and without use_causal_mask")
     config = layer.get_config()
-    for name, wanted in {"attention_axes": ((1,), [1], None, 1), "sliding_window": (None,)}.items():
-        if config.get(name) not in wanted:
-            raise NoTwin(f"kseq.SelfAttention has no `{name}`; received {config[name]!r}")
+    if config.get("attention_axes") not in ((1,), [1], None, 1):
+        raise NoTwin(f"kseq.SelfAttention has no `attention_axes`; received {config['attention_axes']!r}")
     output = config.get("output_shape")
     if isinstance(output, (list, tuple)) and len(output) != 1:
         raise NoTwin(f"kseq.SelfAttention has an output of one axis of channels; received output_shape={output!r}")
@@ -146,7 +166,9 @@ def _of_attention(layer, calls):
     own |= {"num_heads": config.get("num_heads", config.get("num_query_heads"))}
     own |= {"key_dim": config.get("key_dim", config.get("head_dim"))}
     own |= {"output_dim": output[0] if isinstance(output, (list, tuple)) else output}
-    own |= {"max_future_horizon": 0 if causal == {True} else None}
+    window = config.get("sliding_window")
+    reach = None if window is None else window - 1
+    own |= {"max_past_horizon": reach, "max_future_horizon": 0 if causal == {True} else reach}
     return Twin(_made(registered_layers()["SelfAttention"], own), _of_query)
 
 

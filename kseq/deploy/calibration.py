@@ -5,29 +5,33 @@ from typing import Any
 import numpy as np
 
 from ..runtime.blocks import Blocks
-from ..streaming.compiled import compile_step
 from ..runtime.ends import Ends
+from ..runtime.manifest import Manifest
+from ..streaming.compiled import compile_step
 from .traced import ExportedFunction
 
 
-def calls(function: ExportedFunction, calibration: Any) -> list[dict[str, np.ndarray]]:
+def calls(function: ExportedFunction, manifest: Manifest, calibration: Any) -> list[dict[str, np.ndarray]]:
     """What every call of a stream takes, by name: inputs, masks and the state.
 
     Args:
         function: the step.
+        manifest: of it.
         calibration: chunks as `Stream.push` takes them.
 
     Raises:
         TypeError: no list of chunks.
         ValueError: none, a chunk that does not fit the model, or fewer steps than a call takes.
     """
+    if manifest.mode != "step":
+        raise ValueError("the precision 'int8' is of steps; of whole sequences 'int8_dynamic' is the smallest")
     if not isinstance(calibration, (list, tuple)) or not calibration:
         raise ValueError(
             "the ranges of 'int8' are taken of data: give `calibration`, a list of chunks as `Stream.push` takes them; "
             f"received {type(calibration).__name__ if calibration is not None else None}"
         )
     step = function.step
-    ends = Ends(step.layer, "the model", step.batch_size, None)
+    ends = Ends(step.layer, "the model", step.batch_size, manifest.inputs[0].dtype)
     blocks = Blocks(step.batch_size, step.block, [0] * step.layer.num_outputs)
     run, found = compile_step(step), []
     state = run.initial_state()

@@ -18,7 +18,7 @@ from ..layers.structures import as_sequence
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..runtime.ends import Ends
-from ..runtime.manifest import Manifest
+from ..runtime.manifest import Allowance, Manifest
 from ..streaming.compiled import freeze
 from ..streaming.graph import as_layer
 from ..streaming.model_layer import stream_options
@@ -29,7 +29,7 @@ from .traced import ExportedFunction
 from .whole import WholeFunction
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """A format: its module here, the backend that produces it, how its files end, and the precisions that it has."""
 
     module: str
@@ -39,10 +39,10 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "litert": Format("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
-    "onnx": Format("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
-    "saved_model": Format("saved_model", "tensorflow", "", ("float32",)),
-    "stablehlo": Format("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
+    "litert": FileFormat("litert", "tensorflow", ".tflite", ("float32", "float16", "int8_dynamic", "int8")),
+    "onnx": FileFormat("onnx", "torch", ".onnx", ("float32", "float16", "int8")),
+    "saved_model": FileFormat("saved_model", "tensorflow", "", ("float32",)),
+    "stablehlo": FileFormat("stablehlo", "jax", ".stablehlo", ("float32", "bfloat16")),
 }
 
 
@@ -210,6 +210,7 @@ def _manifest(function, name, choices, ends, options, context):
         output_structure=ends.output_structure,
         compute_dtype=layer.compute_dtype,
         timings=tuple(layer.timings),
+        allowances=tuple(map(_allowance, step.limits(step.initial_state()))),
         model=model_id(layer, weights)._asdict(),
         options=options,
         kseq_version=__version__,
@@ -241,6 +242,7 @@ def _manifest_of_whole(function, name, choices, options, context):
         output_structure=function.output_structure,
         compute_dtype=layer.compute_dtype,
         timings=tuple(layer.timings) if isinstance(layer, SequenceLayer) else (),
+        allowances=(),
         model={},
         options=options,
         kseq_version=__version__,
@@ -250,6 +252,11 @@ def _manifest_of_whole(function, name, choices, options, context):
         golden_inputs=inputs,
         golden_outputs=[*[y for y, _ in outputs], *[m for _, m in outputs if m is not None]],
     )
+
+
+def _allowance(limit):
+    steps = np.asarray(ops.convert_to_numpy(limit.steps))
+    return Allowance(limit.layer, tuple(steps.tolist()), limit.advice, limit.counts_valid)
 
 
 def _in_numpy(x):

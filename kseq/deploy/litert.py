@@ -1,9 +1,9 @@
 """A step in LiteRT's format: a function of tensorflow, converted to built-in operations, and the manifest behind it."""
 
-import contextlib
 import pathlib
 import re
 import tempfile
+import warnings
 import zipfile
 from typing import Any
 
@@ -12,61 +12,53 @@ import numpy as np
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
+from ..runtime.runners.litert import READ, STEP, WRITE
 from .calibration import calls
 from .quiet import quiet_stderr
 from .traced import ExportedFunction
 
-#: The signature of a file that is a call.
-SIGNATURE = "step"
 _DTYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
+# What LiteRT's processor kernels do not compute with, but for a cast here and there.
+_REFUSED = ("float64", "float16", "bfloat16", "half", "complex64", "complex128")
+_OTHER_POLICY = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
 
 
 def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
-    """Write a .tflite file.
+    """Write a .tflite file, of built-in operations alone.
+
+    Its signature is `step`, with the manifest's names. Where it keeps the state itself there are two more, whose
+    tensors have the names of the leaves: `step_state` gives it, `step_state_write` sets it; it begins with the initial
+    one.
 
     Args:
         function: what is written.
         manifest: what travels with it, in a zip file behind the model, as LiteRT's metadata does.
         target: the file.
         choices: the precision: `"float32"`, `"float16"` for weights, `"int8_dynamic"` for weights whose products are of
-            integers, or `"int8"`, for all of it, with `calibration`.
+            integers, or `"int8"`, for all of it, with `calibration`; and the state, in `"inputs"` or `"variables"`.
 
     Raises:
         ImportError: tensorflow is not there.
         ValueError: what LiteRT has no numbers or operations for, or calibration data that does not fit.
     """
     tf = _tensorflow()
-    check_dtypes(function)
-    samples = calls(function, choices.calibration) if choices.precision == "int8" else None
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr() as noise:
-        try:
-            _save(tf, function, folder)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-            _set_precision(tf, converter, choices.precision, samples)
-            content = converter.convert()
-        except Exception as error:
-            raise ValueError(_reason(error, noise())) from error
+    keeps_state = _keeps_state(manifest, choices)
+    _check_dtypes(function)
+    samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else None
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = _save(tf, function, manifest, folder, keeps_state)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
+        converter.experimental_enable_resource_variables = keeps_state
+        _set_precision(tf, converter, choices.precision, samples)
+        with quiet_stderr() as said, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a converter that warns of what it was asked for
+            try:
+                content = converter.convert()
+            except Exception as error:  # of several classes of its own
+                raise ValueError(_reason(str(error), said())) from error
     target.write_bytes(content)
     with zipfile.ZipFile(target, "a") as archive:
         archive.writestr(MEMBER, manifest.to_bytes())
-
-
-def check_dtypes(function: ExportedFunction) -> None:
-    """Refuse numbers that LiteRT does not compute with.
-
-    Raises:
-        ValueError: a tensor of such a dtype, or a layer that computes in one.
-    """
-    for spec in [*function.takes, *function.gives]:
-        if spec.dtype not in _DTYPES:
-            raise ValueError(
-                f"LiteRT holds {', '.join(_DTYPES)}; received the tensor {spec.name!r} of {spec.dtype}: export a "
-                "model of the dtype policy 'float32', with `precision=` for smaller weights"
-            )
-
-
-def _layers(layer):
-    return [layer, *getattr(layer, "_flatten_layers", list)()]
 
 
 def _tensorflow():
@@ -77,22 +69,92 @@ def _tensorflow():
     return tf
 
 
-def _save(tf, function, folder):
-    """Write a SavedModel whose only signature is the function, the weights constants in it."""
+def _keeps_state(manifest, choices):
+    if choices.state not in ("inputs", "variables"):
+        raise ValueError(f"`state` must be 'inputs' or 'variables'; received {choices.state!r}")
+    if choices.state == "inputs" or not manifest.state:
+        return False
+    if choices.precision == "int8":
+        raise ValueError("a state in variables is not of precision 'int8': use state='inputs', or 'int8_dynamic'")
+    if empty := [leaf.name for leaf in manifest.state if 0 in leaf.shape]:
+        raise ValueError(f"LiteRT has no variables without elements: {', '.join(empty)}; use state='inputs'")
+    return True
+
+
+def _check_dtypes(function):
+    for spec in [*function.takes, *function.gives]:
+        if spec.dtype not in _DTYPES:
+            raise ValueError(
+                f"LiteRT holds {', '.join(_DTYPES)}; received the tensor {spec.name!r} of {spec.dtype}: "
+                + (_NO_COMPLEX if "complex" in spec.dtype else _OTHER_POLICY)
+            )
+
+
+_NO_COMPLEX = 'let the model take and give real parts, as `mode="real_imag"` of `kseq.STFT` does'
+
+
+def _save(tf, function, manifest, folder, keeps_state):
+    """Write a SavedModel of the function, the weights constants in it, and give the names of its signatures."""
     variables = function.layer.variables
     weights = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    module = tf.Module()
+    leaves = manifest.state if keeps_state else ()
+    initial = zip(leaves, manifest.initial_state, strict=False)
+    module.state = [tf.Variable(np.asarray(x, leaf.dtype), name=leaf.tensor) for leaf, x in initial]
+    state = dict(zip((leaf.tensor for leaf in leaves), module.state, strict=True))
+    new = {leaf.new_tensor: variable for leaf, variable in zip(leaves, module.state, strict=True)}
 
     def call(**tensors):
-        given = [tensors[spec.name] for spec in function.takes]
-        constants = [tf.constant(weight) for weight in weights]
-        with keras.StatelessScope(list(zip(variables, constants, strict=True))), exporting():
-            found = function(*given)
+        given = [state[spec.name].read_value() if spec.name in state else tensors[spec.name] for spec in function.takes]
+        values = [tf.constant(weight) for weight in weights]
+        with keras.StatelessScope(list(zip(variables, values, strict=True))), exporting():
+            found = dict(zip((spec.name for spec in function.gives), function(*given), strict=True))
+        for name, variable in new.items():
+            variable.assign(found[name])
         # A name of its own for each: a tensor that is both an output and a leaf of the state is given twice.
-        return {spec.name: tf.identity(x) for spec, x in zip(function.gives, found, strict=True)}
+        return {name: tf.identity(x) for name, x in found.items() if name not in new}
 
-    signature = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in function.takes}
-    concrete = tf.function(call, autograph=False).get_concrete_function(**signature)
-    tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: concrete})
+    def read():
+        return {name: tf.identity(variable.read_value()) for name, variable in state.items()}
+
+    def write(**tensors):
+        for name, variable in state.items():
+            variable.assign(tensors[name])
+        return {"written": tf.constant(True)}
+
+    specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in function.takes}
+    taken = {name: spec for name, spec in specs.items() if name not in state}
+    functions = {STEP: _traced(tf, call, taken)}
+    _check_operations(functions[STEP].graph)
+    if keeps_state:
+        functions[READ] = _traced(tf, read, {})
+        functions[WRITE] = _traced(tf, write, {name: specs[name] for name in state})
+    module.functions = list(functions.values())
+    tf.saved_model.save(module, folder, signatures=functions)
+    return list(functions)
+
+
+def _traced(tf, function, specs):
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
+
+
+def _check_operations(graph):
+    """Refuse numbers that LiteRT has no kernels for, where they are made of what a call takes.
+
+    Raises:
+        ValueError: the first operation that gives such numbers.
+    """
+    depends = set()
+    for operation in graph.get_operations():
+        if operation.type == "Placeholder" or any(x.op.name in depends for x in operation.inputs):
+            depends.add(operation.name)
+            for dtype in (x.dtype.name for x in operation.outputs):
+                if dtype in _REFUSED:
+                    advice = _NO_COMPLEX if "complex" in dtype else _OTHER_POLICY
+                    raise ValueError(
+                        f"LiteRT has no numbers of {dtype}, which {_place(operation.name)} gives ({operation.type}): "
+                        f"{advice}"
+                    )
 
 
 def _set_precision(tf, converter, precision, samples):
@@ -102,8 +164,21 @@ def _set_precision(tf, converter, precision, samples):
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-        converter.representative_dataset = lambda: ((SIGNATURE, sample) for sample in samples)
+        converter.representative_dataset = lambda: ((STEP, sample) for sample in samples)
 
 
-def _reason(error, noise):
-    return f"LiteRT cannot hold the step: {error}\n{noise}"
+def _reason(error, said):
+    """Why the converter gave up: the operations that LiteRT does not have, with their places, or what it says."""
+    text = f"{said}\n{error}"
+    found = re.findall(r"""loc\((?:callsite\()?fused\["\w+:", "([^"@]+)[^\n]*?'(tf\.\w+)' op is neither""", text)
+    if found:
+        listed = ", ".join(dict.fromkeys(f"{operation} in {_place(name)}" for name, operation in found))
+        return f"LiteRT has no built-in operation for {listed}"
+    lines = [line for line in text.splitlines() if "error" in line.lower()] or text.splitlines()
+    return f"LiteRT cannot hold the step: {' '.join(dict.fromkeys(lines))[:2000]}"
+
+
+def _place(name):
+    """An operation by the layers that it is in."""
+    *layers, operation = name.split("/")
+    return f"the layer {'/'.join(layers)!r}" if layers else repr(operation)

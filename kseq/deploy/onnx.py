@@ -13,6 +13,7 @@ from typing import Any
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..streaming.tracing import Scope
+from .onnx_operations import translations
 from .traced import ExportedFunction
 
 _DTYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
@@ -88,6 +89,7 @@ def _exported(function):
                 opset_version=_OPSET,
                 input_names=[spec.name for spec in function.takes],
                 output_names=[spec.name for spec in function.gives],
+                custom_translation_table=translations(),
                 external_data=False,
                 verbose=False,
             )

@@ -51,8 +51,16 @@ class Draws:
 
 
 def keys_of(seeds: Any) -> np.ndarray:
-    """A key for each seed, int32 [B]."""
-    return np.array([mixed_number(mixed_number(seed) + seed // 2**32) for seed in seeds], np.int32)
+    """A key for each seed, int32 [B]: every bit of a seed changes it, however many there are."""
+    return np.array([_key_of(int(seed)) for seed in seeds], np.int32)
+
+
+def _key_of(seed):
+    words = [seed >> place for place in range(0, max(seed.bit_length(), 64), 32)]
+    key = mixed_number(len(words) - 2)  # nothing with two words, whose keys are what they always were
+    for word in words:
+        key = mixed_number(key + word)
+    return key
 
 
 def row_seeds(seed: Any, rows: int) -> list[int]:

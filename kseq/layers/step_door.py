@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..hints import is_exporting
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
 from .door import KerasDoor, listed, spec_of
@@ -299,6 +300,9 @@ class StepDoor(KerasDoor):
         """`step` for what is known to be right: tensors of the right shapes, at least one step of at least one row."""
         x = each(self.standardize, x)
         if active is None:
+            if is_exporting():  # where errors name the layer by it
+                with keras.name_scope(self.name):
+                    return self._call_step(x, state, training)
             return self._call_step(x, state, training)
         return self.hold_step(x, state, active, training=training)
 

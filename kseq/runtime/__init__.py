@@ -1,3 +1,4 @@
 """What streams without Keras: blocks, rows, forms of chunks, saved bytes, over a step that anything may run."""
 
 from .base import BaseStream as BaseStream
+from .exported import ExportedStream as ExportedStream

@@ -218,9 +218,9 @@ class BaseStream(Runnable):
 
     def _missing(self, pushed, limits, rows) -> int:
         """Steps to push until every output of the streams that end, of all or of some rows, has come out."""
-        block = self.timing.block_size
+        block, held = self._blocks.block_size, self._blocks.held
         needed = [timing.input_steps(limit) for timing, limit in zip(self.timings, limits, strict=True)]
-        missing = -(-np.max(needed, axis=0) // block) * block - pushed
+        missing = -(-(np.max(needed, axis=0) - pushed + held) // block) * block - held
         return int(np.max(missing if rows is None else missing[rows], initial=0))
 
     def _run(self, inputs, active, what):

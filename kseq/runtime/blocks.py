@@ -22,6 +22,7 @@ class Blocks:
 
     Attributes:
         pushed: steps received: one number, or int64 [B] where rows are apart.
+        held: of these steps that are held, likewise. Not `pushed % block_size` where they were cut by another block.
         together: whether all rows have come equally far.
     """
 
@@ -32,6 +33,7 @@ class Blocks:
     _made: list[Any]
     _returned: list[Any]
     pushed: Any
+    held: Any
 
     def __init__(self, batch_size: Any, block_size: Any, latencies: Any) -> None:
         self.batch_size, self.block_size, self.latencies = batch_size, block_size, latencies
@@ -39,7 +41,7 @@ class Blocks:
 
     def reset(self) -> None:
         """Begin all rows anew."""
-        self.together, self._held = True, None
+        self.together, self._held, self.held = True, None, 0
         self.pushed = 0
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
         self._usual = 0, 0  # the number of blocks of the last chunk, and how often it came in a row
@@ -47,16 +49,16 @@ class Blocks:
     @property
     def position(self) -> tuple[Any, ...]:
         """How far the streams have come, and what they hold: what it is set to later, they go back to."""
-        return self.together, self._held, self.pushed, self._made, self._returned, self._usual
+        return self.together, self._held, self.held, self.pushed, self._made, self._returned, self._usual
 
     @position.setter
     def position(self, position: Any) -> None:
-        self.together, self._held, self.pushed, self._made, self._returned, self._usual = position
+        self.together, self._held, self.held, self.pushed, self._made, self._returned, self._usual = position
 
     def reset_rows(self, rows: Any) -> None:
         """Begin some rows, bool [B], anew."""
         self._part()
-        self.pushed = np.where(rows, 0, self.pushed)
+        self.pushed, self.held = np.where(rows, 0, self.pushed), np.where(rows, 0, self.held)
         self._made = [np.where(rows, 0, n) for n in self._made]
         self._returned = [np.where(rows, 0, n) for n in self._returned]
 
@@ -70,7 +72,7 @@ class Blocks:
         rows = np.arange(self.batch_size)
         rows[targets] = sources
         if not self.together:
-            self.pushed = self.pushed[rows]
+            self.pushed, self.held = self.pushed[rows], self.held[rows]
             self._made, self._returned = [n[rows] for n in self._made], [n[rows] for n in self._returned]
         if self._held is not None:
             self._held = [Sequence(x.values[rows], None if x.mask is None else x.mask[rows]) for x in self._held]
@@ -94,7 +96,7 @@ class Blocks:
         if self.together and self._held is not None:
             kept = held - steps
             self._held = [_copied(x.slice_time(0, kept)) for x in self._held] if kept > 0 else None
-        self.pushed = left
+        self.pushed, self.held = left, np.maximum(held - steps, 0) if np.ndim(left) else max(held - steps, 0)
         for number, (ratio, latency) in enumerate(zip(ratios, self.latencies, strict=True)):
             made = self._made[number] - through * ratio.numerator // ratio.denominator
             self._made = _replaced(self._made, number, made)
@@ -104,7 +106,7 @@ class Blocks:
 
     def _check_left(self, steps, held, left):
         wrong = np.broadcast_to(left < 0, self.batch_size)
-        within = np.broadcast_to((left % self.block_size != 0) & (steps > held), self.batch_size)
+        within = np.broadcast_to(((steps - held) % self.block_size != 0) & (steps > held), self.batch_size)
         for row in np.flatnonzero(wrong | within)[:1]:
             asked, pushed, kept = (int(np.broadcast_to(n, self.batch_size)[row]) for n in (steps, self.pushed, held))
             where = f"row {row} of the stream" if self.batch_size > 1 else "the stream"
@@ -119,14 +121,9 @@ class Blocks:
         """Count each row by itself from here on."""
         if self.together:
             self.together = False
-            self.pushed = np.full(self.batch_size, self.pushed)
+            self.pushed, self.held = np.full(self.batch_size, self.pushed), np.full(self.batch_size, self.held)
             self._made = [np.full(self.batch_size, n) for n in self._made]
             self._returned = [np.full(self.batch_size, n) for n in self._returned]
-
-    @property
-    def held(self) -> Any:
-        """Steps that are held: one number, or int64 [B]."""
-        return self.pushed % self.block_size
 
     @property
     def is_plain(self) -> bool:
@@ -161,7 +158,7 @@ class Blocks:
             start += size
         # A copy: the caller may write its next chunk into the same array.
         rest = [x.slice_time(start, steps) for x in joined]
-        self._held = [_copied(x) for x in rest] if start < steps else None
+        self._held, self.held = [_copied(x) for x in rest] if start < steps else None, steps - start
         self.pushed = self.pushed + inputs[0].values.shape[1]
         return calls
 
@@ -194,6 +191,7 @@ class Blocks:
         left = np.minimum(left, longest - 1)
         rows = np.arange(len(steps))[:, None]
         self._held = [Sequence(x.values[rows, left], x.mask[rows, left]) for x in joined]
+        self.held = steps - blocks * self.block_size
         return calls
 
     def trim(self, number: Any, outputs: Any, limit: Any = None) -> Any:

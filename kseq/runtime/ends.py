@@ -230,7 +230,7 @@ class Ends:
 
     def give(self, outputs: Any) -> Any:
         """Outputs in the structure of the model and the form of the caller's chunks."""
-        return _filled(self.output_structure, [self._formed(y) for y in outputs])
+        return filled(self.output_structure, [self._formed(y) for y in outputs])
 
     def _formed(self, y):
         as_sequence, batched = self.form.as_sequence, self.form.batched
@@ -268,9 +268,10 @@ def _tuple_of(count):
     return 0 if count == 1 else list(range(count))
 
 
-def _filled(structure, items):
+def filled(structure: Any, items: Any) -> Any:
+    """Items in a structure of lists and dicts, which holds their numbers."""
     if isinstance(structure, dict):
-        return {key: _filled(value, items) for key, value in structure.items()}
+        return {key: filled(value, items) for key, value in structure.items()}
     if isinstance(structure, list):
-        return [_filled(value, items) for value in structure]
+        return [filled(value, items) for value in structure]
     return items[structure]

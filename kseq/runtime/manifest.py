@@ -44,6 +44,22 @@ class StateTensor(NamedTuple):
     new_tensor: str
 
 
+class Allowance(NamedTuple):
+    """How many steps a layer has room for.
+
+    Attributes:
+        layer: its name and type, in words.
+        steps: input steps from the initial state on, of each row.
+        advice: what to change where more are wanted, or `None`.
+        counts_valid: whether invalid steps are free.
+    """
+
+    layer: str
+    steps: tuple[int, ...]
+    advice: str | None
+    counts_valid: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """All that is known of an exported model besides its computation.
@@ -60,6 +76,7 @@ class Manifest:
         input_names, input_structure, output_structure: as Keras names and nests them; numbers stand for sequences.
         compute_dtype: that of the layer.
         timings: a `Timing` for each output.
+        allowances: of every layer that takes so many steps and no more.
         model: of a step, `structure`, `layers` and `weights` of the model, by which saved streams are told apart.
         options: `max_length` and `window`.
         kseq_version: which wrote it.
@@ -85,6 +102,7 @@ class Manifest:
     output_structure: Any
     compute_dtype: str
     timings: tuple[Timing, ...]
+    allowances: tuple[Allowance, ...]
     model: dict[str, Any]
     options: dict[str, Any]
     kseq_version: str
@@ -124,6 +142,7 @@ class Manifest:
         fields = {f.name: header[f.name] for f in dataclasses.fields(cls) if f.name in header}
         fields["inputs"], fields["outputs"] = (tuple(map(_port, header[name])) for name in ("inputs", "outputs"))
         fields["state"] = tuple(StateTensor(n, tuple(s), d, a, b) for n, s, d, a, b in header["state"])
+        fields["allowances"] = tuple(Allowance(a, tuple(steps), *rest) for a, steps, *rest in header["allowances"])
         fields |= {name: tuple(header[name]) for name in ("order", "input_names")}
         fields["timings"] = tuple(map(_timing, header["timings"]))
         lists = {name: _of(arrays, name) for name in ("initial_state", "golden_inputs", "golden_outputs")}

@@ -103,6 +103,34 @@ class RunnableStep(Protocol):
         ...
 
 
+class Runner(Protocol):
+    """What runs an exported step: a call of one block.
+
+    A call may take the memory of the state that it is given, unless it fails; a state that was taken raises a
+    RuntimeError where it is used again.
+    """
+
+    def state(self, leaves: list[np.ndarray], /) -> Any:
+        """A state of leaves, in the order of the manifest, which are copied."""
+        ...
+
+    def leaves(self, state: Any, /) -> list[np.ndarray]:
+        """Copies of the leaves of a state, of the dtypes that the manifest says."""
+        ...
+
+    def __call__(self, inputs: list[np.ndarray], state: Any, /) -> tuple[list[np.ndarray], Any]:
+        """The outputs of a block, and the next state.
+
+        Args:
+            inputs: values, then masks where the manifest has them, [B, block, ...]; neither kept nor written.
+            state: of `state`, or of the call before.
+
+        Returns:
+            Values, then the masks that there are, which are the caller's to write; and the state.
+        """
+        ...
+
+
 class StepsLeft(Protocol):
     """How many steps the rows of a stream still take.
 

@@ -46,7 +46,7 @@ class ModelId(NamedTuple):
 
 def to_bytes(saved: Saved, model: ModelId) -> bytes:
     """A stream as bytes."""
-    together, held, pushed, made, returned, usual = saved.blocks
+    together, held, waiting, pushed, made, returned, usual = saved.blocks
     header = {
         **model._asdict(),
         "batch_size": saved.batch_size,
@@ -56,7 +56,7 @@ def to_bytes(saved: Saved, model: ModelId) -> bytes:
         "channels": [spec.shape for spec in saved.form.specs],
         "as_sequence": saved.form.as_sequence,
         "batched": saved.form.batched,
-        "counts": np.array([pushed, *made, *returned]).tolist(),
+        "counts": np.array([waiting, pushed, *made, *returned]).tolist(),
         "together": together,
         "usual": usual,
         "has_state": saved.leaves is not None,
@@ -92,8 +92,8 @@ def from_bytes(data: Any, identify: Callable[[dict[str, Any]], ModelId], other_w
             "with these"
         )
     parts = {kind: _of_kind(arrays, kind) for kind in ("state", "seed", "held", "context")}
-    count = (len(header["counts"]) - 1) // 2
-    pushed, *counts = [n if header["together"] else np.array(n, np.int64) for n in header["counts"]]
+    count = (len(header["counts"]) - 2) // 2
+    waiting, pushed, *counts = [n if header["together"] else np.array(n, np.int64) for n in header["counts"]]
     held = list(_sequences(parts["held"]).values()) or None
     channels = zip(header["channels"], header["dtypes"], strict=True)
     specs = tuple(SequenceSpec(tuple(shape), dtype) for shape, dtype in channels)
@@ -103,7 +103,7 @@ def from_bytes(data: Any, identify: Callable[[dict[str, Any]], ModelId], other_w
         _sequences(parts["context"]) if header["has_context"] else None,
         options,
         Form(specs, header["as_sequence"], header["batched"]),
-        (header["together"], held, pushed, counts[:count], counts[count:], tuple(header["usual"])),
+        (header["together"], held, waiting, pushed, counts[:count], counts[count:], tuple(header["usual"])),
         list(parts["state"].values()) if header["has_state"] else None,
         {int(number): seed for number, seed in parts["seed"].items()},
         arrays.get("generator"),

@@ -1,6 +1,7 @@
 """`Stream`: a model fed chunk by chunk."""
 
 import dataclasses
+import os
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..layers.structures import as_sequence
 from ..layers.windowed import Resample
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
+from ..runtime.exported import ExportedStream
 from ..runtime.row_arguments import as_row_steps
 from ..sequence import Sequence
 from .compiled import compile_step, freeze
@@ -155,6 +157,15 @@ class Stream(Resumable):
             run = self._step
             self._state = run.changed(self._state, run.step.rollback(run.leaves(self._state), through))
             self._room.forget()
+
+    @staticmethod
+    def from_exported(path: str | os.PathLike[str]) -> ExportedStream:
+        """A stream of a file that `kseq.export` wrote: `kseq.ExportedStream`, which needs no model.
+
+        Args:
+            path: of the file, or of the folder of a SavedModel.
+        """
+        return ExportedStream(path)
 
     def resampled(self, shape: tuple[int, ...], ratio: Fraction) -> "Stream":
         """A stream of `kseq.Resample`, of as many rows."""

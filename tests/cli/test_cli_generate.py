@@ -23,8 +23,9 @@ def saved(tmp_path_factory):
     """A folder with a model of seven characters, one of eight words, and their vocabularies."""
     keras.utils.set_random_seed(0)
     folder, models = tmp_path_factory.mktemp("models"), {}
-    for name, size in (("chars", len(CHARACTERS)), ("words", len(WORDS)), ("bytes", 256)):
-        layers = [kseq.Embedding(size, 4), kseq.GRU(4), kseq.Dense(size)]
+    sizes = [("chars", 7, 4), ("small", 7, 2), ("words", len(WORDS), 4), ("bytes", 256, 4)]
+    for name, size, units in sizes:
+        layers = [kseq.Embedding(size, units), kseq.GRU(units), kseq.Dense(size)]
         models[name] = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
         models[name].save(folder / f"{name}.keras")
     none = {"pad": None, "unk": None}
@@ -73,6 +74,20 @@ def test_words_and_what_ends_them(generate, saved, capsys):
     assert generate(*given, "--stop", " ".join(words[:2]), "--json") == 0
     results = json.loads(capsys.readouterr().out)
     assert results["text"].endswith(" ".join(words[:2])) and results["reason"] == "stop"
+
+
+def test_a_draft_and_beams(generate, saved, capsys):
+    given = ["chars.keras", "--prompt", "abc", "--max-steps", "12"]
+    drawn = [*given, "--top-k", "4", "--seed", "3"]
+    assert generate(*drawn) == 0
+    shown = capsys.readouterr().out
+    assert generate(*drawn, "--draft", "small.keras", "--draft-steps", "2") == 0
+    assert capsys.readouterr().out == shown and len(shown) == 13
+    wanted = kseq.generate(saved.chars, [[2, 3, 4]], 12, beams=3, length_penalty=0.5)
+    assert generate(*given, "--beams", "3", "--length-penalty", "0.5", "--json") == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["ids"] == wanted[0].tolist() and results["score"] == pytest.approx(wanted.scores[0], abs=1e-4)
+    assert results["text"] == "".join(CHARACTERS[n] for n in wanted[0])
 
 
 @pytest.mark.parametrize(
@@ -136,6 +151,15 @@ def test_a_prompt_from_standard_input(generate, capsys, monkeypatch):
         (["real.keras", "--ids", "1"], "gives no logits of tokens"),
         (["real.keras", "--prompt", "a"], "a text needs a vocabulary: give --vocabulary"),
         (["nothing.keras", "--ids", "1"], "no such file"),
+        (["chars.keras", "--ids", "1", "--draft", "nothing.keras"], "nothing.keras: no such file"),
+        (["chars.keras", "--ids", "1", "--draft", "character_griffin"], "character_griffin: a draft is a saved model"),
+        (["chars.keras", "--ids", "1", "--draft", "words.keras"], "the draft must be of the 7 tokens of .*; .* has 8"),
+        (["chars.keras", "--ids", "1", "--draft", "small.keras", "--beams", "2"], "nothing is drawn: leave out"),
+        (["chars.keras", "--ids", "1", "--beams", "2", "--top-k", "2"], "nothing is drawn: leave out"),
+        (["chars.keras", "--ids", "1", "--beams", "2", "--stop", "1 2"], "single tokens alone end a row"),
+        (["chars.keras", "--ids", "1", "--beams", "2", "--length-penalty", "-1"], "`length_penalty` must be"),
+        (["chars.keras", "--ids", "1", "--length-penalty", "1"], "--length-penalty is for --beams of 2 or more"),
+        (["chars.keras", "--ids", "1", "--draft-steps", "3"], "--draft-steps is for --draft; received"),
     ],
 )
 def test_what_is_refused(generate, capsys, arguments, words):

@@ -64,6 +64,7 @@ REPLACED = {
     "GaussianNoise": stock.GaussianNoise(0.1),
     "GroupNormalization": stock.GroupNormalization(2),
     "LSTM": stock.LSTM(3, return_sequences=True, use_bias=False),
+    "LSTM with dropout": stock.LSTM(3, return_sequences=True, recurrent_dropout=0.5),
     "LayerNormalization": stock.LayerNormalization(),
     "MaxPooling1D": stock.MaxPooling1D(3, strides=1, padding="same"),
     "RMSNormalization": stock.RMSNormalization(),
@@ -90,6 +91,77 @@ def test_a_layer_becomes_its_twin(name):
     assert not [fault for fault in report.masks if fault.fault != "mask missing"], str(report)
 
 
+# By layer the padding that gives the same and streams.
+STREAMS = {
+    "same": (stock.Conv1D(3, 4, padding="same"), (1, 2)),
+    "same, dilated": (stock.Conv1D(3, 3, dilation_rate=3, padding="same"), (3, 3)),
+    "same of one tap": (stock.Conv1D(3, 1, padding="same"), "causal"),
+    "same, by stride alike": (stock.Conv1D(3, 4, strides=2, padding="same"), (1, 2)),
+    "valid of one tap": (stock.Conv1D(3, 1), "causal"),
+    "valid of one tap, with a stride": (stock.Conv1D(3, 1, strides=3), "causal"),
+    "depthwise": (stock.DepthwiseConv1D(3, padding="same"), (1, 1)),
+    "separable": (stock.SeparableConv1D(3, 5, padding="same"), (2, 2)),
+    "maximum": (stock.MaxPooling1D(3, strides=1, padding="same"), (1, 1)),
+    "mean": (stock.AveragePooling1D(3, strides=1, padding="same"), (1, 1)),
+    "mean of blocks": (stock.AveragePooling1D(2, padding="same"), (0, 1)),
+    "transposed": (stock.Conv1DTranspose(3, 2, strides=2), "causal"),
+    "transposed, same": (stock.Conv1DTranspose(3, 2, strides=3, padding="same"), "causal"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_padding_that_gives_the_same_and_streams_is_taken(name):
+    layer, padding = STREAMS[name]
+    model = chain(layer)
+    made, report = converted(model)
+    assert report.streams
+    assert str(report).endswith("it streams")
+    assert made.layers[-1].padding == padding
+    for steps in (7, 8, 9):
+        x = np.random.default_rng(steps).normal(size=(2, steps, 4)).astype("float32")
+        stream, wanted = kseq.Stream(made, 2), call(model, x)
+        found = np.concatenate([stream.push(x[:, :3]), stream.push(x[:, 3:]), stream.flush()], axis=1)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        np.testing.assert_allclose(call(made, x), wanted, atol=1e-5)
+
+
+STANDS_IN_THE_WAY = {
+    "valid": (stock.Conv1D(3, 3, name="it"), "or the model as it was, which streams"),
+    "blocks": (stock.MaxPooling1D(2, name="it"), "or the model as it was, which streams"),
+    "transposed": (stock.Conv1DTranspose(3, 4, strides=2, name="it"), "padding 'causal', or the model as it was"),
+    "as its length is": (stock.Conv1D(3, 3, strides=2, padding="same", name="it"), "'causal'"),
+    "the last step": (stock.LSTM(3, name="it"), "return_sequences=True"),
+}
+
+
+@pytest.mark.parametrize("name", STANDS_IN_THE_WAY)
+def test_the_report_says_which_layers_do_not_stream(name):
+    layer, instead = STANDS_IN_THE_WAY[name]
+    report = converted(chain(stock.Conv1D(4, 3, padding="same"), layer))[1]
+    assert not report.streams
+    (row,) = report.obstacles
+    assert (row.layer, row.type) == ("it", type(layer).__name__)
+    assert instead in str(row)
+    assert f"it does not stream:\n    {row}" in str(report)
+    if name == "as its length is":
+        assert "as it was" not in str(row)  # it did not stream either
+        steps = converted(chain(layer, shape=(13, 4)))[1]
+        assert steps.streams  # of a length that is known
+    assert json.loads(report.to_json())["obstacles"] == [row._asdict()]
+
+
+def test_attention_to_a_window():
+    given = keras.Input((None, 4))
+    past = stock.GroupQueryAttention(2, 4, 2, sliding_window=3)(given, given, use_causal_mask=True)
+    around = stock.MultiHeadAttention(1, 2, sliding_window=2)(past, past)
+    model = keras.Model(given, around)
+    made, report = converted(model)
+    assert set(twins(report).values()) == {"kseq.SelfAttention"}
+    assert report.streams
+    x = np.random.default_rng(0).normal(size=(2, 9, 4)).astype("float32")
+    np.testing.assert_allclose(call(made, x), call(model, x), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -99,8 +171,11 @@ def test_a_layer_becomes_its_twin(name):
     ],
 )
 def test_windows_over_space(layer, shape):
-    report = converted(chain(layer, shape=shape))[1]
+    made, report = converted(chain(layer, shape=shape))
     assert twins(report) == {layer.name: f"kseq.{type(layer).__name__}"}
+    if layer.padding == "same":  # of space it stays so
+        assert report.streams
+        assert (made.layers[-1].padding, made.layers[-1].spatial_padding) == ((1, 1), "same")
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -198,7 +273,6 @@ def test_shared_layers_stay_shared():
     [
         (stock.LSTM(2), "received False: take the last step"),
         (stock.GRU(2, return_sequences=True, go_backwards=True), "needs the end first"),
-        (stock.LSTM(2, return_sequences=True, recurrent_dropout=0.5), "`recurrent_dropout`"),
         (stock.Flatten(), "kseq.Flatten keeps time"),
         (stock.Lambda(lambda x: 2 * x), "it holds a function"),
         (stock.GlobalMaxPooling1D(), "kseq has no layer of its kind"),
@@ -297,6 +371,7 @@ def test_as_data():
     assert data["replaced"] == [{"layer": "dense", "type": "Dense", "twin": "kseq.Dense", "reason": None}]
     assert [row["layer"] for row in data["kept"]] == ["masking"]
     assert data["masks"]["ok"]
+    assert (data["streams"], data["obstacles"]) == (True, [])
 
 
 class NoConfig(stock.Layer):

@@ -239,7 +239,7 @@ def fuzz_shard(data):
         folder = OneFile(path)
         with contextlib.suppress(errors.DataError):
             shard.read_shard(path, path, entry, schema)
-            source = core.Snapshot(folder, manifest.Manifest(schema, (entry,)), in_memory=bool(data[0] & 128))
+            source = core.Snapshot(folder, manifest.StoreManifest(schema, (entry,)), in_memory=bool(data[0] & 128))
             for record in store.whole(core.Core([source], schema)):
                 repr(record)
         with contextlib.suppress(errors.ShardError):

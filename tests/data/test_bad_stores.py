@@ -274,7 +274,7 @@ def test_values_that_may_not_be_missing(path):
     rewrite_manifest(path, lambda found: found["schema"]["fields"]["a"].pop("optional") and None, checksum=False)
     content = json.loads((path / manifest.NAME).read_bytes())
     entry = manifest.ShardEntry(**content["shards"][0])
-    fixed = manifest.Manifest(Schema({"a": Field("int64")}), (entry,), complete=True)
+    fixed = manifest.StoreManifest(Schema({"a": Field("int64")}), (entry,), complete=True)
     (path / manifest.NAME).write_bytes(fixed.to_bytes())
     make_true(path)
     ((_, message),) = verify(path).problems

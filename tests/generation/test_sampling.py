@@ -107,4 +107,11 @@ def test_the_numbers_of_a_row_and_step():
     assert abs(np.corrcoef(steps[:-1, 0], steps[1:, 0])[0, 1]) < 0.2 and abs(np.corrcoef(steps.T)[0, 1]) < 0.2
 
 
+def test_seeds_of_any_size_have_keys_of_their_own():
+    seeds = [0, 1, 2**31, 2**32, 2**63, 2**64, 2**64 + 1, 2**65, 2**96, 2**128, 2**128 + 2**64, 3 * 2**200]
+    seeds += [seed + 2**n for seed in (7, 2**40 + 7) for n in range(2, 140, 9)]
+    assert len(set(keys_of(seeds).tolist())) == len(set(seeds))
+    assert keys_of([np.uint64(2**63), np.int8(5)]).tolist() == keys_of([2**63, 5]).tolist()
+
+
 FIRST = [0.684263, 0.882445, 0.700185, 0.328489]

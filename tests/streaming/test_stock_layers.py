@@ -130,6 +130,21 @@ def attention():
     yield "groups with a gate", FLAT, of_itself(group(3, 4, 2, use_gate=True))
     wide = layers.Conv1D(4, 5, padding="same")
     yield "late", FLAT, lambda x: of_itself(multi(2, 3))(wide(x))
+
+    def plain(layer, key=lambda x: x):
+        return lambda x: layer([x, key(x)], use_causal_mask=True)
+
+    yield "Attention", FLAT, plain(layers.Attention())
+    yield "Attention with a scale", FLAT, plain(layers.Attention(use_scale=True), wide)
+    yield "Attention of sums", FLAT, plain(layers.Attention(use_scale=True, score_mode="concat"), wide)
+    yield "AdditiveAttention", FLAT, plain(layers.AdditiveAttention())
+    yield "AdditiveAttention without a scale", FLAT, plain(layers.AdditiveAttention(use_scale=False), wide)
+    yield "Attention after Masking", FLAT, lambda x: plain(layers.Attention())(layers.Masking()(x))
+    # Keras's gives zeros at invalid steps, which count where the mask is lost.
+    lost = layers.Conv1D(2, 2, padding="causal")
+    yield "Attention whose mask is lost", FLAT, lambda x: lost(plain(layers.Attention())(layers.Masking()(x)))
+    of_three = layers.Attention()
+    yield "Attention of three", FLAT, lambda x: of_three([wide(x), x, x], use_causal_mask=True)
     yield "of a branch", FLAT, lambda x: multi(2, 3)(x, wide(x), use_causal_mask=True)
 
 
@@ -168,6 +183,7 @@ HALF = {
     "convolution": conv(layers.Conv1D, 3, 4, padding="same"),
     "recurrence": conv(layers.GRU, 3, return_sequences=True),
     "attention": lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True),
+    "plain attention": lambda x: layers.AdditiveAttention()([x, x], use_causal_mask=True),
     "pooling": conv(layers.AveragePooling1D, 2, 1, "valid"),
     "ends": lambda x: layers.Cropping1D((1, 1))(layers.ZeroPadding1D((2, 0))(x)),
     "shape": conv(layers.Reshape, (-1, 2, 2)),
@@ -282,11 +298,19 @@ def test_attention_of_valid_steps():
     np.testing.assert_allclose(found[valid], ops.convert_to_numpy(model(x))[valid], atol=1e-5)
 
 
-def test_attention_to_a_context():
+TO_A_CONTEXT = {
+    "MultiHeadAttention": lambda x, keys: layers.MultiHeadAttention(2, 3)(x, keys),
+    "Attention": lambda x, keys: layers.Attention(use_scale=True)([x, keys]),
+    "AdditiveAttention": lambda x, keys: layers.AdditiveAttention()([x, keys, keys]),
+}
+
+
+@pytest.mark.parametrize("name", TO_A_CONTEXT)
+def test_attention_to_a_context(name):
     x, source = keras.Input((None, 4), name="x"), keras.Input((None,), dtype="int32", name="source")
     keys = layers.Embedding(5, 6, mask_zero=True)(source)
-    queries = layers.Conv1D(4, 3, padding="causal")(x)
-    model = keras.Model([x, source], layers.Dense(2)(layers.MultiHeadAttention(2, 3)(queries, keys)))
+    queries = layers.Conv1D(6, 3, padding="causal")(x)
+    model = keras.Model([x, source], layers.Dense(2)(TO_A_CONTEXT[name](queries, keys)))
     frames, ids = RNG.normal(size=(2, 7, 4)).astype("float32"), np.array([[1, 2, 0], [3, 4, 2]])
     stream = kseq.Stream(model, 2, context={"source": ids})
     found = np.concatenate([stream.push(frames[:, :3]), stream.push(frames[:, 3:])], axis=1)
@@ -305,6 +329,12 @@ def test_how_far_attention_goes_back():
     np.testing.assert_allclose(found, ops.convert_to_numpy(kept(x)), atol=1e-5)
     with pytest.raises(ValueError, match="`window` must be an integer of at least 1; received 0"):
         kseq.streamable(model, window=0)
+
+
+def test_strings_are_refused():
+    x = keras.Input((None,), dtype="string")
+    with pytest.raises(kseq.NotStreamable, match=r"strings are no tensors.*use its numbers as the stream's input"):
+        kseq.Stream(keras.Model(x, layers.StringLookup(vocabulary=["a", "b"])(x)))
 
 
 REFUSED = {
@@ -327,6 +357,16 @@ REFUSED = {
         lambda x: layers.MultiHeadAttention(1, 2)(x, x, use_causal_mask=True, return_attention_scores=True)[0],
         FLAT,
         "return_attention_scores=False",
+    ),
+    "all steps of one head": (
+        lambda x: layers.Attention()([x, x]),
+        FLAT,
+        "still to come; use use_causal_mask=True in its call",
+    ),
+    "keys of another sequence": (
+        lambda x: layers.Attention()([x, x, layers.Dense(4)(x)], use_causal_mask=True),
+        FLAT,
+        "keys are made of another sequence",
     ),
     "global": (conv(layers.GlobalAveragePooling1D), FLAT, "one value of all steps.*use pooling with a window"),
     "global maximum": (conv(layers.GlobalMaxPooling2D), IMAGE, "one value of all steps"),

@@ -10,7 +10,7 @@ from kseq.version import __version__
 from ...annotations import AnyPath
 from ..errors import StoreChangedError, StoreExistsError, UnsealedShardError
 from .folder import Folder, RemoteFolder, open_folder
-from .manifest import COMMITS, COMPACTING, NAME, Manifest, ShardEntry, check_splits, commit_line, read_manifest
+from .manifest import COMMITS, COMPACTING, NAME, ShardEntry, StoreManifest, check_splits, commit_line, read_manifest
 from .schema import Schema
 
 
@@ -18,13 +18,13 @@ def commit_shards(
     folder: Folder,
     schema: Schema,
     entries: Sequence[ShardEntry],
-    manifest: Manifest | None = None,
+    manifest: StoreManifest | None = None,
     metadata: dict[str, Any] | None = None,
     *,
     complete: bool = True,
     splits: dict[str, list[list[int]]] | None = None,
     log: dict[str, Any] | None = None,
-) -> Manifest:
+) -> StoreManifest:
     """Add complete shards to a store by replacing its manifest, and return the new one.
 
     Args:
@@ -40,14 +40,14 @@ def commit_shards(
     Raises:
         StoreChangedError: another writer has committed meanwhile.
     """
-    old = manifest or Manifest(schema)
+    old = manifest or StoreManifest(schema)
     if manifest is not None and read_manifest(folder).generation != old.generation:
         raise StoreChangedError("another writer has committed to the store meanwhile", folder)
     if manifest is None and NAME in folder.names():
         raise StoreExistsError("another writer has committed a store here meanwhile", folder)
     if log is None and entries:
         log = _log(entries)
-    new = Manifest(
+    new = StoreManifest(
         schema,
         (*old.shards, *entries),
         old.metadata if metadata is None else metadata,
@@ -80,7 +80,7 @@ class CommitLines:
         """Those of a folder, or None of one that cannot append to files."""
         return None if isinstance(folder, RemoteFolder) else cls(folder)
 
-    def commit(self, manifest: Manifest, entries: Sequence[ShardEntry]) -> Manifest:
+    def commit(self, manifest: StoreManifest, entries: Sequence[ShardEntry]) -> StoreManifest:
         """Add complete shards to what a manifest says, which is returned.
 
         Raises:
@@ -124,7 +124,7 @@ def set_metadata(
         commit_shards(folder, manifest.schema, (), manifest, merged, complete=manifest.complete, splits=ranges)
 
 
-def check_no_leftovers(folder: Folder, manifest: Manifest) -> None:
+def check_no_leftovers(folder: Folder, manifest: StoreManifest) -> None:
     """Refuse a folder in which a killed writer, or `compact`, has left a shard.
 
     Raises:

@@ -20,7 +20,7 @@ from .schema import Schema
 
 if TYPE_CHECKING:
     from .folder import Folder
-    from .manifest import Manifest
+    from .manifest import StoreManifest
 
 
 class Snapshot:
@@ -28,17 +28,17 @@ class Snapshot:
 
     Args:
         folder: the `Folder`.
-        manifest: its `Manifest`.
+        manifest: its `StoreManifest`.
         in_memory: whether shards are read instead of mapped.
         numbers: of the columns, in order; by default all.
     """
 
     folder: Folder
-    manifest: Manifest
+    manifest: StoreManifest
     in_memory: bool
 
     def __init__(
-        self, folder: Folder, manifest: Manifest, in_memory: bool = False, numbers: Iterable[int] | None = None
+        self, folder: Folder, manifest: StoreManifest, in_memory: bool = False, numbers: Iterable[int] | None = None
     ) -> None:
         self.folder, self.manifest, self.in_memory = folder, manifest, in_memory
         self.numbers: list[int] = list(range(len(manifest.schema)) if numbers is None else numbers)

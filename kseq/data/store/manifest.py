@@ -65,7 +65,7 @@ _KINDS = get_type_hints(ShardEntry)
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class StoreManifest:
     """The state of a store after a commit.
 
     Attributes:
@@ -136,7 +136,7 @@ def content_hash(schema: Schema, shards: Iterable[ShardEntry]) -> str:
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
-def read_manifest(folder: "Folder") -> Manifest:
+def read_manifest(folder: "Folder") -> StoreManifest:
     """The manifest of a folder, with the commits after it.
 
     Raises:
@@ -200,7 +200,7 @@ def _with_commits(manifest, data, where):
     return dataclasses.replace(manifest, shards=tuple(shards), log=tuple(log), generation=generation)
 
 
-def parse_manifest(data: bytes, where: str) -> Manifest:
+def parse_manifest(data: bytes, where: str) -> StoreManifest:
     """The manifest in a file's bytes.
 
     Raises:
@@ -216,7 +216,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         written = xxhash.xxh3_64_hexdigest(data.replace(checksum.encode(), _ZEROS.encode(), 1))
         if written != checksum:
             raise ManifestError(f"the file is damaged: it says checksum {checksum} and has {written}", where)
-        manifest = Manifest(
+        manifest = StoreManifest(
             Schema.from_json(found["schema"]),
             tuple(_shards(found["shards"])),
             _typed(found["metadata"], dict),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from .folder import LOCK, Folder
-from .manifest import COMPACTING, NAME, Manifest, read_manifest
+from .manifest import COMPACTING, NAME, StoreManifest, read_manifest
 from .verification import OURS, known_files
 
 
@@ -23,7 +23,7 @@ class Overwriting:
         next_number: of the first new shard.
     """
 
-    manifest: Manifest | None
+    manifest: StoreManifest | None
     next_number: int
 
     def __init__(self, folder: Folder) -> None:

@@ -10,18 +10,18 @@ import numpy as np
 from ..errors import DataError, IncompleteStoreWarning
 from .conversion import convert_record
 from .folder import Folder
-from .manifest import NAME, Manifest
+from .manifest import NAME, StoreManifest
 from .store import open as open_store
 
 _END = object()
 
 
-def compare(folder: Folder, manifest: Manifest, against: Any = None) -> Iterator[tuple[str, str]]:
+def compare(folder: Folder, manifest: StoreManifest, against: Any = None) -> Iterator[tuple[str, str]]:
     """Read every record of a store as its users do, and compare it with what was to be written.
 
     Args:
         folder: the `Folder` of the store.
-        manifest: its `Manifest`.
+        manifest: its `StoreManifest`.
         against: the records, as a `Writer` takes them, in their order; a store or its path; or None.
 
     Yields:

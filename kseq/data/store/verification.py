@@ -15,7 +15,7 @@ from kseq import _ext
 from ...annotations import AnyPath
 from ..errors import DataError, ManifestError, ShardError, StoreError
 from .folder import LOCK, Folder, open_folder
-from .manifest import COMMITS, COMPACTING, NAME, Manifest, ShardEntry, read_manifest
+from .manifest import COMMITS, COMPACTING, NAME, ShardEntry, StoreManifest, read_manifest
 from .schema import Schema
 from .shard import check_fields, decode, file_checksum, step_bytes
 
@@ -218,7 +218,7 @@ def check_chunk(batch: pa.RecordBatch, schema: Schema, first: int = 0) -> NDArra
     return np.diff(offsets[: rows + 1]).astype("<u4")
 
 
-def known_files(manifest: Manifest) -> set[str]:
+def known_files(manifest: StoreManifest) -> set[str]:
     """Files of a store."""
     shards = manifest.shards
     lengths = [shard.lengths_file for shard in shards] if manifest.schema.main is not None else []

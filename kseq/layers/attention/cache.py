@@ -11,6 +11,7 @@ from typing import Any
 
 from keras import ops
 
+from ...hints import is_exporting
 from .scores import finite_values
 from .visibility import Steps
 
@@ -191,6 +192,17 @@ class Cache:
         return firsts, ops.where(found, ops.take(steps.index, here), _LONG_AGO)
 
 
+def _chosen(leaf, at, entry, active):
+    """The same by a choice for every slot: runtimes that have no scatter, or a slow one, have this."""
+    match = at[:, :, None] == ops.arange(0, leaf.shape[-2 if len(leaf.shape) == 4 else 1], dtype="int32")  # [B, T, S]
+    if active is not None:
+        match = ops.logical_and(match, active[:, None, None])
+    here = ops.any(match, axis=1) if at.shape[1] > 1 else match[:, 0]
+    if at.shape[1] > 1:
+        entry = _take(entry, ops.cast(ops.argmax(ops.cast(match, "int32"), axis=1), "int32"))
+    return ops.where(here if len(leaf.shape) == 2 else here[:, None, :, None], entry, leaf)
+
+
 def _known(index, leaves):
     return Steps(index, *(leaves.get(name) for name in ("valid", "positions", "segments")))
 
@@ -218,6 +230,8 @@ def _each_repeated(count, times):
 
 def _put(leaf, at, entry, active=None):
     """The leaf with entries [B, T] or [B, H, T, D] in the slots [B, T], of large leaves where `active` [B]."""
+    if is_exporting():
+        return _chosen(leaf, at, entry, active)
     if len(leaf.shape) == 2:
         if at.shape[1] == 1:
             here = ops.arange(0, leaf.shape[1], dtype="int32") == at

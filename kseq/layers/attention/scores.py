@@ -37,6 +37,7 @@ def attend(
     sinks: Sinks | None = None,
     dropout: Any = None,
     interleaved: bool = False,
+    compare: Any = None,
 ) -> tuple[Any, Any]:
     """What queries [..., H, Q, D] read of values [..., Hkv, K, Dv], and the weights of it [..., H, Q, K].
 
@@ -55,12 +56,17 @@ def attend(
         sinks: what is always visible; logits with its keys are those of unscaled queries.
         dropout: a function of the weights, or `None`.
         interleaved: whether query head `h` reads the head `h % Hkv` instead.
+        compare: a function of what is compared and keys that gives logits [..., H, Q, K], or `None` for products.
     """
     dtype = keras.backend.standardize_dtype(query.dtype)
     wide = real_dtype(dtype)
     scaled = query * scale
     compared = scaled if content is None else content(scaled)
-    logits = ops.cast(_by_key_head(compared, key, "...hgqd,...hkd->...hgqk", interleaved), wide)
+    if compare is None:
+        logits = _by_key_head(compared, key, "...hgqd,...hkd->...hgqk", interleaved)
+    else:
+        logits = compare(compared, key)
+    logits = ops.cast(logits, wide)
     if bias is not None:
         logits = logits + ops.cast(bias(query, scaled), wide)
     logits = _capped(logits, soft_cap)

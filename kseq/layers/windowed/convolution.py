@@ -7,6 +7,7 @@ from keras import ops
 
 from ... import padding as rules
 from ...annotations import ActivationLike, ConstraintLike, InitializerLike, RegularizerLike, Shape, WindowOptions
+from ...hints import is_exporting
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...window import Padding
@@ -63,11 +64,24 @@ class _Convolution(ConvolutionKernel, WindowedLayer):
     def _convolve(self, values, kernel):
         windows = self.window, *(axis.window for axis in self.space)
         strides, dilations = [w.stride for w in windows], [w.dilation for w in windows]
+        if is_exporting() and len(windows) == 3:  # LiteRT's of three axes has no dilation
+            kernel, dilations = _dilated(kernel, dilations), [1] * len(windows)
         skips = [1] * len(windows)
         if max(strides) > 1 and max(dilations) > 1:  # Keras refuses both on some backends: then drop outputs instead
             strides, skips = skips, strides
         y = ops.conv(values, kernel, tuple(strides), "valid", "channels_last", tuple(dilations))
         return y[(slice(None), *(slice(None, None, skip) for skip in skips))]
+
+
+def _dilated(kernel, dilations):
+    """A kernel with zeros between its taps."""
+    for axis, dilation in enumerate(dilations):
+        shape = tuple(kernel.shape)
+        kernel = ops.reshape(kernel, (*shape[: axis + 1], 1, -1))
+        kernel = ops.pad(kernel, [*[(0, 0)] * (axis + 1), (0, dilation - 1), (0, 0)])
+        kernel = ops.reshape(kernel, (*shape[:axis], -1, *shape[axis + 1 :]))
+        kernel = kernel[(*[slice(None)] * axis, slice(None, (shape[axis] - 1) * dilation + 1))]
+    return kernel
 
 
 @register

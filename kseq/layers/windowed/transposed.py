@@ -1,5 +1,6 @@
 """Transposed convolutions over time, and over axes of space with it."""
 
+import math
 from typing import Any, ClassVar, Literal, Unpack
 
 from keras import ops
@@ -50,12 +51,14 @@ class _TransposedConvolution(ConvolutionKernel, TransposedWindowedLayer):
         """What a step adds to each of its outputs [B, T, size, *space, F], of taps [B, T, *space, *sizes, F]."""
         rank = len(self.space)
         for i in range(rank, 0, -1):
-            place, its_taps = i + 1, rank + 2 + i
-            # The axis and its taps come to where `overlap_add` has time and its taps.
-            order = [place, its_taps, *(n for n in range(len(taps.shape)) if n not in (place, its_taps))]
-            taps, window = ops.transpose(taps, order)[None], self.space[i - 1].window
+            place, its_taps, shape = i + 1, rank + 2 + i, ops.shape(taps)
+            # The axis and its taps come to where `overlap_add` has time and its taps; of few axes, as LiteRT wants it.
+            between, after = (math.prod(sizes) for sizes in (shape[place + 1 : its_taps], shape[its_taps + 1 :]))
+            taps = ops.reshape(taps, (-1, shape[place], between, shape[its_taps], after))
+            taps, window = ops.transpose(taps, (1, 3, 0, 2, 4))[None], self.space[i - 1].window
             sums = complete_sums(overlap_add(taps, window), window, taps.shape[1])
-            taps = ops.moveaxis(sums[0], 0, place)
+            taps = ops.transpose(sums[0], (1, 0, 2, 3))
+            taps = ops.reshape(taps, (*shape[:place], -1, *shape[place + 1 : its_taps], *shape[its_taps + 1 :]))
         return ops.moveaxis(taps, rank + 2, 2) if rank else taps
 
     def finish(self, values: Any, mask: Any) -> Sequence:

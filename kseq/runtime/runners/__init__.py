@@ -2,13 +2,12 @@
 
 import os
 import pathlib
-import zipfile
-from typing import Any
 
 from ..manifest import MEMBER, Manifest
+from ..protocols import Runner as Runner
 
 
-def open_runner(path: str | os.PathLike[str]) -> tuple[Manifest, Any]:
+def open_runner(path: str | os.PathLike[str]) -> tuple[Manifest, Runner]:
     """The manifest of an exported file and what runs it, by what the file is, whatever its name.
 
     Raises:
@@ -50,6 +49,8 @@ def open_runner(path: str | os.PathLike[str]) -> tuple[Manifest, Any]:
 
 
 def _in_zip(path):
+    import zipfile  # on use: it takes as long to load as the runtime
+
     try:
         with zipfile.ZipFile(path) as archive:
             data = archive.read(MEMBER)

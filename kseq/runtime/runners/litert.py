@@ -9,7 +9,9 @@ import numpy as np
 
 from ..manifest import Manifest
 
-_STEP, _READ, _WRITE = "step", "step_state", "step_state_write"
+#: Signatures: of a call, and where the file has the state, of reading and of writing it. XNNPACK computes the first of
+#: them in alphabetical order, and no other.
+STEP, READ, WRITE = "step", "step_state", "step_state_write"
 
 
 class _State:
@@ -40,9 +42,9 @@ class LiteRTRunner:
         self._manifest = manifest
         self._interpreter = interpreter = interpreter_of(pathlib.Path(path))
         signatures = interpreter.get_signature_list()
-        if _STEP not in signatures:
-            raise ValueError(f"{path} must have the signature {_STEP!r}; received {', '.join(signatures) or 'none'}")
-        self._keeps_state = _READ in signatures
+        if STEP not in signatures:
+            raise ValueError(f"{path} must have the signature {STEP!r}; received {', '.join(signatures) or 'none'}")
+        self._keeps_state = READ in signatures
         ports = manifest.inputs, manifest.outputs
         inputs, outputs = ([p.tensor for p in some] + [p.mask_tensor for p in some if p.mask_tensor] for some in ports)
         inputs += [manifest.presence_tensor] if manifest.presence_tensor else []
@@ -116,13 +118,13 @@ class LiteRTRunner:
         inputs, outputs, old, new = ([self._view(index) for index in indices] for indices in self._at)
         self._inputs, self._outputs = inputs, outputs
         # A leaf that a step does not change may be one tensor.
-        self._leaves = [pair for pair in zip(old, new, strict=True)]
+        self._leaves = list(zip(old, new, strict=True))
 
     def _view(self, index):
         """The memory of a tensor as an array that does not forbid the interpreter to run, as its own views do."""
+        if isinstance(index, np.ndarray):
+            return index  # of no elements, for which there is no memory
         found = self._interpreter.tensor(index)()
-        if not found.size:
-            return np.empty(found.shape, found.dtype)
         memory = (ctypes.c_char * found.nbytes).from_address(found.ctypes.data)
         return np.frombuffer(memory, found.dtype).reshape(found.shape)
 
@@ -138,13 +140,13 @@ class LiteRTRunner:
 
     def _resident_leaves(self):
         if self._keeps_state:
-            found = self._interpreter.get_signature_runner(_READ)()
+            found = self._interpreter.get_signature_runner(READ)()
             return [np.array(found[leaf.tensor]) for leaf in self._manifest.state]
         return [old.copy() for old, _ in self._leaves]
 
     def _write(self, leaves):
         names = [leaf.tensor for leaf in self._manifest.state]
-        self._interpreter.get_signature_runner(_WRITE)(**dict(zip(names, leaves, strict=True)))
+        self._interpreter.get_signature_runner(WRITE)(**dict(zip(names, leaves, strict=True)))
 
     def _check_leaves(self, takes, gives, path):
         batch, block = self._manifest.batch_size, self._manifest.block
@@ -177,14 +179,15 @@ def interpreter_of(path: pathlib.Path) -> Any:
 
 def _details(interpreter):
     """What the step takes and gives, by name. The interpreter does not run while a signature's runner is held."""
-    runner = interpreter.get_signature_runner(_STEP)
+    runner = interpreter.get_signature_runner(STEP)
     return runner.get_input_details(), runner.get_output_details()
 
 
 def _index(details, name, path):
     if name not in details:
         raise ValueError(f"{path} must have the tensor {name!r}, as its manifest says; received {', '.join(details)}")
-    return details[name]["index"]
+    found = details[name]
+    return found["index"] if np.prod(found["shape"]) else np.empty(found["shape"], found["dtype"])
 
 
 def _unspent(state):

@@ -6,6 +6,7 @@
 from . import attention as attention
 from . import ends as ends
 from . import merging as merging
+from . import plain_attention as plain_attention
 from . import preprocessing as preprocessing
 from . import recurrent as recurrent
 from . import shapes as shapes

@@ -18,7 +18,8 @@ from .operation import InputSlot
 from .refusal import Refusal
 
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-_CAUSAL = "use_causal_mask=True in its call, or its `sliding_window`"
+PLAIN = (keras.layers.Attention, keras.layers.AdditiveAttention)  # of one head, without projections
+_CAUSAL = "use_causal_mask=True in its call"
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
@@ -46,9 +47,9 @@ class StockCrossAttention(_AttentionOfStock, CrossAttention):
 
 def source_of(call: Call) -> dict[str, Any]:
     """What attention reads as context: a sequence of its own that it sees as a whole, or nothing."""
-    if not isinstance(call.operation, _ATTENTION):
+    if not isinstance(call.operation, (*_ATTENTION, *PLAIN)):
         return {}
-    given = _named(call)
+    given = arguments_of(call)
     query, value, mask = given.get("query"), given.get("value"), given.get("value_mask")
     if given.get("use_causal_mask") or value is query or not isinstance(value, Tensor):
         return {}
@@ -57,18 +58,42 @@ def source_of(call: Call) -> dict[str, Any]:
     return {"source": Sequence(value, mask) if isinstance(mask, Tensor) else value}
 
 
-def _named(call) -> dict[str, Any]:
-    return dict(zip(("query", "value", "key", *_MASKS), call.arguments, strict=False)) | call.keywords
+def arguments_of(call: Call) -> dict[str, Any]:
+    """What attention is called with, by the names of multi-head attention."""
+    if not isinstance(call.operation, PLAIN):
+        return dict(zip(("query", "value", "key", *_MASKS), call.arguments, strict=False)) | call.keywords
+    given = dict(zip(("inputs", "mask"), call.arguments, strict=False)) | call.keywords
+    named = dict(zip(("query", "value", "key"), given.pop("inputs"), strict=False))
+    masks = given.pop("mask", None) or ()
+    return named | dict(zip(("query_mask", "value_mask", "key_mask"), masks, strict=False)) | given
 
 
 @adapts(*_ATTENTION, in_specs=False)
 def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
     """Attention to the past, to a window of steps, or to a sequence that is context."""
-    given = {name: value for name, value in _named(call).items() if value is not None}
-    query, value = given.pop("query"), given.pop("value")
-    key, causal = given.pop("key", value), given.pop("use_causal_mask", False)
     options = _options_of(layer)
     dropout, window = options.pop("dropout"), options.pop("sliding_window")
+    classes = StockSelfAttention, StockSynchronousAttention, StockCrossAttention
+    made, slots = placed(classes, options, call, site, dropout, window)
+    return adopting(made, layer, slots)
+
+
+def placed(classes: Any, options: Any, call: Call, site: CallSite, dropout: float, window: int | None = None) -> Any:
+    """Attention as it is called, and the slots that it reads.
+
+    Args:
+        classes: of attention to itself, to a sequence that flows along, and to one that is context.
+        options: of all of them.
+        call, site: what is adapted, and where.
+        dropout, window: of the layer.
+
+    Raises:
+        Refusal: a call of which the numbers depend on what a stream has not seen, or not kept.
+    """
+    to_itself, to_another, to_context = classes
+    given = {name: value for name, value in arguments_of(call).items() if value is not None}
+    query, value = given.pop("query"), given.pop("value")
+    key, causal = given.pop("key", value), given.pop("use_causal_mask", False)
     if given.pop("training", False) and dropout:
         raise Refusal("called with training=True it draws random numbers", "training=None in its call")
     if given.pop("return_attention_scores", False):
@@ -79,15 +104,15 @@ def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
     for name in given:
         raise Refusal(f"it is called with `{name}`, which is not adapted", "the masks that Keras's layers pass on")
     if is_context:
-        made = StockCrossAttention(source="source", **options)
         if window is not None:
             raise Refusal("its `sliding_window` moves over a sequence of another length", "sliding_window=None")
-        return adopting(made, layer, (query.index,))
+        return to_context(source="source", **options), (query.index,)
     at = [site.tensors[slot.index] for slot in (query, value, key)]
     if at[1] is not at[2]:
         raise Refusal("its keys are made of another sequence than its values", "one sequence for both")
     if not causal and window is None:
-        raise Refusal("without a causal mask it sees steps that are still to come", _CAUSAL)
+        instead = _CAUSAL if isinstance(call.operation, PLAIN) else f"{_CAUSAL}, or its `sliding_window`"
+        raise Refusal("without a causal mask it sees steps that are still to come", instead)
     of_stream = site.options.window
     past = [n - 1 for n in (window, of_stream) if n is not None]
     options |= {
@@ -96,8 +121,8 @@ def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
         "max_length": site.options.max_length,
     }
     if at[0] is at[1]:
-        return adopting(StockSelfAttention(**options), layer, (query.index,))
-    return adopting(StockSynchronousAttention(**options), layer, (query.index, value.index))
+        return to_itself(**options), (query.index,)
+    return to_another(**options), (query.index, value.index)
 
 
 def _options_of(layer) -> dict[str, Any]:

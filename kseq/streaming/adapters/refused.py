@@ -21,6 +21,10 @@ _REASONS: dict[Any, tuple[str, str]] = {
         "it reflects the signal at its ends and measures levels against the largest of all of it",
         "kseq.STFT and kseq.LinearToMelSpectrogram",
     ),
+    keras.layers.StringLookup: (
+        "strings are no tensors on every backend, and none that is compiled",
+        "its numbers as the stream's input, or keras.layers.IntegerLookup",
+    ),
     keras.layers.RepeatVector: ("its input has no time", "a `context` of a kseq layer"),
 } | dict.fromkeys(
     (

@@ -1,0 +1,170 @@
+"""`EngineStep`: an exported step, run by an engine, as the step of a stream."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..dtypes import numpy_dtype
+from .manifest import Manifest
+from .protocols import Runner
+
+
+class _Engine:
+    """A runner, and how it wants its inputs."""
+
+    def __init__(self, manifest: Manifest, runner: Runner) -> None:
+        self.manifest, self.runner, self.block = manifest, runner, manifest.block
+        self.is_masked, self.count = manifest.is_masked, len(manifest.inputs)
+        self.all_valid = np.ones((manifest.batch_size, manifest.block), bool)
+        self.masked_outputs = [port.mask_tensor is not None for port in manifest.outputs]
+        self.is_simple = self.count == 1 and self.masked_outputs == [False] and not self.is_masked
+
+    def run(self, values: Any, masks: Any, kept: Any) -> tuple[list[Any], Any]:
+        """Outputs with their masks, and the runner's state, after values of any number of blocks."""
+        made = []
+        for start in range(0, values[0].shape[1], self.block):
+            part = slice(start, start + self.block)
+            given = [np.ascontiguousarray(x[:, part]) for x in values[: self.count]]
+            if self.is_masked:
+                given += [self.all_valid if m is None else np.ascontiguousarray(m[:, part]) for m in masks]
+            found, kept = self.runner(given, kept)
+            made.append(found)
+        joined = made[0] if len(made) == 1 else [np.concatenate(parts, axis=1) for parts in zip(*made, strict=True)]
+        values, masks = joined[: len(self.masked_outputs)], iter(joined[len(self.masked_outputs) :])
+        outputs = zip(values, self.masked_outputs, strict=True)
+        return [(y, next(masks) if is_masked else None) for y, is_masked in outputs], kept
+
+    def make(self, leaves: Any) -> Any:
+        return self.runner.state(leaves)
+
+
+class EngineState(NamedTuple):
+    """The state of a stream between two calls.
+
+    Attributes:
+        engine: whose it is.
+        kept: what its runner keeps.
+        seeds: values that random numbers of the model go on from elsewhere; none are drawn here.
+    """
+
+    engine: Any
+    kept: Any
+    seeds: dict[int, Any]
+
+    @property
+    def leaves(self) -> list[np.ndarray]:
+        """Copies of the leaves, in the order of the manifest."""
+        return self.engine.runner.leaves(self.kept)
+
+
+class EngineStep:
+    """A `RunnableStep` over a `Runner`: blocks one after the other, rows that wait, masks where there are any.
+
+    Rows that are not active keep their old leaves. Masks that say that all is valid need no engine that takes masks.
+
+    Args:
+        manifest: of what is run.
+        runner: runs it.
+        masked: gives a manifest and a runner of the same step that takes masks, at its first use, where the first one
+            takes none.
+    """
+
+    compilations = 0
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        runner: Runner,
+        masked: Callable[[], tuple[Manifest, Runner]] | None = None,
+    ) -> None:
+        self.manifest, self.is_limited = manifest, bool(manifest.allowances)
+        self._engine = engine = _Engine(manifest, runner)
+        self._make_masked, self._masked = masked, engine if engine.is_masked else None
+
+    def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
+        engine = self._engine
+        if (
+            engine.is_simple
+            and active is None
+            and masks[0] is None
+            and state.engine is engine
+            and values[0].shape[1] == engine.block
+            and values[0].flags.c_contiguous
+        ):
+            (y,), kept = engine.runner([values[0]], state.kept)
+            return [(y, None)], EngineState(engine, kept, state.seeds)
+        engine = self.prepare(values, masks, active)
+        if state.engine is not engine:
+            state = state._replace(engine=engine, kept=engine.make(state.leaves))
+        before = None if active is None or active.all() else state.leaves
+        outputs, kept = engine.run(values, masks, state.kept)
+        state = state._replace(kept=kept)
+        return outputs, state if before is None else self._held(state, before, active)
+
+    def _held(self, state, before, active):
+        """The state with the old leaves of the rows that wait."""
+        pairs = zip(state.leaves, before, strict=True)
+        return self.from_numpy([np.where(_by_row(active, a), a, b) for a, b in pairs], like=state)
+
+    def prepare(self, values: Any, masks: Any, active: Any) -> _Engine:
+        """The engine of a call.
+
+        Raises:
+            ValueError: masks, where the step takes none.
+        """
+        if all(mask is None or mask.all() for mask in masks):
+            return self._engine
+        if self._masked is None:
+            if self._make_masked is None:
+                raise ValueError(
+                    "the exported step takes every step as valid; received steps that are not, by a mask or to make "
+                    "the last outputs of a stream come out: export it with `masks=True`"
+                )
+            self._masked = _Engine(*self._make_masked())
+        return self._masked
+
+    def initial_leaves(self) -> list[np.ndarray]:
+        return [leaf.copy() for leaf in self.manifest.initial_state]
+
+    def initial_state(self) -> EngineState:
+        return EngineState(self._engine, self._engine.make(self.manifest.initial_state), self.manifest.seeds)
+
+    def fork(self, state: EngineState) -> EngineState:
+        return self.from_numpy(state.leaves, like=state)
+
+    def to_numpy(self, state: EngineState) -> list[np.ndarray]:
+        return state.leaves
+
+    def from_numpy(self, leaves: Any, like: EngineState | None = None) -> EngineState:
+        seeds = self.manifest.seeds if like is None else like.seeds
+        engine = self._engine if like is None else like.engine
+        return EngineState(engine, engine.make(leaves), seeds)
+
+    def copied_rows(self, state: EngineState, sources: Any, targets: Any) -> EngineState:
+        leaves = state.leaves
+        for leaf in leaves:
+            leaf[targets] = leaf[sources]
+        return self.from_numpy(leaves, like=state)
+
+    def limits(self, state: EngineState) -> Any:
+        return self.manifest.allowances
+
+    def saved(self, state: EngineState) -> tuple[list[np.ndarray], dict[int, Any], Any]:
+        leaves, specs = state.leaves, self.manifest.state
+        return [leaves[i].astype(numpy_dtype(specs[i].dtype)) for i in self.manifest.order], state.seeds, None
+
+    def restored(self, leaves: Any, seeds: Any, generator: Any) -> EngineState:
+        order = self.manifest.order
+        found = [array for _, array in sorted(zip(order, leaves, strict=True), key=lambda pair: pair[0])]
+        for leaf, array in zip(self.manifest.state, found, strict=True):
+            if array.shape != leaf.shape or array.dtype != numpy_dtype(leaf.dtype):
+                raise ValueError(
+                    f"the state's leaf {leaf.name!r} must have shape {leaf.shape} and dtype {leaf.dtype}; received "
+                    f"shape {array.shape} and dtype {array.dtype}"
+                )
+        return EngineState(self._engine, self._engine.make(found), seeds)
+
+
+def _by_row(active, leaf):
+    return active.reshape(-1, *[1] * (leaf.ndim - 1))
