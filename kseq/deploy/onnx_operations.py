@@ -12,7 +12,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {aten.where.self: where, aten.einsum.default: einsum}
 
 
-def where(condition, x, other):  # noqa: ANN001, ANN201 - torch reads annotations as types of ONNX
+def where(condition, x, other):
     """`torch.where`; of booleans by logic, since onnxruntime chooses numbers alone."""
     from onnxscript import opset18 as op
 
@@ -21,7 +21,7 @@ def where(condition, x, other):  # noqa: ANN001, ANN201 - torch reads annotation
     return op.Or(op.And(condition, x), op.And(op.Not(condition), other))
 
 
-def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):  # noqa: ANN201 - as above
+def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):
     """`torch.einsum`: of two tensors as a product of matrices, which onnxruntime merges with what is around it."""
     from onnxscript import opset18 as op
 

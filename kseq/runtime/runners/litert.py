@@ -124,7 +124,11 @@ class LiteRTRunner:
         """The memory of a tensor as an array that does not forbid the interpreter to run, as its own views do."""
         if isinstance(index, np.ndarray):
             return index  # of no elements, for which there is no memory
-        found = self._interpreter.tensor(index)()
+        try:
+            found = self._interpreter.tensor(index)()
+        except ValueError:  # what nothing reads has no memory
+            details = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}[index]
+            return np.empty(tuple(details["shape"]), details["dtype"])
         memory = (ctypes.c_char * found.nbytes).from_address(found.ctypes.data)
         return np.frombuffer(memory, found.dtype).reshape(found.shape)
 
