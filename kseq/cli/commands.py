@@ -29,22 +29,6 @@ from .arguments import CommandError, say
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell tells SIGINT and SIGPIPE
 _MODELS = (init, check, show, doctor, convert, draw, schema, layers)
 _COMMANDS = (*_MODELS, data, train, stream, export, generate, bench, demo)
-    init,
-    check,
-    show,
-    doctor,
-    convert,
-    draw,
-    schema,
-    layers,
-    data,
-    train,
-    stream,
-    export,
-    generate,
-    bench,
-    demo,
-)
 
 
 def run(argv: list[str] | None = None) -> int:

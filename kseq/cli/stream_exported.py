@@ -38,8 +38,6 @@ def run(argv: list[str]) -> int:
 
 def _format_of(path):
     return _SUFFIXES.get(os.path.splitext(path)[1], "saved_model")
-        os.path.splitext(path)[1], "saved_model"
-    )
 
 
 def _open(args):
