@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "model_graph": GROUND,
     "layers": LAYERS - {"model_graph"},
     "runtime": GROUND,
-    "streaming": LAYERS | {"runtime"},
+    "streaming": LAYERS | {"runtime", "version", "deploy"},  # exported for an engine, when one is asked for
     "deploy": LAYERS | {"runtime", "streaming", "version"},
     "generation": LAYERS | {"runtime", "streaming"},
     "show": LAYERS | {"streaming"},

@@ -138,7 +138,7 @@ class EngineStep:
 
     def from_numpy(self, leaves: Any, like: EngineState | None = None) -> EngineState:
         seeds = self.manifest.seeds if like is None else like.seeds
-        engine = self._engine if like is None else like.engine
+        engine = like.engine if like is not None and like.engine is self._masked else self._engine
         return EngineState(engine, engine.make(leaves), seeds)
 
     def copied_rows(self, state: EngineState, sources: Any, targets: Any) -> EngineState:

@@ -147,14 +147,14 @@ class DescribedExport:
         self.input_names, self.compute_dtype = list(manifest.input_names), manifest.compute_dtype
         self.input_structure, self.output_structure = manifest.input_structure, manifest.output_structure
         shapes: tuple[Any, ...] = (*[port.shape for port in manifest.inputs], *[()] * self.reads_presence)
-        self.channel_shape = shapes if len(shapes) > 1 else shapes[0]
+        self.channel_shape = shapes[0] if self.num_inputs == 1 else shapes
         self.timings = [dataclasses.replace(timing, block_size=manifest.block) for timing in manifest.timings]
         self.timing = joint(self.timings)
         self._outputs: tuple[Any, ...] = tuple(SequenceSpec(port.shape, port.dtype) for port in manifest.outputs)
 
     def output_spec(self, input_spec: Any) -> Any:
         """Of the outputs, which are of the file's dtypes."""
-        return self._outputs if len(self._outputs) > 1 else self._outputs[0]
+        return self._outputs[0] if self.num_outputs == 1 else self._outputs
 
 
 class FixedRoom:

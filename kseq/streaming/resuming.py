@@ -25,7 +25,14 @@ class Resumable(BaseStream):
     compilations: Any
 
     @classmethod
-    def load(cls, model: keras.Model | SequenceLayer, saved: bytes, *, other_weights: bool = False) -> Self:
+    def load(
+        cls,
+        model: keras.Model | SequenceLayer,
+        saved: bytes,
+        *,
+        other_weights: bool = False,
+        engine: str = "xla",
+    ) -> Self:
         """A stream that goes on where another was saved, of an equal model in any process and on any backend.
 
         On the same backend it gives what the other would have given, bit for bit, its random numbers included; on
@@ -36,6 +43,7 @@ class Resumable(BaseStream):
             model: what was streamed, or the same made again, or loaded, with its weights.
             saved: what `save` gave.
             other_weights: whether the weights may have changed since.
+            engine: what runs the stream from now on, as in the class.
 
         Raises:
             TypeError: no bytes.
@@ -58,7 +66,7 @@ class Resumable(BaseStream):
             return model_id(layer, freeze(layer))
 
         found, made = from_bytes(saved, identify, other_weights), cast(Any, cls)
-        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, **found.options)
+        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, engine=engine, **found.options)
         stream._go_on(found)
         return stream
 

@@ -19,6 +19,7 @@ from ..runtime.exported import ExportedStream
 from ..runtime.row_arguments import as_row_steps
 from ..sequence import Sequence
 from .compiled import compile_step, freeze
+from .engines import Source, check_engine, engine_step
 from .graph import as_layer
 from .model_layer import stream_options
 from .resuming import Resumable
@@ -45,8 +46,14 @@ class Stream(Resumable):
         context: what the model reads as context, by name: sequences or arrays whose first axis is the batch. Of a
             Keras model, the inputs that reach it only as context of its layers.
         max_length, window: as in `kseq.streamable`, for a Keras model whose stock attention sees all of the past.
+        engine: what runs the step: `"xla"`, that is what the backend compiles it to; `"onnxruntime"` or `"litert"`
+            (`pip install 'kseq[export]'`); or `"auto"`, the fastest of these for this model, batch size and machine,
+            which is measured once, and remembered. For an engine the step is exported, which takes seconds, into the
+            folder `KSEQ_CACHE`, by default `kseq` in the user's cache folder, and taken from there from then on. Its
+            outputs are within 1e-4 of the backend's. It runs block by block, which is for short chunks.
 
     Attributes:
+        engine: what runs the step, once that is known: of `"auto"` the engine that was found.
         layer: the model as one kseq layer.
         timing: its `Timing`.
         spec: channel shape and dtype of the input, or a tuple of them; the dtype may be unknown (`None`) until the
@@ -54,7 +61,9 @@ class Stream(Resumable):
 
     Raises:
         NotStreamable: a model that cannot step, with a row for each layer that stands in the way.
-        ValueError: a model that is not built, or a context that is not what the model reads.
+        ValueError: a model that is not built, or a context that is not what the model reads. A model that the engine
+            does not run, with the reason.
+        ImportError: an engine that is not installed.
         TypeError: neither a kseq layer nor a Keras model.
 
     Example:
@@ -76,6 +85,7 @@ class Stream(Resumable):
         context: Any = None,
         max_length: int = 1024,
         window: int | None = None,
+        engine: str = "xla",
     ) -> None:
         batch_size = as_size("batch_size", batch_size)
         options = stream_options(max_length, window)
@@ -86,6 +96,7 @@ class Stream(Resumable):
         super().__init__(self.layer, in_words(model), batch_size, dtype, Room())
         self._context, self._options = context, dataclasses.asdict(options)
         self._weights = freeze(self.layer)
+        self.engine, self._model = check_engine(engine), model
         self._steps, self._compiled = {}, 0
         if self._ends.dtypes_known:
             self._use_step()
@@ -106,7 +117,12 @@ class Stream(Resumable):
         with self._own_weights(weights):  # what is made of the context, once, is made with the same ones
             spec = specs[0] if len(specs) == 1 else specs
             step = StepFunction(self.layer, self.batch_size, spec, context=self._context)
-        return compile_step(step, weights)
+        if self.engine == "xla":
+            return compile_step(step, weights)
+        dtype = self._dtype or (None if self._ends.inputs else specs[0].dtype)
+        source = Source(self._model, step, weights, dtype, self._context, self._options)
+        self.engine, made = engine_step(source, self.engine)
+        return made
 
     @property
     def compilations(self) -> int:
