@@ -76,6 +76,7 @@ _PUBLIC = {
     "SequenceLayer": "layers",
     "export": "deploy",
     "ExportedStream": "runtime",
+    "open_whole": "runtime",
     "Serial": "layers",
     "SimpleRNN": "layers",
     "Skip": "layers",
@@ -445,6 +446,7 @@ if typing.TYPE_CHECKING:
     from .registry import register_position as register_position
     from .registry import registered_layers as registered_layers
     from .runtime import ExportedStream as ExportedStream
+    from .runtime import open_whole as open_whole
     from .sequence import Sequence as Sequence
     from .sequence import SequenceSpec as SequenceSpec
     from .show import summary as summary
