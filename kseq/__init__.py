@@ -19,6 +19,7 @@ _PUBLIC = {
     "doctor": "doctor",
     "layers": "layers",
     "masks": "masks",
+    "models": "models",
     "padding": "padding",
     "ragged": "ragged",
     "registry": "registry",
@@ -241,6 +242,7 @@ if typing.TYPE_CHECKING:
     from . import generation as generation
     from . import layers as layers
     from . import masks as masks
+    from . import models as models
     from . import padding as padding
     from . import ragged as ragged
     from . import registry as registry
