@@ -7,6 +7,7 @@ from keras import ops
 
 from ..arguments import as_number, as_size, check_choice
 from ..layers.structures import as_sequence
+from ..registry import is_planned, register_model
 from .cosines import CosineDecoder, CosineEncoder, learn_components
 from .decoder import Decoder
 from .encoder import Encoder
@@ -16,6 +17,7 @@ from .stacks import Layers, given_layers, rate_of, sizes_of, stack, width_of
 from .stop import StopHead
 
 
+@register_model("models.SequenceAutoencoder")
 @keras.saving.register_keras_serializable("kseq.models")
 class SequenceAutoencoder(SequenceModel):
     """Codes of real-valued sequences of any length, and what such codes say: a reconstruction, or another sequence.
@@ -163,33 +165,48 @@ class SequenceAutoencoder(SequenceModel):
             learn_components(self.encoder, self.decoder if same else None, inputs)
 
     def _make(self, encoder_layers, decoder_layers):
-        """Make and build all layers, so that weights can be loaded."""
+        """Make all layers."""
         own = {"dtype": self.dtype_policy}
         given = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
         self.given_layers = [name for name, layers in given.items() if layers is not None]
         self.encoder = self._made_encoder(encoder_layers, own)
-        self.encoder.build((None, None, self.input_dim))
-        self.output_scaling = Scaling(name="output_scaling", dtype=self.data_dtype)
-        self.output_scaling.build((None, None, self.output_dim))
-        self.stop = StopHead(name="stop")
-        self.stop.build((None, self.latent_dim))
         self.decoder = self._made_decoder(decoder_layers, own)
-        states = [] if self.bottleneck else [(None, None, width_of(self.encoder.inner))]
-        self.decoder.build([(None, self.latent_dim), *states] if states else (None, self.latent_dim))
+        self.output_scaling = Scaling(name="output_scaling", dtype=self.data_dtype)
+        self.stop = StopHead(name="stop")
         self.spread: Any = None
         if self.kl_weight:
-            narrow = keras.initializers.Constant(
-                -2.0
-            )  # at first codes are nearly certain, so that they come to say something
+            # At first codes are nearly certain, so that they come to say something.
+            narrow = keras.initializers.Constant(-2.0)
             self.spread = keras.layers.Dense(
                 self.latent_dim - 1, kernel_initializer="zeros", bias_initializer=narrow, name="spread", dtype="float32"
             )
-            self.spread.build((None, self.encoder.width))
             self.code_seed = keras.random.SeedGenerator(self.seed)
+        names = ["nmse", "forced_nmse", "length_mae", "length_exact", *(["kl"] if self.kl_weight else [])]
+        self.measures = {name: keras.metrics.Mean(name=name) for name in names}
+        self.measured: tuple[str, ...] = ()
+        if not is_planned():
+            self.build()
+
+    @property
+    def sublayers(self) -> list[Any]:
+        """What has weights."""
+        parts = [self.encoder, self.decoder, self.output_scaling, self.stop, self.spread]
+        return [part for part in parts if part is not None]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights, whose shapes follow from the arguments: the constructor has done so."""
+        if self.built:
+            return
+        self.encoder.build((None, None, self.input_dim))
+        self.output_scaling.build((None, None, self.output_dim))
+        code = None, self.latent_dim
+        self.stop.build(code)
+        self.decoder.build(code if self.bottleneck else [code, (None, None, width_of(self.encoder.inner))])
+        if self.spread is not None:
+            self.spread.build((None, self.encoder.width))
             self.trained_steps: Any = self.add_weight(
                 name="trained_steps", shape=(), dtype="float32", initializer="zeros", trainable=False
             )
-        self._make_metrics()
         self.built = True
 
     def _made_encoder(self, layers, own):
@@ -213,14 +230,6 @@ class SequenceAutoencoder(SequenceModel):
             outer = given_layers(layers, "decoder_layers")
         heads, feeds_back = 0 if self.bottleneck else self.heads, self.decoder_kind == "autoregressive"
         return Decoder(outer, self.output_dim, feeds_back, heads, name="decoder", **own)
-
-    def _make_metrics(self):
-        names = ["nmse", "forced_nmse", "length_mae", "length_exact", *(["kl"] if self.kl_weight else [])]
-        self.measures = {name: keras.metrics.Mean(name=name) for name in names}
-        self.measured: set[str] = set()
-
-    def build(self, input_shape: Any = None) -> None:
-        """Nothing is left to build: the dimensions are arguments."""
 
     # What is computed.
 
@@ -326,7 +335,7 @@ class SequenceAutoencoder(SequenceModel):
         for part in names.keys() & found.keys():
             error = ops.sum(ops.square(found[part] - found["target"]))
             self.measures[names[part]].update_state(error / energy, sample_weight=energy)
-        self.measured = {*measured, *(names[part] for part in names.keys() & found.keys())}
+        self.measured = (*measured, *(names[part] for part in names if part in found))
         return super().compute_metrics(x, found["target"], found.get("made", found.get("forced")), _valid(found))
 
     def get_metrics_result(self) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class Decoder(keras.layers.Layer):
             self.forced = Autoregressive(self.chain, teacher_forcing=True, name="forced", **own)
             self.seed_generator = keras.random.SeedGenerator()
 
+    @property
+    def sublayers(self) -> list[Any]:
+        """What has weights."""
+        return [self.free, self.lengths]
+
     def build(self, input_shape: Any) -> None:
         """Build for codes of a shape, or for a list of the shapes of codes and of the encoder's states."""
         code, states = input_shape if self.heads else (input_shape, None)
