@@ -44,9 +44,9 @@ class SequenceModel(SequenceReader):
         self.encoder.counted.learn([self.encoder.output_length(int(length)) for length in lengths(inputs)])
         self.decoder.lengths.learn(lengths(outputs))
         self.stop.learn(lengths(outputs))
-        self.prepare(inputs)
+        self.prepare(inputs, outputs)
 
-    def prepare(self, inputs: Rows) -> None:
+    def prepare(self, inputs: Rows, outputs: Rows) -> None:
         """Set weights to what they begin with, now that the scale of the data is known."""
 
     def pairs(
