@@ -20,6 +20,7 @@ _PUBLIC = {
     "doctor": "doctor",
     "layers": "layers",
     "masks": "masks",
+    "models": "models",
     "padding": "padding",
     "ragged": "ragged",
     "registry": "registry",
@@ -247,6 +248,7 @@ if typing.TYPE_CHECKING:
     from . import generation as generation
     from . import layers as layers
     from . import masks as masks
+    from . import models as models
     from . import padding as padding
     from . import ragged as ragged
     from . import registry as registry
@@ -466,5 +468,6 @@ else:
     __all__ = sorted(_PUBLIC)
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
-# Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.
+# Keras loads kseq's layers and models by their registered names: they are there wherever Keras is.
+after_import("kseq.layers", lambda: importlib.import_module("kseq.models"))
 after_import("keras", lambda: importlib.import_module("kseq.layers"))

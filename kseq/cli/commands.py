@@ -8,6 +8,7 @@ import kseq
 
 from ..spec import SpecError
 from . import (
+    autoencode,
     bench,
     check,
     convert,
@@ -28,7 +29,7 @@ from .arguments import CommandError, say
 
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell tells SIGINT and SIGPIPE
 _MODELS = (init, check, show, doctor, convert, draw, schema, layers)
-_COMMANDS = (*_MODELS, data, train, stream, export, generate, bench, demo)
+_COMMANDS = (*_MODELS, data, train, stream, export, generate, autoencode, bench, demo)
 
 
 def run(argv: list[str] | None = None) -> int:
