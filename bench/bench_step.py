@@ -21,6 +21,7 @@ SYSTEMS = [
     System("torch", threads.TORCH, ("torch",)),
     System("onnxruntime", threads.ONE, ("onnxruntime", "onnx", "torch")),
     System("litert", threads.TENSORFLOW, ("ai-edge-litert", "tensorflow")),
+    System("tract", threads.ONE, ("tract", "onnx", "torch")),
 ]
 
 
@@ -38,6 +39,8 @@ def candidates(system, model, batch, **options):
         import peer_torch as peer
     elif system == "onnxruntime":
         import peer_onnxruntime as peer
+    elif system == "tract":
+        import peer_tract as peer
     else:
         import peer_litert as peer
     return [lambda variant=variant: peer.step(model, batch, variant, **options) for variant in peer.variants(model)]

@@ -274,7 +274,8 @@ class _TensorFlowStep(CompiledStep):
 class _TensorFlowFunction:
     """Its weights are captured, and can be captured anew: as arguments they would take longer than the step itself.
 
-    XLA keeps for ever what it has compiled: it must not compile again for weights that have changed.
+    XLA keeps for ever what it has compiled: it must not compile again for weights that have changed. Where there are
+    operations that XLA does not have, as determinants, tensorflow runs its own graph instead.
     """
 
     def __init__(self, run: Any, trace: Any, row: Any, written: Any) -> None:
@@ -296,12 +297,22 @@ class _TensorFlowFunction:
             found = [*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None]]
             return [*found, *updates.values(), *leaves]
 
-        function = tf.function(flat, input_signature=signature, jit_compile=True, autograph=False)
-        self.trace, self.function, self.masked = trace, function.get_concrete_function(), masked
-        # Called with a flat list, past the checks of structures, which take longer than a step.
-        self.call, self.captured = self.function.inference_fn.call_preflattened, self.function.captured_inputs
+        self.trace, self.masked, self.traced = trace, masked, (flat, signature, weights)
+        self.written, self.weights = [(i, weights[i]) for i in written], weights
         self.takes = [_taken_as(a, spec.dtype) for a, spec in zip(row, signature, strict=False)]
-        self.written, self.weights, self.updated = [(i, weights[i]) for i in written], weights, list(trace.written)
+        self.unsupported = tf.errors.InvalidArgumentError
+        self._compile(True)
+        self.updated = list(trace.written)
+
+    def _compile(self, by_xla):
+        import tensorflow as tf
+
+        flat, signature, weights = self.traced
+        function = tf.function(flat, input_signature=signature, jit_compile=by_xla, autograph=False)
+        self.function, self.by_xla = function.get_concrete_function(), by_xla
+        # Called with a flat list, past the checks of structures, which take longer than a step.
+        self.call = self.function.inference_fn.call_preflattened
+        self.captured = exchanged(self.function.captured_inputs, weights, self.weights)
 
     def bound_to(self, weights: Any) -> Any:
         """The same function with other weights."""
@@ -313,7 +324,13 @@ class _TensorFlowFunction:
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         row = [take(a) for take, a in zip(self.takes, row_of(values, masks, active), strict=True)]
         seeds = [state.seeds.get(i, value) for i, value in self.written]
-        found = self.call([*row, *seeds, *state.leaves, *self.captured])
+        try:
+            found = self.call([*row, *seeds, *state.leaves, *self.captured])
+        except self.unsupported as error:
+            if not self.by_xla or "_XlaMustCompile" not in str(error):  # said where it does not compile
+                raise
+            self._compile(False)
+            found = self.call([*row, *seeds, *state.leaves, *self.captured])
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
         outputs = [
             (y.numpy(), found.pop(0).numpy() if has_mask else None)

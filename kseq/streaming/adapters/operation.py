@@ -80,7 +80,7 @@ class Operation(Adapted):
         y = self.adapted(*arguments, **keywords)
         if self.reads_presence:
             return Sequence(y, self._own_mask(values, masks, parts(x)[-1].mask))
-        return self._ends([Sequence(part, masks[0]) for part in keras.tree.flatten(y)])
+        return self._ends([Sequence(_as_long_as(part, values[0]), masks[0]) for part in keras.tree.flatten(y)])
 
     def call_step(self, x: Any, state: Any, *, training: bool = False) -> tuple[Any, Any]:
         return self.call_layer(x, training=training), state
@@ -104,6 +104,13 @@ class Operation(Adapted):
         if mask is None or there is None:
             return there if mask is None else mask
         return ops.logical_and(mask, there)
+
+
+def _as_long_as(y, x):
+    """An output of which tensorflow may have lost how many steps there are, of an input of which it is known."""
+    if y.shape[1] is not None or x.shape[1] is None:
+        return y
+    return ops.reshape(y, (*ops.shape(x)[:2], *y.shape[2:]))
 
 
 class Held:
