@@ -3,14 +3,20 @@
     python bench/bench_coverage.py [--quick] [--json] [--only "wavenet"] [--systems "kseq*"]
 
 The models are those of `stock_models.py`, of Keras's own layers with random weights, at batch 1 on one thread
-(`threads.py`). `streams` is 1 where all outputs, pushed frame by frame, are within 1e-4 of those of the whole sequence,
-else 0; `max_error` is the largest difference, which is missing where the outputs are of another number; `step_us` is
-the time of one pushed frame, of what streams. `keras stateful` is the same model with `stateful=True` in its recurrent
-layers, called frame by frame, on torch.
+(`threads.py`). `streams` is 1 where all outputs that come, pushed frame by frame, are within 1e-4 of those of the whole
+sequence, else 0; `max_error` is the largest difference; `missing` is how many of the whole sequence's outputs do not
+come, as the last ones do not where a system has no end of a stream; `step_us` is the time of one pushed frame, of what
+streams. Where a system takes so many frames at a time and no fewer, it is the time of those divided by their number.
+
+    tract                the model traced on torch to ONNX, by `Pulse`
+    continual-inference  chains of what it has, on torch
+    sequence-layers      chains of what it has, on jax
+    keras stateful       the model with `stateful=True` in its recurrent layers, called frame by frame
+    keras predict        the same on jax, by `predict_on_batch`, which loses the state and does not say so
 """
 
 import threads
-from harness import Bench, System, median_us
+from harness import Bench, System, Unavailable, median_us
 
 STEPS, TOLERANCE = 48, 1e-4
 MODELS = (
@@ -21,32 +27,62 @@ SYSTEMS = [
     System("kseq[jax]", threads.KSEQ["jax"], ("kseq", "keras", "jax", "jaxlib")),
     System("kseq[tensorflow]", threads.KSEQ["tensorflow"], ("kseq", "keras", "tensorflow")),
     System("kseq[torch]", threads.KSEQ["torch"], ("kseq", "keras", "torch")),
-    System("keras stateful", threads.KSEQ["torch"], ("keras", "torch")),
+    System("tract", threads.KSEQ["torch"], ("tract", "onnx", "keras", "torch")),
+    System("continual-inference", threads.KSEQ["torch"], ("continual-inference", "keras", "torch")),
+    System("sequence-layers", threads.KSEQ["jax"], ("sequence-layers", "keras", "jax", "jaxlib")),
+    System("keras stateful[torch]", threads.KSEQ["torch"], ("keras", "torch")),
+    System("keras stateful[jax]", threads.KSEQ["jax"], ("keras", "jax", "jaxlib")),
+    System("keras predict[jax]", threads.KSEQ["jax"], ("keras", "jax", "jaxlib")),
 ]
 
 
 def of_kseq(model):
-    """`push(frame)` and `flush()` of a stream of the model."""
+    """`push(frames)` and `flush()` of a stream of the model."""
     import kseq
 
     stream = kseq.Stream(model)
     return stream.push, stream.flush
 
 
-def stateful(model):
-    """The same of the model whose recurrent layers keep their states, which has nothing to flush."""
+def stateful(model, predicts=False):
+    """A function of frames: the model whose recurrent layers keep their states, called, or by `predict_on_batch`."""
     import keras
+
+    recurrent = []
 
     def again(layer):
         config = layer.get_config()
         if isinstance(layer, keras.layers.RNN):
             config["stateful"] = True
+            recurrent.append(layer)
         return type(layer).from_config(config)
 
     x = keras.Input(batch_shape=(1, None, model.input.shape[-1]))
     made = keras.models.clone_model(model, input_tensors=x, clone_function=again)
     made.set_weights(model.get_weights())
-    return (lambda frame: keras.ops.convert_to_numpy(made(frame))), None
+    if predicts and not recurrent:
+        raise Unavailable("it has no state that could be lost")
+    return made.predict_on_batch if predicts else lambda frame: keras.ops.convert_to_numpy(made(frame))
+
+
+def opened(system, model, frames):
+    """`push`, `flush` or `None`, how many frames it takes at a time, and how many of its first outputs are none."""
+    if system.startswith("kseq"):
+        return *of_kseq(model), 1, 0
+    if system == "tract":
+        import peer_coverage_tract
+
+        push, size, late = peer_coverage_tract.stream(model, frames)
+        return push, None, size, late
+    if system == "continual-inference":
+        import peer_coverage_continual
+
+        return peer_coverage_continual.stream(model), None, 1, 0
+    if system == "sequence-layers":
+        import peer_coverage_sequence_layers
+
+        return *peer_coverage_sequence_layers.stream(model), 0
+    return stateful(model, system.startswith("keras predict")), None, 1, 0
 
 
 def prepare(system, case, quick):
@@ -64,22 +100,29 @@ def prepare(system, case, quick):
     model = stock_models.build(next(f for f in stock_models.MODELS if f.__name__ == case))
     x = np.random.default_rng(0).normal(size=(1, STEPS, stock_models.CHANNELS)).astype("float32")
     wanted = model.predict(x, verbose=0)
-    push, flush = (of_kseq if system.startswith("kseq") else stateful)(model)
+    push, flush, size, late = opened(system, model, x)
     # Copies: on the processor an array may share the memory of the next step's.
-    parts = [np.array(push(x[:, t : t + 1])) for t in range(STEPS)]
-    found = np.concatenate(parts if flush is None else [*parts, flush()], axis=1)
-    if found.shape != wanted.shape:
-        return lambda: {"streams": 0}
-    error = float(np.abs(found - wanted).max())
+    parts = [push(x[:, t : t + size]) for t in range(0, STEPS, size)]
+    parts += [] if flush is None else [flush()]
+    parts = [np.array(part) for part in parts if part is not None]
+    if not parts:
+        raise Unavailable(f"it gives nothing of {STEPS} frames")
+    found = np.concatenate(parts, axis=1)[:, late:]
+    missing = wanted.shape[1] - found.shape[1]
+    compared = wanted[:, : found.shape[1]]
+    if missing < 0 or found.shape != compared.shape:
+        return lambda: {"streams": 0, "missing": missing}
+    error = float(np.abs(found - compared).max())
     if not error < TOLERANCE:
-        return lambda: {"streams": 0, "max_error": error}
-    push, _ = (of_kseq if system.startswith("kseq") else stateful)(model)  # not what has been flushed
-    frame, count = x[:, :1], 100 if quick else 300
-    return lambda: {"streams": 1, "max_error": error, "step_us": median_us(lambda: push(frame), count)}
+        return lambda: {"streams": 0, "max_error": error, "missing": missing}
+    push, *_ = opened(system, model, x)  # not what has been flushed
+    frames, count = x[:, :size], 100 if quick else 300
+    found = {"streams": 1, "max_error": error, "missing": missing}
+    return lambda: found | {"step_us": median_us(lambda: push(frames), count) / size}
 
 
 def main():
-    metrics = {"streams": "higher", "max_error": "lower", "step_us": "lower"}
+    metrics = {"streams": "higher", "max_error": "lower", "missing": "lower", "step_us": "lower"}
     Bench("coverage", prepare, cases=MODELS, systems=SYSTEMS, metrics=metrics, baseline="kseq[jax]").main()
 
 

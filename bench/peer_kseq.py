@@ -62,10 +62,11 @@ def gelu_tanh(x):
     return keras.ops.gelu(x, approximate=True)
 
 
-def step(model, batch):
-    """`step(frame) -> frame`: what a user calls."""
+def step(model, batch, engine=None):
+    """`step(frame) -> frame`: what a user calls, with the engine that runs it, if one is named."""
     if keras.backend.backend() == "torch":
         import torch
 
         torch.set_num_threads(1)
-    return kseq.Stream(build(model), batch_size=batch).push
+    given = {} if engine is None else {"engine": engine}
+    return kseq.Stream(build(model), batch_size=batch, **given).push

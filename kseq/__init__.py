@@ -20,6 +20,7 @@ _PUBLIC = {
     "doctor": "doctor",
     "layers": "layers",
     "masks": "masks",
+    "models": "models",
     "padding": "padding",
     "ragged": "ragged",
     "registry": "registry",
@@ -76,6 +77,7 @@ _PUBLIC = {
     "SequenceLayer": "layers",
     "export": "deploy",
     "ExportedStream": "runtime",
+    "open_whole": "runtime",
     "Serial": "layers",
     "SimpleRNN": "layers",
     "Skip": "layers",
@@ -246,6 +248,7 @@ if typing.TYPE_CHECKING:
     from . import generation as generation
     from . import layers as layers
     from . import masks as masks
+    from . import models as models
     from . import padding as padding
     from . import ragged as ragged
     from . import registry as registry
@@ -445,6 +448,7 @@ if typing.TYPE_CHECKING:
     from .registry import register_position as register_position
     from .registry import registered_layers as registered_layers
     from .runtime import ExportedStream as ExportedStream
+    from .runtime import open_whole as open_whole
     from .sequence import Sequence as Sequence
     from .sequence import SequenceSpec as SequenceSpec
     from .show import summary as summary
@@ -464,5 +468,6 @@ else:
     __all__ = sorted(_PUBLIC)
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
-# Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.
+# Keras loads kseq's layers and models by their registered names: they are there wherever Keras is.
+after_import("kseq.layers", lambda: importlib.import_module("kseq.models"))
 after_import("keras", lambda: importlib.import_module("kseq.layers"))

@@ -1,9 +1,11 @@
 """Registration: one decorator makes a class known to Keras's saving, to specs and, a layer, to the contract test."""
 
+import contextlib
+import contextvars
 import dataclasses
 import importlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, overload
 
 PACKAGE = "kseq"
@@ -12,12 +14,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _LAYERS: dict[str, type] = {}
 _POSITIONS: dict[str, type] = {}
 _FACTORIES: dict[str, "Factory"] = {}
+_MODELS: dict[str, type] = {}
 _ADAPTERS: dict[type, Callable[..., Any]] = {}
 _OUT_OF_SPECS: set[type] = set()
 _FORMER_NAMES: dict[str, str] = {}
 _FORMER_ARGUMENTS: dict[type, dict[str, str]] = {}
-# Importing these registers kseq's own layers, and those of Keras's that stream.
-_OWN = ("kseq.layers", "kseq.streaming")
+# Importing these registers kseq's own layers and models, and those of Keras's layers that stream.
+_OWN = ("kseq.layers", "kseq.streaming", "kseq.models")
 _own_asked, _own_lock = False, threading.RLock()
 
 
@@ -153,6 +156,43 @@ def register_factory(configuration: type, name: str | None = None) -> Callable[[
     return decorate
 
 
+def register_model(name: str) -> Callable[[Class], Class]:
+    """Register a class of whole models, which a spec may name as its only layer.
+
+    Args:
+        name: `"models.ClassName"`.
+
+    Returns:
+        A decorator. The class must build itself in its constructor unless `is_planned()`, and else in `build()`; its
+        `sublayers` are what has weights.
+    """
+
+    def decorate(cls: Class) -> Class:
+        _check_free(name, cls, _MODELS.get(name))
+        _MODELS[name] = cls
+        return cls
+
+    return decorate
+
+
+_planned = contextvars.ContextVar("planned", default=False)
+
+
+@contextlib.contextmanager
+def planned() -> Iterator[None]:
+    """Within it a whole model makes no weights when it is constructed, so that they can be counted before."""
+    token = _planned.set(True)
+    try:
+        yield
+    finally:
+        _planned.reset(token)
+
+
+def is_planned() -> bool:
+    """Whether a whole model is to leave its weights to `build`."""
+    return _planned.get()
+
+
 def adapts(*classes: type, in_specs: bool = True, replace: bool = True) -> Callable[[Function], Function]:
     """Register a function that makes a streaming layer of a Keras layer of these classes, to share its weights.
 
@@ -226,6 +266,12 @@ def registered_positions() -> dict[str, type]:
 def registered_factories() -> dict[str, Factory]:
     """Every registered factory by name."""
     return dict(_FACTORIES)
+
+
+def registered_models() -> dict[str, type]:
+    """Every registered class of whole models by name."""
+    _load_own()
+    return dict(_MODELS)
 
 
 def stock_layers() -> dict[str, type]:

@@ -86,6 +86,7 @@ MAY_IMPORT = {
     },
     "data": GROUND | {"lazy", "version"},
     "datasets": {"ragged", "data"},
+    "models": LAYERS | {"streaming", "data"},
     "cli": ANYTHING,
     "__main__": {"cli"},
     # The public names, for type checkers: at run time they are imported on use.

@@ -19,6 +19,12 @@ def main(argv: list[str] | None = None) -> int:
         usage: kseq ...
         2
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["stream"]:
+        from . import stream_exported  # which needs no Keras
+
+        if any(map(stream_exported.is_exported, argv[1:])):
+            return stream_exported.run(argv[1:])
     try:
         from .commands import run  # the commands need Keras, and Keras a backend
     except BackendMissing as error:

@@ -57,7 +57,8 @@ def _exported(function, precision):
             return function(*tensors)
 
     try:
-        taken = [jax.ShapeDtypeStruct(_shape(spec.shape), spec.dtype) for spec in function.takes]
+        scope = jax.export.SymbolicScope()
+        taken = [jax.ShapeDtypeStruct(_shape(spec.shape, scope), spec.dtype) for spec in function.takes]
         known = all(None not in spec.shape for spec in function.takes)
         return jax.export.export(jax.jit(merged(call) if known else call), platforms=_PLATFORMS)(*taken)
     except Exception as error:
@@ -65,12 +66,13 @@ def _exported(function, precision):
         raise ValueError(f"jax cannot lower the function to StableHLO{hint}: {error}") from error
 
 
-def _shape(shape):
+def _shape(shape, scope):
+    """A shape with one unknown, the same in all tensors, in the place of lengths."""
     import jax
 
     if None not in shape:
         return shape
-    return jax.export.symbolic_shape(", ".join("t" if n is None else str(n) for n in shape))
+    return jax.export.symbolic_shape(", ".join("t" if n is None else str(n) for n in shape), scope=scope)
 
 
 def _weights(function, precision):

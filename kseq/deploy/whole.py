@@ -1,5 +1,6 @@
 """`WholeFunction`: a model on whole sequences as a flat function of tensors, with a name for each."""
 
+import re
 from typing import Any
 
 import keras
@@ -150,10 +151,12 @@ def _specs(model, dtype):
         if shapes is None:
             raise ValueError(f"{in_words(model)} must be built before it is exported: call it once")
         shapes = (shapes,) if model.num_inputs == 1 else shapes
-        names = ["x"] if len(shapes) == 1 else [f"x_{n}" for n in range(len(shapes))]
-        return [(name, tuple(shape), dtype or _float_of(model)) for name, shape in zip(names, shapes, strict=True)]
+        pairs = zip(_counted(len(shapes)), shapes, strict=True)
+        return [(name, tuple(shape), dtype or _float_of(model)) for name, shape in pairs]
     if is_graph(model) and model.built:
-        found = [(x.name, tuple(x.shape), dtype or x.dtype) for x in model.inputs]
+        named = [x for x in model.inputs if not _BY_KERAS.fullmatch(x.name)]
+        names = [x.name for x in named] if len(named) == len(model.inputs) else _counted(len(model.inputs))
+        found = [(name, tuple(x.shape), dtype or x.dtype) for name, x in zip(names, model.inputs, strict=True)]
     else:
         shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
         if shape is None:
@@ -163,6 +166,14 @@ def _specs(model, dtype):
         if len(shape) < 2 or None in shape[2:]:
             raise ValueError(f"an input must be [batch, time, ...] with known channels; {name!r} is {shape}")
     return [(name, shape[2:], kind) for name, shape, kind in found]
+
+
+# Names that Keras makes, and counts in every process.
+_BY_KERAS = re.compile(r"(input_layer|keras_tensor)(_[0-9]+)?")
+
+
+def _counted(count):
+    return ["x"] if count == 1 else [f"x_{n}" for n in range(count)]
 
 
 def _float_of(layer):

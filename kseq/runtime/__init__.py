@@ -2,3 +2,4 @@
 
 from .base import BaseStream as BaseStream
 from .exported import ExportedStream as ExportedStream
+from .whole import open_whole as open_whole

@@ -17,8 +17,9 @@ class _Engine:
         self.manifest, self.runner, self.block = manifest, runner, manifest.block
         self.is_masked, self.count = manifest.is_masked, len(manifest.inputs)
         self.all_valid = np.ones((manifest.batch_size, manifest.block), bool)
+        masks = self.count + (manifest.presence_tensor is not None) if self.is_masked else 0
+        self.no_masks = [self.all_valid] * masks
         self.masked_outputs = [port.mask_tensor is not None for port in manifest.outputs]
-        self.is_simple = self.count == 1 and self.masked_outputs == [False] and not self.is_masked
 
     def run(self, values: Any, masks: Any, kept: Any) -> tuple[list[Any], Any]:
         """Outputs with their masks, and the runner's state, after values of any number of blocks."""
@@ -31,9 +32,15 @@ class _Engine:
             found, kept = self.runner(given, kept)
             made.append(found)
         joined = made[0] if len(made) == 1 else [np.concatenate(parts, axis=1) for parts in zip(*made, strict=True)]
-        values, masks = joined[: len(self.masked_outputs)], iter(joined[len(self.masked_outputs) :])
-        outputs = zip(values, self.masked_outputs, strict=True)
-        return [(y, next(masks) if is_masked else None) for y, is_masked in outputs], kept
+        return self.outputs(joined), kept
+
+    def outputs(self, made: Any) -> list[Any]:
+        """The values of outputs, each with its mask or `None`."""
+        count = len(self.masked_outputs)
+        if len(made) == count:
+            return [(y, None) for y in made]
+        masks, values = iter(made[count:]), zip(made[:count], self.masked_outputs, strict=True)
+        return [(y, next(masks) if is_masked else None) for y, is_masked in values]
 
     def make(self, leaves: Any) -> Any:
         return self.runner.state(leaves)
@@ -84,16 +91,15 @@ class EngineStep:
 
     def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
         engine = self._engine
-        if (
-            engine.is_simple
-            and active is None
-            and masks[0] is None
-            and state.engine is engine
+        if (  # as nearly always
+            active is None
             and values[0].shape[1] == engine.block
-            and values[0].flags.c_contiguous
+            and (masks[0] is None if len(masks) == 1 else all(mask is None for mask in masks))
+            and state.engine is engine
         ):
-            (y,), kept = engine.runner([values[0]], state.kept)
-            return [(y, None)], EngineState(engine, kept, state.seeds)
+            given = [np.ascontiguousarray(x) for x in values[: engine.count]]
+            made, kept = engine.runner(given + engine.no_masks, state.kept)
+            return engine.outputs(made), EngineState(engine, kept, state.seeds)
         engine = self.prepare(values, masks, active)
         if state.engine is not engine:
             state = state._replace(engine=engine, kept=engine.make(state.leaves))

@@ -3,6 +3,7 @@
 import keras
 
 from ..sequence import Sequence
+from . import whole
 from .branches import Branches
 from .budget import Budget, metrics_among
 from .causes import whole_tracebacks
@@ -34,6 +35,8 @@ def _built(plan, maker, problems, budget):
             budget.take_metric(metric)
             continue
         break  # what is too much is said once
+    if any(isinstance(layer, whole.kinds()) for layer in layers):
+        return _compiled(whole.built(plan, layers, maker, budget), plan, maker)
     inputs, values, branches = {}, {}, Branches(budget)
     for given in plan.inputs:
         inputs |= _inputs(given, maker)
@@ -57,6 +60,12 @@ def _built(plan, maker, problems, budget):
     with maker.reporting(plan.node, ""):
         model = keras.Model(_given(plan, list(inputs.values())), _outputs(plan, values), name=plan.name)
     problems.check()
+    return _compiled(model, plan, maker)
+
+
+def _compiled(model, plan, maker):
+    """The model, compiled where the plan says how."""
+    problems = maker.problems
     if plan.compile is not None:
         with maker.reporting(plan.compile_node, "compile"):
             options = maker.resolve(plan.compile)

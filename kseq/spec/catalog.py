@@ -91,7 +91,8 @@ def type_names() -> list[str]:
     own = layers_in_specs()
     stock = [KERAS + name if name in own else name for name in registry.stock_layers()]
     plugins = [entry.name for entry in metadata.entry_points(group=ENTRY_POINTS) if _has_namespace(entry)]
-    return list(dict.fromkeys([*own, *registry.registered_factories(), *stock, *plugins]))
+    others = *registry.registered_factories(), *registry.registered_models()
+    return list(dict.fromkeys([*own, *others, *stock, *plugins]))
 
 
 def layers_in_specs() -> dict[str, type]:
@@ -138,6 +139,11 @@ def find_loaded(name: str) -> Type | None:
     factory = registry.registered_factories().get(name)
     if factory is not None:
         return _type(name, factory, factory.configuration, constructor_arguments(factory.configuration))
+    model = registry.registered_models().get(name)
+    if model is not None:
+        own = constructor_arguments(model, until=(keras.Model,))
+        common = {k: v for k, v in constructor_arguments(keras.layers.Layer).items() if k in ("name", "dtype")}
+        return _type(name, model, model, own | common)
     cls = layers_in_specs().get(name) or registry.stock_layers().get(name.removeprefix(KERAS))
     if cls is None:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..registry import planned
 from .causes import frames_of, said
 from .errors import SpecError, shorten
 from .names import Names
@@ -44,7 +45,7 @@ class Maker:
             return FAILED
         if plan.label and arguments.get("name") is None:
             arguments["name"] = self.names.take(plan.label)
-        with self.reporting(plan.node, plan.path, plan):
+        with self.reporting(plan.node, plan.path, plan), planned():  # whole models are built when they are counted
             made = plan.make(**arguments)
             if isinstance(plan, LayerPlan):
                 if not isinstance(made, keras.layers.Layer):

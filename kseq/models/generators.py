@@ -1,0 +1,120 @@
+"""Functions `(batch_size) -> (inputs, outputs, last_batch)` as data."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ..sequence import Sequence
+from .pairs import padded, rounded
+from .rows import Rows, checked, paired
+
+Generator = Callable[[int], tuple[Any, Any, bool]]
+# Calls after which a pass that has not ended is taken for one that never does.
+_ENDLESS = 100_000
+
+
+class GeneratorRows:
+    """What a function `(batch_size) -> (inputs, outputs, last_batch)` gives, checked at each call.
+
+    Args:
+        function: gives inputs, a list of arrays [T, C] or an array [N, T, C], as many outputs or `None`, and whether
+            that was the last batch of the pass.
+        batch_size: of each call.
+        input_dim: C.
+        output_dim: D.
+
+    Raises:
+        TypeError: no function.
+        ValueError: on a call, what breaks the promise; the message names the call and the row.
+    """
+
+    def __init__(self, function: Generator, batch_size: int, input_dim: int, output_dim: int) -> None:
+        if not callable(function):
+            raise TypeError(f"a generator is a function of the batch size; received {function!r:.200}")
+        self._function, self._batch_size, self._dims = function, batch_size, (input_dim, output_dim)
+        self._calls = 0
+
+    def call(self) -> tuple[Rows, Rows | None, bool]:
+        """The next batch: inputs, outputs or `None`, and whether it ends a pass."""
+        made, call = self._function(self._batch_size), f"call {self._calls} of the generator"
+        self._calls += 1
+        if not isinstance(made, (tuple, list)) or len(made) != 3:
+            received = f"{len(made)} values" if isinstance(made, (tuple, list)) else type(made).__name__
+            raise ValueError(f"{call} must give (inputs, outputs, last_batch); received {received}")
+        inputs, outputs, last = made
+        if last not in (True, False):
+            raise ValueError(f"{call} must say by True or False whether it was the last batch; received {last!r:.100}")
+        inputs = checked(inputs, f"{call}: inputs", self._dims[0])
+        if outputs is not None:
+            outputs = checked(outputs, f"{call}: outputs", self._dims[1])
+        paired(inputs, outputs)
+        if len(inputs) > self._batch_size:
+            raise ValueError(f"{call} must give at most {self._batch_size} sequences; received {len(inputs)}")
+        return inputs, outputs, bool(last)
+
+    def one_pass(self, most: int = _ENDLESS) -> tuple[Rows, Rows | None]:
+        """All of one pass, up to the last batch.
+
+        Args:
+            most: calls after which it is an error that none was the last.
+        """
+        batches = []
+        for _ in range(most):
+            *batch, last = self.call()
+            batches.append(batch)
+            if last:
+                return joined(batches)
+        raise ValueError(f"a generator must say where a pass ends; received no last_batch=True in {most} calls")
+
+
+class Drawn(keras.utils.PyDataset):
+    """What a generator gives, pass after pass, as batches of Keras's: an epoch is so many of them.
+
+    Args:
+        rows: the generator.
+        steps: batches of an epoch.
+        batch_size: rows of a batch; those that are missing are rows without steps.
+        dtype: of the values.
+        check: what is called with the outputs of each batch.
+    """
+
+    def __init__(
+        self, rows: GeneratorRows, steps: int, batch_size: int, dtype: str, check: Callable[[Any], None]
+    ) -> None:
+        super().__init__()
+        self._rows, self._steps, self._batch_size, self._dtype, self._check = rows, steps, batch_size, dtype, check
+        # Keras may look at a batch before it trains on it: then it is the same one.
+        self._held: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Sequence]]:
+        if index not in self._held:
+            inputs, outputs, _ = self._rows.call()
+            self._check(outputs)
+            made = [self._padded(rows) for rows in (inputs, inputs if outputs is None else outputs)]
+            self._held[index] = (dict(zip(("inputs", "outputs"), made, strict=True)),)
+        return self._held[index]
+
+    def _padded(self, rows):
+        return padded(rows, range(len(rows)), rounded(max(map(len, rows))), self._batch_size, self._dtype)
+
+    def on_epoch_end(self) -> None:
+        """Called by Keras."""
+        self._held = {}
+
+
+def joined(batches: list[Any]) -> tuple[Rows, Rows | None]:
+    """Batches of inputs and outputs as one.
+
+    Raises:
+        ValueError: some have outputs, and some have none.
+    """
+    inputs, outputs = zip(*batches, strict=True)
+    missing = [i for i, rows in enumerate(outputs) if rows is None]
+    if missing and len(missing) < len(outputs):
+        raise ValueError(f"a generator gives outputs always or never; received none in batch {missing[0]}")
+    return list(itertools.chain(*inputs)), None if missing else list(itertools.chain(*outputs))

@@ -1,0 +1,44 @@
+"""Whether a file gives here what its model gave where it was exported."""
+
+from typing import Any
+
+import numpy as np
+
+from .manifest import Manifest
+
+
+def golden_error(manifest: Manifest, runner: Any) -> float:
+    """The largest difference of what a file gives of its golden data, as a part of the largest number there.
+
+    Args:
+        manifest: of the file.
+        runner: what runs it.
+
+    Raises:
+        ValueError: other shapes, or another mask.
+    """
+    calls = _calls(manifest.golden_inputs, manifest)
+    state, made = runner.state(manifest.initial_state), []
+    for inputs in calls:
+        outputs, state = runner(inputs, state)
+        made.append(outputs)
+    error = 0.0
+    for n, wanted in enumerate(manifest.golden_outputs):
+        found = [outputs[n] for outputs in made]
+        found = found[0] if manifest.mode == "layer" else np.concatenate(found, axis=1)
+        if found.shape != wanted.shape:
+            raise ValueError(f"the file gives shape {found.shape} of its golden data; it was {wanted.shape}")
+        if wanted.dtype == bool and n >= len(manifest.outputs) and not np.array_equal(found, wanted):
+            raise ValueError("the file gives another mask of its golden data than its model gave")
+        kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
+        scale = float(np.abs(wanted.astype(kind)).max(initial=0.0)) or 1.0
+        error = max(error, float(np.abs(found.astype(kind) - wanted.astype(kind)).max(initial=0.0)) / scale)
+    return error
+
+
+def _calls(arrays, manifest):
+    if manifest.mode == "layer":
+        return [arrays]
+    count = arrays[0].shape[1] // manifest.block
+    by_array = [np.split(array, count, axis=1) for array in arrays]
+    return [[np.ascontiguousarray(part) for part in row] for row in zip(*by_array, strict=True)]
