@@ -150,8 +150,8 @@ class Recurrent(Recurrence):
         states = tuple(state[name] for name in names)
         if x.values.shape[1] == 1:
             mask = None if x.mask is None else x.mask[:, 0]
-            output, states = one_step(self.cell, x.values[:, 0], mask, states, weights, noise)
-            outputs = output[:, None]
+            output, states = one_step(self.cell, ops.squeeze(x.values, 1), mask, states, weights, noise)
+            outputs = ops.expand_dims(output, 1)
         else:
             outputs, states = many_steps(self.cell, x.values, x.mask, states, weights, noise)
         return Sequence(outputs, x.mask), dict(zip(names, states, strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from ...hints import is_exporting
 from ..float64 import product
 
 
@@ -43,6 +44,8 @@ class Cell:
     gates: int = 0
     #: Whether gates are functions of the sum of both products, whose gradients are then one.
     sums: bool = True
+    #: Whether that sum may be one product of the input and the hidden state next to each other: it reads `total`.
+    joins: bool = False
 
     def __init__(self, units: int, activations: Any, derivatives: Any = None) -> None:
         self.units = units
@@ -62,6 +65,12 @@ class Cell:
         """The input's product [B, units * n], and what is added to it."""
         y = product(x, weights["kernel"])
         return y + weights["bias"] if "bias" in weights else y
+
+    def total(self, from_input: Any, hidden: Any, weights: Any) -> Any:
+        """The sum of both products, where `sums`; the hidden state's may be in that of the input already."""
+        if "recurrent_kernel" not in weights:
+            return from_input
+        return from_input + product(hidden, weights["recurrent_kernel"])
 
     def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
         """Next states and the gates to keep, of the input's product, of what is multiplied and of the old states.
@@ -96,6 +105,10 @@ class Cell:
             zoned: where states keep their values, as `zone_out` reads it.
         """
         hidden = states[0] if kept is None else states[0] * kept
+        if self.joins and is_exporting():  # one product of both, which other runtimes do not make of two
+            kernels = [weights[name] for name in ("kernel", "recurrent_kernel")]
+            weights = {name: w for name, w in weights.items() if name == "bias"} | {"kernel": ops.concatenate(kernels)}
+            x = ops.concatenate([x, hidden], axis=-1)
         new, gates = self.forward(self.from_input(x, weights), hidden, states, weights)
         output = new[0]
         if zoned is not None:
@@ -115,9 +128,10 @@ class SimpleCell(Cell):
 
     states: tuple[str, ...] = ("hidden",)
     gates: int = 1
+    joins: bool = True
 
     def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
-        h = self.activations[0](from_input + product(hidden, weights["recurrent_kernel"]))
+        h = self.activations[0](self.total(from_input, hidden, weights))
         return (h,), (h,)
 
     def through_gates(self, gates: Any, gradients: Any) -> Any:
@@ -133,10 +147,11 @@ class LSTMCell(Cell):
 
     states: tuple[str, ...] = ("hidden", "cell")
     gates: int = 4
+    joins: bool = True
 
     def forward(self, from_input: Any, hidden: Any, states: Any, weights: Any) -> Any:
         act, gate = self.activations
-        i, f, g, o = self.split(from_input + product(hidden, weights["recurrent_kernel"]), 4)
+        i, f, g, o = self.split(self.total(from_input, hidden, weights), 4)
         i, f, g, o = gate(i), gate(f), act(g), gate(o)
         c = f * states[1] + i * g
         return (o * act(c), c), (i, f, g, o)
