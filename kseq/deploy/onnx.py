@@ -10,26 +10,28 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
-from ..streaming.tracing import Scope
+from .onnx_graph import fold_scales, states_in_place
 from .onnx_operations import translations
-from .traced import ExportedFunction
 
-_DTYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
-#: The newest operators that torch writes and onnxruntime runs.
+#: What onnxruntime computes in on a processor, as far as layers of dtype policy float32 do.
+DTYPES = ("float32", "bool", "int8", "uint8", "int32", "uint32", "int64")
+#: The property that names the leaves of the state which one array may be, before a call and after it.
+IN_PLACE = "kseq.in_place"
+#: The newest operators that torch writes; onnxruntime runs them since 1.24.
 _OPSET = 25
 #: What one file of protocol buffers holds.
 _LARGEST = 2**31 - 2**20
-#: A size in the place of any.
-_ANY = 12
 
 
-def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
+def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
     """Write an .onnx file.
 
     Args:
-        function: what is written.
+        function: what is written, an `ExportedFunction` or a `WholeFunction`.
         manifest: what travels with it, in base64 under `kseq.manifest` of the model's properties.
         target: the file.
         choices: the precision: `"float32"`, `"float16"` for weights, which are widened when the file is loaded, or
@@ -39,18 +41,22 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
         ImportError: a package that writes or checks it is not there.
         ValueError: what ONNX, or onnxruntime, has no numbers or operations for.
     """
-    onnx, runtime = (_package(name) for name in ("onnx", "onnxruntime"))
-    _package("onnxscript")
+    onnx, runtime, _ = (_package(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+    if choices.state != "inputs":
+        raise ValueError(f"a step in ONNX has its state as inputs and outputs; received state={choices.state!r}")
     _check_dtypes(function)
+    size = sum(variable.value.nbytes for variable in function.layer.variables)
+    if size > _LARGEST:
+        raise ValueError(f"one file of ONNX holds 2 GiB; the weights are {size / 2**30:.1f} GiB")
     model = _exported(function)
-    content = model.SerializeToString()
+    fold_scales(model)
     if choices.precision != "float32":
         from .onnx_precision import narrowed
 
-        content = narrowed(onnx.load_from_string(content), choices.precision).SerializeToString()
-    _check(runtime, content)
-    model = onnx.load_from_string(content)
-    onnx.helper.set_model_props(model, {MEMBER: base64.b64encode(manifest.to_bytes()).decode()})
+        model = narrowed(model, choices.precision)
+    _check(runtime, model)
+    properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode()}
+    onnx.helper.set_model_props(model, properties | {IN_PLACE: ",".join(states_in_place(model, manifest.state))})
     target.write_bytes(model.SerializeToString())
 
 
@@ -62,76 +68,73 @@ def _package(name):
 
 
 def _check_dtypes(function):
-    variables = function.layer.variables
     tensors = [(f"the tensor {spec.name!r}", spec.dtype) for spec in [*function.takes, *function.gives]]
-    for what, dtype in [*tensors, *[(f"the variable {v.path!r}", str(v.dtype)) for v in variables]]:
-        if dtype not in (*_DTYPES, "uint32"):
+    tensors += [
+        (f"the variable {v.path!r}", keras.backend.standardize_dtype(v.dtype)) for v in function.layer.variables
+    ]
+    for what, dtype in tensors:
+        if dtype not in DTYPES:
             raise ValueError(
-                f"onnxruntime computes in {', '.join(_DTYPES)}; received {what} of {dtype}: export a model of the "
+                f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: export a model of the "
                 "dtype policy 'float32', with `precision=` for smaller weights"
             )
 
 
 def _exported(function):
     """The function as a model of ONNX."""
+    import onnxscript.optimizer
     import torch
 
-    shapes = [tuple(_ANY if n is None else n for n in spec.shape) for spec in function.takes]
-    arrays = [torch.zeros(s, dtype=getattr(torch, spec.dtype)) for s, spec in zip(shapes, function.takes, strict=True)]
-    free = any(None in spec.shape for spec in function.takes)
+    any_length = torch.export.Dim.DYNAMIC
+    shapes = [{axis: any_length for axis, n in enumerate(spec.shape) if n is None} for spec in function.takes]
+    arrays = [
+        torch.zeros([4 * _steps_of(function) if n is None else n for n in spec.shape], dtype=getattr(torch, spec.dtype))
+        for spec in function.takes
+    ]
     with _quiet(), exporting():
         try:
             program = torch.onnx.export(
                 _module(function).eval(),
                 tuple(arrays),
                 dynamo=True,
-                dynamic_shapes={"arrays": tuple(_free(spec.shape) for spec in function.takes)} if free else None,
                 opset_version=_OPSET,
                 input_names=[spec.name for spec in function.takes],
                 output_names=[spec.name for spec in function.gives],
+                dynamic_shapes=(tuple(shape or None for shape in shapes),) if any(shapes) else None,
                 custom_translation_table=translations(),
                 external_data=False,
                 verbose=False,
+                optimize=False,
             )
+            # All that is of weights alone, however large they are.
+            onnxscript.optimizer.optimize(program.model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
         except torch.onnx.OnnxExporterError as error:
-            raise ValueError(f"ONNX cannot hold the step: {_reason(error)}") from error
-    _check_free(program.model_proto, function)
+            advice = "; with a `length=` it may" if any(shapes) else ""
+            raise ValueError(f"ONNX cannot hold this: {_reason(error)}{advice}") from error
     return program.model_proto
 
 
-def _check_free(model, function):
-    """Refuse a file that takes the length that was tried and no other."""
-    for spec, value in zip(function.takes, model.graph.input, strict=True):
-        sizes = [dim.dim_param for dim in value.type.tensor_type.shape.dim]
-        if any(n is None and not size for n, size in zip(spec.shape, sizes, strict=True)):
-            raise ValueError(
-                "torch writes one step after the other where layers loop over time, for a length that is known: give "
-                "`length=`"
-            )
-
-
-def _free(shape):
-    """The axes of any size, as torch's exporter takes them."""
-    import torch
-
-    return {axis: torch.export.Dim(f"t{axis}") for axis, n in enumerate(shape) if n is None}
+def _steps_of(function):
+    """Steps that a length of any size is a multiple of, where that is known."""
+    timing = getattr(function.layer, "timing", None)
+    return 1 if timing is None else timing.block_size
 
 
 def _module(function):
     """The function as a module of torch, whose buffers are the weights."""
     import torch
 
-    class Step(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.count = 0
-            for variable in function.layer.variables:
-                self.register_buffer(f"weight_{self.count}", variable.value.detach().clone())
-                self.count += 1
+    variables = function.layer.variables
 
-        def forward(self, *arrays):
-            weights = [getattr(self, f"weight_{n}") for n in range(self.count)]
-            with Scope(function.layer.variables, weights):
+    class Step(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for number, variable in enumerate(variables):
+                self.register_buffer(f"weight_{number}", variable.value.detach())
+
+        def forward(self, *arrays: Any) -> Any:
+            weights = [getattr(self, f"weight_{number}") for number in range(len(variables))]
+            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
                 found = function(*arrays)
             # A tensor that is given as it was taken, or twice, has but one name: each is one of its own.
             return tuple(x.clone() for x in found)
@@ -142,15 +145,17 @@ def _module(function):
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch says of itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _reason(error):
@@ -160,9 +165,11 @@ def _reason(error):
     return re.sub(r"\s+", " ", str(error))
 
 
-def _check(runtime, content):
+def _check(runtime, model):
     """Refuse what onnxruntime has no operation for."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
     try:
-        runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own classes
         raise ValueError(f"onnxruntime cannot run the step: {error}") from error

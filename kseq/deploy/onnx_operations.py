@@ -9,7 +9,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.where.self: where, aten.einsum.default: einsum}
+    return {aten.where.self: where, aten.einsum.default: einsum, aten.squeeze.dim: squeeze}
 
 
 def where(condition, x, other):
@@ -19,6 +19,13 @@ def where(condition, x, other):
     if x.dtype.name != "BOOL":
         return op.Where(condition, x, other)
     return op.Or(op.And(condition, x), op.And(op.Not(condition), other))
+
+
+def squeeze(x, dim: int):
+    """`torch.squeeze` of one axis, which it leaves where it is longer than one, and ONNX refuses."""
+    from onnxscript import opset18 as op
+
+    return op.Squeeze(x, op.Constant(value_ints=[dim])) if x.shape[dim] == 1 else op.Identity(x)
 
 
 def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):
