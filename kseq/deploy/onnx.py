@@ -82,7 +82,6 @@ def _check_dtypes(function):
 
 def _exported(function):
     """The function as a model of ONNX."""
-    import onnxscript.optimizer
     import torch
 
     any_length = torch.export.Dim.DYNAMIC
@@ -106,12 +105,27 @@ def _exported(function):
                 verbose=False,
                 optimize=False,
             )
-            # All that is of weights alone, however large they are.
-            onnxscript.optimizer.optimize(program.model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
+            _fold_constants(program.model)
         except torch.onnx.OnnxExporterError as error:
             advice = "; with a `length=` it may" if any(shapes) else ""
             raise ValueError(f"ONNX cannot hold this: {_reason(error)}{advice}") from error
     return program.model_proto
+
+
+def _fold_constants(model):
+    """Compute all that is of weights alone, however large they are.
+
+    The exporter would go on with rules of its own, one of which leaves out the reshapes around a product wherever shapes
+    would fit without them: where two sizes happen to be equal, that is another product.
+    """
+    import onnx_ir.passes.common as passes
+    import onnxscript.optimizer as optimizer
+
+    optimizer.inline(model)
+    optimizer.fold_constants(model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
+    optimizer.remove_unused_nodes(model)
+    for fold in (passes.LiftConstantsToInitializersPass(True, 0), passes.DeduplicateInitializersPass()):
+        fold(model)
 
 
 def _steps_of(function):
