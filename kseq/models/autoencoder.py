@@ -8,7 +8,7 @@ from keras import ops
 from ..arguments import as_number, as_size, check_choice
 from ..layers.structures import as_sequence
 from ..registry import is_planned, register_model
-from .cosines import CosineDecoder, CosineEncoder, learn_components
+from .cosines import CosineDecoder, CosineEncoder, learn_components, learn_decoder
 from .decoder import Decoder
 from .encoder import Encoder
 from .host import SequenceModel
@@ -52,8 +52,15 @@ class SequenceAutoencoder(SequenceModel):
         bidirectional: whether the encoder reads in both directions.
         encoder_layers: kseq layers in the place of the encoder's recurrent layers.
         decoder_layers: the same for the decoder.
+        encoder: "recurrent", whose code runs along, or "cosine": principal components of cosines over relative time,
+            learned by `adapt` in closed form.
         decoder: what a step of the decoder reads beside the code and its place in the sequence: "parallel", nothing,
-            so that all steps are made at once; "autoregressive", the output before it.
+            so that all steps are made at once; "autoregressive", the output before it. Or "cosine", which makes
+            coefficients of cosines over relative time; with a cosine encoder in closed form, too, so that `adapt` is
+            the training and `fit` trains the length alone: quick, and hard to beat where sequences are few or smooth.
+        cosines: coefficients of each channel, of a cosine encoder or decoder.
+        hidden: of a cosine decoder, the kernels at most, each around a training sequence's code, or the units of the
+            hidden layer where the encoder is recurrent.
         teacher_forcing: how often an autoregressive decoder reads the true output before it while training, from 0,
             never, to 1; in between is scheduled sampling.
         bottleneck: whether the decoder knows the code alone. Where not, it attends to the encoder's states, too: for
@@ -97,8 +104,8 @@ class SequenceAutoencoder(SequenceModel):
         decoder_layers: Layers | None = None,
         encoder: Literal["recurrent", "cosine"] = "recurrent",
         decoder: Literal["parallel", "autoregressive", "cosine"] = "parallel",
-        cosines: int = 8,
-        hidden: int = 128,
+        cosines: int = 6,
+        hidden: int = 512,
         teacher_forcing: float = 0.0,
         bottleneck: bool = True,
         heads: int = 4,
@@ -151,6 +158,12 @@ class SequenceAutoencoder(SequenceModel):
         for part, is_cosine in whole.items():
             if is_cosine and given[part] is not None:
                 raise ValueError(f'{part}="cosine" has no layers; received {part}_layers')
+        for name in ("rate", "noise", "kl_weight") if all(whole.values()) else ():
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name} is for what is trained step by step, and cosines are learned in closed form; "
+                    f"received {getattr(self, name)}"
+                )
         if whole["encoder"] and self.bidirectional:
             raise ValueError('encoder="cosine" sees the whole sequence; received bidirectional=True')
         if not self.bottleneck and any(whole.values()):
@@ -159,10 +172,11 @@ class SequenceAutoencoder(SequenceModel):
                 f"decoder={self.decoder_kind!r}"
             )
 
-    def prepare(self, inputs: Any) -> None:
+    def prepare(self, inputs: Any, outputs: Any) -> None:
         if self.encoder_kind == "cosine":
-            same = self.decoder_kind == "cosine" and self.input_dim == self.output_dim
-            learn_components(self.encoder, self.decoder if same else None, inputs)
+            codes = learn_components(self.encoder, inputs)
+            if self.decoder_kind == "cosine":
+                learn_decoder(self.decoder, codes, self.output_scaling, outputs)
 
     def _make(self, encoder_layers, decoder_layers):
         """Make all layers."""
@@ -211,9 +225,8 @@ class SequenceAutoencoder(SequenceModel):
 
     def _made_encoder(self, layers, own):
         if self.encoder_kind == "cosine":
-            return CosineEncoder(
-                self.latent_dim, self.cosines, self.hidden, self.rate, self.noise, name="encoder", **own
-            )
+            known = self.decoder_kind == "cosine"
+            return CosineEncoder(self.latent_dim, self.cosines, known, self.noise, name="encoder", **own)
         if layers is None:
             inner = stack(self.layer_sizes, self.cell, self.rate, "encoder", self.bidirectional, self.dtype_policy)
         else:
@@ -222,7 +235,8 @@ class SequenceAutoencoder(SequenceModel):
 
     def _made_decoder(self, layers, own):
         if self.decoder_kind == "cosine":
-            return CosineDecoder(self.output_dim, self.cosines, self.hidden, self.rate, name="decoder", **own)
+            known = self.encoder_kind == "cosine"
+            return CosineDecoder(self.output_dim, self.cosines, known, self.hidden, self.rate, name="decoder", **own)
         if layers is None:
             sizes = self.layer_sizes[::-1] if self.symmetric else self.layer_sizes
             outer = stack(sizes, self.cell, self.rate, "decoder", False, self.dtype_policy)

@@ -9,6 +9,7 @@ from keras import ops
 
 from ..layers.base import SequenceLayer
 from ..sequence import Sequence, SequenceSpec
+from .ridge import RidgeRegression
 from .rows import Rows
 from .scaling import Scaling, WithCount
 from .stacks import exact
@@ -27,10 +28,7 @@ def waves(lengths: Any, steps: Any, count: int, dtype: str) -> Any:
 
 
 class Curved(keras.layers.Layer):
-    """A product, and beside it a hidden layer under strong dropout, which begins with nothing.  [B, C] -> [B, units].
-
-    The product may be known before training, as that of principal components is; what is beside it has to earn its
-    place.
+    """A product, and beside it a hidden layer under dropout, which begins with nothing.  [B, C] -> [B, units].
 
     Args:
         units: of the output.
@@ -63,29 +61,27 @@ class CosineEncoder(SequenceLayer):
     """The code of a whole sequence by its cosines over relative time, at each of its steps.  [B, T, C] -> [B, T, code].
 
     The first coefficients of each channel over the parts of the sequence that are over, which are so many for any
-    length, go through a product and a hidden layer; the number of steps is beside them the code's last number. Mask:
-    unchanged. It does not step: which part of the sequence a step is depends on where it ends.
+    length, go through a product, at first the one onto their principal components; the number of steps is beside them
+    the code's last number. Mask: unchanged. It does not step: which part of the sequence a step is depends on where it
+    ends.
 
     Args:
         latent_dim: size of the code.
         cosines: coefficients of each channel.
-        hidden: units of the hidden layer.
-        rate: dropout of it.
+        known: whether the product stays what it is at first.
         noise: standard deviation of what is added to scaled data while training.
     """
 
     input_rank: int | None = 3
     takes_complex = False
 
-    def __init__(
-        self, latent_dim: int, cosines: int, hidden: int, rate: float, noise: float = 0.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, latent_dim: int, cosines: int, known: bool, noise: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         wide = exact(self.compute_dtype)
         self.latent_dim, self.cosines, self.inner = latent_dim, cosines, []
         self.scaling, self.counted = Scaling(name="scaling", dtype=wide), WithCount(name="count", dtype=wide)
         self.noise = keras.layers.GaussianNoise(noise, name="noise", dtype=wide)
-        self.product = Curved(latent_dim - 1, hidden, rate, name="code", dtype=wide)
+        self.product = keras.layers.Dense(latent_dim - 1, trainable=not known, name="code", dtype=wide)
 
     @property
     def step_obstacle(self) -> str | None:
@@ -103,7 +99,7 @@ class CosineEncoder(SequenceLayer):
     @property
     def width(self) -> int:
         """Channels that the code is made of."""
-        return self.product.straight.kernel.shape[0]
+        return self.product.kernel.shape[0]
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
         return SequenceSpec((self.latent_dim,), exact(self.compute_dtype))
@@ -123,7 +119,7 @@ class CosineEncoder(SequenceLayer):
         found = ops.einsum("btk,btc->bkc", basis * weight[..., None], values)
         features = ops.reshape(found, (-1, self.width))
         number = ops.cast(self.counted.scaled(steps), values.dtype)[:, None]
-        code = ops.concatenate([self.product(features, training=training), number], axis=-1)
+        code = ops.concatenate([self.product(features), number], axis=-1)
         return {"code": code, "features": features, "sequence": x, "states": (features,)}
 
 
@@ -133,16 +129,21 @@ class CosineDecoder(keras.layers.Layer):
     Args:
         output_dim: D.
         cosines: coefficients of each channel.
-        hidden: units of the hidden layer.
+        known: whether codes are known before training, so that the coefficients are found in closed form, as a product
+            and kernels; where not, a product and a hidden layer are trained.
+        hidden: kernels at most, or units of the hidden layer.
         rate: dropout of it.
     """
 
-    def __init__(self, output_dim: int, cosines: int, hidden: int, rate: float, **kwargs: Any) -> None:
+    def __init__(
+        self, output_dim: int, cosines: int, known: bool, hidden: int, rate: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         wide = exact(self.compute_dtype)
         self.output_dim, self.cosines, self.inner = output_dim, cosines, []
         self.lengths = WithCount(name="lengths", dtype="float32")
-        self.product = Curved(cosines * output_dim, hidden, rate, name="coefficients", dtype=wide)
+        self.known, size, own = known, cosines * output_dim, {"name": "coefficients", "dtype": wide}
+        self.product = RidgeRegression(size, hidden, **own) if known else Curved(size, hidden, rate, **own)
 
     def build(self, input_shape: Any) -> None:
         self.lengths.build((None, None, 1))
@@ -150,35 +151,53 @@ class CosineDecoder(keras.layers.Layer):
 
     def call(self, code: Any, lengths: Any, steps: Any, training: bool = False) -> Any:
         """The sequences, [B, U, D], padded with what is no part of them."""
-        found = self.product(code, training=training)
+        found = self.product(code) if self.known else self.product(code, training=training)
         found = ops.reshape(found, (-1, self.cosines, self.output_dim))
         basis = waves(lengths, steps, self.cosines, exact(self.compute_dtype))
         return ops.einsum("buk,bkd->bud", basis, found)
 
 
-def learn_components(encoder: CosineEncoder, decoder: Any, inputs: Rows) -> None:
+def learn_components(encoder: CosineEncoder, inputs: Rows) -> Any:
     """Begin with principal components of the coefficients, each sequence weighted by its steps.
 
+    All are divided by one number, so that a code's numbers have a deviation of 1 together, as its last one has alone.
+
     Args:
-        encoder: whose product becomes the one onto the first components, each scaled to a deviation of 1.
-        decoder: whose product becomes the one back, where it makes what the encoder has read, or `None`.
-        inputs: the sequences, whose scale the encoder knows.
+        encoder: whose product becomes the one onto the first components, and whose scaling has learned.
+        inputs: the sequences.
+
+    Returns:
+        Their codes, float64 [N, code].
     """
-    mean, deviation = (np.asarray(ops.convert_to_numpy(w), np.float64) for w in encoder.scaling.weights)
-    found = np.stack([coefficients((row - mean) / deviation, encoder.cosines) for row in inputs])
-    weight = np.array([len(row) for row in inputs], np.float64)
+    found, weight = scaled_coefficients(encoder.scaling, inputs, encoder.cosines), counts(inputs)
     centre = np.average(found, axis=0, weights=weight)
     _, values, axes = np.linalg.svd((found - centre) * np.sqrt(weight / weight.sum())[:, None], full_matrices=False)
-    size = encoder.latent_dim - 1
-    kernel, back = np.zeros((found.shape[1], size)), np.zeros((size + 1, found.shape[1]))
-    kept = min(size, int((values > 1e-9 * values[:1]).sum()))
-    kernel[:, :kept], back[:kept] = axes[:kept].T, axes[:kept]
-    straight = encoder.product.straight
-    straight.kernel.assign(kernel)
-    straight.bias.assign(-centre @ kernel)
-    if decoder is not None:
-        decoder.product.straight.kernel.assign(back)
-        decoder.product.straight.bias.assign(centre)
+    kept = axes[: min(encoder.latent_dim - 1, int((values > 1e-9 * values[:1]).sum()))].T
+    kernel = np.zeros((found.shape[1], encoder.latent_dim - 1))
+    kernel[:, : kept.shape[1]] = kept
+    together = np.sqrt(np.mean(((found - centre) @ kept).var(axis=0))) if kept.size else 0.0
+    kernel /= together or 1.0
+    encoder.product.kernel.assign(kernel)
+    encoder.product.bias.assign(-centre @ kernel)
+    number = np.asarray(ops.convert_to_numpy(encoder.counted.scaled(weight)), np.float64)
+    return np.concatenate([(found - centre) @ kernel, number[:, None]], axis=1)
+
+
+def learn_decoder(decoder: CosineDecoder, codes: Any, scaling: Scaling, outputs: Rows) -> None:
+    """Find in closed form what gives the coefficients of outputs, given the codes that are known for them."""
+    found = scaled_coefficients(scaling, outputs, decoder.cosines)
+    decoder.product.learn(codes, found, counts(outputs))
+
+
+def scaled_coefficients(scaling: Scaling, rows: Rows, count: int) -> Any:
+    """Coefficients of rows as they are scaled, float64 [N, count * C]."""
+    mean, deviation = (np.asarray(ops.convert_to_numpy(w), np.float64) for w in scaling.weights)
+    return np.stack([coefficients((row - mean) / deviation, count) for row in rows])
+
+
+def counts(rows: Rows) -> Any:
+    """Numbers of steps, float64 [N]."""
+    return np.array([len(row) for row in rows], np.float64)
 
 
 def coefficients(row: Any, count: int) -> Any:

@@ -43,9 +43,9 @@ class SequenceModel(SequenceReader):
         self.encoder.counted.learn(lengths(inputs))
         self.decoder.lengths.learn(lengths(outputs))
         self.stop.learn(lengths(outputs))
-        self.prepare(inputs)
+        self.prepare(inputs, outputs)
 
-    def prepare(self, inputs: Rows) -> None:
+    def prepare(self, inputs: Rows, outputs: Rows) -> None:
         """Set weights to what they begin with, now that the scale of the data is known."""
 
     def pairs(self, x: Any, y: Any = None, batch_size: int | None = None, shuffle: bool = True) -> Pairs:
