@@ -458,5 +458,5 @@ else:
     __all__ = sorted(_PUBLIC)
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
-# Keras loads a model that has kseq's layers by their registered names: they are there wherever Keras is.
-after_import("keras", lambda: importlib.import_module("kseq.layers"))
+# Keras loads kseq's layers and models by their registered names: they are there wherever Keras is.
+after_import("keras", lambda: [importlib.import_module(name) for name in ("kseq.layers", "kseq.models")])

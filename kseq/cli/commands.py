@@ -7,11 +7,43 @@ import sys
 import kseq
 
 from ..spec import SpecError
-from . import bench, check, convert, data, demo, doctor, draw, generate, init, layers, schema, show, stream, train
+from . import (
+    autoencode,
+    bench,
+    check,
+    convert,
+    data,
+    demo,
+    doctor,
+    draw,
+    generate,
+    init,
+    layers,
+    schema,
+    show,
+    stream,
+    train,
+)
 from .arguments import CommandError, say
 
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell tells SIGINT and SIGPIPE
-_COMMANDS = (init, check, show, doctor, convert, draw, schema, layers, data, train, stream, generate, bench, demo)
+_COMMANDS = (
+    init,
+    check,
+    show,
+    doctor,
+    convert,
+    draw,
+    schema,
+    layers,
+    data,
+    train,
+    stream,
+    generate,
+    autoencode,
+    bench,
+    demo,
+)
 
 
 def run(argv: list[str] | None = None) -> int:

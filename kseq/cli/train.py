@@ -63,6 +63,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     import keras
 
     from .. import data
+    from ..models import SequenceAutoencoder
     from .fitting import Interruption, check_data
 
     out = pathlib.Path(args.out)
@@ -74,6 +75,11 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     model = load_model(args, compile=True)
     if not model.compiled:
         raise CommandError(f"{args.model}: the model must say how it is trained: give the spec a `compile`")
+    if isinstance(model, SequenceAutoencoder):
+        from .train_pairs import train_pairs
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return train_pairs(model, args, out)
     _check_names(model, args.model)
     # Before training: a folder that cannot be made should not cost hours.
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,8 @@ class SequenceModel(SequenceReader):
         if self.scaling:
             self.encoder.scaling.learn(inputs)
             self.output_scaling.learn(outputs)
-        self.encoder.counted.learn(lengths(inputs))
+        # What is counted is what the last layer gives.
+        self.encoder.counted.learn([self.encoder.output_length(int(length)) for length in lengths(inputs)])
         self.decoder.lengths.learn(lengths(outputs))
         self.stop.learn(lengths(outputs))
         self.prepare(inputs, outputs)
@@ -48,7 +49,9 @@ class SequenceModel(SequenceReader):
     def prepare(self, inputs: Rows, outputs: Rows) -> None:
         """Set weights to what they begin with, now that the scale of the data is known."""
 
-    def pairs(self, x: Any, y: Any = None, batch_size: int | None = None, shuffle: bool = True) -> Pairs:
+    def pairs(
+        self, x: Any, y: Any = None, batch_size: int | None = None, shuffle: bool = True, field: str | None = None
+    ) -> Pairs:
         """Sequences as the data set that `fit` makes of them.
 
         Args:
@@ -57,6 +60,7 @@ class SequenceModel(SequenceReader):
             y: outputs, as many and of the same kinds, or `None` for the inputs; of a store the name of a field.
             batch_size: rows of a batch; by default 32.
             shuffle: whether each epoch has another order.
+            field: of a store, the name of the inputs; by default its main sequence.
 
         Raises:
             TypeError, ValueError: what is wrong with a sequence, which the message names.
@@ -66,10 +70,10 @@ class SequenceModel(SequenceReader):
                 raise ValueError("Pairs have outputs of their own; received others as well")
             return x
         size = 32 if batch_size is None else as_size("batch_size", batch_size)
-        inputs, outputs = self._rows_of(x, y, size)
+        inputs, outputs = self._rows_of(x, y, size, field)
         return Pairs(inputs, outputs, size, shuffle, self.seed, self.data_dtype)
 
-    def _rows_of(self, x, y, batch_size=32) -> tuple[Rows, Rows | None]:
+    def _rows_of(self, x, y, batch_size=32, field=None) -> tuple[Rows, Rows | None]:
         if isinstance(x, Pairs):
             return x.inputs, x.outputs
         if callable(x):
@@ -78,7 +82,7 @@ class SequenceModel(SequenceReader):
             inputs, outputs = GeneratorRows(x, batch_size, self.input_dim, self.output_dim).one_pass()
         else:
             if is_store(x):
-                inputs, name = of_store(x, None, "inputs")
+                inputs, name = of_store(x, field, "inputs")
                 y = None if y == name else of_store(x, y, "outputs")[0] if isinstance(y, str) else y
                 x = inputs
             inputs = checked(x, "inputs", self.input_dim)

@@ -71,6 +71,12 @@ class Pairs(keras.utils.PyDataset):
             return ({"inputs": inputs, "outputs": inputs},)
         return ({"inputs": inputs, "outputs": padded(self.outputs, rows, steps, self.batch_size, self._dtype)},)
 
+    def shapes(self) -> tuple[int, int, int]:
+        """How many shapes of batches there are, how many steps an epoch has, and how many cells with padding."""
+        cells = sum(-(-len(rows) // self.batch_size) * self.batch_size * (t + u) for rows, t, u in self._groups)
+        useful = sum(lengths(rows).sum() for rows in (self.inputs, self.outputs or self.inputs))
+        return len({(t, u) for _, t, u in self._groups}), int(useful), cells
+
     def _plan(self):
         if self._planned is None or self._planned[0] != self.epoch:
             random = np.random.default_rng([self.seed & 0xFFFFFFFF, self.epoch])

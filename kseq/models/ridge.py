@@ -95,7 +95,7 @@ class RidgeRegression(keras.layers.Layer):
 
 
 def kernels(x: Any, centres: Any, width: float) -> tuple[Any, Any]:
-    """Gaussian kernels of rows around centres, in coordinates [N, K] in which their penalty is that of a product.
+    """Gaussian kernels of rows [N, C] around centres [M, C] in coordinates [N, K] in which their penalty is a product's.
 
     Returns:
         The coordinates; [M, K], of which the product with a kernel of these is the centres' weights.
