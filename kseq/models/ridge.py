@@ -95,10 +95,10 @@ class RidgeRegression(keras.layers.Layer):
 
 
 def kernels(x: Any, centres: Any, width: float) -> tuple[Any, Any]:
-    """Gaussian kernels of rows [N, C] around centres [M, C] in coordinates [N, K] in which their penalty is a product's.
+    """Gaussian kernels of rows [N, C] around centres [M, C], in coordinates whose penalty is that of a product.
 
     Returns:
-        The coordinates; [M, K], of which the product with a kernel of these is the centres' weights.
+        The coordinates [N, K]; [M, K], of which the product with a kernel of these is the centres' weights.
     """
     values, axes = np.linalg.eigh(gaussians(centres, centres, width))
     kept = values > 1e-9 * values[-1]
