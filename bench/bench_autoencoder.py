@@ -40,7 +40,7 @@ SYSTEMS = [
     System("pca", threads.ONE, ("numpy",)),
     System("sequitur", threads.TORCH, ("sequitur", "torch")),
 ]
-GRU = {"epochs": 150, "batch": 32, "rate": 5e-3, "noise": 0.3, "layer_sizes": [64]}
+GRU = {"epochs": 60, "batch": 32, "rate": 4e-3, "noise": 0.2, "layer_sizes": [128]}
 COSINE = {"epochs": 10, "batch": 32, "rate": 1e-3, "encoder": "cosine", "decoder": "cosine"}
 RECIPES = {
     ("kseq", "toy"): {"epochs": 1, "batch": 50, "rate": 5e-3, "layer_sizes": [50, 30]},
