@@ -45,7 +45,7 @@ COSINE = {"epochs": 10, "batch": 32, "rate": 1e-3, "encoder": "cosine", "decoder
 RECIPES = {
     ("kseq", "toy"): {"epochs": 1, "batch": 50, "rate": 5e-3, "layer_sizes": [50, 30]},
     ("kseq", "vowels"): COSINE,
-    ("kseq", "gestures"): {**COSINE, "cosines": 32},
+    ("kseq", "gestures"): {**COSINE, "cosines": 16},
     ("kseq[recurrent]", "vowels"): GRU,
     ("kseq[recurrent]", "gestures"): GRU,
 }
