@@ -198,7 +198,6 @@ def test_shared_layers_stay_shared():
     [
         (stock.LSTM(2), "received False: take the last step"),
         (stock.GRU(2, return_sequences=True, go_backwards=True), "needs the end first"),
-        (stock.LSTM(2, return_sequences=True, recurrent_dropout=0.5), "`recurrent_dropout`"),
         (stock.Flatten(), "kseq.Flatten keeps time"),
         (stock.Lambda(lambda x: 2 * x), "it holds a function"),
         (stock.GlobalMaxPooling1D(), "kseq has no layer of its kind"),
