@@ -94,7 +94,7 @@ EXAMPLES = todays(
         for i, example in enumerate(cls.examples())
     ],
     of="litert",
-    tensorflow=0.04,
+    tensorflow=0.02,
 )
 
 
@@ -121,7 +121,9 @@ def test_every_layer_exports_or_has_numbers_that_litert_has_not(cls, example, pa
 BOUNDS = {"float32": 1e-4, "float16": 1e-3, "int8_dynamic": 5e-2, "int8": 5e-2}
 
 
-@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize(
+    "precision", todays([pytest.param(name, id=name) for name in BOUNDS], of="precisions", tensorflow=0.5)
+)
 def test_precisions(precision, path):
     chunks = [RNG.standard_normal((2, 5, 32)).astype("float32") for _ in range(8)]
     layer = built(kseq.Serial([kseq.Conv1D(64, 3, activation="relu"), kseq.LSTM(32), kseq.Dense(4)]), (4, 32))
@@ -183,26 +185,53 @@ def test_states_are_values_that_one_runner_keeps_apart(state, path):
     np.testing.assert_allclose(y, wanted[:, 5:6], atol=1e-5)
 
 
-def test_normalization_after_products_costs_no_operation(path):
+BEFORE = {
+    "Conv1D": lambda: keras.layers.Conv1D(8, 3, padding="causal", use_bias=False),
+    "Dense": lambda: keras.layers.Dense(8),
+    "kseq.Conv1D": lambda: kseq.Conv1D(8, 3),
+    "kseq.Dense": lambda: kseq.Dense(8),
+}
+
+
+@pytest.mark.parametrize("block", [1, 16])
+@pytest.mark.parametrize(
+    "before", todays([pytest.param(name, id=name) for name in BEFORE], of="folded", tensorflow=0.5)
+)
+def test_normalization_after_a_product_costs_no_operation(before, block, path):
     x = keras.Input((None, 4))
-    y = keras.layers.Conv1D(8, 3, padding="causal", use_bias=False)(x)
-    plain = keras.Model(x, keras.layers.Dense(5)(y))
-    z = keras.layers.BatchNormalization()(y)
-    model = keras.Model(x, keras.layers.BatchNormalization()(keras.layers.Dense(5)(z)))
+    of = kseq if "kseq" in before else keras.layers
+    model = keras.Model(x, of.BatchNormalization()(BEFORE[before]()(x)))
     for v in model.weights:
         v.assign(RNG.uniform(0.5, 1.5, v.shape))
-    kseq.export(model, path)
+    kseq.export(model, path, block=block)
     check_golden(path)
-    found = operations(path)
-    kseq.export(plain, path)
-    assert found == operations(path)
+    assert not {"MUL", "ADD", "SUB"} & set(operations(path))
+
+
+class Register(kseq.SequenceLayer):
+    """Gives what it was given two steps before; each leaf of its state becomes the next one."""
+
+    def initial_state(self, batch_size, input_spec, context=None):
+        return {name: keras.ops.zeros((batch_size, 1, *input_spec.shape)) for name in ("a", "b", "never")}
+
+    def call_step(self, x, state, *, training=False):
+        y = kseq.Sequence(state["b"], x.mask)
+        return y, {"a": x.values, "b": state["a"], "never": state["never"]}
+
+
+def test_leaves_that_become_each_other(path):
+    layer = Register()
+    layer.build((None, None, 3))
+    manifest = kseq.export(layer, path, batch_size=2)
+    check_golden(path)
+    assert np.abs(manifest.golden_outputs[0]).max() > 0
 
 
 def test_few_steps_of_a_recurrence_are_no_loop(path):
     kseq.export(stack(), path, batch_size=2, block=4)
     check_golden(path)
     assert "WHILE" not in operations(path)
-    kseq.export(stack(), path, batch_size=2, block=40)  # whose tensors are allocated when it runs
+    kseq.export(built(kseq.SimpleRNN(2), (4, 3)), path, block=20)  # whose tensors are allocated when it runs
     check_golden(path)
     assert "WHILE" in operations(path)
 

@@ -14,7 +14,7 @@ from ..manifest import Manifest
 STEP, READ, WRITE = "step", "step_state", "step_state_write"
 
 
-class _State:
+class _InterpreterState:
     """The leaves of a state, or, where they are `None`, that which lies in the interpreter, or lay there."""
 
     __slots__ = ("leaves",)
@@ -59,12 +59,17 @@ class LiteRTRunner:
             )
         ]
         self._check_leaves(takes, gives, path)
-        self._resident: _State | None = None
+        # Of a leaf that becomes another the new one lies where the old other lies, which is written, too.
+        old, new = ([leaf if isinstance(leaf, int) else None for leaf in row] for row in self._at[2:])
+        self._crosses = any(n is not None and n != o and n in old for o, n in zip(old, new, strict=True))
+        self._resident: _InterpreterState | None = None
         self._warm_up()
 
     def state(self, leaves: list[np.ndarray]) -> Any:
         """A state of leaves, which are copied."""
-        return _State([np.array(x, leaf.dtype) for x, leaf in zip(leaves, self._manifest.state, strict=True)])
+        return _InterpreterState(
+            [np.array(x, leaf.dtype) for x, leaf in zip(leaves, self._manifest.state, strict=True)]
+        )
 
     def leaves(self, state: Any) -> list[np.ndarray]:
         """Copies of the leaves of a state."""
@@ -90,9 +95,13 @@ class LiteRTRunner:
         if self._moves:
             self._look()
         outputs = [view.copy() for view in self._outputs]
-        for old, new in self._leaves:
-            old[...] = new
-        self._resident = new_state = _State()
+        if self._crosses:
+            for (old, _), new in zip(self._leaves, [new.copy() for _, new in self._leaves], strict=True):
+                old[...] = new
+        else:
+            for old, new in self._leaves:
+                old[...] = new
+        self._resident = new_state = _InterpreterState()
         return outputs, new_state
 
     def _warm_up(self):
@@ -119,10 +128,9 @@ class LiteRTRunner:
         """Find the memory of the tensors."""
         inputs, outputs, old, new = ([self._view(index) for index in indices] for indices in self._at)
         self._inputs, self._outputs = inputs, outputs
-        # A leaf that a step does not change may be one tensor.
         self._leaves = list(zip(old, new, strict=True))
 
-    def _view(self, index):
+    def _view(self, index: Any) -> Any:
         """The memory of a tensor as an array that does not forbid the interpreter to run, as its own views do."""
         if isinstance(index, np.ndarray):
             return index  # of no elements, for which there is no memory
@@ -220,7 +228,7 @@ def _index(details, name, path):
     if name not in details:
         raise ValueError(f"{path} must have the tensor {name!r}, as its manifest says; received {', '.join(details)}")
     found = details[name]
-    return found["index"] if np.prod(found["shape"]) else np.empty(found["shape"], found["dtype"])
+    return int(found["index"]) if np.prod(found["shape"]) else np.empty(found["shape"], found["dtype"])
 
 
 def _unspent(state):
