@@ -61,7 +61,7 @@ def draw_utterances(path, rows, made, codes):
             axis.imshow(values.T, **scale)
             axis.set(title=f"{name}, {len(values)} frames", xlabel="frame", ylabel="coefficient")
         right.bar(np.arange(len(code)), code, color=["tab:blue"] * (len(code) - 1) + ["tab:orange"])
-        right.set(title="code; its last number is the length", xlabel="number")
+        right.set(title="code; orange: the length", xlabel="number")
     figure.savefig(path)
 
 
