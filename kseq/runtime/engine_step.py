@@ -10,7 +10,7 @@ from .manifest import Manifest
 from .protocols import Runner
 
 
-class _Engine:
+class _Caller:
     """A runner, and how it wants its inputs."""
 
     def __init__(self, manifest: Manifest, runner: Runner) -> None:
@@ -86,7 +86,7 @@ class EngineStep:
         masked: Callable[[], tuple[Manifest, Runner]] | None = None,
     ) -> None:
         self.manifest, self.is_limited = manifest, bool(manifest.allowances)
-        self._engine = engine = _Engine(manifest, runner)
+        self._engine = engine = _Caller(manifest, runner)
         self._make_masked, self._masked = masked, engine if engine.is_masked else None
 
     def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
@@ -113,7 +113,7 @@ class EngineStep:
         pairs = zip(state.leaves, before, strict=True)
         return self.from_numpy([np.where(_by_row(active, a), a, b) for a, b in pairs], like=state)
 
-    def prepare(self, values: Any, masks: Any, active: Any) -> _Engine:
+    def prepare(self, values: Any, masks: Any, active: Any) -> _Caller:
         """The engine of a call.
 
         Raises:
@@ -127,7 +127,7 @@ class EngineStep:
                     "the exported step takes every step as valid; received steps that are not, by a mask or to make "
                     "the last outputs of a stream come out: export it with `masks=True`"
                 )
-            self._masked = _Engine(*self._make_masked())
+            self._masked = _Caller(*self._make_masked())
         return self._masked
 
     def initial_leaves(self) -> list[np.ndarray]:
