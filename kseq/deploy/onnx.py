@@ -14,7 +14,7 @@ import keras
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
-from .onnx_graph import fold_scales, states_in_place
+from .onnx_graph import divide_by_roots, fold_scales, states_in_place
 from .onnx_operations import translations
 
 #: What onnxruntime computes in on a processor, as far as layers of dtype policy float32 do.
@@ -50,6 +50,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
         raise ValueError(f"one file of ONNX holds 2 GiB; the weights are {size / 2**30:.1f} GiB")
     model = _exported(function)
     fold_scales(model)
+    divide_by_roots(model)
     if choices.precision != "float32":
         from .onnx_precision import narrowed
 
@@ -74,10 +75,12 @@ def _check_dtypes(function):
     ]
     for what, dtype in tensors:
         if dtype not in DTYPES:
-            raise ValueError(
-                f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: export a model of the "
-                "dtype policy 'float32', with `precision=` for smaller weights"
-            )
+            advice = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
+            if "complex" in dtype:
+                advice = (
+                    "`kseq.RDFT`, `kseq.Spectrogram` and layers of real and imaginary parts give no complex numbers"
+                )
+            raise ValueError(f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: {advice}")
 
 
 def _exported(function):
@@ -105,27 +108,38 @@ def _exported(function):
                 verbose=False,
                 optimize=False,
             )
-            _fold_constants(program.model)
+            _simplify(program.model)
         except torch.onnx.OnnxExporterError as error:
             advice = "; with a `length=` it may" if any(shapes) else ""
             raise ValueError(f"ONNX cannot hold this: {_reason(error)}{advice}") from error
     return program.model_proto
 
 
-def _fold_constants(model):
-    """Compute all that is of weights alone, however large they are.
+def _simplify(model):
+    """Compute all that is of weights alone, however large they are, and leave out what does nothing.
 
-    The exporter would go on with rules of its own, one of which leaves out the reshapes around a product wherever shapes
-    would fit without them: where two sizes happen to be equal, that is another product.
+    By rules by name: among all of onnxscript's is one that leaves out the reshapes around a product wherever shapes
+    would fit without them, which where two sizes happen to be equal is another product.
     """
     import onnx_ir.passes.common as passes
     import onnxscript.optimizer as optimizer
+    import onnxscript.rewriter as rewriter
+    import onnxscript.rewriter.rules.common as rules
 
     optimizer.inline(model)
     optimizer.fold_constants(model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
+    rewriter.rewrite(model, [getattr(rules, f"{name}_rule") for name in _RULES])
+    passes.IdentityEliminationPass()(model)
+    optimizer.fold_constants(model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
     optimizer.remove_unused_nodes(model)
-    for fold in (passes.LiftConstantsToInitializersPass(True, 0), passes.DeduplicateInitializersPass()):
-        fold(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.DeduplicateInitializersPass()(model)
+
+
+_RULES = (
+    "no_op_transpose", "transpose_transpose", "reshape_reshape", "unsqueeze_unsqueeze", "no_op_cast", "no_op_expand",
+    "collapse_slice", "collapse_slice2",
+)  # fmt: skip
 
 
 def _steps_of(function):

@@ -68,6 +68,24 @@ def fold_scales(model: Any) -> None:
     _drop_unread(graph)
 
 
+def divide_by_roots(model: Any) -> None:
+    """Write a product with one over a root as a quotient, which is what runtimes know normalizations by."""
+    graph = model.graph
+    readers, makers = _readers(graph), {name: node for node in graph.node for name in node.output}
+    for inverse in [node for node in graph.node if node.op_type == "Reciprocal"]:
+        root, products = makers.get(inverse.input[0]), readers[inverse.output[0]]
+        is_root = root is not None and root.op_type == "Sqrt"
+        if not is_root or any(node.op_type != "Mul" or node.input[0] == node.input[1] for node in products):
+            continue
+        if inverse.output[0] in {value.name for value in graph.output}:
+            continue
+        for product in products:
+            [x] = [name for name in product.input if name != inverse.output[0]]
+            product.op_type = "Div"
+            product.input[:] = [x, root.output[0]]
+        graph.node.remove(inverse)
+
+
 def _add(node, x, shift):
     from onnx import helper
 

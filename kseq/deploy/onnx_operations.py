@@ -9,7 +9,12 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.where.self: where, aten.einsum.default: einsum, aten.squeeze.dim: squeeze}
+    return {
+        aten.where.self: where,
+        aten.einsum.default: einsum,
+        aten.squeeze.dim: squeeze,
+        aten.isfinite.default: isfinite,
+    }
 
 
 def where(condition, x, other):
@@ -19,6 +24,13 @@ def where(condition, x, other):
     if x.dtype.name != "BOOL":
         return op.Where(condition, x, other)
     return op.Or(op.And(condition, x), op.And(op.Not(condition), other))
+
+
+def isfinite(x):
+    """`torch.isfinite`: the difference of a number to itself is undefined where it is not."""
+    from onnxscript import opset18 as op
+
+    return op.Equal(op.Sub(x, x), op.CastLike(op.Constant(value_float=0.0), x))
 
 
 def squeeze(x, dim: int):

@@ -157,7 +157,7 @@ def test_state_is_written_where_it_is(tmp_path):
 
 def test_equal_sizes_are_not_taken_for_each_other(tmp_path):
     """Rules of onnxscript leave out reshapes around a product where batch and blocks are of one size."""
-    layer = _built(kseq.RGLRU(2), 4)
+    layer = _built(kseq.RGLRU(4, num_heads=2), 4)
     export(layer, tmp_path / "step.onnx", batch_size=2)
     _golden(tmp_path / "step.onnx")
 
