@@ -19,13 +19,11 @@ from ..layers.base import SequenceLayer
 from ..runtime import packed
 from ..runtime.manifest import Manifest
 from ..sequence import Sequence
-from .custom import main_module, registered
+from .custom import IN_CHILD, main_module, registered
 
 JOB = packed.ByteFormat(b"kseq-export-job\n", 1, "job of an export")
 # In the folder of a job: what is asked, the model of Keras that it is about, and what became of it.
 ASKED, MODEL, ANSWER = "job", "model.keras", "answer"
-# Set in such a process, which starts no other.
-IN_CHILD = "KSEQ_EXPORTS_FOR"
 # Errors that are passed on as what they are; others are RuntimeErrors.
 ERRORS: dict[str, type[Exception]] = {e.__name__: e for e in (ValueError, TypeError, ImportError, OSError)}
 
@@ -51,11 +49,6 @@ def write(model: Any, manifest: Manifest, target: pathlib.Path, choices: Any) ->
 
     backend = FORMATS[manifest.format].backend
     check_installed(backend, manifest.format)
-    if os.environ.get(IN_CHILD):
-        raise RuntimeError(
-            f"{main_module()[1] or 'the main module'} exports a model when it is imported, which a process does that "
-            "writes a file for another backend: let it export only `if __name__ == '__main__':`"
-        )
     with tempfile.TemporaryDirectory(prefix="job-", dir=target.parent) as name, _progress(backend) as tell:
         folder = pathlib.Path(name)
         tell("saving the model")

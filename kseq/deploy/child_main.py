@@ -14,7 +14,7 @@ from ..keras_errors import unframed
 from ..runtime import packed
 from ..runtime.manifest import Manifest
 from .child import ANSWER, ASKED, JOB, MODEL, unflat
-from .custom import import_main, register
+from .custom import Unguarded, import_main, register
 from .entry import Choices, written
 from .functions import function_of
 
@@ -29,6 +29,7 @@ def main(folder: pathlib.Path) -> None:
         kind = next((k for k in kinds if k in ("ValueError", "TypeError", "ImportError", "OSError")), kinds[0])
         text = unframed(error).strip()
         known = isinstance(error, (ValueError, TypeError, ImportError, OSError))
+        known = known or isinstance(error, Unguarded)
         answer = [kind, text if known else f"{type(error).__name__}: {text}"]
     (folder / ANSWER).write_text(json.dumps(answer))
 
@@ -83,6 +84,8 @@ def _import_custom(folder, header):
     elif uses_main:
         try:
             import_main(main)
+        except Unguarded:
+            raise
         except Exception as error:
             problems.append(f"{main[1]}: {type(error).__name__}: {error}")
     objects = header["objects"]

@@ -16,6 +16,26 @@ _MAIN = "__main__"
 # Under which name a script runs that is imported: not as the main module, whose last lines would run too.
 _NO_MAIN = "__kseq_main__"
 
+# Set in a process that writes a file for another.
+IN_CHILD = "KSEQ_EXPORTS_FOR"
+
+
+class Unguarded(RuntimeError):
+    """The main module exports a model wherever it is imported."""
+
+
+def refuse_within() -> None:
+    """Refuse an export in a process that only imports the main module, to write a file for another.
+
+    Raises:
+        Unguarded: with what to do.
+    """
+    if os.environ.get(IN_CHILD):
+        raise Unguarded(
+            "the main module exports a model when it is imported, which a process does that writes a file for another "
+            "backend: let it export only `if __name__ == '__main__':`"
+        )
+
 
 def main_module() -> tuple[str, str] | None:
     """How to import the main module: `("module", name)` or `("file", path)`; `None` where it has no file."""

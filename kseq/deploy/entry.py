@@ -25,6 +25,7 @@ from ..streaming.model_layer import stream_options
 from ..streaming.saving import model_id, seeds_of
 from ..streaming.step import StepFunction
 from ..version import __version__
+from .custom import refuse_within
 from .traced import ExportedFunction
 from .whole import WholeFunction
 
@@ -112,6 +113,7 @@ def export(
         >>> [(leaf.name, leaf.shape) for leaf in manifest.state]
         [('hidden', (4, 2))]
     """
+    refuse_within()
     path = pathlib.Path(path)
     name = _format_of(path, format)
     choices = Choices(_one_of("precision", precision or "float32", FORMATS[name].precisions), state, calibration)
