@@ -41,9 +41,10 @@ class SequenceModel(SequenceReader):
             self.encoder.scaling.learn(inputs)
             self.output_scaling.learn(outputs)
         # What is counted is what the last layer gives.
-        self.encoder.counted.learn([self.encoder.output_length(int(length)) for length in lengths(inputs)])
+        counts = np.array([self.encoder.output_length(int(length)) for length in lengths(inputs)])
+        self.encoder.counted.learn(counts)
         self.decoder.lengths.learn(lengths(outputs))
-        self.stop.learn(lengths(outputs))
+        self.stop.learn(lengths(outputs), keras.ops.convert_to_numpy(self.encoder.counted.scaled(counts)))
         self.prepare(inputs, outputs)
 
     def prepare(self, inputs: Rows, outputs: Rows) -> None:
