@@ -7,7 +7,7 @@ import pytest
 
 import kseq.data as kd
 from kseq.models import SequenceAutoencoder, exponential_decay, length_errors, nmse
-from kseq.models.pairs import Pairs, rounded
+from kseq.models.pairs import SequencePairs, rounded
 from kseq.models.stop import StopHead
 
 
@@ -23,7 +23,7 @@ def autoencoder(**options):
 
 def test_every_sequence_comes_once_an_epoch():
     rows = rows_of(*range(1, 40))
-    pairs = Pairs(rows, batch_size=4)
+    pairs = SequencePairs(rows, batch_size=4)
     orders = []
     for epoch in range(2):
         pairs.epoch = epoch
@@ -39,11 +39,11 @@ def test_every_sequence_comes_once_an_epoch():
 
 def test_a_batch_follows_from_seed_and_epoch():
     rows = rows_of(*range(1, 40))
-    one, other = Pairs(rows, batch_size=4, seed=3), Pairs(rows, batch_size=4, seed=3)
+    one, other = SequencePairs(rows, batch_size=4, seed=3), SequencePairs(rows, batch_size=4, seed=3)
     other.epoch = one.epoch = 5
     for i in reversed(range(len(one))):
         np.testing.assert_array_equal(one[i][0]["inputs"].values, other[i][0]["inputs"].values)
-    other = Pairs(rows, batch_size=4, seed=4)
+    other = SequencePairs(rows, batch_size=4, seed=4)
     other.epoch = 5
     orders = [[pairs[i][0]["inputs"].values[:, 0, 0].tolist() for i in range(len(one))] for pairs in (one, other)]
     assert orders[0] != orders[1]
