@@ -9,8 +9,8 @@ from ..arguments import as_number, as_size, check_choice
 from ..layers.structures import as_sequence
 from ..registry import is_planned, register_model
 from .cosines import CosineDecoder, CosineEncoder, learn_components, learn_decoder
-from .decoder import Decoder
-from .encoder import Encoder
+from .decoder import RecurrentDecoder
+from .encoder import RecurrentEncoder
 from .host import SequenceModel
 from .scaling import Scaling
 from .stacks import Layers, given_layers, rate_of, sizes_of, stack, width_of
@@ -231,7 +231,7 @@ class SequenceAutoencoder(SequenceModel):
             inner = stack(self.layer_sizes, self.cell, self.rate, "encoder", self.bidirectional, self.dtype_policy)
         else:
             inner = given_layers(layers, "encoder_layers")
-        return Encoder(inner, self.latent_dim, self.noise, self.bidirectional, name="encoder", **own)
+        return RecurrentEncoder(inner, self.latent_dim, self.noise, self.bidirectional, name="encoder", **own)
 
     def _made_decoder(self, layers, own):
         if self.decoder_kind == "cosine":
@@ -243,7 +243,7 @@ class SequenceAutoencoder(SequenceModel):
         else:
             outer = given_layers(layers, "decoder_layers")
         heads, feeds_back = 0 if self.bottleneck else self.heads, self.decoder_kind == "autoregressive"
-        return Decoder(outer, self.output_dim, feeds_back, heads, name="decoder", **own)
+        return RecurrentDecoder(outer, self.output_dim, feeds_back, heads, name="decoder", **own)
 
     # What is computed.
 

@@ -112,7 +112,7 @@ class CosineEncoder(SequenceLayer):
         return Sequence(ops.broadcast_to(code, (shape[0], shape[1], self.latent_dim)), x.mask)
 
     def read(self, x: Sequence, training: bool) -> dict[str, Any]:
-        """What a whole sequence comes to, as `Encoder.read` gives it."""
+        """What a whole sequence comes to, as `RecurrentEncoder.read` gives it."""
         x = self.scaling(x.with_mask().mask_invalid())
         values = self.noise(x.values, training=training)
         steps = ops.sum(ops.cast(x.mask, "int32"), axis=1)

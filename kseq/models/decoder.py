@@ -15,7 +15,7 @@ _HARMONICS = 8
 
 
 @keras.saving.register_keras_serializable("kseq.models")
-class Decoder(keras.layers.Layer):
+class RecurrentDecoder(keras.layers.Layer):
     """A sequence of a code and a length.  code [B, K], lengths int32 [B] -> [B, U, D].
 
     The layers read at each step the code, and where in the sequence the step is: cosines of the part of it that is

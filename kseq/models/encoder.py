@@ -11,7 +11,7 @@ from .scaling import BackwardEnd, Scaling, WithCount
 from .stacks import exact
 
 
-class Encoder(Serial):
+class RecurrentEncoder(Serial):
     """At every step the code of what has come so far.  [B, T, C] -> [B, T, code].
 
     A chain: the scale of the data, noise where it is denoising, the layers, a product, and the number of steps beside

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..arguments import as_size
 from .generators import Drawn, Generator, GeneratorRows, joined
-from .pairs import Pairs, lengths
+from .pairs import SequencePairs, lengths
 from .reading import SequenceReader
 from .rows import Rows, checked, is_store, of_store, paired
 
@@ -18,7 +18,7 @@ _FIRST = 32
 class SequenceModel(SequenceReader):
     """A Keras model that takes lists of arrays where others take one array.
 
-    A subclass computes: its `call` takes batches of `Pairs`, and what `encode`, `decode` and `predict` ask for.
+    A subclass computes: its `call` takes batches of `SequencePairs`, and what `encode`, `decode` and `predict` ask for.
     """
 
     scaling: bool
@@ -41,9 +41,10 @@ class SequenceModel(SequenceReader):
             self.encoder.scaling.learn(inputs)
             self.output_scaling.learn(outputs)
         # What is counted is what the last layer gives.
-        self.encoder.counted.learn([self.encoder.output_length(int(length)) for length in lengths(inputs)])
+        counts = np.array([self.encoder.output_length(int(length)) for length in lengths(inputs)])
+        self.encoder.counted.learn(counts)
         self.decoder.lengths.learn(lengths(outputs))
-        self.stop.learn(lengths(outputs))
+        self.stop.learn(lengths(outputs), keras.ops.convert_to_numpy(self.encoder.counted.scaled(counts)))
         self.prepare(inputs, outputs)
 
     def prepare(self, inputs: Rows, outputs: Rows) -> None:
@@ -51,12 +52,12 @@ class SequenceModel(SequenceReader):
 
     def pairs(
         self, x: Any, y: Any = None, batch_size: int | None = None, shuffle: bool = True, field: str | None = None
-    ) -> Pairs:
+    ) -> SequencePairs:
         """Sequences as the data set that `fit` makes of them.
 
         Args:
             x: inputs: a list of arrays [T, C], a `kseq.Ragged`, an array [N, T, C], a store, a function `(batch_size)
-                -> (inputs, outputs, last_batch)`, of which one pass is read, or `Pairs`, which are given back.
+                -> (inputs, outputs, last_batch)`, of which one pass is read, or `SequencePairs`, which are given back.
             y: outputs, as many and of the same kinds, or `None` for the inputs; of a store the name of a field.
             batch_size: rows of a batch; by default 32.
             shuffle: whether each epoch has another order.
@@ -65,16 +66,16 @@ class SequenceModel(SequenceReader):
         Raises:
             TypeError, ValueError: what is wrong with a sequence, which the message names.
         """
-        if isinstance(x, Pairs):
+        if isinstance(x, SequencePairs):
             if y is not None:
-                raise ValueError("Pairs have outputs of their own; received others as well")
+                raise ValueError("SequencePairs have outputs of their own; received others as well")
             return x
         size = 32 if batch_size is None else as_size("batch_size", batch_size)
         inputs, outputs = self._rows_of(x, y, size, field)
-        return Pairs(inputs, outputs, size, shuffle, self.seed, self.data_dtype)
+        return SequencePairs(inputs, outputs, size, shuffle, self.seed, self.data_dtype)
 
     def _rows_of(self, x, y, batch_size=32, field=None) -> tuple[Rows, Rows | None]:
-        if isinstance(x, Pairs):
+        if isinstance(x, SequencePairs):
             return x.inputs, x.outputs
         if callable(x):
             if y is not None:
@@ -188,7 +189,7 @@ class SequenceModel(SequenceReader):
         if valid_generator is not None:
             rows = self._generated(valid_generator, size).one_pass()
             self._check_reconstructs(rows[1])
-            held = Pairs(*rows, size, shuffle=False, dtype=self.data_dtype)
+            held = SequencePairs(*rows, size, shuffle=False, dtype=self.data_dtype)
         if not self.adapted:
             first = joined([given.call()[:2] for _ in range(min(_FIRST, steps))])
             self._check_reconstructs(first[1])

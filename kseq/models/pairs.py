@@ -1,4 +1,4 @@
-"""Pairs of sequences as batches of few padded shapes, in an order that follows from seed and epoch alone."""
+"""SequencePairs of sequences as batches of few padded shapes, in an order that follows from seed and epoch alone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from .rows import Rows, paired
 _SHAPES = {"jax": 3}
 
 
-class Pairs(keras.utils.PyDataset):
+class SequencePairs(keras.utils.PyDataset):
     """Batches of pairs of sequences, those of similar length together: for `fit` and `evaluate` of the autoencoder.
 
     A batch is a dict of two `kseq.Sequence`s, `inputs` [B, T, C] and `outputs` [B, U, D], padded on the right. All have

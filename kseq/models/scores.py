@@ -10,7 +10,7 @@ def nmse(outputs: Any, predicted: Any, mean: Any = None) -> float:
 
     Where a predicted sequence is too short, the mean stands in the place of what it lacks; where it is too long, the
     mean is what it should have been. So 0 is perfect, 1 is what the mean of everything would give, and a wrong length
-    costs.
+    costs. Where the true ones are the mean itself it is 0 or infinite.
 
     Args:
         outputs: a list of arrays [T_i, D], the true ones.
@@ -37,6 +37,8 @@ def nmse(outputs: Any, predicted: Any, mean: Any = None) -> float:
         both[0, : len(true)], both[1, : len(made)] = true - mean, made - mean
         error += np.sum((both[0] - both[1]) ** 2)
         energy += np.sum(both[0] ** 2)
+    if not energy:  # sequences that are the mean
+        return float("inf") if error else 0.0
     return float(error / energy)
 
 

@@ -28,7 +28,8 @@ class StopHead(keras.layers.Layer):
     """
 
     mean: Any
-    deviation: Any
+    slope: Any
+    rest: Any
     longest: Any
 
     def __init__(self, units: int = 32, **kwargs: Any) -> None:
@@ -45,25 +46,31 @@ class StopHead(keras.layers.Layer):
         self.hidden.build(input_shape)
         self.bent.build((*input_shape[:-1], self.units))
         self.straight.build(input_shape)
-        begin = np.zeros((input_shape[-1], 2))
-        begin[-1, 0] = 1.0  # the code's last number is how long the input is
-        self.straight.kernel.assign(begin)
-        for name, initializer in (("mean", "zeros"), ("deviation", "ones"), ("longest", "zeros")):
-            weight = self.add_weight(name=name, shape=(), initializer=initializer, trainable=False, dtype="float32")
+        for name in ("mean", "slope", "rest", "longest"):
+            weight = self.add_weight(name=name, shape=(), initializer="zeros", trainable=False, dtype="float32")
             setattr(self, name, weight)
 
-    def learn(self, lengths: Any) -> None:
-        """Take from lengths how long sequences are, and the longest."""
-        self.mean.assign(np.mean(lengths))
-        self.deviation.assign(max(np.std(lengths), 1.0))
+    def learn(self, lengths: Any, numbers: Any) -> None:
+        """Take from lengths how they follow from the codes' last numbers, how far that is off, and the longest.
+
+        Where nothing is left that rounding does not mend, as in a reconstruction, nothing of it is trained: steps of
+        training would only make long sequences inexact.
+        """
+        lengths, numbers = np.asarray(lengths, np.float64), np.asarray(numbers, np.float64)
+        flat = numbers - numbers.mean()
+        slope = flat @ lengths / max(flat @ flat, 1e-12)
+        off = lengths - lengths.mean() - slope * flat
+        self.slope.assign(slope)
+        self.mean.assign(lengths.mean() - slope * numbers.mean())
+        self.rest.assign(0.0 if np.abs(off).max() < 0.45 else max(off.std(), 1.0))
         self.longest.assign(np.max(lengths))
 
     def call(self, code: Any) -> tuple[Any, Any]:
         code = ops.cast(code, "float32")
         found = self.bent(self.hidden(code)) + self.straight(code)
-        location = self.mean + self.deviation * found[:, 0]
+        location = self.mean + self.slope * code[:, -1] + self.rest * found[:, 0]
         # From a thousandth of a step, at which a right length has all of the probability, to what says nothing.
-        return location, self.deviation * ops.exp(ops.clip(found[:, 1], -6.0, 6.0))
+        return location, ops.maximum(self.rest, 1.0) * ops.exp(ops.clip(found[:, 1], -6.0, 6.0))
 
     def loss(self, location: Any, scale: Any, lengths: Any) -> Any:
         """The negative logarithm of the probability of lengths, float32 [B]."""

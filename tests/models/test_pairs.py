@@ -7,7 +7,7 @@ import pytest
 
 import kseq.data as kd
 from kseq.models import SequenceAutoencoder, exponential_decay, length_errors, nmse
-from kseq.models.pairs import Pairs, rounded
+from kseq.models.pairs import SequencePairs, rounded
 from kseq.models.stop import StopHead
 
 
@@ -23,7 +23,7 @@ def autoencoder(**options):
 
 def test_every_sequence_comes_once_an_epoch():
     rows = rows_of(*range(1, 40))
-    pairs = Pairs(rows, batch_size=4)
+    pairs = SequencePairs(rows, batch_size=4)
     orders = []
     for epoch in range(2):
         pairs.epoch = epoch
@@ -39,11 +39,11 @@ def test_every_sequence_comes_once_an_epoch():
 
 def test_a_batch_follows_from_seed_and_epoch():
     rows = rows_of(*range(1, 40))
-    one, other = Pairs(rows, batch_size=4, seed=3), Pairs(rows, batch_size=4, seed=3)
+    one, other = SequencePairs(rows, batch_size=4, seed=3), SequencePairs(rows, batch_size=4, seed=3)
     other.epoch = one.epoch = 5
     for i in reversed(range(len(one))):
         np.testing.assert_array_equal(one[i][0]["inputs"].values, other[i][0]["inputs"].values)
-    other = Pairs(rows, batch_size=4, seed=4)
+    other = SequencePairs(rows, batch_size=4, seed=4)
     other.epoch = 5
     orders = [[pairs[i][0]["inputs"].values[:, 0, 0].tolist() for i in range(len(one))] for pairs in (one, other)]
     assert orders[0] != orders[1]
@@ -152,6 +152,7 @@ def test_scores():
     x = [np.array([[1.0], [3.0]]), np.array([[2.0], [2.0], [2.0], [2.0]])]
     assert nmse(x, x) == 0 and nmse(x, [row[:0] for row in x]) == 1
     assert nmse(x, [np.array([[2.0], [2.0]]), x[1]]) == 1
+    assert nmse([np.ones((2, 1))], [np.ones((2, 1))]) == 0 and nmse([np.ones((2, 1))], [np.zeros((2, 1))]) == np.inf
     # A step too many costs what it is away from the mean.
     assert nmse(x, [np.array([[1.0], [3.0], [4.0]]), x[1]]) == pytest.approx(2)
     assert length_errors(x, [x[0], x[1][:1]]) == {"length_mae": 1.5, "length_exact": 0.5}
@@ -172,7 +173,7 @@ def test_a_rate_that_falls():
 def test_lengths_are_a_distribution():
     head = StopHead()
     head.build((None, 3))
-    head.learn(np.array([4, 6, 9]))
+    head.learn(np.array([4, 6, 9]), np.array([-1.0, 0.0, 1.5]))
     location, scale = (keras.ops.convert_to_tensor([value], "float32") for value in (6.3, 1.2))
     steps = np.arange(-60, 90, dtype="int32")
     logs = np.asarray(keras.ops.convert_to_numpy(head.loss(location, scale, steps)))
@@ -180,7 +181,18 @@ def test_lengths_are_a_distribution():
     assert likely.sum() == pytest.approx(1, abs=1e-4) and steps[likely.argmax()] == 6
     hazard = keras.ops.convert_to_numpy(head.hazard(location, scale, steps))
     np.testing.assert_allclose(hazard[40:90], (likely / np.cumsum(likely[::-1])[::-1])[40:90], rtol=2e-3)
-    # A code of nothing but the length says it at once.
-    found, _ = head(np.array([[0, 0, (n - float(head.mean)) / float(head.deviation)] for n in (4, 9)], "float32"))
+    # A code says at once how long its sequence is, if that follows from its last number.
+    found, _ = head(np.array([[0, 0, number] for number in (-1.0, 1.5)], "float32"))
     assert keras.ops.convert_to_numpy(head.predicted(found)).tolist() == [4, 9]
     assert keras.ops.convert_to_numpy(head.predicted(found, 5)).tolist() == [4, 5]
+    assert float(head.rest) == 0
+    head.learn(np.array([4, 9, 4]), np.array([-1.0, 0.0, 1.0]))  # and else learns it
+    assert float(head.rest) > 1
+
+
+def test_training_leaves_long_lengths_exact():
+    rows = rows_of(500, 700, 901)
+    ae = autoencoder(dtype="mixed_float16")
+    ae.compile(optimizer=keras.optimizers.Adam(0.1))
+    ae.fit(rows, epochs=2, verbose=0)
+    assert [len(row) for row in ae.predict(rows)] == [500, 700, 901]
