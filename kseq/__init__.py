@@ -459,4 +459,5 @@ else:
     __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
 
 # Keras loads kseq's layers and models by their registered names: they are there wherever Keras is.
-after_import("keras", lambda: [importlib.import_module(name) for name in ("kseq.layers", "kseq.models")])
+after_import("kseq.layers", lambda: importlib.import_module("kseq.models"))
+after_import("keras", lambda: importlib.import_module("kseq.layers"))

@@ -42,7 +42,7 @@ def lazy_names(package: str, public: dict[str, str]) -> tuple[Callable[[str], An
 
 
 def after_import(name: str, callback: Callable[[], Any]) -> None:
-    """Call `callback` when a top-level module has been imported: now, if it has been, else right after that."""
+    """Call `callback` when a module has been imported: now, if it has been, else right after that."""
     if name in sys.modules:
         callback()
     else:

@@ -64,6 +64,22 @@ def test_denoise_unet_that_looks_ahead_takes_noise_away(tmp_path, capsys, monkey
         assert ratio["after"] > ratio["before"] + least
 
 
+def test_autoencoder(tmp_path, capsys):
+    measured = example("autoencoder").main(["--epochs", "1", "--folder", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out) == measured
+    assert measured["nmse"] < 0.08 and measured["length_exact"] == 1 and measured["speaker_of_nearest_code"] > 0.94
+    assert (tmp_path / "utterances.png").exists() and (tmp_path / "codes.png").exists()
+
+
+def test_anomalies(tmp_path, capsys, monkeypatch):
+    anomalies = example("anomalies")
+    monkeypatch.setattr(anomalies, "shipped", lambda: None)  # else that of aeon, where it is installed
+    picture = tmp_path / "anomalies.png"
+    measured = anomalies.main(["--steps", "3000", "--picture", str(picture)])
+    assert measured["area"] > 0.9 and picture.exists()
+    assert "3000 values (made up), 100 of them odd" in capsys.readouterr().out
+
+
 SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("character_mamba", "character_griffin")]
 
 

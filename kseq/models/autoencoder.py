@@ -31,8 +31,8 @@ class SequenceAutoencoder(SequenceModel):
     `fit` first learns the scale of the data (see `adapt`), which is part of the model. The loss is that of `compile`,
     by default the mean squared error of scaled values over the valid steps, and `length_weight` times the negative
     log-likelihood of the length. `evaluate` and validation decode without teacher forcing, at the length that is
-    predicted: `nmse` is `kseq.models.nmse` of scaled values, as far as the batch is padded, `length_mae` and `length_exact` tell of the
-    length. Where training forces the decoder, `forced_nmse` stands beside it.
+    predicted: `nmse` is `kseq.models.nmse` of scaled values, as far as the batch is padded, `length_mae` and
+    `length_exact` tell of the length. Where training forces the decoder, `forced_nmse` stands beside it.
 
     Masks: sequences are padded on the right inside, and padding changes nothing. Streaming: `encoder` is a kseq layer,
     and `kseq.Stream(ae.encoder)` gives after every step the code of the steps so far; one that is bidirectional has no

@@ -43,6 +43,7 @@ class Curved(keras.layers.Layer):
         self.hidden = dense(hidden, "gelu", name="hidden", **own) if hidden else None
         self.dropout = keras.layers.Dropout(rate, name="dropout", **own)
         self.bent = dense(units, use_bias=False, kernel_initializer="zeros", name="bent", **own)
+        self.sublayers = [self.straight, self.bent] if self.hidden is None else [self.straight, self.hidden, self.bent]
 
     def build(self, input_shape: Any) -> None:
         self.straight.build(input_shape)
@@ -82,6 +83,7 @@ class CosineEncoder(SequenceLayer):
         self.scaling, self.counted = Scaling(name="scaling", dtype=wide), WithCount(name="count", dtype=wide)
         self.noise = keras.layers.GaussianNoise(noise, name="noise", dtype=wide)
         self.product = keras.layers.Dense(latent_dim - 1, trainable=not known, name="code", dtype=wide)
+        self.sublayers = (self.scaling, self.counted, self.product)
 
     @property
     def step_obstacle(self) -> str | None:
@@ -144,6 +146,7 @@ class CosineDecoder(keras.layers.Layer):
         self.lengths = WithCount(name="lengths", dtype="float32")
         self.known, size, own = known, cosines * output_dim, {"name": "coefficients", "dtype": wide}
         self.product = RidgeRegression(size, hidden, **own) if known else Curved(size, hidden, rate, **own)
+        self.sublayers = [self.product, self.lengths]
 
     def build(self, input_shape: Any) -> None:
         self.lengths.build((None, None, 1))

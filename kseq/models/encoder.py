@@ -29,7 +29,8 @@ class Encoder(Serial):
         self, layers: list[Any], latent_dim: int, noise: float = 0.0, bidirectional: bool = False, **kwargs: Any
     ) -> None:
         policy = keras.dtype_policies.get(kwargs.get("dtype") or keras.config.dtype_policy())
-        wide, own = exact(policy.compute_dtype), {"dtype": kwargs.get("dtype")}
+        own: dict[str, Any] = {"dtype": policy}
+        wide = exact(policy.compute_dtype)
         scaling, counted = Scaling(name="scaling", dtype=wide), WithCount(name="count", dtype=wide)
         product = Dense(latent_dim - 1, name="code", dtype=wide)
         before = [GaussianNoise(noise, name="noise", **own)] if noise else []

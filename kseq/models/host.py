@@ -79,7 +79,7 @@ class SequenceModel(SequenceReader):
         if callable(x):
             if y is not None:
                 raise ValueError("a generator gives outputs itself; received others as well")
-            inputs, outputs = GeneratorRows(x, batch_size, self.input_dim, self.output_dim).one_pass()
+            inputs, outputs = self._generated(x, batch_size).one_pass()
         else:
             if is_store(x):
                 inputs, name = of_store(x, field, "inputs")
@@ -90,6 +90,9 @@ class SequenceModel(SequenceReader):
             paired(inputs, outputs)
         self._check_reconstructs(outputs)
         return inputs, outputs
+
+    def _generated(self, function: Any, batch_size: int) -> GeneratorRows:
+        return GeneratorRows(function, batch_size, self.input_dim, self.output_dim)
 
     def _check_reconstructs(self, outputs):
         if outputs is None and self.input_dim != self.output_dim:
@@ -181,10 +184,9 @@ class SequenceModel(SequenceReader):
             return super().train(train_generator)
         steps, every = as_size("n_iterations", n_iterations), as_size("display_step", display_step)
         size = as_size("batch_size", batch_size)
-        dims = size, self.input_dim, self.output_dim
-        given, held = GeneratorRows(train_generator, *dims), None
+        given, held = self._generated(train_generator, size), None
         if valid_generator is not None:
-            rows = GeneratorRows(valid_generator, *dims).one_pass()
+            rows = self._generated(valid_generator, size).one_pass()
             self._check_reconstructs(rows[1])
             held = Pairs(*rows, size, shuffle=False, dtype=self.data_dtype)
         if not self.adapted:

@@ -87,15 +87,15 @@ class RidgeRegression(keras.layers.Layer):
         self.bias.assign(middle - centre @ kernel)
 
     def call(self, x: Any) -> Any:
-        y = ops.matmul(x, self.kernel) + self.bias
+        y = ops.einsum("bc,cu->bu", x, self.kernel) + self.bias
         if not self.count:
             return y
         squares = ops.sum(ops.square(x[..., None, :] - self.centres), axis=-1)
-        return y + ops.matmul(ops.exp(-0.5 * squares / ops.square(self.width)), self.weight)
+        return y + ops.einsum("bm,mu->bu", ops.exp(-0.5 * squares / ops.square(self.width)), self.weight)
 
 
 def kernels(x: Any, centres: Any, width: float) -> tuple[Any, Any]:
-    """Gaussian kernels of rows [N, C] around centres [M, C], in coordinates whose penalty is that of a product.
+    """Gaussian kernels of rows [N, C] around centres [M, C], in coordinates in which their penalty is a product's.
 
     Returns:
         The coordinates [N, K]; [M, K], of which the product with a kernel of these is the centres' weights.

@@ -26,7 +26,7 @@ def of_store(store: Any, field: str | None, what: str) -> tuple[Any, str]:
     if field not in store.schema or not store.schema[field].ragged:
         sequences = [name for name in store.schema if store.schema[name].ragged]
         raise ValueError(f"{what} must be a sequence of the store, one of {sequences}; received {field!r}")
-    return store.column(field), field
+    return store.column(field), str(field)
 
 
 def checked(rows: Any, what: str, channels: int | None = None) -> Rows:

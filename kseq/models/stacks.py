@@ -52,13 +52,12 @@ def stack(sizes: list[int], cell: str, rate: float, prefix: str, bidirectional: 
     return found
 
 
-def given_layers(layers: Layers, name: str) -> list[Any]:
-    """Layers that were given in the place of sizes: kseq's, or configurations of them as specs and files have them."""
-    if isinstance(layers, (SequenceLayer, dict)):
-        layers = [layers]
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
+def given_layers(layers: Any, name: str) -> list[Any]:
+    """Layers that were given in the place of sizes: kseq's, or configurations of them as files have them."""
+    given = [layers] if isinstance(layers, (SequenceLayer, dict)) else layers
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"{name} must be kseq layers; received {layers!r:.200}")
-    found = [keras.saving.deserialize_keras_object(each) if isinstance(each, dict) else each for each in layers]
+    found = [keras.saving.deserialize_keras_object(each) if isinstance(each, dict) else each for each in given]
     for i, layer in enumerate(found):
         if not isinstance(layer, SequenceLayer):
             raise TypeError(f"{name}[{i}] must be a kseq layer; received {layer!r:.200}")

@@ -96,6 +96,15 @@ def test_principal_components_are_where_cosines_begin():
     assert nmse(rows, ae.predict(rows)) == pytest.approx(nmse(rows, best), abs=1e-4)
 
 
+def test_what_is_found_in_closed_form_is_not_trained():
+    ae = made(encoder="cosine", decoder="cosine", latent_dim=5)
+    ae.adapt(sequences(40))
+    before = [keras.ops.convert_to_numpy(w) for w in ae.encoder.weights + ae.decoder.weights]
+    ae.fit(sequences(40), epochs=2, verbose=0)
+    for one, other in zip(before, ae.encoder.weights + ae.decoder.weights, strict=True):
+        np.testing.assert_array_equal(one, keras.ops.convert_to_numpy(other))
+
+
 def test_another_dimension_and_length():
     rows = sequences(32)
     outputs = [np.repeat(row.sum(1, keepdims=True), 2, axis=0)[:-1] for row in rows]
@@ -161,7 +170,7 @@ def test_layers_of_ones_own(tmp_path):
 
 
 def test_a_sequence_that_is_unlike_the_others():
-    rows = sequences(40)
+    rows = sequences(40, least=6)
     ae = fitted(rows, encoder="cosine", decoder="cosine", cosines=3, latent_dim=5)
     odd = [row.copy() for row in rows]
     odd[7][4] += 30
