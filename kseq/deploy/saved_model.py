@@ -30,7 +30,7 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
 
     module: Any = tf.Module()
     variables = function.layer.variables
-    module.weights = [tf.Variable(np.asarray(keras.ops.convert_to_numpy(v)), dtype=v.dtype) for v in variables]
+    module.weights = [tf.Variable(tf.constant(np.asarray(keras.ops.convert_to_numpy(v)), v.dtype)) for v in variables]
 
     def call(**tensors):
         values = [tf.convert_to_tensor(weight) for weight in module.weights]

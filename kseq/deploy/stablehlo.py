@@ -56,11 +56,13 @@ def _exported(function, precision):
         with keras.StatelessScope(list(zip(variables, given, strict=True))):
             return function(*tensors)
 
+    known = all(None not in spec.shape for spec in function.takes)
+    # What is merged has its weights in float32.
+    shaped = merged(call) if known and precision == "float32" else call
     try:
         scope = jax.export.SymbolicScope()
         taken = [jax.ShapeDtypeStruct(_shape(spec.shape, scope), spec.dtype) for spec in function.takes]
-        known = all(None not in spec.shape for spec in function.takes)
-        return jax.export.export(jax.jit(merged(call) if known else call), platforms=_PLATFORMS)(*taken)
+        return jax.export.export(jax.jit(shaped), platforms=_PLATFORMS)(*taken)
     except Exception as error:
         hint = "" if known else "; with a length that is known, `length=`, more can be"
         raise ValueError(f"jax cannot lower the function to StableHLO{hint}: {error}") from error
