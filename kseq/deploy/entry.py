@@ -262,5 +262,5 @@ def _allowance(limit):
 
 
 def _in_numpy(x):
-    values, mask = (None if part is None else np.asarray(ops.convert_to_numpy(part)) for part in x)
-    return values, mask
+    mask = None if x.mask is None else np.asarray(ops.convert_to_numpy(x.mask))
+    return np.asarray(ops.convert_to_numpy(x.values)), mask

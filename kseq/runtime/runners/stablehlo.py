@@ -27,7 +27,7 @@ class StableHloRunner:
     def __init__(self, path: AnyPath, manifest: Manifest) -> None:
         jax = _jax()
         tensors = [*manifest.inputs, *manifest.outputs, *manifest.state]
-        if any("64" in t.dtype or t.dtype == "complex128" for t in tensors) and not jax.config.jax_enable_x64:
+        if any("64" in t.dtype or t.dtype == "complex128" for t in tensors) and not jax.config.read("jax_enable_x64"):
             raise ValueError(f"{path} has numbers of 64 bits: set the environment variable JAX_ENABLE_X64=1")
         try:
             with zipfile.ZipFile(path) as archive:

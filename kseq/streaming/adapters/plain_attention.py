@@ -17,7 +17,7 @@ from .operation import InputSlot
 from .refusal import Refusal
 
 
-class _Plain(Adapted):
+class _PlainAttention(Adapted):
     """Attention of one head whose queries, keys and values are what it reads."""
 
     key_dim: int
@@ -73,15 +73,15 @@ class _Plain(Adapted):
         return Sequence(self.combine(y), mask).mask_invalid()  # as Keras's
 
 
-class PlainSelfAttention(_Plain, SelfAttention):
+class PlainSelfAttention(_PlainAttention, SelfAttention):
     """Keras's attention of a sequence to itself, as it is."""
 
 
-class PlainSynchronousAttention(_Plain, SynchronousAttention):
+class PlainSynchronousAttention(_PlainAttention, SynchronousAttention):
     """Keras's attention of a sequence to one that flows along, as they are."""
 
 
-class PlainCrossAttention(_Plain, CrossAttention):
+class PlainCrossAttention(_PlainAttention, CrossAttention):
     """Keras's attention of a sequence to one that is context, as they are."""
 
 
