@@ -95,7 +95,7 @@ def _exported(function):
     ]
     with _quiet(), exporting():
         try:
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 _module(function).eval(),
                 tuple(arrays),
                 dynamo=True,

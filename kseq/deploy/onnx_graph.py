@@ -74,8 +74,9 @@ def divide_by_roots(model: Any) -> None:
     readers, makers = _readers(graph), {name: node for node in graph.node for name in node.output}
     for inverse in [node for node in graph.node if node.op_type == "Reciprocal"]:
         root, products = makers.get(inverse.input[0]), readers[inverse.output[0]]
-        is_root = root is not None and root.op_type == "Sqrt"
-        if not is_root or any(node.op_type != "Mul" or node.input[0] == node.input[1] for node in products):
+        if root is None or root.op_type != "Sqrt":
+            continue
+        if any(node.op_type != "Mul" or node.input[0] == node.input[1] for node in products):
             continue
         if inverse.output[0] in {value.name for value in graph.output}:
             continue

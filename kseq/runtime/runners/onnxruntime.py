@@ -108,7 +108,8 @@ class OnnxRunner:
             ValueError: arrays of other shapes.
         """
         if state is None:
-            return self._session.run(None, dict(zip(self._takes, inputs, strict=True))), None
+            found: Any = self._session.run(None, dict(zip(self._takes, inputs, strict=True)))
+            return found, None
         held, outputs, leaves, others, binding, back = state
         for array, given in zip(held, inputs, strict=True):
             if array.shape != given.shape:
