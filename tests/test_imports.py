@@ -112,6 +112,7 @@ MAY_IMPORT_BACKENDS = {
     "data/batches/feeds.py",
     "deploy/litert.py",
     "deploy/onnx.py",
+    "deploy/onnx_operations.py",
     "deploy/saved_model.py",
     "deploy/stablehlo.py",
     "runtime/runners/saved_model.py",

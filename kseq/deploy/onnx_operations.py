@@ -17,7 +17,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def _operators() -> Any:
+def _operations() -> Any:
+    """The operations of ONNX that torch's exporter writes in."""
     from onnxscript import opset18
 
     return opset18
@@ -25,7 +26,7 @@ def _operators() -> Any:
 
 def where(condition, x, other):
     """`torch.where`; of booleans by logic, since onnxruntime chooses numbers alone."""
-    op = _operators()
+    op = _operations()
 
     if x.dtype.name != "BOOL":
         return op.Where(condition, x, other)
@@ -34,21 +35,21 @@ def where(condition, x, other):
 
 def isfinite(x):
     """`torch.isfinite`: the difference of a number to itself is undefined where it is not."""
-    op = _operators()
+    op = _operations()
 
     return op.Equal(op.Sub(x, x), op.CastLike(op.Constant(value_float=0.0), x))
 
 
 def squeeze(x, dim: int):
     """`torch.squeeze` of one axis, which it leaves where it is longer than one, and ONNX refuses."""
-    op = _operators()
+    op = _operations()
 
     return op.Squeeze(x, op.Constant(value_ints=[dim])) if x.shape[dim] == 1 else op.Identity(x)
 
 
 def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):
     """`torch.einsum`: of two tensors as a product of matrices, which onnxruntime merges with what is around it."""
-    op = _operators()
+    op = _operations()
 
     terms, wanted = _terms(equation, [len(x.shape) for x in tensors])
     product = _Product.of(terms, wanted, [list(x.shape) for x in tensors]) if len(tensors) == 2 else None
