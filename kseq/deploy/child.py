@@ -88,6 +88,7 @@ def _job(model, manifest, target, choices, folder):
             "dtype_policy": keras.config.dtype_policy().name,
         },
         "main": main_module(),
+        "argv": sys.argv,
         "objects": registered(),
     }
     try:

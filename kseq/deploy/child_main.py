@@ -82,11 +82,12 @@ def _import_custom(folder, header):
     if uses_main and main is None:
         problems.append("the main module is no file, as in a notebook or an interactive session")
     elif uses_main:
+        sys.argv = header["argv"]  # a script reads its own
         try:
             import_main(main)
         except Unguarded:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.append(f"{main[1]}: {type(error).__name__}: {error}")
     objects = header["objects"]
     return problems + register(objects if main else [row for row in objects if row[1] != "__main__"])
