@@ -14,7 +14,7 @@ import keras
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
-from .onnx_graph import divide_by_roots, fold_scales, states_in_place
+from .onnx_graph import divide_by_roots, drop_identities, fold_scales, states_in_place
 from .onnx_operations import translations
 
 #: What onnxruntime computes in on a processor, as far as layers of dtype policy float32 do.
@@ -49,6 +49,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
     if size > _LARGEST:
         raise ValueError(f"one file of ONNX holds 2 GiB; the weights are {size / 2**30:.1f} GiB")
     model = _exported(function)
+    drop_identities(model)
     fold_scales(model)
     divide_by_roots(model)
     if choices.precision != "float32":
@@ -129,8 +130,6 @@ def _simplify(model):
     optimizer.inline(model)
     optimizer.fold_constants(model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
     rewriter.rewrite(model, [getattr(rules, f"{name}_rule") for name in _RULES])
-    passes.IdentityEliminationPass()(model)
-    optimizer.fold_constants(model, input_size_limit=_LARGEST, output_size_limit=_LARGEST)
     optimizer.remove_unused_nodes(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.DeduplicateInitializersPass()(model)
@@ -138,7 +137,7 @@ def _simplify(model):
 
 _RULES = (
     "no_op_transpose", "transpose_transpose", "reshape_reshape", "unsqueeze_unsqueeze", "no_op_cast", "no_op_expand",
-    "collapse_slice", "collapse_slice2",
+    "collapse_slice", "collapse_slice2", "remove_optional_bias_from_conv",
 )  # fmt: skip
 
 

@@ -29,6 +29,30 @@ def states_in_place(model: Any, state: Any) -> list[str]:
     return found
 
 
+def drop_identities(model: Any) -> None:
+    """Leave out nodes that change nothing, but where an output needs a name of its own.
+
+    That is one that is an input, a constant or another output too. (onnx_ir's own pass loses the name of the second of
+    two outputs that are one tensor, so that a state would never be written.)
+    """
+    graph = model.graph
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return  # a graph within it reads names of this one
+    outputs = {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Identity"]:
+        [old], [new] = node.input, node.output
+        if new in outputs:
+            made = [n for n in graph.node if old in n.output]
+            if not made or old in outputs:
+                continue
+            made[0].output[list(made[0].output).index(old)] = new
+        else:
+            old, new = new, old
+        graph.node.remove(node)
+        for reader in graph.node:
+            reader.input[:] = [new if name == old else name for name in reader.input]
+
+
 def fold_scales(model: Any) -> None:
     """Multiply into a matrix, and add to its bias, what its product is scaled and shifted by, channel by channel.
 

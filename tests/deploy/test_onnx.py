@@ -171,6 +171,22 @@ def test_positions_go_on(tmp_path):
     _golden(tmp_path / "step.onnx")
 
 
+def test_output_that_is_a_leaf_too(tmp_path):
+    """One tensor is an output, and the state under two names: each of them is written."""
+    cls = kseq.registered_layers()["RNN"]
+    layer = _built(cls(**cls.examples()[0].config))
+    export(layer, tmp_path / "step.onnx", batch_size=2)
+    _golden(tmp_path / "step.onnx")
+
+
+def test_convolution_without_bias(tmp_path):
+    """torch's exporter writes a bias of zeros, in three dimensions of another shape than onnxruntime takes."""
+    layer = kseq.Conv3D(2, (3, 2, 2), use_bias=False)
+    layer.build((2, None, 4, 5, 3))
+    export(layer, tmp_path / "step.onnx", batch_size=2)
+    _golden(tmp_path / "step.onnx")
+
+
 def test_leaf_that_does_not_change_keeps_its_name(tmp_path):
     """A state that is given as it was taken has two names all the same."""
     layer = _built(kseq.Serial([kseq.Delay(2), kseq.Identity()]))
