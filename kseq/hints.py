@@ -90,13 +90,17 @@ def loops_are_cheap() -> bool:
     return jax.default_backend() == "cpu"
 
 
-_exporting = contextvars.ContextVar("exporting", default=False)
+_exporting = contextvars.ContextVar("exporting", default="")
 
 
 @contextlib.contextmanager
-def exporting() -> Iterator[None]:
-    """What is traced meanwhile is for another runtime: `is_exporting` says so."""
-    token = _exporting.set(True)
+def exporting(scatters: bool = True) -> Iterator[None]:
+    """What is traced meanwhile is for another runtime: `is_exporting` says so.
+
+    Args:
+        scatters: whether that runtime writes single places of an array.
+    """
+    token = _exporting.set("with scatters" if scatters else "without")
     try:
         yield
     finally:
@@ -105,4 +109,9 @@ def exporting() -> Iterator[None]:
 
 def is_exporting() -> bool:
     """Whether operations are wanted that every runtime has, although others are quicker here."""
-    return _exporting.get()
+    return bool(_exporting.get())
+
+
+def has_scatters() -> bool:
+    """Whether what runs the operations writes single places of an array, and well."""
+    return _exporting.get() != "without"

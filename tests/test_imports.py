@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "layers": LAYERS - {"model_graph"},
     "runtime": GROUND,
     "streaming": LAYERS | {"runtime", "version", "deploy"},  # exported for an engine, when one is asked for
-    "deploy": LAYERS | {"runtime", "streaming", "version"},
+    "deploy": LAYERS | {"keras_errors", "runtime", "streaming", "version"},
     "generation": LAYERS | {"runtime", "streaming"},
     "show": LAYERS | {"streaming"},
     "testing": LAYERS | {"runtime", "streaming", "keras_errors"},

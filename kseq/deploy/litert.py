@@ -105,7 +105,7 @@ def _save(tf, function, manifest, folder, keeps_state):
     def call(**tensors):
         given = [state[spec.name].read_value() if spec.name in state else tensors[spec.name] for spec in function.takes]
         values = [tf.constant(weight) for weight in weights]
-        with keras.StatelessScope(list(zip(variables, values, strict=True))), exporting():
+        with keras.StatelessScope(list(zip(variables, values, strict=True))), exporting(scatters=False):
             found = dict(zip((spec.name for spec in function.gives), function(*given), strict=True))
         for name, variable in new.items():
             variable.assign(found[name])

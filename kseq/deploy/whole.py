@@ -69,13 +69,13 @@ class WholeFunction:
         self.layer, self.masked, self._context = model, masked, dict(context or {})
         self.batch_size, self.length = batch_size, None if length is None else as_size("length", length)
         of_sequences = masked or isinstance(model, SequenceLayer)
-        self._called: Any = streamable(model, options.max_length, options.window) if of_sequences else model
+        self._callee: Any = streamable(model, options.max_length, options.window) if of_sequences else model
         self._call = self._on_sequences if of_sequences else self._on_tensors
-        specs = _specs(self._called, dtype)
+        specs = _specs(self._callee, dtype)
         if of_sequences and not isinstance(model, SequenceLayer):
-            specs = [(given.name, *spec[1:]) for given, spec in zip(_inputs_of(self._called), specs, strict=True)]
+            specs = [(given.name, *spec[1:]) for given, spec in zip(_inputs_of(self._callee), specs, strict=True)]
         self.input_names = tuple(name for name, *_ in specs)
-        self.input_structure = _structure(self._called, "input", len(specs)) if not of_sequences else _listed(specs)
+        self.input_structure = _structure(self._callee, "input", len(specs)) if not of_sequences else _listed(specs)
         specs = [spec for spec in specs if of_sequences or spec[0] not in self._context]
         names = namer()
         self.inputs = tuple(
@@ -88,7 +88,7 @@ class WholeFunction:
         self.golden = self._run_golden() if golden is None else golden
         [(_, made)] = self.golden
         self.outputs = tuple(_output(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
-        self.output_structure = _listed(made) if of_sequences else _structure(self._called, "output", len(made))
+        self.output_structure = _listed(made) if of_sequences else _structure(self._callee, "output", len(made))
         pairs = list(zip(self.outputs, made, strict=True))
         self.gives = [TensorSpec(port.tensor, self._shape_of(y), port.dtype) for port, (y, _) in pairs]
         self.gives += [TensorSpec(p.mask_tensor, self._shape_of(m), "bool") for p, (_, m) in pairs if p.mask_tensor]
@@ -109,14 +109,14 @@ class WholeFunction:
         masks = tensors[count:] if self.masked else [None] * count
         x = tuple(Sequence(values, mask) for values, mask in zip(tensors[:count], masks, strict=True))
         context = {name: as_sequence(value) for name, value in self._context.items()}
-        y = self._called(x if count > 1 else x[0], **({"context": context} if context else {}))
+        y = self._callee(x if count > 1 else x[0], **({"context": context} if context else {}))
         return [tuple(part) for part in parts(y)]
 
     def _on_tensors(self, tensors):
         given = dict(zip((port.name for port in self.inputs), tensors, strict=True))
         given |= {name: ops.convert_to_tensor(as_sequence(value).values) for name, value in self._context.items()}
         row = [given[name] for name in self.input_names]
-        y = self._called(_filled(self.input_structure, row), training=False)
+        y = self._callee(_filled(self.input_structure, row), training=False)
         return [(part, None) for part in keras.tree.flatten(y)]
 
     def _run_golden(self):

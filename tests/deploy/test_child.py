@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -110,6 +111,9 @@ def test_modules_are_found_by_file_where_not_by_name(tmp_path):
     assert "no_such_module" in problem
 
 
-def test_the_main_module_is_known():
-    kind, where = main_module()
-    assert kind in ("module", "file") and where
+def test_the_main_module_is_known(monkeypatch):
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert main_module() is None  # of a notebook
+    main.__file__ = __file__
+    assert main_module() == ("file", os.path.abspath(__file__))

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras import ops
 
-from ...hints import is_exporting
+from ...hints import has_scatters
 from .scores import finite_values
 from .visibility import Steps
 
@@ -230,7 +230,7 @@ def _each_repeated(count, times):
 
 def _put(leaf, at, entry, active=None):
     """The leaf with entries [B, T] or [B, H, T, D] in the slots [B, T], of large leaves where `active` [B]."""
-    if is_exporting():
+    if not has_scatters():
         return _chosen(leaf, at, entry, active)
     if len(leaf.shape) == 2:
         if at.shape[1] == 1:
