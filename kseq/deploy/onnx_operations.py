@@ -14,6 +14,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.einsum.default: einsum,
         aten.squeeze.dim: squeeze,
         aten.isfinite.default: isfinite,
+        aten.sort.stable: sort,
     }
 
 
@@ -45,6 +46,17 @@ def squeeze(x, dim: int):
     op = _operations()
 
     return op.Squeeze(x, op.Constant(value_ints=[dim])) if x.shape[dim] == 1 else op.Identity(x)
+
+
+def sort(x, stable: bool | None = None, dim: int = -1, descending: bool = False):
+    """`torch.sort` with `stable`: the largest of all, among equal ones the first."""
+    op = _operations()
+    kind, size = x.dtype, x.shape[dim]
+    if kind.name in ("BOOL", "INT8", "UINT8"):
+        x = op.Cast(x, to=7)  # int64
+    count = op.Constant(value_ints=[size])
+    values, order = op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
+    return op.Cast(values, to=int(kind)), order
 
 
 def einsum(equation: str, tensors: Sequence[Any], path: Sequence[int] | None = None):
