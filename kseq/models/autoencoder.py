@@ -385,7 +385,8 @@ _PLAIN = (
 
 def _valid(found):
     """Which steps of the target there are, float32 [B, U]."""
-    return ops.cast(ops.arange(found["target"].shape[1])[None] < found["lengths"][:, None], "float32")
+    steps = ops.arange(ops.shape(found["target"])[1], dtype="int32")
+    return ops.cast(steps[None] < found["lengths"][:, None], "float32")
 
 
 def _within(values, lengths):
