@@ -14,7 +14,7 @@ import pytest
 SEED = int(os.environ.get("KSEQ_TEST_SEED") or datetime.date.today().strftime("%Y%m%d"))
 
 # Of the shares that modules ask for this part is run, so that all tests of jax, by default, take less than ten minutes.
-_PART = {"jax": 0.4}
+_PART = {"jax": 0.25}
 
 
 def todays(params, *, of="", **shares):
