@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
-# Others export in a process of torch, which `tests/deploy/test_child.py` is about.
+# Others export in a process of torch, which `tests/deploy/test_other_process.py` is about.
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="ONNX is written on torch")
 
 # Of float32 weights, relative to the largest output.
