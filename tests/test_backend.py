@@ -85,7 +85,8 @@ def test_what_is_chosen_later_is_told(tmp_path):
 
 def test_keras_may_have_chosen_before(tmp_path):
     keras = "import sys, types\nkeras = sys.modules['keras'] = types.ModuleType('keras')\n"
-    keras += "keras.config = types.SimpleNamespace(backend=lambda: 'torch')\nsys.modules['kseq.layers'] = sys.modules['kseq.models'] = keras\n"
+    keras += "keras.config = types.SimpleNamespace(backend=lambda: 'torch')\n"
+    keras += "sys.modules['kseq.layers'] = sys.modules['kseq.models'] = keras\n"
     found, reason, _ = run(keras + SCRIPT, tmp_path).split("|")
     assert (found, reason) == ("torch", "Keras itself, which was imported before kseq")
 
