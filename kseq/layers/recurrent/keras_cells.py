@@ -86,6 +86,11 @@ def without_masks(cell: Any) -> Iterator[None]:
                 each.reset_recurrent_dropout_mask()
 
 
+def draws(cell: Any) -> bool:
+    """Whether a cell chooses what it drops: Keras's do so in inference too, where they drop nothing."""
+    return any(getattr(each, name, 0) for each in _within(cell) for name in ("dropout", "recurrent_dropout"))
+
+
 def takes_training(cell: Any) -> bool:
     """Whether a cell's call has an argument `training`."""
     parameters = inspect.signature(cell.call).parameters.values()
