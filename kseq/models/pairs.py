@@ -12,8 +12,9 @@ from ..ragged import pad
 from ..sequence import Sequence
 from .rows import Rows, paired
 
-# Padded lengths that a data set has at most: jax compiles each, elsewhere another one costs little.
-_SHAPES = {"jax": 3}
+# Padded lengths that a data set has at most: jax compiles each, on torch another one costs little. On tensorflow Keras
+# takes the shapes of the first two batches for those of all.
+_SHAPES = {"jax": 3, "tensorflow": 1, "torch": 8}
 
 
 class SequencePairs(keras.utils.PyDataset):
@@ -99,10 +100,10 @@ def groups(
 ) -> list[tuple[NDArray[np.int64], int, int]]:
     """Rows of similar length, as (numbers of rows, padded length of inputs, padded length of outputs) each.
 
-    There are so many that each has two batches at least, and of equal numbers of rows: what padding they spare is
-    spared where most rows are.
+    There are at most so many that each has two batches, of equal numbers of rows: what padding they spare is spared
+    where most rows are.
     """
-    most = _SHAPES.get(keras.backend.backend(), 8)
+    most = _SHAPES[keras.backend.backend()]
     count = int(np.clip(len(inputs) // (2 * batch_size), 1, most))
     # Equal lengths stay together, so that data of one length has one shape.
     edges = np.unique(np.quantile(inputs, np.arange(1, count + 1) / count, method="higher"))
