@@ -58,6 +58,7 @@ def block(d):
     }
 
 
+@keras.saving.register_keras_serializable("bench")  # so that another process, which exports it, knows it
 def gelu_tanh(x):
     return keras.ops.gelu(x, approximate=True)
 
