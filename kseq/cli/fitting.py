@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from ..annotations import AnyPath
-from .arguments import CommandError
+from .arguments import CommandError, say
 
 if TYPE_CHECKING:
     from ..data import BackupAndRestore, Batches
@@ -94,3 +96,27 @@ class Interruption(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.on_train_batch_end(batch)
+
+
+def fit(model: Any, data: Any, args: argparse.Namespace, interruption: Interruption, then: str, **options: Any) -> Any:
+    """Train a model as the arguments of `kseq train` say, and give its history.
+
+    Args:
+        model: compiled.
+        data: what `fit` takes.
+        args: of the command.
+        interruption: the last of the callbacks.
+        then: what to do after an interruption, where there is a backup.
+        options: of `fit`.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, which has been said.
+    """
+    try:
+        with interruption.listening():
+            # A bar needs a terminal, which moves the cursor; elsewhere a line an epoch is what there is to read.
+            verbose = 0 if args.json else 1 if sys.stdout.isatty() else 2
+            return model.fit(data, epochs=args.epochs, verbose=verbose, **options).history
+    except KeyboardInterrupt:
+        say(f"kseq train: interrupted; {then if args.backup else 'nothing is saved: --backup'}", file=sys.stderr)
+        raise

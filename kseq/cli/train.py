@@ -3,7 +3,6 @@
 import argparse
 import json
 import pathlib
-import sys
 import time
 from typing import Any
 
@@ -64,7 +63,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
 
     from .. import data
     from ..models import SequenceAutoencoder
-    from .fitting import Interruption, check_data
+    from .fitting import Interruption, check_data, fit
 
     out = pathlib.Path(args.out)
     if out.suffix != _SUFFIX:
@@ -94,21 +93,16 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     report, started = batches.report(), time.perf_counter()
     if not args.json:
         _say_shapes(report)
-    try:
-        with interruption.listening():
-            history = model.fit(
-                batches,
-                epochs=args.epochs,
-                validation_data=validation,
-                callbacks=[backup, interruption] if backup else [interruption],
-                shuffle=False,  # the plan has shuffled
-                # A bar needs a terminal, which moves the cursor; elsewhere a line an epoch is what there is to read.
-                verbose=0 if args.json else 1 if sys.stdout.isatty() else 2,
-            )
-    except KeyboardInterrupt:
-        then = f"the same command goes on from the backup in {args.backup}" if backup else "nothing is saved: --backup"
-        say(f"kseq train: interrupted; {then}", file=sys.stderr)
-        raise
+    history = fit(
+        model,
+        batches,
+        args,
+        interruption,
+        f"the same command goes on from the backup in {args.backup}",
+        validation_data=validation,
+        callbacks=[backup, interruption] if backup else [interruption],
+        shuffle=False,  # the plan has shuffled
+    )
     model.save(out)
     return {
         "model": args.model,
@@ -120,7 +114,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         "shapes": len(report.shapes),
         "seconds": time.perf_counter() - started,
         "backend": keras.backend.backend(),
-        "history": {name: [_finite(value) for value in values] for name, values in history.history.items()},
+        "history": {name: [_finite(value) for value in values] for name, values in history.items()},
     }
 
 

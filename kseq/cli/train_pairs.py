@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import sys
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from .. import data
 from ..models import SequenceAutoencoder
 from .arguments import CommandError, say
-from .fitting import Interruption
+from .fitting import Interruption, fit
 from .whole import saying
 
 
@@ -41,19 +40,16 @@ def train_pairs(model: SequenceAutoencoder, args: argparse.Namespace, out: pathl
     interruption, started = Interruption(None), time.perf_counter()
     if not args.json:
         say(f"{len(pairs.inputs)} records in {len(pairs)} batches an epoch")
-    try:
-        with interruption.listening(), saying(args.data):
-            history = model.fit(
-                pairs,
-                epochs=args.epochs,
-                validation_data=held or None,
-                callbacks=[*backup, interruption],
-                verbose=0 if args.json else 1 if sys.stdout.isatty() else 2,
-            )
-    except KeyboardInterrupt:
-        then = f"the same command goes on from the epoch in {args.backup}" if backup else "nothing is saved: --backup"
-        say(f"kseq train: interrupted; {then}", file=sys.stderr)
-        raise
+    with saying(args.data):
+        history = fit(
+            model,
+            pairs,
+            args,
+            interruption,
+            f"the same command goes on from the epoch in {args.backup}",
+            validation_data=held or None,
+            callbacks=[*backup, interruption],
+        )
     model.save(out)
     shapes, useful, cells = pairs.shapes()
     return {
@@ -66,7 +62,7 @@ def train_pairs(model: SequenceAutoencoder, args: argparse.Namespace, out: pathl
         "shapes": shapes,
         "seconds": time.perf_counter() - started,
         "backend": keras.backend.backend(),
-        "history": {name: [_finite(value) for value in values] for name, values in history.history.items()},
+        "history": {name: [_finite(value) for value in values] for name, values in history.items()},
     }
 
 

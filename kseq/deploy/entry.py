@@ -12,14 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..arguments import as_size
+from ..arguments import as_size, check_choice
 from ..layers.base import SequenceLayer
-from ..layers.structures import as_sequence
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..runtime.ends import Ends
 from ..runtime.manifest import Allowance, Manifest
 from ..streaming.compiled import freeze
+from ..streaming.context import in_numpy
 from ..streaming.graph import as_layer
 from ..streaming.model_layer import stream_options
 from ..streaming.saving import model_id, seeds_of
@@ -116,10 +116,13 @@ def export(
     refuse_within()
     path = pathlib.Path(path)
     name = _format_of(path, format)
-    choices = Choices(_one_of("precision", precision or "float32", FORMATS[name].precisions), state, calibration)
+    precision = precision or "float32"
+    check_choice("precision", precision, FORMATS[name].precisions)
+    check_choice("mode", mode, ("step", "layer"))
+    choices = Choices(precision, state, calibration)
     options = stream_options(max_length, window)
     batch_size = as_size("batch_size", batch_size)
-    if _one_of("mode", mode, ("step", "layer")) == "layer":
+    if mode == "layer":
         if block is not None:
             raise ValueError(f"`block` is of a step; the steps of a whole sequence are `length`; received {block}")
         whole = WholeFunction(model, batch_size, length, bool(masks), dtype=dtype, context=context, options=options)
@@ -176,14 +179,9 @@ def write_atomically(path: pathlib.Path, write: Any) -> None:
 
 def _format_of(path, format):
     if format is not None:
-        return _one_of("format", format, FORMATS)
+        check_choice("format", format, FORMATS)
+        return format
     return next((name for name, form in FORMATS.items() if form.suffix and path.suffix == form.suffix), "saved_model")
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}; received {value!r}")
-    return value
 
 
 def _needs_masks(layer, step):
@@ -218,7 +216,7 @@ def _manifest(function, name, choices, ends, options, context):
         kseq_version=__version__,
         initial_state=step.initial_state(),
         seeds=seeds_of(layer, weights, {}),
-        context={key: _in_numpy(value) for key, value in step.context.items()},
+        context=in_numpy(step.context),
         golden_inputs=[np.concatenate(arrays, axis=1) for arrays in zip(*calls, strict=True)],
         golden_outputs=[np.concatenate(arrays, axis=1) for arrays in zip(*outputs, strict=True)],
     )
@@ -227,7 +225,6 @@ def _manifest(function, name, choices, ends, options, context):
 def _manifest_of_whole(function, name, choices, options, context):
     [(inputs, outputs)] = function.golden
     layer = function.layer
-    context = {key: as_sequence(value) for key, value in (context or {}).items()}
     return Manifest(
         format=name,
         mode="layer",
@@ -250,7 +247,7 @@ def _manifest_of_whole(function, name, choices, options, context):
         kseq_version=__version__,
         initial_state=[],
         seeds={},
-        context={key: _in_numpy(value) for key, value in context.items()},
+        context=in_numpy(context or {}),
         golden_inputs=inputs,
         golden_outputs=[*[y for y, _ in outputs], *[m for _, m in outputs if m is not None]],
     )
@@ -259,8 +256,3 @@ def _manifest_of_whole(function, name, choices, options, context):
 def _allowance(limit):
     steps = np.asarray(ops.convert_to_numpy(limit.steps))
     return Allowance(limit.layer, tuple(steps.tolist()), limit.advice, limit.counts_valid)
-
-
-def _in_numpy(x):
-    mask = None if x.mask is None else np.asarray(ops.convert_to_numpy(x.mask))
-    return np.asarray(ops.convert_to_numpy(x.values)), mask

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..layers.base import SequenceLayer
+from ..runtime.golden import golden_calls
 from ..runtime.manifest import Manifest
-from ..sequence import Sequence, SequenceSpec
+from ..sequence import SequenceSpec
 from ..streaming import presence
 from ..streaming.adapters import StreamOptions
 from ..streaming.graph import as_layer
@@ -41,14 +40,10 @@ def _whole(model, manifest):
         manifest.block or None,
         manifest.is_masked,
         dtype=dtype,
-        context=_context(manifest),
+        context=manifest.context or None,
         options=StreamOptions(**manifest.options),
-        golden=golden_calls(manifest),
+        golden=_golden(manifest),
     )
-
-
-def _context(manifest):
-    return {name: Sequence(*x) for name, x in manifest.context.items()} or None
 
 
 def _step(model, manifest):
@@ -56,22 +51,18 @@ def _step(model, manifest):
     specs = tuple(SequenceSpec(port.shape, port.dtype) for port in manifest.inputs)
     specs += (presence.SPEC,) * layer.reads_presence
     spec = specs[0] if len(specs) == 1 else specs
-    step = StepFunction(layer, manifest.batch_size, spec, block=manifest.block, context=_context(manifest))
+    step = StepFunction(layer, manifest.batch_size, spec, block=manifest.block, context=manifest.context or None)
     if step.order != manifest.order:
         raise ValueError("the model that was loaded to be written makes its state in another order")
-    return ExportedFunction(step, manifest.is_masked, golden_calls(manifest))
+    return ExportedFunction(step, manifest.is_masked, _golden(manifest))
 
 
-def golden_calls(manifest: Manifest) -> list[Any]:
-    """The golden stream of a manifest, call by call, as `ExportedFunction.golden` has it."""
-    count = 1 if manifest.mode == "layer" else manifest.golden_inputs[0].shape[1] // manifest.block
-    inputs, outputs = (
-        [np.split(array, count, axis=1) if count > 1 else [array] for array in arrays]
-        for arrays in (manifest.golden_inputs, manifest.golden_outputs)
-    )
-    masks = iter(outputs[len(manifest.outputs) :])
-    pairs = [
-        (values, next(masks) if port.mask_tensor else [None] * count)
-        for port, values in zip(manifest.outputs, outputs, strict=False)
-    ]
-    return [([array[n] for array in inputs], [(y[n], m[n]) for y, m in pairs]) for n in range(count)]
+def _golden(manifest):
+    """The golden stream of a manifest, as the functions have it."""
+    count = len(manifest.outputs)
+    calls = []
+    for inputs, outputs in golden_calls(manifest):
+        masks = iter(outputs[count:])
+        pairs = zip(manifest.outputs, outputs, strict=False)
+        calls.append((inputs, [(y, next(masks) if port.mask_tensor else None) for port, y in pairs]))
+    return calls

@@ -65,7 +65,7 @@ class ExportedFunction:
         given = getattr(step.layer, "inputs", None) or [None] * len(specs)
         self.inputs = tuple(self._input(names, n, spec, given[n]) for n, spec in enumerate(specs))
         self.presence_tensor = names("presence") if masked and self._reads_presence else None
-        self.outputs = tuple(self._output(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
+        self.outputs = tuple(output_port(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
         self.state = tuple(StateTensor(*leaf, names(leaf.name), names(f"new/{leaf.name}")) for leaf in step.state)
         self.takes = [TensorSpec(port.tensor, (*self._shape, *port.shape), port.dtype) for port in self.inputs]
         masks = [port.mask_tensor for port in self.inputs if port.mask_tensor]
@@ -84,11 +84,6 @@ class ExportedFunction:
         name = given.name if given else "x" if len(parts(self.step.input_spec)) == 1 else f"x_{number}"
         mask_tensor = names(f"{name}_mask") if self.masked else None
         return Port(name, spec.shape, spec.dtype, names(name), mask_tensor, given.mask if given else None)
-
-    def _output(self, names, number, values, mask, several):
-        name = f"y_{number}" if several else "y"
-        dtype = keras.backend.standardize_dtype(values.dtype)
-        return Port(name, tuple(values.shape[2:]), dtype, names(name), None if mask is None else names(f"{name}_mask"))
 
     def __call__(self, *tensors: Any) -> list[Any]:
         """The tensors of `gives`, of those of `takes`."""
@@ -122,6 +117,13 @@ class ExportedFunction:
                 "model as it is without training"
             )
         return calls
+
+
+def output_port(names: Callable[[str], str], number: int, values: Any, mask: Any, several: bool) -> Port:
+    """The port of an output, of what a call gave there: values, and a mask or `None`."""
+    name = f"y_{number}" if several else "y"
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    return Port(name, tuple(values.shape[2:]), dtype, names(name), None if mask is None else names(f"{name}_mask"))
 
 
 def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:

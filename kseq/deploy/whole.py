@@ -1,6 +1,5 @@
 """`WholeFunction`: a model on whole sequences as a flat function of tensors, with a name for each."""
 
-import re
 from typing import Any
 
 import keras
@@ -8,14 +7,16 @@ import numpy as np
 from keras import ops
 
 from ..arguments import as_size
+from ..dtypes import real_dtype
 from ..layers.base import SequenceLayer
 from ..layers.structures import as_sequence, parts
 from ..model_graph import in_words, is_graph
+from ..runtime.ends import is_name_of_keras
 from ..runtime.manifest import Port, StateTensor
 from ..sequence import Sequence
 from ..streaming.adapters import StreamOptions
 from ..streaming.model_layer import streamable
-from .traced import TensorSpec, as_specified, drawn, namer
+from .traced import TensorSpec, as_specified, drawn, namer, output_port
 
 # Steps of the golden data where any number will do.
 _GOLDEN_LENGTH = 32
@@ -87,7 +88,7 @@ class WholeFunction:
         self.takes += [TensorSpec(p.mask_tensor, (batch_size, time), "bool") for p in self.inputs if p.mask_tensor]
         self.golden = self._run_golden() if golden is None else golden
         [(_, made)] = self.golden
-        self.outputs = tuple(_output(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
+        self.outputs = tuple(output_port(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
         self.output_structure = _listed(made) if of_sequences else _structure(self._callee, "output", len(made))
         pairs = list(zip(self.outputs, made, strict=True))
         self.gives = [TensorSpec(port.tensor, self._shape_of(y), port.dtype) for port, (y, _) in pairs]
@@ -133,12 +134,6 @@ def _in_numpy(x):
     return np.asarray(ops.convert_to_numpy(x))
 
 
-def _output(names, number, values, mask, several):
-    name = f"y_{number}" if several else "y"
-    dtype = keras.backend.standardize_dtype(values.dtype)
-    return Port(name, tuple(values.shape[2:]), dtype, names(name), None if mask is None else names(f"{name}_mask"))
-
-
 def _inputs_of(layer):
     """The inputs of a model of Keras, read as a layer of sequences."""
     return getattr(layer, "layer", layer).inputs
@@ -152,33 +147,24 @@ def _specs(model, dtype):
             raise ValueError(f"{in_words(model)} must be built before it is exported: call it once")
         shapes = (shapes,) if model.num_inputs == 1 else shapes
         pairs = zip(_counted(len(shapes)), shapes, strict=True)
-        return [(name, tuple(shape), dtype or _float_of(model)) for name, shape in pairs]
+        return [(name, tuple(shape), dtype or real_dtype(model.compute_dtype)) for name, shape in pairs]
     if is_graph(model) and model.built:
-        named = [x for x in model.inputs if not _BY_KERAS.fullmatch(x.name)]
+        named = [x for x in model.inputs if not is_name_of_keras(x.name)]
         names = [x.name for x in named] if len(named) == len(model.inputs) else _counted(len(model.inputs))
         found = [(name, tuple(x.shape), dtype or x.dtype) for name, x in zip(names, model.inputs, strict=True)]
     else:
         shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
         if shape is None:
             raise ValueError(f"{in_words(model)} must be built before it is exported: call it once")
-        found = [("x", tuple(shape), dtype or _float_of(model))]
+        found = [("x", tuple(shape), dtype or real_dtype(model.compute_dtype))]
     for name, shape, _ in found:
         if len(shape) < 2 or None in shape[2:]:
             raise ValueError(f"an input must be [batch, time, ...] with known channels; {name!r} is {shape}")
     return [(name, shape[2:], kind) for name, shape, kind in found]
 
 
-# Names that Keras makes, and counts in every process.
-_BY_KERAS = re.compile(r"(input_layer|keras_tensor)(_[0-9]+)?")
-
-
 def _counted(count):
     return ["x"] if count == 1 else [f"x_{n}" for n in range(count)]
-
-
-def _float_of(layer):
-    """The dtype of values for a layer that may compute in less."""
-    return "float64" if layer.compute_dtype in ("float64", "complex128") else "float32"
 
 
 def _structure(model, which, count):

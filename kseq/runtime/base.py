@@ -9,7 +9,7 @@ from ..timing import Timing
 from .blocks import Blocks
 from .ends import Ends
 from .protocols import Described, RunnableStep, StepsLeft
-from .row_arguments import as_active, as_row_pairs
+from .row_arguments import as_active, as_row_pairs, of_rows
 from .running import Runnable
 from .saved import Saved, to_bytes
 
@@ -97,8 +97,7 @@ class BaseStream(Runnable):
         self._blocks.reset_rows(active)
         if self._step is not None:
             fresh, old = self._step.initial_leaves(), self._step.to_numpy(self._state)
-            rows = [np.where(active.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fresh, old, strict=True)]
-            self._state = self._step.from_numpy(rows, like=self._state)
+            self._state = self._step.from_numpy(of_rows(active, fresh, old), like=self._state)
 
     @overload
     def push(self, chunk: Sequence, active: None = None, context: Any = None) -> Sequence: ...

@@ -187,7 +187,7 @@ class Ends:
 
     def _input_in_words(self, number):
         name = self.inputs[number].name if self.inputs else ""
-        own = not re.fullmatch(r"(input_layer|keras_tensor)(_[0-9]+)?|", name)  # those that Keras makes
+        own = name and not is_name_of_keras(name)
         return f"the input {name!r}" if own else f"input {number + 1}"
 
     def _standard(self, chunk, spec, what):
@@ -240,6 +240,11 @@ class Ends:
             return y.values if batched else y.values[0]
         y = y.with_mask()
         return y if batched else Sequence(y.values[0], y.mask[0])
+
+
+def is_name_of_keras(name: str) -> bool:
+    """Whether an input has a name that Keras made: it is another in every process."""
+    return bool(re.fullmatch(r"(input_layer|keras_tensor)(_[0-9]+)?", name))
 
 
 def _listed(names):

@@ -8,6 +8,7 @@ import numpy as np
 from ..dtypes import numpy_dtype
 from .manifest import Manifest
 from .protocols import Runner
+from .row_arguments import of_rows
 
 
 class _Caller:
@@ -110,8 +111,7 @@ class EngineStep:
 
     def _held(self, state, before, active):
         """The state with the old leaves of the rows that wait."""
-        pairs = zip(state.leaves, before, strict=True)
-        return self.from_numpy([np.where(_by_row(active, a), a, b) for a, b in pairs], like=state)
+        return self.from_numpy(of_rows(active, state.leaves, before), like=state)
 
     def prepare(self, values: Any, masks: Any, active: Any) -> _Caller:
         """The engine of a call.
@@ -170,7 +170,3 @@ class EngineStep:
                     f"shape {array.shape} and dtype {array.dtype}"
                 )
         return EngineState(self._engine, self._engine.make(found), seeds)
-
-
-def _by_row(active, leaf):
-    return active.reshape(-1, *[1] * (leaf.ndim - 1))

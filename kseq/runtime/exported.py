@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..sequence import Sequence, SequenceSpec
+from ..sequence import SequenceSpec
 from ..timing import joint
 from .base import BaseStream
 from .engine_step import EngineStep
@@ -83,8 +83,7 @@ class ExportedStream(BaseStream):
 
     @property
     def _made_with(self):
-        given = {name: Sequence(*pair) for name, pair in self.manifest.context.items()}
-        return self.batch_size, self._dtype, given or None, self.manifest.options
+        return self.batch_size, self._dtype, self.manifest.context or None, self.manifest.options
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], saved: bytes, *, other_weights: bool = False) -> Self:

@@ -17,9 +17,8 @@ def golden_error(manifest: Manifest, runner: Any) -> float:
     Raises:
         ValueError: other shapes, or another mask.
     """
-    calls = _calls(manifest.golden_inputs, manifest)
     state, made = runner.state(manifest.initial_state), []
-    for inputs in calls:
+    for inputs, _ in golden_calls(manifest):
         outputs, state = runner(inputs, state)
         made.append(outputs)
     error = 0.0
@@ -36,9 +35,15 @@ def golden_error(manifest: Manifest, runner: Any) -> float:
     return error
 
 
-def _calls(arrays, manifest):
-    if manifest.mode == "layer":
+def golden_calls(manifest: Manifest) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """The golden stream call by call: what each takes and gives, values and then masks."""
+    count = 1 if manifest.mode == "layer" else manifest.golden_inputs[0].shape[1] // manifest.block
+    inputs, outputs = (_by_call(arrays, count) for arrays in (manifest.golden_inputs, manifest.golden_outputs))
+    return list(zip(inputs, outputs, strict=True))
+
+
+def _by_call(arrays, count):
+    if count == 1:
         return [arrays]
-    count = arrays[0].shape[1] // manifest.block
     by_array = [np.split(array, count, axis=1) for array in arrays]
     return [[np.ascontiguousarray(part) for part in row] for row in zip(*by_array, strict=True)]

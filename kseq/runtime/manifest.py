@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ..sequence import Sequence
 from ..timing import Timing
 from . import packed
 
@@ -82,7 +83,7 @@ class Manifest:
         kseq_version: which wrote it.
         initial_state: leaves, in the order of `state`.
         seeds: values of variables that a stream saves, by number.
-        context: what the stream began with, by name: pairs of values and a mask or `None`.
+        context: what the stream began with, by name: a `Sequence` in NumPy.
         golden_inputs, golden_outputs: of a stream from its beginning: values, then the masks that there are, as a call
             takes and gives them, of several calls one after the other in time.
     """
@@ -108,7 +109,7 @@ class Manifest:
     kseq_version: str
     initial_state: list[np.ndarray] = dataclasses.field(repr=False)
     seeds: dict[int, np.ndarray] = dataclasses.field(repr=False)
-    context: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(repr=False)
+    context: dict[str, Sequence] = dataclasses.field(repr=False)
     golden_inputs: list[np.ndarray] = dataclasses.field(repr=False)
     golden_outputs: list[np.ndarray] = dataclasses.field(repr=False)
 
@@ -124,9 +125,7 @@ class Manifest:
         for name in ("initial_state", "golden_inputs", "golden_outputs"):
             arrays |= {f"{name}/{n}": a for n, a in enumerate(fields.pop(name))}
         arrays |= {f"seeds/{n}": a for n, a in fields.pop("seeds").items()}
-        for name, (values, mask) in fields.pop("context").items():
-            arrays[f"context/{name}/values"] = values
-            arrays |= {} if mask is None else {f"context/{name}/mask": mask}
+        arrays |= packed.named("context", fields.pop("context"))
         fields["timings"] = [_plain_timing(timing) for timing in self.timings]
         return packed.pack(_FORMAT, fields, arrays)
 
@@ -145,17 +144,11 @@ class Manifest:
         fields["allowances"] = tuple(Allowance(a, tuple(steps), *rest) for a, steps, *rest in header["allowances"])
         fields |= {name: tuple(header[name]) for name in ("order", "input_names")}
         fields["timings"] = tuple(map(_timing, header["timings"]))
-        lists = {name: _of(arrays, name) for name in ("initial_state", "golden_inputs", "golden_outputs")}
+        lists = {name: packed.of_kind(arrays, name) for name in ("initial_state", "golden_inputs", "golden_outputs")}
         fields |= {name: list(found.values()) for name, found in lists.items()}
-        fields["seeds"] = {int(n): a for n, a in _of(arrays, "seeds").items()}
-        context = _of(arrays, "context")
-        names = dict.fromkeys(name.rpartition("/")[0] for name in context)
-        fields["context"] = {name: (context[f"{name}/values"], context.get(f"{name}/mask")) for name in names}
+        fields["seeds"] = {int(n): a for n, a in packed.of_kind(arrays, "seeds").items()}
+        fields["context"] = packed.sequences_of(arrays, "context")
         return cls(**fields)
-
-
-def _of(arrays, kind):
-    return {name.removeprefix(f"{kind}/"): a for name, a in arrays.items() if name.startswith(f"{kind}/")}
 
 
 def _port(row):

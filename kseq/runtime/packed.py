@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 
 from ..dtypes import numpy_dtype
+from ..sequence import Sequence
 
 _CHECKSUM = 16
 
@@ -60,3 +61,25 @@ def unpack(form: ByteFormat, data: Any) -> tuple[dict[str, Any], dict[str, np.nd
         arrays[name] = array.astype(dtype)  # in the order of bytes of this machine, and writable
         at += size
     return header, arrays
+
+
+def of_kind(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a kind and a slash, by the rest of their names."""
+    return {name.removeprefix(f"{kind}/"): a for name, a in arrays.items() if name.startswith(f"{kind}/")}
+
+
+def named(kind: str, sequences: dict[Any, Sequence]) -> dict[str, Any]:
+    """The arrays of sequences, by names of this kind."""
+    found = {}
+    for name, (values, mask) in sequences.items():
+        found[f"{kind}/{name}/values"] = values
+        if mask is not None:
+            found[f"{kind}/{name}/mask"] = mask
+    return found
+
+
+def sequences_of(arrays: dict[str, np.ndarray], kind: str) -> dict[str, Sequence]:
+    """The sequences that `named` was given, by name."""
+    found = of_kind(arrays, kind)
+    names = dict.fromkeys(name.rpartition("/")[0] for name in found)
+    return {name: Sequence(found[f"{name}/values"], found.get(f"{name}/mask")) for name in names}

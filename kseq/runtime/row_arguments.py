@@ -56,3 +56,9 @@ def as_row_pairs(sources: Any, targets: Any, batch_size: int) -> tuple[Any, Any]
             f"{sources.tolist()}"
         )
     return sources, targets
+
+
+def of_rows(active: np.ndarray, leaves: list[np.ndarray], others: list[np.ndarray]) -> list[np.ndarray]:
+    """Leaves [B, ...] in the rows that are active, bool [B], and the others' in those that are not."""
+    pairs = zip(leaves, others, strict=True)
+    return [np.where(active.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs]

@@ -65,8 +65,8 @@ def to_bytes(saved: Saved, model: ModelId) -> bytes:
     arrays = {f"state/{n}": leaf for n, leaf in enumerate(saved.leaves or ())}
     arrays |= {f"seed/{n}": seed for n, seed in saved.seeds.items()}
     arrays |= {} if saved.generator is None else {"generator": saved.generator}
-    arrays |= _named("held", dict(enumerate(held or ())))
-    arrays |= _named("context", saved.context or {})
+    arrays |= packed.named("held", dict(enumerate(held or ())))
+    arrays |= packed.named("context", saved.context or {})
     return packed.pack(_FORMAT, header, arrays)
 
 
@@ -91,21 +91,20 @@ def from_bytes(data: Any, identify: Callable[[dict[str, Any]], ModelId], other_w
             "the stream was saved with other weights than those that the model has; `other_weights=True` lets it go on "
             "with these"
         )
-    parts = {kind: _of_kind(arrays, kind) for kind in ("state", "seed", "held", "context")}
     count = (len(header["counts"]) - 2) // 2
     waiting, pushed, *counts = [n if header["together"] else np.array(n, np.int64) for n in header["counts"]]
-    held = list(_sequences(parts["held"]).values()) or None
+    held = list(packed.sequences_of(arrays, "held").values()) or None
     channels = zip(header["channels"], header["dtypes"], strict=True)
     specs = tuple(SequenceSpec(tuple(shape), dtype) for shape, dtype in channels)
     return Saved(
         header["batch_size"],
         header["dtype"],
-        _sequences(parts["context"]) if header["has_context"] else None,
+        packed.sequences_of(arrays, "context") if header["has_context"] else None,
         options,
         Form(specs, header["as_sequence"], header["batched"]),
         (header["together"], held, waiting, pushed, counts[:count], counts[count:], tuple(header["usual"])),
-        list(parts["state"].values()) if header["has_state"] else None,
-        {int(number): seed for number, seed in parts["seed"].items()},
+        list(packed.of_kind(arrays, "state").values()) if header["has_state"] else None,
+        {int(number): seed for number, seed in packed.of_kind(arrays, "seed").items()},
         arrays.get("generator"),
     )
 
@@ -129,23 +128,3 @@ def _check_layers(saved, own):
             else f"it has {len(theirs)} layers, and the model {len(ours)}"
         )
     raise ValueError(f"the stream was saved with another model: {reason}")
-
-
-def _named(kind, sequences):
-    """Arrays of sequences by names of their own."""
-    found = {}
-    for name, (values, mask) in sequences.items():
-        found[f"{kind}/{name}/values"] = values
-        if mask is not None:
-            found[f"{kind}/{name}/mask"] = mask
-    return found
-
-
-def _of_kind(arrays, kind):
-    return {name.removeprefix(f"{kind}/"): a for name, a in arrays.items() if name.startswith(f"{kind}/")}
-
-
-def _sequences(arrays):
-    """The sequences that `_named` was given, by name."""
-    names = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
-    return {name: Sequence(arrays[f"{name}/values"], arrays.get(f"{name}/mask")) for name in names}

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..annotations import AnyPath
 from ..sequence import Sequence
+from .ends import filled
 from .manifest import Manifest, Port
 from .runners import open_runner
 
@@ -75,7 +76,7 @@ class ExportedWhole:
         values, masks = found[: len(outputs)], iter(found[len(outputs) :])
         as_sequence = any(isinstance(part, Sequence) for part in self._split(x))
         made = [(y, next(masks) if port.mask_tensor else None) for port, y in zip(outputs, values, strict=True)]
-        return _filled(self.manifest.output_structure, [Sequence(*y) if as_sequence else y[0] for y in made])
+        return filled(self.manifest.output_structure, [Sequence(*y) if as_sequence else y[0] for y in made])
 
     def _split(self, x):
         ports = self.manifest.inputs
@@ -110,9 +111,3 @@ class ExportedWhole:
                 f"{mask.shape}"
             )
         return np.ascontiguousarray(values, port.dtype), mask
-
-
-def _filled(structure, items):
-    if isinstance(structure, dict):
-        return {key: _filled(part, items) for key, part in structure.items()}
-    return [_filled(part, items) for part in structure] if isinstance(structure, list) else items[structure]

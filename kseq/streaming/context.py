@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from ..layers.structures import as_sequence
@@ -113,3 +114,11 @@ def as_long_as(first: Sequence | None, name: str, x: Any) -> Any:
             f"received {found or type(given.values).__name__}"
         )
     return given if is_sequence else x
+
+
+def in_numpy(context: dict[str, Any]) -> dict[str, Sequence]:
+    """A context, sequences or arrays by name, as sequences of NumPy arrays."""
+    return {
+        name: Sequence(*(None if part is None else np.asarray(ops.convert_to_numpy(part)) for part in as_sequence(x)))
+        for name, x in context.items()
+    }

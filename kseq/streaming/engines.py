@@ -20,6 +20,7 @@ from ..dtypes import host_dtype
 from ..layers.limits import Limit
 from ..layers.structures import parts
 from ..runtime.engine_step import EngineState, EngineStep
+from ..runtime.golden import golden_calls
 from ..runtime.manifest import Manifest
 from ..runtime.protocols import Runner
 from ..runtime.runners import open_runner
@@ -210,16 +211,13 @@ def _checked(manifest, runner, source):
     found = [(port.shape, port.dtype) for port in manifest.inputs]
     if specs != found:
         raise ValueError(f"an exported step must take inputs of {specs}; received one of {found}")
-    state, count = runner.state(manifest.initial_state), manifest.golden_inputs[0].shape[1] // manifest.block
-    for number in range(count):
-        part = slice(number * manifest.block, (number + 1) * manifest.block)
-        given = [np.ascontiguousarray(x[:, part]) for x in manifest.golden_inputs]
+    state = runner.state(manifest.initial_state)
+    for given, outputs in golden_calls(manifest):
         made, state = runner(given, state)
-        for y, wanted in zip(made, manifest.golden_outputs, strict=True):
-            steps = y.shape[1]
-            wanted = wanted[:, number * steps : (number + 1) * steps]
-            if not np.allclose(y, wanted, _TOLERANCE, _TOLERANCE, equal_nan=True):
-                raise ValueError("the engine does not give what the model gives")
+        if not all(
+            np.allclose(*pair, _TOLERANCE, _TOLERANCE, equal_nan=True) for pair in zip(made, outputs, strict=True)
+        ):
+            raise ValueError("the engine does not give what the model gives")
     return manifest, runner
 
 

@@ -7,18 +7,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from ..arguments import as_size
 from ..layers.base import SequenceLayer
-from ..layers.structures import as_sequence
 from ..layers.windowed import Resample
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..runtime.exported import ExportedStream
 from ..runtime.row_arguments import as_row_steps
-from ..sequence import Sequence
 from .compiled import compile_step, freeze
+from .context import in_numpy
 from .engines import Source, check_engine, engine_step
 from .graph import as_layer
 from .model_layer import stream_options
@@ -191,10 +189,5 @@ class Stream(Resumable):
 
     @property
     def _made_with(self):
-        given = self._context
-        context = None if given is None else {name: _in_numpy(as_sequence(x)) for name, x in given.items()}
+        context = None if self._context is None else in_numpy(self._context)
         return self.batch_size, self._dtype, context, self._options
-
-
-def _in_numpy(x):
-    return Sequence(ops.convert_to_numpy(x.values), None if x.mask is None else ops.convert_to_numpy(x.mask))
