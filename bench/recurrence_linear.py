@@ -12,37 +12,37 @@ WHOLE = tuple(f"{task}/B={batch}/T=2000" for batch in (1, 8) for task in ("forwa
 def rg_lru():
     import kseq
 
-    return _moved(kseq.RGLRU(UNITS, num_heads=HEADS))
+    return _moved(lambda: kseq.RGLRU(UNITS, num_heads=HEADS))
 
 
 def complex_rg_lru():
     import kseq
 
-    return _moved(kseq.RGLRU(UNITS, num_heads=HEADS, only_real=False))
+    return _moved(lambda: kseq.RGLRU(UNITS, num_heads=HEADS, only_real=False))
 
 
 def min_gru():
     import kseq
 
-    return _moved(kseq.MinGRU(UNITS))
+    return _moved(lambda: kseq.MinGRU(UNITS))
 
 
 def min_lstm():
     import kseq
 
-    return _moved(kseq.MinLSTM(UNITS))
+    return _moved(lambda: kseq.MinLSTM(UNITS))
 
 
 def s4d():
     import kseq
 
-    return _moved(kseq.S4D(state_dim=64))
+    return _moved(lambda: kseq.S4D(state_dim=64))
 
 
 def s5():
     import kseq
 
-    return _moved(kseq.S5(state_dim=UNITS))
+    return _moved(lambda: kseq.S5(state_dim=UNITS))
 
 
 def rg_lru_of_recurrentgemma(make=rg_lru):
@@ -78,13 +78,13 @@ def rg_lru_of_sequence_layers():
     return forward, _nested(rg_lru(), {"kernel": "kernel", "bias": "bias"})
 
 
-def _moved(layer):
-    """The layer, built, with weights that differ a little from those at the start, the same ones each time."""
+def _moved(make):
+    """A layer, built, with weights that differ a little from those at the start, the same ones each time."""
     import keras
     import numpy as np
 
-    keras.utils.set_random_seed(4)
-    rng = np.random.default_rng(4)
+    keras.utils.set_random_seed(4)  # of the initializers, who are made with the layer
+    rng, layer = np.random.default_rng(4), make()
     layer.build((None, None, UNITS))
     layer.set_weights([w + 0.05 * rng.standard_normal(w.shape).astype("float32") for w in layer.get_weights()])
     return layer

@@ -9,7 +9,12 @@ CHANNELS = 256
 TASKS = tuple(f"{task}/B={batch}/T=2000" for batch in (1, 8) for task in ("forward", "train"))
 
 
-def built(layer):
+def built(make):
+    """A layer, built, with the same weights each time."""
+    import keras
+
+    keras.utils.set_random_seed(4)
+    layer = make()
     layer.build((None, None, CHANNELS))
     return layer
 
@@ -17,31 +22,31 @@ def built(layer):
 def mamba2():
     import kseq
 
-    return built(kseq.Mamba2(state_dim=64, head_dim=64))
+    return built(lambda: kseq.Mamba2(state_dim=64, head_dim=64))
 
 
 def retention():
     import kseq
 
-    return built(kseq.Retention(num_heads=4, key_dim=64))
+    return built(lambda: kseq.Retention(num_heads=4, key_dim=64))
 
 
 def gated_linear_attention():
     import kseq
 
-    return built(kseq.GatedLinearAttention(num_heads=4, key_dim=64))
+    return built(lambda: kseq.GatedLinearAttention(num_heads=4, key_dim=64))
 
 
 def gated_delta_net():
     import kseq
 
-    return built(kseq.GatedDeltaNet(num_heads=4, key_dim=64))
+    return built(lambda: kseq.GatedDeltaNet(num_heads=4, key_dim=64))
 
 
 def mlstm():
     import kseq
 
-    return built(kseq.MLSTM(num_heads=4, key_dim=64))
+    return built(lambda: kseq.MLSTM(num_heads=4, key_dim=64))
 
 
 LAYERS = {
