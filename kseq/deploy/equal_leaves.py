@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
+# What gives what it is given, where that is twice the same: where branches meet their masks do, too.
+_IDEMPOTENT = ("Identity", "LogicalAnd", "LogicalOr")
+
 
 class Leaf(NamedTuple):
     """A leaf in a graph of tensorflow: its name, what it begins with, and the tensors before and after a step."""
@@ -40,7 +43,10 @@ def _by_value(kinds, groups):
     for op, kind in kinds:
         inputs = tuple((numbers[x.op.name], x.value_index) for x in op.inputs)
         key = ("leaf", groups[op.name]) if op.name in groups else (kind, inputs)
-        numbers[op.name] = known.setdefault(key, len(known))
+        if op.type in _IDEMPOTENT and set(inputs) == {(inputs[0][0], 0)}:
+            numbers[op.name] = inputs[0][0]
+        else:
+            numbers[op.name] = known.setdefault(key, len(known))
     return numbers
 
 

@@ -17,7 +17,7 @@ from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.litert import READ, STEP, WRITE
 from .calibration import calls
 from .equal_leaves import Leaf, equal_leaves
-from .litert_precision import in_halves
+from .litert_precision import converted
 from .measured import save_measured
 from .quiet import quiet
 from .traced import ExportedFunction
@@ -49,19 +49,16 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     tf = _tensorflow()
     keeps_state = _keeps_state(manifest, choices)
     _check_dtypes(function)
-    samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else None
+    samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else ()
     with tempfile.TemporaryDirectory() as folder:
         signatures = _save(tf, function, manifest, folder, keeps_state)
         with quiet() as said:
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
             converter.experimental_enable_resource_variables = keeps_state
-            _set_precision(tf, converter, choices.precision, samples)
             try:
-                content = converter.convert()
+                content = converted(tf, converter, choices.precision, [(STEP, sample) for sample in samples])
             except Exception as error:  # of several classes of its own
                 raise ValueError(_reason(str(error), said())) from error
-    if choices.precision == "float16":
-        content = in_halves(content)
 
     def save(manifest):
         target.write_bytes(content)
@@ -210,13 +207,6 @@ def _check_operations(graph):
                         f"LiteRT has no numbers of {dtype}, which {_place(operation.name)} gives ({operation.type}): "
                         f"{advice}"
                     )
-
-
-def _set_precision(tf, converter, precision, samples):
-    if precision in ("int8_dynamic", "int8"):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "int8":
-        converter.representative_dataset = lambda: ((STEP, sample) for sample in samples)
 
 
 def _reason(error, said):

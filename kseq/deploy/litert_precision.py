@@ -16,8 +16,46 @@ _TAKING_WEIGHTS = (
     "GATHER",
     "TRANSPOSE_CONV",
 )
+# Of these what is computed in integers where ranges are known beforehand. All else would lose too much by it: a state
+# that changes by less than a 256th of its range not at all, what a softmax must not see is half of what it sees.
+_OF_INTEGERS = tuple(name for name in _TAKING_WEIGHTS if name != "BATCH_MATMUL")
 # The version of `DEQUANTIZE` from which on it widens float16.
 _WIDENS = 3
+
+
+def converted(tf: Any, converter: Any, precision: str, samples: Any) -> bytes:
+    """What a converter of tensorflow makes, in a precision.
+
+    Args:
+        tf: tensorflow.
+        converter: of a function.
+        precision: `"float32"`, `"float16"`, `"int8_dynamic"` or `"int8"`.
+        samples: for `"int8"`: its signature, and what it takes, call by call.
+    """
+    if precision == "float32":
+        return converter.convert()
+    if precision == "float16":
+        return in_halves(converter.convert())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "int8":
+        converter.representative_dataset = lambda: iter(samples)
+        return _in_integers(tf, converter)
+    return converter.convert()
+
+
+def _in_integers(tf, converter):
+    """A model whose products, and they alone, are computed in integers."""
+    operators = vars(_schema().BuiltinOperator)
+    others = [name for name in operators if name[0] != "_" and name not in _OF_INTEGERS]
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=others)
+    try:  # what tensorflow calls a debugger is its only door to a choice of operations
+        debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+    except ValueError as error:
+        if "is in debug mode" not in str(error):
+            raise
+        converter.optimizations = []  # there are no products
+        return converter.convert()
+    return debugger.get_nondebug_quantized_model()
 
 
 def in_halves(content: bytes) -> bytes:
