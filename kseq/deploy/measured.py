@@ -49,5 +49,5 @@ def warn_if_far(manifest: Manifest, path: pathlib.Path) -> None:
         f"{path} is off by {error:.2g} of the largest output, on the golden data in it; of precision "
         f"{manifest.precision!r} it should be within {bound(manifest.precision):.2g}: try "
         f"{advice.get(manifest.precision, repr('float32'))}",
-        stacklevel=3,
+        stacklevel=4,  # who called `export`
     )
