@@ -37,7 +37,7 @@ def calls(function: ExportedFunction, manifest: Manifest, calibration: Any) -> l
 
 
 def golden_blocks(step: StepFunction, masked: bool, calibration: Any) -> list[tuple[Any, Any]]:
-    """Of all calls as many as golden data has, from the first to the last: what ranges are not for says nothing."""
+    """Of all calls as many as golden data has, from the first to the last: of other data ranges say nothing."""
     every = list(blocks(step, masked, calibration))
     return [every[n] for n in np.linspace(0, len(every) - 1, min(len(every), GOLDEN_CALLS)).astype(int)]
 

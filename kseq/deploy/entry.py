@@ -93,13 +93,17 @@ def export(
         batch_size: streams that advance together.
         block: steps of a call, a multiple of the model's block; by default that.
         precision: of the weights, by default `"float32"`.
-        calibration: for `"int8"`: chunks as `push` takes them, whose values are like those to come.
+        calibration: for `"int8"`: chunks as `push` takes them, whose values are like those to come; of these the golden
+            data is, too.
         mode: `"step"`, or `"layer"` for whole sequences, also of models that cannot stream: `kseq.open_whole` runs it.
         length: steps of a whole sequence; by default any number.
         state: `"inputs"`: the state is an input and an output of each call; `"variables"`: in LiteRT, the file has it.
         masks: whether a call takes masks of its inputs; by default where the end of a stream needs steps that are not
             there, for models with latency or of blocks longer than a step, and not for whole sequences.
         dtype, context, max_length, window: as `kseq.Stream` takes them.
+
+    Warns:
+        UserWarning: a file of fewer bits that is farther from the model than rounding is, in `Manifest.golden_error`.
 
     Raises:
         NotStreamable: a model that cannot step.

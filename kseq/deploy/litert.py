@@ -40,7 +40,8 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
         manifest: what travels with it, in a zip file behind the model, as LiteRT's metadata does.
         target: the file.
         choices: the precision: `"float32"`, `"float16"` for weights, `"int8_dynamic"` for weights whose products are of
-            integers, or `"int8"`, for all of it, with `calibration`; and the state, in `"inputs"` or `"variables"`.
+            integers, or `"int8"`, for these with ranges from `calibration`; and the state, in `"inputs"` or
+            `"variables"`.
 
     Raises:
         ImportError: tensorflow is not there.
@@ -113,7 +114,7 @@ def _save(tf, function, manifest, folder, keeps_state):
     after = {leaf.tensor: leaf.new_tensor for leaf in manifest.state}
 
     def call(**tensors):
-        names = [same.get(spec.name, spec.name) for spec in function.takes]
+        names: list[str] = [same.get(spec.name, spec.name) for spec in function.takes]
         given = [state[name].read_value() if name in state else tensors[name] for name in names]
         with weights.constant():
             found = dict(zip((spec.name for spec in function.gives), function(*given), strict=True))
