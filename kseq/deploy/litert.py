@@ -104,7 +104,7 @@ _NO_COMPLEX = 'let the model take and give real parts, as `mode="real_imag"` of 
 def _save(tf, function, manifest, folder, keeps_state):
     """Write a SavedModel of the function, the weights constants in it, and give the names of its signatures."""
     weights = _Weights(tf, function.layer.variables)
-    same = _equal_leaves(tf, function, manifest, weights)
+    same: dict[str, str] = _equal_leaves(tf, function, manifest, weights)
     module = tf.Module()
     leaves = manifest.state if keeps_state else ()
     initial = zip(leaves, manifest.initial_state, strict=False)
@@ -113,11 +113,14 @@ def _save(tf, function, manifest, folder, keeps_state):
     new = {leaf.new_tensor: variable for leaf, variable in zip(leaves, module.state, strict=True)}
     after = {leaf.tensor: leaf.new_tensor for leaf in manifest.state}
 
+    def given(tensors, name: str):
+        name = same.get(name, name)
+        return state[name].read_value() if name in state else tensors[name]
+
     def call(**tensors):
-        names: list[str] = [same.get(spec.name, spec.name) for spec in function.takes]
-        given = [state[name].read_value() if name in state else tensors[name] for name in names]
         with weights.constant():
-            found = dict(zip((spec.name for spec in function.gives), function(*given), strict=True))
+            taken = [given(tensors, spec.name) for spec in function.takes]
+            found = dict(zip((spec.name for spec in function.gives), function(*taken), strict=True))
         found |= {after[name]: found[after[first]] for name, first in same.items()}
         for name, variable in new.items():
             variable.assign(found[name])
