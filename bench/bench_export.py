@@ -57,12 +57,12 @@ def prepare(system, case, quick):
     write_elsewhere(model, batch, form, precision, path)
     from kseq.runtime import ExportedStream
 
+    x = models.frames(model, batch, models.CHECK_STEPS)
+    frames = [np.ascontiguousarray(x[:, t : t + 1]) for t in range(x.shape[1])]
     before = time.perf_counter()
     stream = ExportedStream(path)
     load = time.perf_counter() - before
-    x = models.frames(model, batch, models.CHECK_STEPS)
-    frames = [np.ascontiguousarray(x[:, t : t + 1]) for t in range(x.shape[1])]
-    before = time.perf_counter_ns()
+    before = time.perf_counter_ns()  # at once: what else is computed drives the weights from the cache
     first = stream.push(frames[0])
     first_us = (time.perf_counter_ns() - before) / 1e3
     got = np.concatenate([first, *[stream.push(frame) for frame in frames[1:]]], axis=1)
@@ -135,7 +135,8 @@ def write(model, batch, form, precision, path):
 
     import kseq
 
-    calibration = [models.frames(model, int(batch), 64, seed=2)] if precision == "int8" and form == "litert" else None
+    frames = models.frames(model, int(batch), models.CHECK_STEPS, seed=2)
+    calibration = [frames] if precision == "int8" and form == "litert" else None
     kseq.export(peer_kseq.build(model), path, form, int(batch), precision=precision, calibration=calibration)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -107,9 +108,10 @@ def _compared(output) -> dict[str, Any]:
     from ..runtime.runners import open_runner
 
     try:
-        return {"error": golden_error(*open_runner(output))}
-    except ImportError as error:
-        return {"error": None, "not_compared": str(error)}
+        error = golden_error(*open_runner(output))
+    except ImportError as missing:
+        return {"error": None, "not_compared": str(missing)}
+    return {"error": error} if math.isfinite(error) else {"error": None, "not_compared": "it gives what is not finite"}
 
 
 def _show(results):

@@ -1,6 +1,7 @@
 """The same export in a process of the backend that a format needs, to which the model goes as data."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -31,8 +32,8 @@ _PATIENCE = 5  # seconds that a process has to end when it is told to
 _LINES = 12  # of what a process has said before it died, that an error has
 
 
-def write(model: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
-    """Let a process of the backend that writes a format write a file of a model.
+def write(model: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
+    """Let a process of the backend that writes a format write a file of a model, and give the manifest that is in it.
 
     Args:
         model: a Keras model, which goes there as a `.keras` file, or a kseq layer, as its configuration and variables.
@@ -53,7 +54,7 @@ def write(model: Any, manifest: Manifest, target: pathlib.Path, choices: Any) ->
         folder = pathlib.Path(name)
         tell("saving the model")
         (folder / ASKED).write_bytes(_job(model, manifest, target, choices, folder))
-        _run(folder, backend, manifest, tell)
+        return dataclasses.replace(manifest, **_run(folder, backend, manifest, tell))
 
 
 def check_installed(backend: str, format: str) -> None:
@@ -131,7 +132,10 @@ def unflat(x: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _run(folder, backend, manifest, tell):
-    """Run the process to its end, and raise what it raised; if this is broken off it ends too."""
+    """Run the process to its end, for what it says of the file, and raise what it raised.
+
+    If this is broken off it ends too.
+    """
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = {**os.environ, "KERAS_BACKEND": backend, IN_CHILD: manifest.format, "PYTHONPATH": path}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")}
@@ -157,13 +161,14 @@ def _run(folder, backend, manifest, tell):
     if answer is None:
         last = "\n".join(lines[-_LINES:])
         raise RuntimeError(f"the process that writes {manifest.format} by {backend} ended with {code}:\n{last}")
-    if answer:
-        kind, message = answer
+    if "error" in answer:
+        kind, message = answer["error"]
         raise ERRORS.get(kind, RuntimeError)(message)
+    return answer
 
 
 def _answer(path):
-    """What became of a job: nothing (`[]`) where all went well, the kind and the text of an error, or `None`."""
+    """What became of a job: what the manifest says of the file, the kind and the text of an `error`, or `None`."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

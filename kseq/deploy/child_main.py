@@ -20,17 +20,16 @@ from .functions import function_of
 
 
 def main(folder: pathlib.Path) -> None:
-    """Do what a job asks for, and leave what became of it: `[]`, or the kind and the text of an error."""
+    """Do what a job asks for, and leave what became of it: what is known of the file, or the text of an error."""
     try:
-        _write(folder)
-        answer: list[str] = []
+        answer: dict[str, Any] = {"golden_error": _write(folder).golden_error}
     except Exception as error:
         kinds = [cls.__name__ for cls in type(error).__mro__]
         kind = next((k for k in kinds if k in ("ValueError", "TypeError", "ImportError", "OSError")), kinds[0])
         text = unframed(error).strip()
         known = isinstance(error, (ValueError, TypeError, ImportError, OSError))
         known = known or isinstance(error, Unguarded)
-        answer = [kind, text if known else f"{type(error).__name__}: {text}"]
+        answer = {"error": [kind, text if known else f"{type(error).__name__}: {text}"]}
     (folder / ANSWER).write_text(json.dumps(answer))
 
 
@@ -45,7 +44,7 @@ def _write(folder):
     _say(f"writing {manifest.format}")
     choices = header["choices"]
     choices = Choices(**{**choices, "calibration": unflat(choices["calibration"], arrays)})
-    written(function, manifest, pathlib.Path(header["target"]), choices)
+    return written(function, manifest, pathlib.Path(header["target"]), choices)
 
 
 def _configure(settings):

@@ -25,7 +25,9 @@ from ..streaming.model_layer import stream_options
 from ..streaming.saving import model_id, seeds_of
 from ..streaming.step import StepFunction
 from ..version import __version__
+from .calibration import golden_blocks
 from .custom import refuse_within
+from .measured import warn_if_far
 from .traced import ExportedFunction
 from .whole import WholeFunction
 
@@ -91,13 +93,17 @@ def export(
         batch_size: streams that advance together.
         block: steps of a call, a multiple of the model's block; by default that.
         precision: of the weights, by default `"float32"`.
-        calibration: for `"int8"`: chunks as `push` takes them, whose values are like those to come.
+        calibration: for `"int8"`: chunks as `push` takes them, whose values are like those to come; of these the golden
+            data is, too.
         mode: `"step"`, or `"layer"` for whole sequences, also of models that cannot stream: `kseq.open_whole` runs it.
         length: steps of a whole sequence; by default any number.
         state: `"inputs"`: the state is an input and an output of each call; `"variables"`: in LiteRT, the file has it.
         masks: whether a call takes masks of its inputs; by default where the end of a stream needs steps that are not
             there, for models with latency or of blocks longer than a step, and not for whole sequences.
         dtype, context, max_length, window: as `kseq.Stream` takes them.
+
+    Warns:
+        UserWarning: a file of fewer bits that is farther from the model than rounding is, in `Manifest.golden_error`.
 
     Raises:
         NotStreamable: a model that cannot step.
@@ -127,8 +133,7 @@ def export(
             raise ValueError(f"`block` is of a step; the steps of a whole sequence are `length`; received {block}")
         whole = WholeFunction(model, batch_size, length, bool(masks), dtype=dtype, context=context, options=options)
         manifest = _manifest_of_whole(whole, name, choices, dataclasses.asdict(options), context)
-        _write(model, whole, manifest, path, choices)
-        return manifest
+        return _write(model, whole, manifest, path, choices)
     if length is not None:
         raise ValueError(f"`length` is of whole sequences (`mode='layer'`), and of a step `block`; received {length}")
     layer = as_layer(model, options)
@@ -142,37 +147,41 @@ def export(
     spec = specs[0] if len(specs) == 1 else specs
     step = StepFunction(layer, batch_size, spec, block=block, context=context)
     masked = _needs_masks(layer, step) if masks is None else bool(masks)
-    function = ExportedFunction(step, masked)
+    from_data = precision == "int8" and calibration is not None
+    given = golden_blocks(step, masked, calibration) if from_data else None
+    function = ExportedFunction(step, masked, given=given)
     manifest = _manifest(function, name, choices, ends, dataclasses.asdict(options), context)
-    _write(model, function, manifest, path, choices)
-    return manifest
+    return _write(model, function, manifest, path, choices)
 
 
 def _write(model, function, manifest, path, choices):
-    """Write a file, in a process of another backend where the format needs it."""
+    """Write a file, in a process of another backend where the format needs it, and give its manifest."""
     if keras.backend.backend() == FORMATS[manifest.format].backend:
-        write_atomically(path, lambda target: written(function, manifest, target, choices))
+        manifest = write_atomically(path, lambda target: written(function, manifest, target, choices))
     else:
         from . import child
 
-        write_atomically(path, lambda target: child.write(model, manifest, target, choices))
+        manifest = write_atomically(path, lambda target: child.write(model, manifest, target, choices))
+    warn_if_far(manifest, path)
+    return manifest
 
 
-def written(function: Any, manifest: Manifest, target: pathlib.Path, choices: Choices) -> None:
-    """Write a function in the format of its manifest, here and now."""
+def written(function: Any, manifest: Manifest, target: pathlib.Path, choices: Choices) -> Manifest:
+    """Write a function in the format of its manifest, here and now; give the manifest that is in the file."""
     module: Any = importlib.import_module(f".{FORMATS[manifest.format].module}", __package__)
-    module.write(function, manifest, target, choices)
+    return module.write(function, manifest, target, choices)
 
 
-def write_atomically(path: pathlib.Path, write: Any) -> None:
+def write_atomically(path: pathlib.Path, write: Any) -> Any:
     """Let `write(target)` write a file or a folder beside the path, which then takes its name; or leave nothing."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         target, old = folder / path.name, folder / "old"
-        write(target)
+        given = write(target)
         if path.is_dir():
             os.rename(path, old)
         os.replace(target, path)
+        return given
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,9 +1,12 @@
 """A step in LiteRT's format: a function of tensorflow, converted to built-in operations, and the manifest behind it."""
 
+import contextlib
+import itertools
 import pathlib
 import re
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,6 +16,9 @@ from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.litert import READ, STEP, WRITE
 from .calibration import calls
+from .equal_leaves import Leaf, equal_leaves
+from .litert_precision import converted
+from .measured import save_measured
 from .quiet import quiet
 from .traced import ExportedFunction
 
@@ -22,8 +28,8 @@ _REFUSED = ("float64", "float16", "bfloat16", "half", "complex64", "complex128")
 _OTHER_POLICY = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
 
 
-def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
-    """Write a .tflite file, of built-in operations alone.
+def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
+    """Write a .tflite file, of built-in operations alone, and give the manifest that is in it.
 
     Its signature is `step`, with the manifest's names. Where it keeps the state itself there are two more, whose
     tensors have the names of the leaves: `step_state` gives it, `step_state_write` sets it; it begins with the initial
@@ -34,7 +40,8 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
         manifest: what travels with it, in a zip file behind the model, as LiteRT's metadata does.
         target: the file.
         choices: the precision: `"float32"`, `"float16"` for weights, `"int8_dynamic"` for weights whose products are of
-            integers, or `"int8"`, for all of it, with `calibration`; and the state, in `"inputs"` or `"variables"`.
+            integers, or `"int8"`, for these with ranges from `calibration`; and the state, in `"inputs"` or
+            `"variables"`.
 
     Raises:
         ImportError: tensorflow is not there.
@@ -43,20 +50,23 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     tf = _tensorflow()
     keeps_state = _keeps_state(manifest, choices)
     _check_dtypes(function)
-    samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else None
+    samples = calls(function, manifest, choices.calibration) if choices.precision == "int8" else ()
     with tempfile.TemporaryDirectory() as folder:
         signatures = _save(tf, function, manifest, folder, keeps_state)
         with quiet() as said:
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
             converter.experimental_enable_resource_variables = keeps_state
-            _set_precision(tf, converter, choices.precision, samples)
             try:
-                content = converter.convert()
+                content = converted(tf, converter, choices.precision, [(STEP, sample) for sample in samples])
             except Exception as error:  # of several classes of its own
                 raise ValueError(_reason(str(error), said())) from error
-    target.write_bytes(content)
-    with zipfile.ZipFile(target, "a") as archive:
-        archive.writestr(MEMBER, manifest.to_bytes())
+
+    def save(manifest):
+        target.write_bytes(content)
+        with zipfile.ZipFile(target, "a") as archive:
+            archive.writestr(MEMBER, manifest.to_bytes())
+
+    return save_measured(save, manifest, target)
 
 
 def _tensorflow():
@@ -93,20 +103,25 @@ _NO_COMPLEX = 'let the model take and give real parts, as `mode="real_imag"` of 
 
 def _save(tf, function, manifest, folder, keeps_state):
     """Write a SavedModel of the function, the weights constants in it, and give the names of its signatures."""
-    variables = function.layer.variables
-    weights = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    weights = _Weights(tf, function.layer.variables)
+    same: dict[str, str] = _equal_leaves(tf, function, manifest, weights)
     module = tf.Module()
     leaves = manifest.state if keeps_state else ()
     initial = zip(leaves, manifest.initial_state, strict=False)
     module.state = [tf.Variable(np.asarray(x, leaf.dtype), name=leaf.tensor) for leaf, x in initial]
     state = dict(zip((leaf.tensor for leaf in leaves), module.state, strict=True))
     new = {leaf.new_tensor: variable for leaf, variable in zip(leaves, module.state, strict=True)}
+    after = {leaf.tensor: leaf.new_tensor for leaf in manifest.state}
+
+    def given(tensors, name: str):
+        name = same.get(name, name)
+        return state[name].read_value() if name in state else tensors[name]
 
     def call(**tensors):
-        given = [state[spec.name].read_value() if spec.name in state else tensors[spec.name] for spec in function.takes]
-        values = [tf.constant(weight) for weight in weights]
-        with keras.StatelessScope(list(zip(variables, values, strict=True))), exporting(scatters=False):
-            found = dict(zip((spec.name for spec in function.gives), function(*given), strict=True))
+        with weights.constant():
+            taken = [given(tensors, spec.name) for spec in function.takes]
+            found = dict(zip((spec.name for spec in function.gives), function(*taken), strict=True))
+        found |= {after[name]: found[after[first]] for name, first in same.items()}
         for name, variable in new.items():
             variable.assign(found[name])
         # A name of its own for each: a tensor that is both an output and a leaf of the state is given twice.
@@ -132,6 +147,49 @@ def _save(tf, function, manifest, folder, keeps_state):
     return list(functions)
 
 
+class _Weights:
+    """The weights of a layer, for functions of tensorflow that are converted."""
+
+    def __init__(self, tf: Any, variables: list[Any]) -> None:
+        self._constant, self._variables = tf.constant, variables
+        self._arrays = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+    @contextlib.contextmanager
+    def constant(self) -> Iterator[None]:
+        """What is traced meanwhile has them as constants, and operations that LiteRT has."""
+        values = map(self._constant, self._arrays)
+        with keras.StatelessScope(list(zip(self._variables, values, strict=True))), exporting(scatters=False):
+            yield
+
+
+def _equal_leaves(tf, function, manifest, weights):
+    """The names of leaves that count, each with that of the first one that it equals, whatever inputs and masks are.
+
+    Where a call takes no masks there may be some in another file, whose state this one goes on from.
+    """
+    counting = [not leaf.dtype.startswith("float") for leaf in manifest.state]
+    if sum(counting) < 2:
+        return {}
+    leaves = []
+
+    def call(values, masks, old):
+        with weights.constant():
+            new = [tf.identity(x) for x in function.advance(values, masks, old)[1]]
+        names = [leaf.tensor for leaf in manifest.state]
+        leaves.extend(itertools.compress(map(Leaf, names, manifest.initial_state, old, new), counting))
+        return new
+
+    specs = [[tf.TensorSpec(spec.shape, spec.dtype) for spec in some] for some in _parts_of(function, manifest)]
+    masks = [tf.TensorSpec(specs[0][0].shape[:2], tf.bool)] * function.step.layer.num_inputs
+    graph = tf.function(call, autograph=False).get_concrete_function(specs[0], masks, specs[1]).graph
+    return equal_leaves(graph, leaves)
+
+
+def _parts_of(function, manifest):
+    """Of the tensors that a function takes the values, and the leaves of the state."""
+    return function.takes[: len(manifest.inputs)], function.takes[len(function.takes) - len(manifest.state) :]
+
+
 def _traced(tf, function, specs):
     return tf.function(function, autograph=False).get_concrete_function(**specs)
 
@@ -153,16 +211,6 @@ def _check_operations(graph):
                         f"LiteRT has no numbers of {dtype}, which {_place(operation.name)} gives ({operation.type}): "
                         f"{advice}"
                     )
-
-
-def _set_precision(tf, converter, precision, samples):
-    if precision == "float32":
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if precision == "int8":
-        converter.representative_dataset = lambda: ((STEP, sample) for sample in samples)
 
 
 def _reason(error, said):

@@ -14,6 +14,7 @@ import keras
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
+from .measured import save_measured
 from .onnx_graph import divide_by_roots, drop_identities, fold_scales, states_in_place
 from .onnx_operations import translations
 
@@ -27,7 +28,7 @@ _OPSET = 25
 _LARGEST = 2**31 - 2**20
 
 
-def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
+def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
     """Write an .onnx file.
 
     Args:
@@ -57,9 +58,14 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
 
         model = narrowed(model, choices.precision)
     _check(runtime, model)
-    properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode()}
-    onnx.helper.set_model_props(model, properties | {IN_PLACE: ",".join(states_in_place(model, manifest.state))})
-    target.write_bytes(model.SerializeToString())
+    in_place = ",".join(states_in_place(model, manifest.state))
+
+    def save(manifest):
+        properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode(), IN_PLACE: in_place}
+        onnx.helper.set_model_props(model, properties)
+        target.write_bytes(model.SerializeToString())
+
+    return save_measured(save, manifest, target)
 
 
 def _package(name):

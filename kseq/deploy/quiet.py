@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Callable, Iterator
 
 # What TensorFlow's C++ tells and warns of; errors are not among them.
-_NOISE = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} \d\d:|\d{4}-\d\d-\d\d [\d:.]+: [IW] |INFO: |\s*$")
+_NOISE = re.compile(
+    r"WARNING: All log messages before absl|[IW]\d{4} \d\d:|fully_quantize: |\d{4}-\d\d-\d\d [\d:.]+: [IW] |INFO: |\s*$"
+)
 
 
 @contextlib.contextmanager

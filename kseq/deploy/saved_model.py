@@ -11,7 +11,7 @@ from ..runtime.runners.saved_model import EXTRA, INITIAL, signature_of
 from .traced import ExportedFunction
 
 
-def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
+def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
     """Write a folder with a SavedModel: weights are its variables, tensors have the manifest's names.
 
     Its signatures are `step`, and `initial_state` where there is a state; of whole sequences it is `serving_default`.
@@ -54,3 +54,4 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     tf.saved_model.save(module, str(target), signatures=signatures)
     (target / EXTRA).mkdir(exist_ok=True)
     (target / EXTRA / MEMBER).write_bytes(manifest.to_bytes())
+    return manifest

@@ -12,13 +12,14 @@ import numpy as np
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.stablehlo import PROGRAM
 from ..streaming.products import merged
+from .measured import save_measured
 from .traced import ExportedFunction
 
 # For which machines it is lowered.
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
+def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
     """Write a zip file of `step.jax`, whose weights are constants of it, and the manifest.
 
     Without kseq: `jax.export.deserialize(bytearray(zipfile.ZipFile(path).read("step.jax"))).call(*tensors)`; what
@@ -39,11 +40,15 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     leaves = zip(manifest.state, manifest.initial_state, strict=True)
     np.savez(state, **{leaf.tensor: array for leaf, array in leaves})  # type: ignore[arg-type]
     signature = {"takes": function.takes, "gives": function.gives}
-    with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(PROGRAM, bytes(program))
-        archive.writestr(MEMBER, manifest.to_bytes())
-        archive.writestr("signature.json", json.dumps({k: [s._asdict() for s in v] for k, v in signature.items()}))
-        archive.writestr("initial_state.npz", state.getvalue())
+
+    def save(manifest):
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr(PROGRAM, bytes(program))
+            archive.writestr(MEMBER, manifest.to_bytes())
+            archive.writestr("signature.json", json.dumps({k: [s._asdict() for s in v] for k, v in signature.items()}))
+            archive.writestr("initial_state.npz", state.getvalue())
+
+    return save_measured(save, manifest, target)
 
 
 def _exported(function, precision):

@@ -36,6 +36,7 @@ class ExportedFunction:
         step: the step, of the batch size, block, inputs and context that the file is for.
         masked: whether it takes a mask for every input.
         golden: as the attribute, where it is known; by default the step is run for it.
+        given: values and masks of the calls that the step is run for; by default values are drawn.
 
     Attributes:
         step: as given.
@@ -54,16 +55,16 @@ class ExportedFunction:
     takes: list[TensorSpec]
     gives: list[TensorSpec]
 
-    def __init__(self, step: StepFunction, masked: bool, golden: list[Any] | None = None) -> None:
+    def __init__(self, step: StepFunction, masked: bool, golden: list[Any] | None = None, given: Any = None) -> None:
         self.step, self.layer, self.masked = step, step.layer, masked
         self._reads_presence = step.layer.reads_presence
         specs = [spec for spec in parts(step.input_spec) if spec is not PRESENCE]
         self._shape = step.batch_size, step.block
-        self.golden = self._run_golden(specs) if golden is None else golden
+        self.golden = self._run_golden(given or self._drawn(specs), len(specs)) if golden is None else golden
         [(_, made), *_] = self.golden
         names = namer()
-        given = getattr(step.layer, "inputs", None) or [None] * len(specs)
-        self.inputs = tuple(self._input(names, n, spec, given[n]) for n, spec in enumerate(specs))
+        named = getattr(step.layer, "inputs", None) or [None] * len(specs)
+        self.inputs = tuple(self._input(names, n, spec, named[n]) for n, spec in enumerate(specs))
         self.presence_tensor = names("presence") if masked and self._reads_presence else None
         self.outputs = tuple(output_port(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
         self.state = tuple(StateTensor(*leaf, names(leaf.name), names(f"new/{leaf.name}")) for leaf in step.state)
@@ -90,26 +91,32 @@ class ExportedFunction:
         given, count = list(tensors), len(self.inputs)
         values, given = given[:count], given[count:]
         masks = [given.pop(0) for _ in range(count + self._reads_presence)] if self.masked else []
-        x = [Sequence(v, m) for v, m in zip(values, masks or [None] * count, strict=False)]
-        if self._reads_presence:
-            x.append(Sequence(ops.zeros(self._shape, dtype="bool"), masks[-1] if masks else None))
-        y, leaves = self.step.advance(tuple(x) if len(x) > 1 else x[0], given)
+        y, leaves = self.advance(values, masks, given)
         found = parts(y)
         return as_specified(
             [*[s.values for s in found], *[s.mask for s in found if s.mask is not None], *leaves], self.gives
         )
 
-    def _run_golden(self, specs):
-        """Calls from the beginning of a stream on: what each takes, and gives."""
-        rng, run = np.random.default_rng(0), compile_step(self.step)
+    def advance(self, values: list[Any], masks: list[Any], leaves: list[Any]) -> tuple[Any, list[Any]]:
+        """The outputs and the new leaves; of masks there are none, or one for each input, and for presence."""
+        x = [Sequence(v, m) for v, m in zip(values, masks or [None] * len(values), strict=False)]
+        if self._reads_presence:
+            x.append(Sequence(ops.zeros(self._shape, dtype="bool"), masks[-1] if masks else None))
+        return self.step.advance(tuple(x) if len(x) > 1 else x[0], leaves)
+
+    def _drawn(self, specs):
+        rng, beside = np.random.default_rng(0), (np.zeros(self._shape, bool),) * self._reads_presence
+        masks = (np.ones(self._shape, bool) if self.masked else None,) * (len(specs) + len(beside))
+        for _ in range(GOLDEN_CALLS):
+            yield (*[drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs], *beside), masks
+
+    def _run_golden(self, given, count):
+        """Calls from the beginning of a stream on: what each takes, of so many inputs, and gives."""
+        run = compile_step(self.step)
         state, calls = run.initial_state(), []
-        for _ in range(_GOLDEN_CALLS):
-            values = tuple(drawn(rng, (*self._shape, *spec.shape), spec.dtype) for spec in specs)
-            masks = [np.ones(self._shape, bool)] * (len(values) + self._reads_presence) if self.masked else None
-            beside = (np.zeros(self._shape, bool),) * self._reads_presence
-            every = masks or (None,) * (len(values) + self._reads_presence)
-            outputs, state = run((*values, *beside), tuple(every), None, state)
-            calls.append(([*values, *(masks or ())], outputs))
+        for values, masks in given:
+            outputs, state = run(values, masks, None, state)
+            calls.append(([*values[:count], *(masks if self.masked else ())], outputs))
         if state.seeds:
             names = [self.step.layer.variables[i].path for i in state.seeds]
             raise ValueError(
@@ -151,7 +158,8 @@ def as_specified(tensors: list[Any], specs: list[TensorSpec]) -> list[Any]:
     return found
 
 
-_GOLDEN_CALLS = 8
+#: Calls of golden data.
+GOLDEN_CALLS = 8
 
 
 def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -8,7 +8,9 @@ from .manifest import Manifest
 
 
 def golden_error(manifest: Manifest, runner: Any) -> float:
-    """The largest difference of what a file gives of its golden data, as a part of the largest number there.
+    """The largest difference of what a file gives of its golden data, as a part of the largest finite number there.
+
+    It is infinite where one of two numbers that differ is not finite.
 
     Args:
         manifest: of the file.
@@ -30,8 +32,11 @@ def golden_error(manifest: Manifest, runner: Any) -> float:
         if wanted.dtype == bool and n >= len(manifest.outputs) and not np.array_equal(found, wanted):
             raise ValueError("the file gives another mask of its golden data than its model gave")
         kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
-        scale = float(np.abs(wanted.astype(kind)).max(initial=0.0)) or 1.0
-        error = max(error, float(np.abs(found.astype(kind) - wanted.astype(kind)).max(initial=0.0)) / scale)
+        found, wanted = found.astype(kind), wanted.astype(kind)
+        scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)) or 1.0
+        differs = (found != wanted) & ~(np.isnan(found) & np.isnan(wanted))
+        apart = np.abs(found[differs] - wanted[differs])
+        error = max(error, float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0)) / scale)
     return error
 
 

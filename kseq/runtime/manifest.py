@@ -86,6 +86,8 @@ class Manifest:
         context: what the stream began with, by name: a `Sequence` in NumPy.
         golden_inputs, golden_outputs: of a stream from its beginning: values, then the masks that there are, as a call
             takes and gives them, of several calls one after the other in time.
+        golden_error: how far the file was from the golden outputs when it was written, as a part of the largest of
+            them; `None` of float32, and where what runs it was not there.
     """
 
     format: str
@@ -112,6 +114,7 @@ class Manifest:
     context: dict[str, Sequence] = dataclasses.field(repr=False)
     golden_inputs: list[np.ndarray] = dataclasses.field(repr=False)
     golden_outputs: list[np.ndarray] = dataclasses.field(repr=False)
+    golden_error: float | None = None
 
     @property
     def is_masked(self) -> bool:

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import pathlib
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ STEP, READ, WRITE = "step", "step_state", "step_state_write"
 class _InterpreterState:
     """The leaves of a state, or, where they are `None`, that which lies in the interpreter, or lay there."""
 
-    __slots__ = ("leaves",)
+    __slots__ = ("__weakref__", "leaves")
 
     def __init__(self, leaves: list[np.ndarray] | None = None) -> None:
         self.leaves = leaves
@@ -27,7 +29,8 @@ class LiteRTRunner:
     """A call of an exported step in LiteRT's interpreter, with one thread.
 
     The state of the last call lies in the interpreter: a call that goes on from it moves no leaf through Python. That
-    from another state puts its leaves there first. A call takes the state that it is given, unless it fails.
+    from another state puts its leaves there first, and keeps those that lie there if their state is still in use. A
+    call takes the state that it is given, unless it fails.
 
     Args:
         path: of the file.
@@ -62,18 +65,21 @@ class LiteRTRunner:
         # Of a leaf that becomes another the new one lies where the old other lies, which is written, too.
         old, new = ([leaf if isinstance(leaf, int) else None for leaf in row] for row in self._at[2:])
         self._crosses = any(n is not None and n != o and n in old for o, n in zip(old, new, strict=True))
-        self._resident: _InterpreterState | None = None
+        self._resident: Callable[[], _InterpreterState | None] = _nobody
         self._warm_up()
 
     def state(self, leaves: list[np.ndarray]) -> Any:
-        """A state of leaves, which are copied."""
-        return _InterpreterState(
-            [np.array(x, leaf.dtype) for x, leaf in zip(leaves, self._manifest.state, strict=True)]
-        )
+        """A state of leaves, which are copied: to where a call finds them, if no state that is in use lies there."""
+        is_free = self._resident() is None
+        array = np.asarray if is_free else np.array
+        state = _InterpreterState([array(x, leaf.dtype) for x, leaf in zip(leaves, self._manifest.state, strict=True)])
+        if is_free:
+            self._move_in(state)
+        return state
 
     def leaves(self, state: Any) -> list[np.ndarray]:
         """Copies of the leaves of a state."""
-        if state is self._resident:
+        if state is self._resident():
             return self._resident_leaves()
         return [leaf.copy() for leaf in _unspent(state)]
 
@@ -87,7 +93,7 @@ class LiteRTRunner:
         Raises:
             RuntimeError: a state that a call has taken before, or an operation that fails.
         """
-        if state is not self._resident:
+        if state is not self._resident():
             self._move_in(state)
         for view, x in zip(self._inputs, inputs, strict=True):
             view[...] = x
@@ -101,7 +107,8 @@ class LiteRTRunner:
         else:
             for old, new in self._leaves:
                 old[...] = new
-        self._resident = new_state = _InterpreterState()
+        new_state = _InterpreterState()
+        self._resident = weakref.ref(new_state)
         return outputs, new_state
 
     def _warm_up(self):
@@ -140,13 +147,13 @@ class LiteRTRunner:
 
     def _move_in(self, state):
         leaves = _unspent(state)
-        if self._resident is not None:
-            self._resident.leaves, self._resident = self._resident_leaves(), None
+        if resident := self._resident():
+            resident.leaves, self._resident = self._resident_leaves(), _nobody
         if self._keeps_state:
             self._write(leaves)
         for (view, _), leaf in zip(self._leaves, leaves, strict=False):
             view[...] = leaf
-        self._resident, state.leaves = state, None
+        self._resident, state.leaves = weakref.ref(state), None
 
     def _resident_leaves(self):
         if self._keeps_state:
@@ -203,6 +210,10 @@ class LiteRTWhole:
         """The outputs of values and masks [B, T, ...]."""
         found = self._run(**dict(zip(self._takes, inputs, strict=True)))
         return [found[name] for name in self._gives], state
+
+
+def _nobody():
+    return None
 
 
 def _interpreter(path):

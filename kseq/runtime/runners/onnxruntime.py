@@ -83,8 +83,9 @@ class OnnxRunner:
             return None
         kinds = [numpy_dtype(leaf.dtype) for leaf in manifest.state]
         leaves = [np.array(x, kind, order="C") for x, kind in zip(leaves, kinds, strict=True)]
-        others = [x if stays else np.empty_like(x) for x, stays in zip(leaves, self._in_place, strict=True)]
-        inputs, outputs = ([np.zeros(*end) for end in ends] for ends in (self._inputs, self._outputs))
+        # All is written once: memory that was never used costs its first call much.
+        others = [x if stays else x.copy() for x, stays in zip(leaves, self._in_place, strict=True)]
+        inputs, outputs = ([np.full(shape, 0, kind) for shape, kind in ends] for ends in (self._inputs, self._outputs))
         forward, back = (self._bound([*inputs, *a], [*outputs, *b]) for a, b in ((leaves, others), (others, leaves)))
         return OnnxState(inputs, outputs, leaves, others, forward, back)
 
