@@ -140,21 +140,19 @@ def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) ->
         fed = ops.concatenate([x, ops.cast(proposed, x.dtype)], axis=1)  # [B, ahead + 1]
         if goes_back:
             y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
-            logits, states = y.values, []
-            valid = y.mask
+            states = []
         else:
-            valid = None
 
             def follow(i, y, seen):
                 return ops.take(fed, ops.reshape(ops.minimum(i + 1, ahead), (1,)), axis=1)
 
-            _, logits, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, (), True)
+            _, y, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, (), True)
         drawn, bad, before = [], [], list(seen)
         for i in range(ahead + 1):
             given = [part[:, None] for part in before]
-            new, wrong = next_tokens(form, numbers, logits[:, i : i + 1], Draws(keys, made + i), *given)
+            new, wrong = next_tokens(form, numbers, y.values[:, i : i + 1], Draws(keys, made + i), *given)
             drawn.append(new)
-            bad.append(wrong if valid is None else ops.logical_or(wrong, ops.logical_not(valid[:, i])))
+            bad.append(wrong if y.mask is None else ops.logical_or(wrong, ops.logical_not(y.mask[:, i])))
             if before and i < ahead:
                 before = [with_tokens(before[0], fed[:, i + 1 : i + 2])]
         tokens, bad = ops.concatenate(drawn, axis=1), ops.stack(bad, axis=1)
@@ -168,7 +166,7 @@ def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) ->
 
 
 def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):
-    """Steps one by one: what follows each [B, count], the outputs [B, count, V], the states after each, and the carry.
+    """Steps one by one: what follows each [B, count], outputs [B, count, V], the states after each, and the carry.
 
     Args:
         advance, carry: of a computation.
@@ -185,10 +183,10 @@ def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):
         x = ops.cast(follow(i, y, seen), x.dtype)
         seen = [with_tokens(part, x) for part in seen]
         tokens.append(x)
-        outputs.append(y.values)
+        outputs.append(y)
         states.append(carry.leaves)
     kept = [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)] if keeps_states else []
-    return ops.concatenate(tokens, axis=1), ops.concatenate(outputs, axis=1), kept, carry
+    return ops.concatenate(tokens, axis=1), Sequence.concatenate(outputs), kept, carry
 
 
 def _settling(ahead: int, goes_back: bool) -> Any:
