@@ -45,7 +45,7 @@ def beam_search(request: Request, beams: int) -> Generated:
     if not isinstance(penalty, (int, float)) or not 0 <= penalty < np.inf:
         raise ValueError(f"`length_penalty` must be a number of at least 0; received {penalty!r}")
     batch, most = request.begin(predictor, options.get("context"), request.most)
-    batch = batch.keep(_each(np.arange(batch.size), beams))
+    batch = batch.keep(np.repeat(np.arange(batch.size), beams))
     search = _Search(batch, request.last, most, stops.tokens, float(penalty), beams)
     search.run()
     return search.result()
@@ -113,7 +113,8 @@ class _Search:
         left = self.most[live] - self.found.lengths[live].max(axis=1)
         places = staying(self.numbers, live, int(left.max()))
         if places is not None:
-            self.batch, self.numbers = self.batch.keep(_each(places, self.beams)), self.numbers[places]
+            hypotheses = (places[:, None] * self.beams + np.arange(self.beams)).reshape(-1)
+            self.batch, self.numbers = self.batch.keep(hypotheses), self.numbers[places]
 
     def result(self) -> Generated:
         """The best hypothesis of every row, by the way back from it."""
@@ -131,11 +132,6 @@ class _Search:
         reasons = ["error" if f else "stop" if s else "length" for f, s in zip(failed, stopped, strict=True)]
         errors = {int(n): "the model's output is not finite, or not valid" for n in np.flatnonzero(failed)}
         return Generated(sequences, reasons, errors, [float(score) for score in worth[rows, best]])
-
-
-def _each(rows, beams):
-    """The places of all hypotheses of rows."""
-    return (rows[:, None] * beams + np.arange(beams)).reshape(-1)
 
 
 def _worth(np_, scores, lengths, penalty):

@@ -25,8 +25,9 @@ class SpeculativeRows:
     Transformers via Speculative Decoding"; Daliri et al., 2024, "Coupling without Communication and Drafter-Invariant
     Speculative Decoding" for the shared noise.
 
-    States go back over what was not to be: by `rollback` where layers remember their steps, else the states after all
-    steps are kept, and the model makes them one by one.
+    States go back over what was not to be: by `rollback` where layers remember their steps. Elsewhere the model goes
+    through what was right once more, from the state before; of the draft, which makes steps one by one, the states
+    after all of them are kept.
 
     Args:
         batch: states of the model's rows, fed with all but the last token of the prompts.
@@ -87,8 +88,14 @@ class SpeculativeRows:
         ahead_fn = _going_ahead(self.draft.predictor.dtype, self.form, ahead, draft_goes_back)
         proposed, *states = self.draft.run(("ahead", draft_goes_back, key), ahead_fn, self.x, *shared)
         check = _checking(self.batch.predictor.dtype, self.form, ahead, goes_back)
-        found = self.batch.run(("check", goes_back, key), check, self.x, proposed, *shared)
+        fed = np.concatenate([self.x, ops.convert_to_numpy(proposed)], axis=1)  # [B, ahead + 1]
+        found, before = self.batch.run(("check", goes_back, key), check, fed, *shared), ()
+        if not goes_back:
+            found, before = found[: -len(self.batch.carry.leaves)], found[-len(self.batch.carry.leaves) :]
         tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found)
+        if before and (right < ahead).any():
+            self.batch.carry = self.batch.carry._replace(leaves=before)
+            self.batch.feed([fed[n, : right[n] + 1] for n in range(len(right))], _halves(ahead))
         settle = _settling(ahead, draft_goes_back)
         self.draft.run(("settle", draft_goes_back, ahead), settle, right, *states)
         count, rows = right + 1, np.arange(len(right))
@@ -136,17 +143,9 @@ def _going_ahead(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool)
 def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
     """The computation in which the model draws for itself, and goes back to where it last agreed."""
 
-    def check(advance, carry, x, proposed, made, keys, numbers, *seen):
-        fed = ops.concatenate([x, ops.cast(proposed, x.dtype)], axis=1)  # [B, ahead + 1]
-        if goes_back:
-            y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
-            states = []
-        else:
-
-            def follow(i, y, seen):
-                return ops.take(fed, ops.reshape(ops.minimum(i + 1, ahead), (1,)), axis=1)
-
-            _, y, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, (), True)
+    def check(advance, carry, fed, made, keys, numbers, *seen):
+        start = carry.leaves
+        y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
         drawn, bad, before = [], [], list(seen)
         for i in range(ahead + 1):
             given = [part[:, None] for part in before]
@@ -156,13 +155,19 @@ def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) ->
             if before and i < ahead:
                 before = [with_tokens(before[0], fed[:, i + 1 : i + 2])]
         tokens, bad = ops.concatenate(drawn, axis=1), ops.stack(bad, axis=1)
-        agreed = ops.cast(ops.equal(tokens[:, :ahead], ops.cast(proposed, "int32")), "int32")
+        agreed = ops.cast(ops.equal(tokens[:, :ahead], ops.cast(fed[:, 1:], "int32")), "int32")
         right = ops.sum(ops.cumprod(agreed, axis=1), axis=1) if ahead else ops.zeros_like(made)
         right = ops.cast(right, "int32")
-        carry = _settled(advance, carry, right, states, ahead, goes_back)
-        return [tokens, bad, right, *_all_seen(seen, tokens, right)], carry
+        if goes_back:
+            carry, start = _settled(advance, carry, right, (), ahead, True), []
+        return [tokens, bad, right, *_all_seen(seen, tokens, right), *start], carry
 
     return check
+
+
+def _halves(steps):
+    """Powers of two, from that which is not above a number down to 1."""
+    return [2**n for n in reversed(range(steps.bit_length()))]
 
 
 def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):

@@ -19,7 +19,7 @@ MODELS = {
     "remembers": lambda: kseq_model(max_rollback=4),
     "forgets": lambda: kseq_model(max_rollback=0),
     "sliding": sliding,
-    "sinks": lambda: kseq_model(max_rollback=4, num_sink_steps=2),
+    "sinks": lambda: kseq_model(num_sink_steps=2),
 }
 
 
