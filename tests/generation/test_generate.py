@@ -245,6 +245,7 @@ def test_a_prompt_may_be_as_long_as_the_model_has_room_for(small):
         (ValueError, "`length_penalty` must be a number of at least 0", [1], {"beams": 2, "length_penalty": -1}),
         (ValueError, "`length_penalty` is for `beams` of 2 or more; received 1", [1], {"length_penalty": 1}),
         (ValueError, "`draft_steps` is for a `draft`; received 2 without", [1], {"draft_steps": 2}),
+        (ValueError, r"`start` must be one step, of shape \(\); received one of shape \(2,\)", [1], {"start": [1, 2]}),
         (TypeError, "`sample` must be a function of outputs and draws; received 3", [1], {"sample": 3}),
         (ValueError, "the context of .* must be none; received source", [1], {"context": {"source": 1}}),
     ],
