@@ -89,13 +89,11 @@ class SpeculativeRows:
         proposed, *states = self.draft.run(("ahead", draft_goes_back, key), ahead_fn, self.x, *shared)
         check = _checking(self.batch.predictor.dtype, self.form, ahead, goes_back)
         fed = np.concatenate([self.x, ops.convert_to_numpy(proposed)], axis=1)  # [B, ahead + 1]
-        found, before = self.batch.run(("check", goes_back, key), check, fed, *shared), ()
-        if not goes_back:
-            found, before = found[: -len(self.batch.carry.leaves)], found[-len(self.batch.carry.leaves) :]
-        tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found)
-        if before and (right < ahead).any():
-            self.batch.carry = self.batch.carry._replace(leaves=before)
-            self.batch.feed([fed[n, : right[n] + 1] for n in range(len(right))], _halves(ahead))
+        found = self.batch.run(("check", goes_back, key), check, fed, *shared)
+        tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found[: 3 + len(self.seen)])
+        if not goes_back and (right < ahead).any():
+            self.batch.carry = self.batch.carry._replace(leaves=found[3 + len(self.seen) :])
+            self.batch.feed([row[: count + 1] for row, count in zip(fed, right, strict=True)], _halves(ahead))
         settle = _settling(ahead, draft_goes_back)
         self.draft.run(("settle", draft_goes_back, ahead), settle, right, *states)
         count, rows = right + 1, np.arange(len(right))
@@ -127,21 +125,33 @@ def _goes_back(step: StepFunction, steps: int) -> bool:
 
 
 def _going_ahead(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
-    """The computation in which the draft draws tokens, and is fed all of them, the last one too."""
+    """The computation in which the draft draws tokens, and is fed all of them, the last one too.
+
+    It gives the tokens [B, ahead], and where the draft does not go back the states after each step [ahead + 1, B, ...].
+    """
 
     def go(advance, carry, x, made, keys, numbers, *seen):
-        def follow(i, y, seen):
-            new, _ = next_tokens(form, numbers, y.values, Draws(keys, made + i), *[part[:, None] for part in seen])
-            return new
-
-        tokens, _, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, seen, not goes_back)
-        return [tokens[:, :ahead], *states], carry
+        seen, tokens, states = list(seen), [], []
+        for i in range(ahead + 1):
+            y, carry = advance(Sequence(ops.cast(x, dtype)), carry)
+            given = [part[:, None] for part in seen]
+            new, _ = next_tokens(form, numbers, y.values, Draws(keys, made + i), *given)
+            x = ops.cast(new, x.dtype)
+            seen = [with_tokens(part, x) for part in seen]
+            tokens.append(x)
+            states.append(carry.leaves)
+        states = [] if goes_back else [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)]
+        return [ops.concatenate(tokens, axis=1)[:, :ahead], *states], carry
 
     return go
 
 
 def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
-    """The computation in which the model draws for itself, and goes back to where it last agreed."""
+    """The computation in which the model draws for itself after each token that it is fed, [B, ahead + 1].
+
+    It gives what it has drawn, where nothing could be, how many tokens of the draft were right, and which were seen. It
+    goes back to where it last agreed or, where it cannot, gives the leaves of the state before.
+    """
 
     def check(advance, carry, fed, made, keys, numbers, *seen):
         start = carry.leaves
@@ -159,7 +169,7 @@ def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) ->
         right = ops.sum(ops.cumprod(agreed, axis=1), axis=1) if ahead else ops.zeros_like(made)
         right = ops.cast(right, "int32")
         if goes_back:
-            carry, start = _settled(advance, carry, right, (), ahead, True), []
+            carry, start = _settled(advance, carry, right, (), ahead, goes_back), []
         return [tokens, bad, right, *_all_seen(seen, tokens, right), *start], carry
 
     return check
@@ -168,30 +178,6 @@ def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) ->
 def _halves(steps):
     """Powers of two, from that which is not above a number down to 1."""
     return [2**n for n in reversed(range(steps.bit_length()))]
-
-
-def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):
-    """Steps one by one: what follows each [B, count], outputs [B, count, V], the states after each, and the carry.
-
-    Args:
-        advance, carry: of a computation.
-        x: the first input, [B, 1].
-        count: steps.
-        dtype: of the model's input.
-        follow: gives the next input of the number of a step, of its output, and of what was seen.
-        seen: what was, as a tuple of none or one.
-        keeps_states: whether states are kept: leaves [count, B, ...].
-    """
-    seen, tokens, outputs, states = list(seen), [], [], []
-    for i in range(count):
-        y, carry = advance(Sequence(ops.cast(x, dtype)), carry)
-        x = ops.cast(follow(i, y, seen), x.dtype)
-        seen = [with_tokens(part, x) for part in seen]
-        tokens.append(x)
-        outputs.append(y)
-        states.append(carry.leaves)
-    kept = [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)] if keeps_states else []
-    return ops.concatenate(tokens, axis=1), Sequence.concatenate(outputs), kept, carry
 
 
 def _settling(ahead: int, goes_back: bool) -> Any:
