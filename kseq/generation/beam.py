@@ -194,8 +194,8 @@ def _searching(vocabulary: Any, dtype: str) -> Any:
             # A row that is done, or has failed in this step, stays what it was.
             stays = ops.logical_or(done, failed)[:, None]
             new = zip((token, scores, lengths, ended), old, strict=False)
-            new = [ops.where(stays, before, after) for after, before in new]
-            return ops.where(stays, places, parent), _Hypotheses(*new, failed)
+            last, scores, lengths, ended = (ops.where(stays, before, after) for after, before in new)
+            return ops.where(stays, places, parent), _Hypotheses(last, scores, lengths, ended, failed)
 
         def going_on(i, found, *_):
             return ops.logical_and(i < limit, ops.logical_not(ops.all(_done(ops, found, penalty))))
