@@ -12,7 +12,7 @@ from .stops import Stops
 # How long a call may take where somebody waits for each of its steps, in seconds.
 _SHOWN_AFTER = 0.03
 # Steps of a call where there are several rows: after each of them some may leave.
-_TOGETHER = 32
+TOGETHER = 32
 # Steps that are still to be made at least where rows leave the batch, since the smaller one may have to be compiled.
 _WORTH_LEAVING = 32
 
@@ -40,7 +40,7 @@ class Driver:
         Args:
             shown: whether somebody waits for them: calls then are short.
         """
-        steps = 8 if shown else _TOGETHER if len(self._most) > 1 else 2**30
+        steps = 8 if shown else TOGETHER if len(self._most) > 1 else 2**30
         while live := [n for n, reason in enumerate(self._reasons) if reason is None]:
             self._leave(live)
             left = max(int(self._most[n]) - len(self._made[n]) for n in live)
@@ -72,17 +72,29 @@ class Driver:
         return made[known:]
 
     def _leave(self, live):
-        """Let rows that have ended leave the batch, where that halves it."""
-        size, left = len(self._numbers), max(int(self._most[n]) - len(self._made[n]) for n in live)
-        if 2 * len(live) > size or left < _WORTH_LEAVING:
-            return
-        while 2 * len(live) <= size:
-            size = (size + 1) // 2
-        places = [int(np.flatnonzero(self._numbers == n)[0]) for n in live]
-        kept = np.array(places + places[:1] * (size - len(live)))
-        self._rows.keep(kept)
-        self._numbers = self._numbers[kept]
+        """Let rows that have ended leave the batch."""
+        places = staying(self._numbers, live, max(int(self._most[n]) - len(self._made[n]) for n in live))
+        if places is not None:
+            self._rows.keep(places)
+            self._numbers = self._numbers[places]
 
     def result(self) -> Generated:
         """What all rows have made."""
         return Generated(self._made, [str(reason) for reason in self._reasons], self._errors)
+
+
+def staying(numbers: np.ndarray, live: Any, left: int) -> np.ndarray | None:
+    """Places in a batch of those who stay where the others leave, some twice; `None` where it is not halved.
+
+    Args:
+        numbers: the row that each one of the batch is.
+        live: rows that go on.
+        left: steps that they may still make.
+    """
+    size = len(numbers)
+    if 2 * len(live) > size or left < _WORTH_LEAVING:
+        return None
+    while 2 * len(live) <= size:
+        size = (size + 1) // 2
+    places = [int(np.flatnonzero(numbers == n)[0]) for n in live]
+    return np.array(places + places[:1] * (size - len(live)))

@@ -1,6 +1,6 @@
 """A model that generates: what it reads and gives, and batches of rows that it goes on from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -45,7 +45,7 @@ class Predictor:
         NotStreamable: a model that cannot step.
         ValueError: a model that cannot generate: of several inputs or outputs, that looks ahead, changes the length, or
             whose output is neither the next input nor logits of it.
-        TypeError: neither a kseq layer nor a Keras model.
+        TypeError: neither a kseq layer nor a Keras model, or a `sample` that is no function.
     """
 
     name: str
@@ -60,6 +60,8 @@ class Predictor:
     vocabulary: int | None
 
     def __init__(self, model: Any, sample: Callable[..., Any] | None = None) -> None:
+        if sample is not None and not callable(sample):
+            raise TypeError(f"`sample` must be a function of outputs and draws; received {sample!r}")
         self.layer, self.name = as_layer(model), in_words(model)
         if not self.layer.supports_step:
             found = self.layer.obstacles()
@@ -202,11 +204,16 @@ class Batch:
         step = self.programs.step
         check_room(step.limits(step.initial_state()), steps, what)
 
-    def feed(self, rows: list[np.ndarray]) -> None:
-        """Let each row go through its own steps: in the calls in which it would go through them alone."""
+    def feed(self, rows: list[np.ndarray], sizes: Iterable[int] = _FED) -> None:
+        """Let each row go through its own steps: in the calls in which it would go through them alone.
+
+        Args:
+            rows: the steps of each.
+            sizes: blocks of a call, from the most on to 1.
+        """
         predictor, lengths = self.predictor, np.array([len(row) for row in rows])
         ragged, at = len(set(lengths.tolist())) > 1, np.zeros(self.size, np.int64)
-        for blocks in _FED:
+        for blocks in sizes:
             size = blocks * predictor.block
             while (active := lengths - at >= size).any():
                 chunk = np.zeros((self.size, size, *predictor.shape), predictor.steps_dtype)

@@ -31,7 +31,7 @@ def read_prompts(prompts: Any, shape: tuple[int, ...], kind: str, start: Any = N
         start: a step that is put before every row, or `None`.
 
     Raises:
-        ValueError: steps of another shape, no rows, or a row without steps.
+        ValueError: steps or a `start` of another shape, no rows, or a row without steps.
         TypeError: what is no number, or no integers where these are wanted.
     """
     if isinstance(prompts, Sequence):
@@ -50,6 +50,8 @@ def read_prompts(prompts: Any, shape: tuple[int, ...], kind: str, start: Any = N
         raise ValueError("`prompts` must have at least one row; received none")
     if start is not None:
         first = _array([start], shape)
+        if first.shape[1:] != shape:
+            raise ValueError(f"`start` must be one step, of shape {shape}; received one of shape {first.shape[1:]}")
         rows = [np.concatenate([first, row]) if row.shape[1:] == first.shape[1:] else row for row in rows]
     return Prompts([_checked(row, n, shape, kind) for n, row in enumerate(rows)], alone)
 

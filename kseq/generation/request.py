@@ -86,6 +86,12 @@ class Request:
         if unknown:
             known = ", ".join(GenerateOptions.__annotations__)
             raise TypeError(f"options of generation are {known}; received {', '.join(sorted(unknown))}")
+        for name, of, chosen in [
+            ("draft_steps", "a `draft`", options.get("draft") is not None),
+            ("length_penalty", "`beams` of 2 or more", options.get("beams", 1) != 1),
+        ]:
+            if name in options and not chosen:
+                raise ValueError(f"`{name}` is for {of}; received {options[name]!r} without")
         self.options = options
         self.predictor = predictor = Predictor(model, options.get("sample"))
         given: dict[str, Any] = {name: value for name, value in options.items() if name in _SAMPLING}

@@ -25,8 +25,9 @@ class SpeculativeRows:
     Transformers via Speculative Decoding"; Daliri et al., 2024, "Coupling without Communication and Drafter-Invariant
     Speculative Decoding" for the shared noise.
 
-    States go back over what was not to be: by `rollback` where layers remember their steps, else the states after all
-    steps are kept, and the model makes them one by one.
+    States go back over what was not to be: by `rollback` where layers remember their steps. Elsewhere the model goes
+    through what was right once more, from the state before; of the draft, which makes steps one by one, the states
+    after all of them are kept.
 
     Args:
         batch: states of the model's rows, fed with all but the last token of the prompts.
@@ -87,8 +88,12 @@ class SpeculativeRows:
         ahead_fn = _going_ahead(self.draft.predictor.dtype, self.form, ahead, draft_goes_back)
         proposed, *states = self.draft.run(("ahead", draft_goes_back, key), ahead_fn, self.x, *shared)
         check = _checking(self.batch.predictor.dtype, self.form, ahead, goes_back)
-        found = self.batch.run(("check", goes_back, key), check, self.x, proposed, *shared)
-        tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found)
+        fed = np.concatenate([self.x, ops.convert_to_numpy(proposed)], axis=1)  # [B, ahead + 1]
+        found = self.batch.run(("check", goes_back, key), check, fed, *shared)
+        tokens, bad, right, *self.seen = map(ops.convert_to_numpy, found[: 3 + len(self.seen)])
+        if not goes_back and (right < ahead).any():
+            self.batch.carry = self.batch.carry._replace(leaves=found[3 + len(self.seen) :])
+            self.batch.feed([row[: count + 1] for row, count in zip(fed, right, strict=True)], _halves(ahead))
         settle = _settling(ahead, draft_goes_back)
         self.draft.run(("settle", draft_goes_back, ahead), settle, right, *states)
         count, rows = right + 1, np.arange(len(right))
@@ -120,75 +125,59 @@ def _goes_back(step: StepFunction, steps: int) -> bool:
 
 
 def _going_ahead(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
-    """The computation in which the draft draws tokens, and is fed all of them, the last one too."""
+    """The computation in which the draft draws tokens, and is fed all of them, the last one too.
+
+    It gives the tokens [B, ahead], and where the draft does not go back the states after each step [ahead + 1, B, ...].
+    """
 
     def go(advance, carry, x, made, keys, numbers, *seen):
-        def follow(i, y, seen):
-            new, _ = next_tokens(form, numbers, y.values, Draws(keys, made + i), *[part[:, None] for part in seen])
-            return new
-
-        tokens, _, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, seen, not goes_back)
-        return [tokens[:, :ahead], *states], carry
+        seen, tokens, states = list(seen), [], []
+        for i in range(ahead + 1):
+            y, carry = advance(Sequence(ops.cast(x, dtype)), carry)
+            given = [part[:, None] for part in seen]
+            new, _ = next_tokens(form, numbers, y.values, Draws(keys, made + i), *given)
+            x = ops.cast(new, x.dtype)
+            seen = [with_tokens(part, x) for part in seen]
+            tokens.append(x)
+            states.append(carry.leaves)
+        states = [] if goes_back else [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)]
+        return [ops.concatenate(tokens, axis=1)[:, :ahead], *states], carry
 
     return go
 
 
 def _checking(dtype: str, form: tuple[str, ...], ahead: int, goes_back: bool) -> Any:
-    """The computation in which the model draws for itself, and goes back to where it last agreed."""
+    """The computation in which the model draws for itself after each token that it is fed, [B, ahead + 1].
 
-    def check(advance, carry, x, proposed, made, keys, numbers, *seen):
-        fed = ops.concatenate([x, ops.cast(proposed, x.dtype)], axis=1)  # [B, ahead + 1]
-        if goes_back:
-            y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
-            logits, states = y.values, []
-            valid = y.mask
-        else:
-            valid = None
+    It gives what it has drawn, where nothing could be, how many tokens of the draft were right, and which were seen. It
+    goes back to where it last agreed or, where it cannot, gives the leaves of the state before.
+    """
 
-            def follow(i, y, seen):
-                return ops.take(fed, ops.reshape(ops.minimum(i + 1, ahead), (1,)), axis=1)
-
-            _, logits, states, carry = _one_by_one(advance, carry, x, ahead + 1, dtype, follow, (), True)
+    def check(advance, carry, fed, made, keys, numbers, *seen):
+        start = carry.leaves
+        y, carry = advance(Sequence(ops.cast(fed, dtype)), carry)
         drawn, bad, before = [], [], list(seen)
         for i in range(ahead + 1):
             given = [part[:, None] for part in before]
-            new, wrong = next_tokens(form, numbers, logits[:, i : i + 1], Draws(keys, made + i), *given)
+            new, wrong = next_tokens(form, numbers, y.values[:, i : i + 1], Draws(keys, made + i), *given)
             drawn.append(new)
-            bad.append(wrong if valid is None else ops.logical_or(wrong, ops.logical_not(valid[:, i])))
+            bad.append(wrong if y.mask is None else ops.logical_or(wrong, ops.logical_not(y.mask[:, i])))
             if before and i < ahead:
                 before = [with_tokens(before[0], fed[:, i + 1 : i + 2])]
         tokens, bad = ops.concatenate(drawn, axis=1), ops.stack(bad, axis=1)
-        agreed = ops.cast(ops.equal(tokens[:, :ahead], ops.cast(proposed, "int32")), "int32")
+        agreed = ops.cast(ops.equal(tokens[:, :ahead], ops.cast(fed[:, 1:], "int32")), "int32")
         right = ops.sum(ops.cumprod(agreed, axis=1), axis=1) if ahead else ops.zeros_like(made)
         right = ops.cast(right, "int32")
-        carry = _settled(advance, carry, right, states, ahead, goes_back)
-        return [tokens, bad, right, *_all_seen(seen, tokens, right)], carry
+        if goes_back:
+            carry, start = _settled(advance, carry, right, (), ahead, goes_back), []
+        return [tokens, bad, right, *_all_seen(seen, tokens, right), *start], carry
 
     return check
 
 
-def _one_by_one(advance, carry, x, count, dtype, follow, seen, keeps_states):
-    """Steps one by one: what follows each [B, count], the outputs [B, count, V], the states after each, and the carry.
-
-    Args:
-        advance, carry: of a computation.
-        x: the first input, [B, 1].
-        count: steps.
-        dtype: of the model's input.
-        follow: gives the next input of the number of a step, of its output, and of what was seen.
-        seen: what was, as a tuple of none or one.
-        keeps_states: whether states are kept: leaves [count, B, ...].
-    """
-    seen, tokens, outputs, states = list(seen), [], [], []
-    for i in range(count):
-        y, carry = advance(Sequence(ops.cast(x, dtype)), carry)
-        x = ops.cast(follow(i, y, seen), x.dtype)
-        seen = [with_tokens(part, x) for part in seen]
-        tokens.append(x)
-        outputs.append(y.values)
-        states.append(carry.leaves)
-    kept = [ops.stack(leaf, axis=0) for leaf in zip(*states, strict=True)] if keeps_states else []
-    return ops.concatenate(tokens, axis=1), ops.concatenate(outputs, axis=1), kept, carry
+def _halves(steps):
+    """Powers of two, from that which is not above a number down to 1."""
+    return [2**n for n in reversed(range(steps.bit_length()))]
 
 
 def _settling(ahead: int, goes_back: bool) -> Any:

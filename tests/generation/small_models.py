@@ -33,6 +33,12 @@ def attentive(vocabulary=VOCABULARY, max_length=40, seed=0, **options):
     return keras.Model(ids, kseq.Dense(vocabulary, kernel_initializer=wide())(x))
 
 
+def sliding(vocabulary=VOCABULARY, seed=0, **options):
+    """Attention to the last steps and the first ones alone, whose ring of slots comes round."""
+    options = {"max_past_horizon": 4, "num_sink_steps": 2, "position": kseq.RotaryPosition()} | options
+    return attentive(vocabulary, seed=seed, **options)
+
+
 def outputs(model, steps):
     """The last output for a whole sequence, float64; what follows it changes nothing, and saves shapes to compile."""
     steps = np.asarray(steps)

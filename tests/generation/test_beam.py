@@ -7,6 +7,7 @@ import pytest
 from small_models import attentive, outputs, recurrent
 
 import kseq
+from kseq.generation import predictor
 
 # The share that runs on a day where tests compile; all of them on torch.
 TODAYS = {"jax": 0.1, "tensorflow": 0.1}
@@ -68,3 +69,16 @@ def test_a_row_whose_logits_are_no_numbers_has_the_steps_before_and_the_others_g
     found = kseq.generate(model, [[1, 2], [6]], 4, beams=2)
     assert found.reasons == ["length", "error"] and list(found.errors) == [1]
     assert len(found[1]) == 0 and np.array_equal(found[0], wanted)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_rows_that_are_done_leave_the_batch(penalty, monkeypatch):
+    model, sizes, keep = attentive(VOCABULARY, max_length=80), [], predictor.Batch.keep
+    monkeypatch.setattr(predictor.Batch, "keep", lambda self, rows: sizes.append(len(rows)) or keep(self, rows))
+    prompts, most = [[1], [2, 3], [0], [3, 3, 1], [2]], [2, 70, 0, 1, 3]
+    made = kseq.generate(model, prompts, most, beams=2, length_penalty=penalty)
+    assert sizes == [10, 2] and [len(row) for row in made] == most
+    for n in (0, 1, 3):
+        alone = kseq.generate(model, prompts[n : n + 1], most[n], beams=2, length_penalty=penalty)
+        np.testing.assert_array_equal(alone[0], made[n])
+        assert alone.scores[0] == pytest.approx(made.scores[n], abs=1e-3)

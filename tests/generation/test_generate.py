@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from small_models import PROMPTS, VOCABULARY, attentive, most_likely, outputs, recurrent
+from small_models import PROMPTS, VOCABULARY, attentive, most_likely, outputs, recurrent, sliding
 
 import kseq
 from kseq.generation import predictor
@@ -16,7 +16,7 @@ TODAYS = {"jax": 0.1, "tensorflow": 0.1}
 DRAWN = {"temperature": 0.9, "top_k": 8, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.2}
 
 
-@pytest.fixture(scope="module", params=[recurrent, attentive])
+@pytest.fixture(scope="module", params=[recurrent, attentive, sliding])
 def model(request):
     return request.param()
 
@@ -207,11 +207,10 @@ def test_context():
     assert made[2][:5].tolist() == steps[1:].tolist()
 
 
-def test_a_prompt_may_be_as_long_as_the_model_has_room_for(model):
-    if model.name.startswith("sequential"):
-        with pytest.raises(ValueError, match="`max_new_steps` must be given, or `stop`"):
-            kseq.generate(model, [1])
-        return
+def test_a_prompt_may_be_as_long_as_the_model_has_room_for(small):
+    with pytest.raises(ValueError, match="`max_new_steps` must be given, or `stop`"):
+        kseq.generate(small, [1])
+    model = attentive()
     made = kseq.generate(model, [[1], [2] * 39, [3] * 40], temperature=0)
     assert [len(row) for row in made] == [40, 2, 1]
     with pytest.raises(ValueError, match="takes 40 more steps in row 1; received a prompt of 41 steps: raise max_"):
@@ -244,6 +243,10 @@ def test_a_prompt_may_be_as_long_as_the_model_has_room_for(model):
         (ValueError, "nothing is drawn", [1], {"beams": 2, "top_k": 3}),
         (ValueError, "single tokens alone", [1], {"beams": 2, "stop": [[1, 2]]}),
         (ValueError, "`length_penalty` must be a number of at least 0", [1], {"beams": 2, "length_penalty": -1}),
+        (ValueError, "`length_penalty` is for `beams` of 2 or more; received 1", [1], {"length_penalty": 1}),
+        (ValueError, "`draft_steps` is for a `draft`; received 2 without", [1], {"draft_steps": 2}),
+        (ValueError, r"`start` must be one step, of shape \(\); received one of shape \(2,\)", [1], {"start": [1, 2]}),
+        (TypeError, "`sample` must be a function of outputs and draws; received 3", [1], {"sample": 3}),
         (ValueError, "the context of .* must be none; received source", [1], {"context": {"source": 1}}),
     ],
 )

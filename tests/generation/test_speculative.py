@@ -1,8 +1,9 @@
 """A draft changes nothing but how many calls there are."""
 
+import keras
 import numpy as np
 import pytest
-from small_models import PROMPTS, attentive, recurrent
+from small_models import PROMPTS, attentive, recurrent, sliding
 
 import kseq
 from kseq.generation import speculative
@@ -17,14 +18,14 @@ MODELS = {
     "attentive": lambda: attentive(max_length=28),
     "remembers": lambda: kseq_model(max_rollback=4),
     "forgets": lambda: kseq_model(max_rollback=0),
+    "sliding": sliding,
+    "sinks": lambda: kseq_model(num_sink_steps=2),
 }
 
 
-def kseq_model(max_rollback):
+def kseq_model(**options):
     """Of layers that all go back, or not."""
-    layer = kseq.Serial(
-        [kseq.Embedding(11, 8), kseq.SelfAttention(2, 4, **SHORT, max_rollback=max_rollback), kseq.Dense(11)]
-    )
+    layer = kseq.Serial([kseq.Embedding(11, 8), kseq.SelfAttention(2, 4, **SHORT, **options), kseq.Dense(11)])
     layer.build((None, None))
     return layer
 
@@ -32,7 +33,13 @@ def kseq_model(max_rollback):
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"top_k": 6, "repetition_penalty": 1.3, "seed": 3}])
 @pytest.mark.parametrize(
     ("model", "draft"),
-    [("recurrent", "other"), ("attentive", "recurrent"), ("remembers", "attentive"), ("forgets", "remembers")],
+    [
+        ("recurrent", "other"),
+        ("attentive", "recurrent"),
+        ("remembers", "attentive"),
+        ("forgets", "remembers"),
+        ("sinks", "sliding"),
+    ],
 )
 def test_the_tokens_are_those_without_a_draft(model, draft, options):
     model, draft = MODELS[model](), MODELS[draft]()
@@ -75,3 +82,14 @@ def test_what_is_refused():
         kseq.generate(model, [1], 30, draft=MODELS["attentive"]())
     with pytest.raises(ValueError, match="nothing is drawn"):
         kseq.generate(model, [1], 3, draft=recurrent(), beams=2)
+
+
+def test_outputs_that_are_not_valid_end_a_row_with_a_draft_as_without():
+    ids, source = keras.Input((None,), dtype="int32"), keras.Input((None, 3), name="source")
+    x = kseq.GRU(4)(kseq.Embedding(5, 4)(ids))
+    x = kseq.Conditioning(source="source", per_step=True)(x, context={"source": source})
+    model = keras.Model([ids, source], kseq.Dense(5)(x))
+    context = {"source": np.ones((2, 6, 3), "float32")}
+    for options in ({}, {"draft": recurrent(5), "draft_steps": 2}):
+        made = kseq.generate(model, [[1], [1, 2, 3]], 10, context=context, seed=1, **options)
+        assert [len(row) for row in made] == [6, 4] and made.reasons == ["error"] * 2
