@@ -1,17 +1,17 @@
 """`ExportedStream`: a file that `kseq.export` wrote, fed chunk by chunk without Keras."""
 
-import dataclasses
 import os
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from ..sequence import SequenceSpec
-from ..timing import joint
 from .base import BaseStream
+from .described import DescribedExport
 from .engine_step import EngineStep
+from .golden import golden_calls
 from .manifest import Manifest
-from .runners import open_runner
+from .runners import of_file, open_runner
 from .saved import ModelId, Saved, from_bytes
 
 # Blocks that are run and forgotten before the first push: memory is allocated, and code is loaded.
@@ -52,8 +52,9 @@ class ExportedStream(BaseStream):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         manifest, runner = open_runner(path)
         if manifest.mode != "step":
-            raise ValueError(f"{os.fspath(path)} is of whole sequences (`mode={manifest.mode!r}`), not of a step")
-        self._begin(manifest, EngineStep(manifest, runner))
+            raise ValueError(f"{path} is of whole sequences (`mode={manifest.mode!r}`): `kseq.open_whole` runs it")
+        with of_file(path):
+            self._begin(manifest, EngineStep(manifest, runner))
 
     @classmethod
     def of(cls, manifest: Manifest, step: EngineStep) -> Self:
@@ -74,9 +75,12 @@ class ExportedStream(BaseStream):
 
     def _warm_up(self):
         values = tuple(x.values for x in self._ends.nothing(self.manifest.block))
-        state = self._step.initial_state()
+        state, made = self._step.initial_state(), []
         for _ in range(_WARM_UP):
-            _, state = self._step(values, (None,) * len(values), None, state)
+            made, state = self._step(values, (None,) * len(values), None, state)
+        for (y, _), wanted in zip(made, golden_calls(self.manifest)[0][1], strict=False):
+            if y.shape != wanted.shape:
+                raise ValueError(f"a call of the file gives shape {y.shape}, and its manifest says {wanted.shape}")
 
     def _replace_context(self, context: Any, active: Any) -> None:
         raise ValueError("an exported step keeps the context that it was exported with; received another one")
@@ -119,41 +123,6 @@ class ExportedStream(BaseStream):
                 raise ValueError(f"the file takes inputs of {wanted.dtype}; the stream was one of {spec.dtype}")
         self._dtype = saved.dtype
         return saved._replace(form=saved.form._replace(specs=specs))
-
-
-class FileInput(NamedTuple):
-    """An input as `Ends` reads it."""
-
-    name: str
-    mask: str | None
-    spec: SequenceSpec
-
-
-class DescribedExport:
-    """How an exported step is described to a stream: by its manifest, in blocks of the file's.
-
-    Args:
-        manifest: of the file.
-    """
-
-    def __init__(self, manifest: Manifest) -> None:
-        self.reads_presence = manifest.presence_tensor is not None
-        self.num_inputs = len(manifest.inputs) + self.reads_presence
-        self.num_outputs = len(manifest.outputs)
-        self.inputs = [
-            FileInput(port.name, port.mask, SequenceSpec(port.shape, port.dtype)) for port in manifest.inputs
-        ]
-        self.input_names, self.compute_dtype = list(manifest.input_names), manifest.compute_dtype
-        self.input_structure, self.output_structure = manifest.input_structure, manifest.output_structure
-        shapes: tuple[Any, ...] = (*[port.shape for port in manifest.inputs], *[()] * self.reads_presence)
-        self.channel_shape = shapes[0] if self.num_inputs == 1 else shapes
-        self.timings = [dataclasses.replace(timing, block_size=manifest.block) for timing in manifest.timings]
-        self.timing = joint(self.timings)
-        self._outputs: tuple[Any, ...] = tuple(SequenceSpec(port.shape, port.dtype) for port in manifest.outputs)
-
-    def output_spec(self, input_spec: Any) -> Any:
-        """Of the outputs, which are of the file's dtypes."""
-        return self._outputs[0] if self.num_outputs == 1 else self._outputs
 
 
 class FixedRoom:
