@@ -12,6 +12,7 @@ import numpy as np
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.litert import READ, STEP, WRITE
+from ..runtime.seal import checksum
 from .calibration import calls
 from .quiet import quiet
 from .traced import ExportedFunction
@@ -56,6 +57,7 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
                 raise ValueError(_reason(str(error), said())) from error
     target.write_bytes(content)
     with zipfile.ZipFile(target, "a") as archive:
+        archive.comment = checksum(target, len(content))
         archive.writestr(MEMBER, manifest.to_bytes())
 
 

@@ -14,6 +14,7 @@ import keras
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
+from ..runtime.seal import seal_onnx
 from .onnx_graph import divide_by_roots, drop_identities, fold_scales, states_in_place
 from .onnx_operations import translations
 
@@ -60,6 +61,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
     properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode()}
     onnx.helper.set_model_props(model, properties | {IN_PLACE: ",".join(states_in_place(model, manifest.state))})
     target.write_bytes(model.SerializeToString())
+    seal_onnx(target)
 
 
 def _package(name):
