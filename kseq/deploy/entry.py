@@ -81,7 +81,8 @@ def export(
 
     Args:
         model: as `kseq.Stream` takes it.
-        path: of the file, or for `"saved_model"` of the folder; what is there is replaced once the new one is written.
+        path: of the file, or for `"saved_model"` of the folder; a file, or a SavedModel, that is there is replaced once
+            the new one is written.
         format: `"litert"`, `"onnx"`, `"saved_model"` or `"stablehlo"`; by default its ending says: .tflite,
             .onnx, .stablehlo, or else a SavedModel.
         batch_size: streams that advance together.
@@ -99,6 +100,7 @@ def export(
         NotStreamable: a model that cannot step.
         ValueError: a format, precision or path that there is not, or what the format cannot hold, with the reason.
         ImportError: a package that the format needs, with the extra that installs it.
+        OSError: a place where nothing can be written.
 
     Example:
         >>> import kseq, tempfile
