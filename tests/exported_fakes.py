@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kseq.deploy import entry, traced
+from kseq.deploy import manifests, traced
 from kseq.runtime.ends import PRESENCE, Ends
 from kseq.runtime.manifest import Manifest
 from kseq.sequence import SequenceSpec
@@ -17,7 +17,7 @@ def manifest_of(layer, batch=1, block=None, masked=False):
     step = StepFunction(layer, batch, specs[0] if len(specs) == 1 else specs, block=block)
     function = traced.ExportedFunction(step, masked)
     options = {"max_length": 1024, "window": None}
-    found = entry._manifest(function, "onnx", entry.Choices(), ends, options, None)
+    found = manifests.manifest_of(function, "onnx", "float32", options)
     return Manifest.from_bytes(found.to_bytes())
 
 

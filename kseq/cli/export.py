@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import math
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -108,10 +108,16 @@ def _compared(output) -> dict[str, Any]:
     from ..runtime.runners import open_runner
 
     try:
-        error = golden_error(*open_runner(output))
-    except ImportError as missing:
-        return {"error": None, "not_compared": str(missing)}
-    return {"error": error} if math.isfinite(error) else {"error": None, "not_compared": "it gives what is not finite"}
+        opened = open_runner(output)
+    except (ImportError, ValueError) as error:  # nothing here runs it, or not as this process is set up
+        return {"error": None, "not_compared": str(error)}
+    try:
+        error = golden_error(*opened)
+    except ValueError as error:
+        raise ModelError(f"{output}: {error}") from error
+    if error == float("inf"):
+        raise ModelError(f"{output}: gives numbers of its golden data that are not finite, where its model gave others")
+    return {"error": error}
 
 
 def _show(results):
@@ -154,7 +160,8 @@ def _chunks(found, model) -> list[Any]:
 def _loaded(path):
     """An array, or several by name; nothing in the file is run as code."""
     try:
-        found = np.load(path, allow_pickle=False)
-        return found if isinstance(found, np.ndarray) else dict(found)
-    except ValueError as error:
+        with open(path, "rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else dict(found)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CommandError(f"{path}: no arrays of NumPy (.npy or .npz): {error}") from error

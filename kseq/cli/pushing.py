@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .arguments import positive_float, positive_int
+from .arguments import CommandError, positive_float, positive_int
 from .frames import FORMATS, RAW, FramesError, open_frames
 from .writers import Watched, open_writer
 
@@ -81,7 +81,8 @@ def _stream(args, open_stream):
             while True:
                 chunk = frames.read(block)
                 before = time.perf_counter()
-                outputs = stream.push(chunk)
+                with _refused():
+                    outputs = stream.push(chunk)
                 if len(chunk):
                     seconds.append(time.perf_counter() - before)
                     done += len(chunk)
@@ -89,7 +90,9 @@ def _stream(args, open_stream):
                 writer.write(outputs)
                 if len(chunk) < block:
                     break
-            writer.write(stream.flush())
+            with _refused():
+                outputs = stream.flush()
+            writer.write(outputs)
     seconds_in_all, rate = time.perf_counter() - started, args.rate or frames.rate
     return {
         "frames": done,
@@ -104,6 +107,15 @@ def _stream(args, open_stream):
         },
         "output": args.output,
     }
+
+
+@contextlib.contextmanager
+def _refused():
+    """What a stream does not take, such as more steps than a layer has room for, as the command's error."""
+    try:
+        yield
+    except ValueError as error:
+        raise CommandError(" ".join(str(error).split())) from error
 
 
 def _open_input(name):

@@ -65,5 +65,4 @@ def _open(args):
             f"--block must be a multiple of the block that {args.model} was exported with, {manifest.block}; received "
             f"{args.block}"
         )
-    args.block = args.block or manifest.block
     return stream

@@ -1,6 +1,7 @@
 """`export`: a model's step as a file that other runtimes stream."""
 
 import dataclasses
+import errno
 import importlib
 import os
 import pathlib
@@ -9,24 +10,19 @@ import tempfile
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
-from keras import ops
 
 from ..arguments import as_size, check_choice
 from ..layers.base import SequenceLayer
 from ..model_graph import in_words
 from ..obstacles import NotStreamable
 from ..runtime.ends import Ends
-from ..runtime.manifest import Allowance, Manifest
-from ..streaming.compiled import freeze
-from ..streaming.context import in_numpy
+from ..runtime.manifest import Manifest
 from ..streaming.graph import as_layer
 from ..streaming.model_layer import stream_options
-from ..streaming.saving import model_id, seeds_of
 from ..streaming.step import StepFunction
-from ..version import __version__
 from .calibration import golden_blocks
 from .custom import refuse_within
+from .manifests import manifest_of
 from .measured import warn_if_far
 from .traced import ExportedFunction
 from .whole import WholeFunction
@@ -87,7 +83,8 @@ def export(
 
     Args:
         model: as `kseq.Stream` takes it.
-        path: of the file, or for `"saved_model"` of the folder; what is there is replaced once the new one is written.
+        path: of the file, or for `"saved_model"` of the folder; a file, or a SavedModel, that is there is replaced once
+            the new one is written.
         format: `"litert"`, `"onnx"`, `"saved_model"` or `"stablehlo"`; by default its ending says: .tflite,
             .onnx, .stablehlo, or else a SavedModel.
         batch_size: streams that advance together.
@@ -109,6 +106,7 @@ def export(
         NotStreamable: a model that cannot step.
         ValueError: a format, precision or path that there is not, or what the format cannot hold, with the reason.
         ImportError: a package that the format needs, with the extra that installs it.
+        OSError: a place where nothing can be written.
 
     Example:
         >>> import kseq, tempfile
@@ -125,17 +123,28 @@ def export(
     precision = precision or "float32"
     check_choice("precision", precision, FORMATS[name].precisions)
     check_choice("mode", mode, ("step", "layer"))
-    choices = Choices(precision, state, calibration)
     options = stream_options(max_length, window)
     batch_size = as_size("batch_size", batch_size)
+    _check_place(path, name)
     if mode == "layer":
         if block is not None:
             raise ValueError(f"`block` is of a step; the steps of a whole sequence are `length`; received {block}")
-        whole = WholeFunction(model, batch_size, length, bool(masks), dtype=dtype, context=context, options=options)
-        manifest = _manifest_of_whole(whole, name, choices, dataclasses.asdict(options), context)
-        return _write(model, whole, manifest, path, choices)
-    if length is not None:
-        raise ValueError(f"`length` is of whole sequences (`mode='layer'`), and of a step `block`; received {length}")
+        function: Any = WholeFunction(
+            model, batch_size, length, bool(masks), dtype=dtype, context=context, options=options
+        )
+    else:
+        if length is not None:
+            raise ValueError(
+                f"`length` is of whole sequences (`mode='layer'`), and of a step `block`; received {length}"
+            )
+        given = calibration if precision == "int8" else None
+        function = _step(model, batch_size, block, masks, dtype, context, options, given)
+    manifest = manifest_of(function, name, precision, dataclasses.asdict(options))
+    return _write(model, function, manifest, path, Choices(precision, state, calibration))
+
+
+def _step(model, batch_size, block, masks, dtype, context, options, calibration):
+    """The step of a model as a function; its golden data is of the calibration, where there is one."""
     layer = as_layer(model, options)
     if not layer.supports_step:
         found = layer.obstacles()
@@ -144,14 +153,10 @@ def export(
     if not ends.dtypes_known:
         ends = Ends(layer, in_words(model), batch_size, ends.numpy_dtypes[0].name)
     specs = ends.layer_specs
-    spec = specs[0] if len(specs) == 1 else specs
-    step = StepFunction(layer, batch_size, spec, block=block, context=context)
+    step = StepFunction(layer, batch_size, specs[0] if len(specs) == 1 else specs, block=block, context=context)
     masked = _needs_masks(layer, step) if masks is None else bool(masks)
-    from_data = precision == "int8" and calibration is not None
-    given = golden_blocks(step, masked, calibration) if from_data else None
-    function = ExportedFunction(step, masked, given=given)
-    manifest = _manifest(function, name, choices, ends, dataclasses.asdict(options), context)
-    return _write(model, function, manifest, path, choices)
+    given = None if calibration is None else golden_blocks(step, masked, calibration)
+    return ExportedFunction(step, masked, given=given)
 
 
 def _write(model, function, manifest, path, choices):
@@ -173,17 +178,41 @@ def written(function: Any, manifest: Manifest, target: pathlib.Path, choices: Ch
 
 
 def write_atomically(path: pathlib.Path, write: Any) -> Any:
-    """Let `write(target)` write a file or a folder beside the path, which then takes its name; or leave nothing."""
+    """Let `write(target)` write a file or folder beside the path, which then takes its name; or leave all as it is."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         target, old = folder / path.name, folder / "old"
         given = write(target)
-        if path.is_dir():
-            os.rename(path, old)
-        os.replace(target, path)
+        if not path.is_dir():
+            os.replace(target, path)
+            return given
+        os.rename(path, old)
+        try:
+            os.rename(target, path)
+        except BaseException:
+            os.rename(old, path)
+            raise
         return given
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+# What tensorflow writes into the folder of a SavedModel.
+_OF_SAVED_MODELS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
+
+
+def _check_place(path, format):
+    """Refuse a place where nothing can be written, or where something is that must not be written over."""
+    if not path.name:
+        raise ValueError(f"`path` must have a name; received {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no folder to write into", str(path.parent))
+    if not path.exists():
+        return
+    if format != "saved_model" and not path.is_file():
+        raise ValueError(f"{path} is no file, as the format {format!r} writes one: give another path")
+    if format == "saved_model" and not (path.is_dir() and {x.name for x in path.iterdir()} <= _OF_SAVED_MODELS):
+        raise ValueError(f"{path} is no folder of a SavedModel alone, which may be replaced: give another path")
 
 
 def _format_of(path, format):
@@ -196,72 +225,3 @@ def _format_of(path, format):
 def _needs_masks(layer, step):
     """Whether the end of a stream is pushed as steps that are not there."""
     return step.block > 1 or any(timing.input_latency or timing.output_latency for timing in layer.timings)
-
-
-def _manifest(function, name, choices, ends, options, context):
-    step = function.step
-    layer, weights = step.layer, freeze(step.layer)
-    calls = [inputs for inputs, _ in function.golden]
-    outputs = [[*[y for y, _ in made], *[m for _, m in made if m is not None]] for _, made in function.golden]
-    return Manifest(
-        format=name,
-        mode="step",
-        precision=choices.precision,
-        batch_size=step.batch_size,
-        block=step.block,
-        inputs=function.inputs,
-        outputs=function.outputs,
-        state=function.state,
-        order=step.order,
-        presence_tensor=function.presence_tensor,
-        input_names=tuple(getattr(layer, "input_names", ())),
-        input_structure=ends.input_structure,
-        output_structure=ends.output_structure,
-        compute_dtype=layer.compute_dtype,
-        timings=tuple(layer.timings),
-        allowances=tuple(map(_allowance, step.limits(step.initial_state()))),
-        model=model_id(layer, weights)._asdict(),
-        options=options,
-        kseq_version=__version__,
-        initial_state=step.initial_state(),
-        seeds=seeds_of(layer, weights, {}),
-        context=in_numpy(step.context),
-        golden_inputs=[np.concatenate(arrays, axis=1) for arrays in zip(*calls, strict=True)],
-        golden_outputs=[np.concatenate(arrays, axis=1) for arrays in zip(*outputs, strict=True)],
-    )
-
-
-def _manifest_of_whole(function, name, choices, options, context):
-    [(inputs, outputs)] = function.golden
-    layer = function.layer
-    return Manifest(
-        format=name,
-        mode="layer",
-        precision=choices.precision,
-        batch_size=function.batch_size,
-        block=function.length or 0,
-        inputs=function.inputs,
-        outputs=function.outputs,
-        state=(),
-        order=(),
-        presence_tensor=None,
-        input_names=function.input_names,
-        input_structure=function.input_structure,
-        output_structure=function.output_structure,
-        compute_dtype=layer.compute_dtype,
-        timings=tuple(layer.timings) if isinstance(layer, SequenceLayer) else (),
-        allowances=(),
-        model={},
-        options=options,
-        kseq_version=__version__,
-        initial_state=[],
-        seeds={},
-        context=in_numpy(context or {}),
-        golden_inputs=inputs,
-        golden_outputs=[*[y for y, _ in outputs], *[m for _, m in outputs if m is not None]],
-    )
-
-
-def _allowance(limit):
-    steps = np.asarray(ops.convert_to_numpy(limit.steps))
-    return Allowance(limit.layer, tuple(steps.tolist()), limit.advice, limit.counts_valid)

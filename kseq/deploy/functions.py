@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ..layers.base import SequenceLayer
 from ..runtime.golden import golden_calls
 from ..runtime.manifest import Manifest
 from ..sequence import SequenceSpec
@@ -33,13 +32,13 @@ def function_of(model: Any, manifest: Manifest) -> ExportedFunction | WholeFunct
 
 
 def _whole(model, manifest):
-    [dtype] = {port.dtype for port in manifest.inputs} if isinstance(model, SequenceLayer) else [None]
+    dtypes = {port.dtype for port in manifest.inputs}  # one where it was given, or else those of a Keras model
     return WholeFunction(
         model,
         manifest.batch_size,
         manifest.block or None,
         manifest.is_masked,
-        dtype=dtype,
+        dtype=dtypes.pop() if len(dtypes) == 1 else None,
         context=manifest.context or None,
         options=StreamOptions(**manifest.options),
         golden=_golden(manifest),
@@ -59,10 +58,4 @@ def _step(model, manifest):
 
 def _golden(manifest):
     """The golden stream of a manifest, as the functions have it."""
-    count = len(manifest.outputs)
-    calls = []
-    for inputs, outputs in golden_calls(manifest):
-        masks = iter(outputs[count:])
-        pairs = zip(manifest.outputs, outputs, strict=False)
-        calls.append((inputs, [(y, next(masks) if port.mask_tensor else None) for port, y in pairs]))
-    return calls
+    return [(inputs, manifest.pairs(outputs)) for inputs, outputs in golden_calls(manifest)]

@@ -15,6 +15,7 @@ import numpy as np
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.litert import READ, STEP, WRITE
+from ..runtime.seal import checksum
 from .calibration import calls
 from .equal_leaves import Leaf, equal_leaves
 from .litert_precision import converted
@@ -64,6 +65,7 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     def save(manifest):
         target.write_bytes(content)
         with zipfile.ZipFile(target, "a") as archive:
+            archive.comment = checksum(target, len(content))
             archive.writestr(MEMBER, manifest.to_bytes())
 
     return save_measured(save, manifest, target)

@@ -14,6 +14,7 @@ import keras
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
+from ..runtime.seal import seal_onnx
 from .measured import save_measured
 from .onnx_graph import divide_by_roots, drop_identities, fold_scales, states_in_place
 from .onnx_operations import translations
@@ -64,6 +65,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
         properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode(), IN_PLACE: in_place}
         onnx.helper.set_model_props(model, properties)
         target.write_bytes(model.SerializeToString())
+        seal_onnx(target)
 
     return save_measured(save, manifest, target)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.saved_model import EXTRA, INITIAL, signature_of
+from ..runtime.seal import CHECKSUM, checksum
 from .traced import ExportedFunction
 
 
@@ -54,4 +55,5 @@ def write(function: ExportedFunction, manifest: Manifest, target: pathlib.Path, 
     tf.saved_model.save(module, str(target), signatures=signatures)
     (target / EXTRA).mkdir(exist_ok=True)
     (target / EXTRA / MEMBER).write_bytes(manifest.to_bytes())
+    (target / EXTRA / CHECKSUM).write_bytes(checksum(target / "saved_model.pb"))
     return manifest

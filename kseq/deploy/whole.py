@@ -11,7 +11,7 @@ from ..dtypes import real_dtype
 from ..layers.base import SequenceLayer
 from ..layers.structures import as_sequence, parts
 from ..model_graph import in_words, is_graph
-from ..runtime.ends import is_name_of_keras
+from ..runtime.ends import is_name_of_keras, listed
 from ..runtime.manifest import Port, StateTensor
 from ..sequence import Sequence
 from ..streaming.adapters import StreamOptions
@@ -67,21 +67,15 @@ class WholeFunction:
         options: StreamOptions,
         golden: list[Any] | None = None,
     ) -> None:
-        self.layer, self.masked, self._context = model, masked, dict(context or {})
+        self.layer, self.masked, self.context = model, masked, dict(context or {})
         self.batch_size, self.length = batch_size, None if length is None else as_size("length", length)
         of_sequences = masked or isinstance(model, SequenceLayer)
-        self._callee: Any = streamable(model, options.max_length, options.window) if of_sequences else model
-        self._call = self._on_sequences if of_sequences else self._on_tensors
-        specs = _specs(self._callee, dtype)
-        if of_sequences and not isinstance(model, SequenceLayer):
-            specs = [(given.name, *spec[1:]) for given, spec in zip(_inputs_of(self._callee), specs, strict=True)]
-        self.input_names = tuple(name for name, *_ in specs)
-        self.input_structure = _structure(self._callee, "input", len(specs)) if not of_sequences else _listed(specs)
-        specs = [spec for spec in specs if of_sequences or spec[0] not in self._context]
+        self._callee: Any = (_OfSequences if of_sequences else _OfTensors)(model, dtype, self.context, options)
+        self.input_names, self.input_structure = self._callee.input_names, self._callee.input_structure
         names = namer()
         self.inputs = tuple(
-            Port(name, shape, kind, names(name), names(f"{name}_mask") if masked else None)
-            for name, shape, kind in specs
+            Port(name, shape, kind, names(name), names(f"{name}_mask") if masked else None, mask)
+            for name, shape, kind, mask in self._callee.inputs
         )
         time = self.length
         self.takes = [TensorSpec(p.tensor, (batch_size, time, *p.shape), p.dtype) for p in self.inputs]
@@ -89,7 +83,7 @@ class WholeFunction:
         self.golden = self._run_golden() if golden is None else golden
         [(_, made)] = self.golden
         self.outputs = tuple(output_port(names, n, *y, several=len(made) > 1) for n, y in enumerate(made))
-        self.output_structure = _listed(made) if of_sequences else _structure(self._callee, "output", len(made))
+        self.output_structure = self._callee.output_structure
         pairs = list(zip(self.outputs, made, strict=True))
         self.gives = [TensorSpec(port.tensor, self._shape_of(y), port.dtype) for port, (y, _) in pairs]
         self.gives += [TensorSpec(p.mask_tensor, self._shape_of(m), "bool") for p, (_, m) in pairs if p.mask_tensor]
@@ -105,20 +99,9 @@ class WholeFunction:
         found = [*[y for y, _ in outputs], *[mask for _, mask in outputs if mask is not None]]
         return as_specified(found, self.gives)
 
-    def _on_sequences(self, tensors):
+    def _call(self, tensors):
         count = len(self.inputs)
-        masks = tensors[count:] if self.masked else [None] * count
-        x = tuple(Sequence(values, mask) for values, mask in zip(tensors[:count], masks, strict=True))
-        context = {name: as_sequence(value) for name, value in self._context.items()}
-        y = self._callee(x if count > 1 else x[0], **({"context": context} if context else {}))
-        return [tuple(part) for part in parts(y)]
-
-    def _on_tensors(self, tensors):
-        given = dict(zip((port.name for port in self.inputs), tensors, strict=True))
-        given |= {name: ops.convert_to_tensor(as_sequence(value).values) for name, value in self._context.items()}
-        row = [given[name] for name in self.input_names]
-        y = self._callee(_filled(self.input_structure, row), training=False)
-        return [(part, None) for part in keras.tree.flatten(y)]
+        return self._callee(tensors[:count], tensors[count:] if self.masked else [None] * count)
 
     def _run_golden(self):
         rng, time = np.random.default_rng(0), self.length or _GOLDEN_LENGTH
@@ -134,9 +117,63 @@ def _in_numpy(x):
     return np.asarray(ops.convert_to_numpy(x))
 
 
-def _inputs_of(layer):
-    """The inputs of a model of Keras, read as a layer of sequences."""
-    return getattr(layer, "layer", layer).inputs
+class _OfSequences:
+    """A layer of sequences as a function of values and masks.
+
+    Attributes:
+        inputs: name, channel shape, dtype, and the name of the input that the mask comes in, of each.
+        input_names, input_structure, output_structure: as those of `WholeFunction`.
+    """
+
+    def __init__(self, model: Any, dtype: str | None, context: dict[str, Any], options: StreamOptions) -> None:
+        self._layer: Any = streamable(model, options.max_length, options.window)
+        self._context = context
+        if isinstance(model, SequenceLayer):
+            self.inputs = [(*spec, None) for spec in _specs(self._layer, dtype)]
+            self.input_names = tuple(name for name, *_ in self.inputs)
+            self.input_structure, self.output_structure = map(listed, (len(self.inputs), self._layer.num_outputs))
+        else:
+            read = getattr(self._layer, "layer", self._layer)  # of a model that loses masks
+            self.inputs = [(x.name, tuple(x.spec.shape), dtype or x.spec.dtype, x.mask) for x in read.inputs]
+            self.input_names = tuple(read.input_names)
+            self.input_structure, self.output_structure = read.input_structure, read.output_structure
+
+    def __call__(self, values: Any, masks: Any) -> list[Any]:
+        x: Any = tuple(map(Sequence, values, masks))
+        context = {name: as_sequence(value) for name, value in self._context.items()}
+        y = self._layer(x if len(x) > 1 else x[0], **({"context": context} if context else {}))
+        return [tuple(part) for part in parts(y)]
+
+
+class _OfTensors:
+    """A Keras model as it is called, as a function of values.
+
+    Attributes:
+        inputs, input_names, input_structure: as of `_OfSequences`.
+        output_structure: as that, of what the last call gave.
+    """
+
+    output_structure: Any = None
+
+    def __init__(self, model: Any, dtype: str | None, context: dict[str, Any], options: StreamOptions) -> None:
+        self._model, specs = model, _specs(model, dtype)
+        self.input_names = tuple(name for name, *_ in specs)
+        self._context = context
+        taken = [n for n, name in enumerate(self.input_names) if name not in context]
+        self.inputs = [(*specs[n], None) for n in taken]
+        self._structure: Any = 0
+        if is_graph(model) and not isinstance(model, keras.Sequential):
+            self._structure = keras.tree.pack_sequence_as(model.input, list(range(len(specs))))
+        self.input_structure = _renumbered(self._structure, {n: i for i, n in enumerate(taken)})
+
+    def __call__(self, values: Any, masks: Any) -> list[Any]:
+        given = {name: ops.convert_to_tensor(as_sequence(value).values) for name, value in self._context.items()}
+        given |= {name: x for (name, *_), x in zip(self.inputs, values, strict=True)}
+        row = [given[name] for name in self.input_names]
+        y = self._model(keras.tree.map_structure(lambda n: row[n], self._structure), training=False)
+        found = keras.tree.flatten(y)
+        self.output_structure = keras.tree.pack_sequence_as(y, list(range(len(found))))
+        return [(part, None) for part in found]
 
 
 def _specs(model, dtype):
@@ -167,17 +204,10 @@ def _counted(count):
     return ["x"] if count == 1 else [f"x_{n}" for n in range(count)]
 
 
-def _structure(model, which, count):
-    """The numbers of the inputs or outputs of a Keras model as Keras nests them."""
-    if not is_graph(model) or isinstance(model, keras.Sequential):
-        return _listed(range(count))
-    numbers = {id(x): n for n, x in enumerate(getattr(model, f"{which}s"))}
-    return keras.tree.map_structure(lambda x: numbers[id(x)], getattr(model, which))
-
-
-def _listed(row):
-    return 0 if len(row) == 1 else list(range(len(row)))
-
-
-def _filled(structure, items):
-    return keras.tree.map_structure(lambda n: items[n], structure)
+def _renumbered(structure, numbers):
+    """A structure with other numbers; what has none is left out."""
+    if isinstance(structure, int):
+        return numbers.get(structure)
+    pairs = structure.items() if isinstance(structure, dict) else enumerate(structure)
+    found = {key: n for key, part in pairs if (n := _renumbered(part, numbers)) is not None}
+    return found if isinstance(structure, dict) else list(found.values())

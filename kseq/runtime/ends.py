@@ -30,6 +30,13 @@ class Form(NamedTuple):
 class Ends:
     """The inputs and outputs of a stream.
 
+    Args:
+        layer: what is streamed.
+        name: of it, in words.
+        batch_size: rows.
+        dtype: of the inputs, or `None` where a model or the first chunk says it.
+        chunk: what errors call what is given.
+
     Attributes:
         form: a `Form`, a value that may be set back.
     """
@@ -42,12 +49,14 @@ class Ends:
     output_structure: Any
     form: Form
 
-    def __init__(self, layer: Described, name: str, batch_size: int, dtype: str | None) -> None:
-        self.layer, self.batch_size = layer, batch_size
+    def __init__(
+        self, layer: Described, name: str, batch_size: int, dtype: str | None, *, chunk: str = "a chunk"
+    ) -> None:
+        self.layer, self.batch_size, self._chunk = layer, batch_size, chunk
         self.inputs = getattr(layer, "inputs", None)  # of a Keras model
         self.input_names = getattr(layer, "input_names", ())
-        self.input_structure = getattr(layer, "input_structure", _tuple_of(layer.num_inputs))
-        self.output_structure = getattr(layer, "output_structure", _tuple_of(layer.num_outputs))
+        self.input_structure = getattr(layer, "input_structure", listed(layer.num_inputs))
+        self.output_structure = getattr(layer, "output_structure", listed(layer.num_outputs))
         shapes = layer.channel_shape
         if shapes is None:
             raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
@@ -116,17 +125,17 @@ class Ends:
         parts_given = self._split(chunk)
         several = len(parts_given) > 1
         given = [
-            self._standard(x, spec, f"{self._input_in_words(n)} of a chunk" if several else "a chunk")
+            self._standard(x, spec, f"{self._input_in_words(n)} of {self._chunk}" if several else self._chunk)
             for n, (x, spec) in enumerate(zip(parts_given, self.specs, strict=True))
         ]
         inputs, batched = [x for x, _ in given], all(b for _, b in given)
         if len({x.values.shape[1] for x in inputs}) > 1:
             raise ValueError(
-                f"the inputs of a chunk must have equally many time steps; received "
+                f"the inputs of {self._chunk} must have equally many time steps; received "
                 f"{' and '.join(str(x.values.shape[1]) for x in inputs)}"
             )
         specs = tuple(map(self._settled, self.specs, inputs))
-        inputs = list(map(_cast, inputs, specs))
+        inputs = [_cast(x, spec, self._chunk) for x, spec in zip(inputs, specs, strict=True)]
         as_sequence = self.form.as_sequence or any(isinstance(x, Sequence) for x in parts_given)
         self.form = Form(specs, as_sequence, batched)
         return inputs + self.all_there(inputs[0].values.shape[1])
@@ -167,12 +176,12 @@ class Ends:
         if isinstance(structure, dict):
             fits, wanted = (
                 isinstance(chunk, dict) and chunk.keys() == structure.keys(),
-                f"a dict of {_listed(structure)}",
+                f"a dict of {_in_words(structure)}",
             )
             pairs = [(part, chunk[key]) for key, part in structure.items()] if fits else ()
         elif isinstance(structure, list):
             fits = isinstance(chunk, (list, tuple)) and not isinstance(chunk, Sequence) and len(chunk) == len(structure)
-            names = f" ({_listed(given.name for given in self.inputs)})" if self.inputs else ""
+            names = f" ({_in_words(given.name for given in self.inputs)})" if self.inputs else ""
             pairs, wanted = (
                 zip(structure, chunk, strict=False) if fits else (),
                 f"a list of {len(structure)} inputs{names}",
@@ -181,7 +190,7 @@ class Ends:
             yield structure, chunk
             return
         if not fits:
-            raise ValueError(f"a chunk must be {wanted}; received {_described(chunk)}")
+            raise ValueError(f"{self._chunk} must be {wanted}; received {_described(chunk)}")
         for part in pairs:
             yield from self._matched(*part)
 
@@ -247,29 +256,30 @@ def is_name_of_keras(name: str) -> bool:
     return bool(re.fullmatch(r"(input_layer|keras_tensor)(_[0-9]+)?", name))
 
 
-def _listed(names):
+def _in_words(names):
     return ", ".join(map(str, names)) or "nothing"
 
 
 def _described(chunk):
     if isinstance(chunk, dict):
-        return f"a dict of {_listed(chunk)}"
+        return f"a dict of {_in_words(chunk)}"
     several = isinstance(chunk, (list, tuple)) and not isinstance(chunk, Sequence)
     return str(len(chunk)) if several else type(chunk).__name__
 
 
-def _cast(x, spec) -> Sequence:
+def _cast(x, spec, what) -> Sequence:
     if spec.dtype is None:
         return x  # of no steps
     dtype = host_dtype(spec.dtype)
     if x.values.dtype == dtype:
         return x
     if not np.can_cast(x.values.dtype, dtype, "same_kind"):
-        raise TypeError(f"a chunk must be castable to {dtype}; received {x.values.dtype}")
+        raise TypeError(f"{what} must be castable to {dtype}; received {x.values.dtype}")
     return Sequence(x.values.astype(dtype), x.mask)
 
 
-def _tuple_of(count):
+def listed(count: int) -> Any:
+    """The structure of so many sequences, where no model nests them: a list, or one by itself."""
     return 0 if count == 1 else list(range(count))
 
 

@@ -1,18 +1,18 @@
 """`ExportedStream`: a file that `kseq.export` wrote, fed chunk by chunk without Keras."""
 
-import dataclasses
 import os
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from ..sequence import SequenceSpec
-from ..timing import joint
 from .base import BaseStream
+from .described import DescribedExport
 from .ends import filled
 from .engine_step import EngineStep
+from .golden import golden_calls
 from .manifest import Manifest
-from .runners import open_runner
+from .runners import of_file, open_runner
 from .saved import ModelId, Saved, from_bytes
 
 # Blocks that are pushed and forgotten before the first push: memory is allocated, and code is loaded.
@@ -53,8 +53,9 @@ class ExportedStream(BaseStream):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         manifest, runner = open_runner(path)
         if manifest.mode != "step":
-            raise ValueError(f"{os.fspath(path)} is of whole sequences (`mode={manifest.mode!r}`), not of a step")
-        self._begin(manifest, EngineStep(manifest, runner))
+            raise ValueError(f"{path} is of whole sequences (`mode={manifest.mode!r}`): `kseq.open_whole` runs it")
+        with of_file(path):
+            self._begin(manifest, EngineStep(manifest, runner))
 
     @classmethod
     def of(cls, manifest: Manifest, step: EngineStep) -> Self:
@@ -75,9 +76,13 @@ class ExportedStream(BaseStream):
 
     def _warm_up(self):
         block = self.manifest.block
+        values = [x.values for x in self._ends.nothing(block)]
+        made, _ = self._step(tuple(values), (None,) * len(values), None, self._step.initial_state())
+        for (y, _), wanted in zip(made, golden_calls(self.manifest)[0][1], strict=False):
+            if y.shape != wanted.shape:
+                raise ValueError(f"a call of the file gives shape {y.shape}, and its manifest says {wanted.shape}")
         if any(min(allowed.steps) < block for allowed in self.manifest.allowances):
             return  # no push comes to the step
-        values = [x.values for x in self._ends.nothing(block)]
         for _ in range(_WARM_UP):
             self._push(filled(self._ends.input_structure, values), None, None)
             self._state = None  # so that the next one is where it was
@@ -124,41 +129,6 @@ class ExportedStream(BaseStream):
                 raise ValueError(f"the file takes inputs of {wanted.dtype}; the stream was one of {spec.dtype}")
         self._dtype = saved.dtype
         return saved._replace(form=saved.form._replace(specs=specs))
-
-
-class FileInput(NamedTuple):
-    """An input as `Ends` reads it."""
-
-    name: str
-    mask: str | None
-    spec: SequenceSpec
-
-
-class DescribedExport:
-    """How an exported step is described to a stream: by its manifest, in blocks of the file's.
-
-    Args:
-        manifest: of the file.
-    """
-
-    def __init__(self, manifest: Manifest) -> None:
-        self.reads_presence = manifest.presence_tensor is not None
-        self.num_inputs = len(manifest.inputs) + self.reads_presence
-        self.num_outputs = len(manifest.outputs)
-        self.inputs = [
-            FileInput(port.name, port.mask, SequenceSpec(port.shape, port.dtype)) for port in manifest.inputs
-        ]
-        self.input_names, self.compute_dtype = list(manifest.input_names), manifest.compute_dtype
-        self.input_structure, self.output_structure = manifest.input_structure, manifest.output_structure
-        shapes: tuple[Any, ...] = (*[port.shape for port in manifest.inputs], *[()] * self.reads_presence)
-        self.channel_shape = shapes[0] if self.num_inputs == 1 else shapes
-        self.timings = [dataclasses.replace(timing, block_size=manifest.block) for timing in manifest.timings]
-        self.timing = joint(self.timings)
-        self._outputs: tuple[Any, ...] = tuple(SequenceSpec(port.shape, port.dtype) for port in manifest.outputs)
-
-    def output_spec(self, input_spec: Any) -> Any:
-        """Of the outputs, which are of the file's dtypes."""
-        return self._outputs[0] if self.num_outputs == 1 else self._outputs
 
 
 class FixedRoom:

@@ -24,20 +24,23 @@ def golden_error(manifest: Manifest, runner: Any) -> float:
         outputs, state = runner(inputs, state)
         made.append(outputs)
     error = 0.0
-    for n, wanted in enumerate(manifest.golden_outputs):
-        found = [outputs[n] for outputs in made]
-        found = found[0] if manifest.mode == "layer" else np.concatenate(found, axis=1)
+    for n, (found, wanted) in enumerate(zip(joined(made), manifest.golden_outputs, strict=True)):
         if found.shape != wanted.shape:
             raise ValueError(f"the file gives shape {found.shape} of its golden data; it was {wanted.shape}")
         if wanted.dtype == bool and n >= len(manifest.outputs) and not np.array_equal(found, wanted):
             raise ValueError("the file gives another mask of its golden data than its model gave")
-        kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
-        found, wanted = found.astype(kind), wanted.astype(kind)
-        scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)) or 1.0
-        differs = (found != wanted) & ~(np.isnan(found) & np.isnan(wanted))
-        apart = np.abs(found[differs] - wanted[differs])
-        error = max(error, float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0)) / scale)
+        error = max(error, _relative_error(found, wanted))
     return error
+
+
+def _relative_error(found, wanted) -> float:
+    kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
+    found, wanted = found.astype(kind), wanted.astype(kind)
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))  # infinities, and what is no number
+    with np.errstate(invalid="ignore"):
+        far = np.abs(np.where(same, 0, found - wanted))
+    scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)) or 1.0
+    return float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max(initial=0.0)) / scale
 
 
 def golden_calls(manifest: Manifest) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
@@ -52,3 +55,10 @@ def _by_call(arrays, count):
         return [arrays]
     by_array = [np.split(array, count, axis=1) for array in arrays]
     return [[np.ascontiguousarray(part) for part in row] for row in zip(*by_array, strict=True)]
+
+
+def joined(calls: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """The arrays of calls, which `golden_calls` gives one by one, as one after the other in time."""
+    if len(calls) == 1:
+        return calls[0]
+    return [np.concatenate(arrays, axis=1) for arrays in zip(*calls, strict=True)]

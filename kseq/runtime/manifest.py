@@ -9,6 +9,7 @@ import numpy as np
 from ..sequence import Sequence
 from ..timing import Timing
 from . import packed
+from .soundness import problems
 
 _FORMAT = packed.ByteFormat(b"kseq-export\n", 1, "manifest of an exported model")
 #: Under which name a manifest lies in what was exported.
@@ -61,7 +62,7 @@ class Allowance(NamedTuple):
     counts_valid: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
     """All that is known of an exported model besides its computation.
 
@@ -97,20 +98,20 @@ class Manifest:
     block: int
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    state: tuple[StateTensor, ...]
-    order: tuple[int, ...]
-    presence_tensor: str | None
+    state: tuple[StateTensor, ...] = ()
+    order: tuple[int, ...] = ()
+    presence_tensor: str | None = None
     input_names: tuple[str, ...]
     input_structure: Any
     output_structure: Any
     compute_dtype: str
-    timings: tuple[Timing, ...]
-    allowances: tuple[Allowance, ...]
-    model: dict[str, Any]
+    timings: tuple[Timing, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: dict[str, Any]
     kseq_version: str
-    initial_state: list[np.ndarray] = dataclasses.field(repr=False)
-    seeds: dict[int, np.ndarray] = dataclasses.field(repr=False)
+    initial_state: list[np.ndarray] = dataclasses.field(default_factory=list, repr=False)
+    seeds: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
     context: dict[str, Sequence] = dataclasses.field(repr=False)
     golden_inputs: list[np.ndarray] = dataclasses.field(repr=False)
     golden_outputs: list[np.ndarray] = dataclasses.field(repr=False)
@@ -120,6 +121,28 @@ class Manifest:
     def is_masked(self) -> bool:
         """Whether a call takes masks."""
         return any(port.mask_tensor for port in self.inputs)
+
+    @property
+    def takes(self) -> list[str]:
+        """The tensors that a call takes, but for the state."""
+        masks = [port.mask_tensor for port in self.inputs if port.mask_tensor]
+        return [
+            *[port.tensor for port in self.inputs],
+            *masks,
+            *([self.presence_tensor] if self.presence_tensor else []),
+        ]
+
+    @property
+    def gives(self) -> list[str]:
+        """The tensors that a call gives, but for the state."""
+        masks = [port.mask_tensor for port in self.outputs if port.mask_tensor]
+        return [*[port.tensor for port in self.outputs], *masks]
+
+    def pairs(self, made: Any) -> list[tuple[Any, Any]]:
+        """Of what a call gives, values of all outputs and then the masks that there are: each with its mask."""
+        masks = iter(made[len(self.outputs) :])
+        values = zip(self.outputs, made, strict=False)
+        return [(y, next(masks) if port.mask_tensor else None) for port, y in values]
 
     def to_bytes(self) -> bytes:
         """The manifest as bytes, which hold no code."""
@@ -138,9 +161,17 @@ class Manifest:
 
         Raises:
             TypeError: no bytes.
-            ValueError: bytes of something else, damaged, or of another version.
+            ValueError: bytes of something else, damaged, of another version, or such as no export writes.
         """
         header, arrays = packed.unpack(_FORMAT, data)
+        with packed.reading(_FORMAT):
+            found = cls._read(header, arrays)
+            if problem := next(problems(found), None):
+                raise ValueError(f"the manifest of the exported model cannot be: {problem}")
+        return found
+
+    @classmethod
+    def _read(cls, header, arrays):
         fields = {f.name: header[f.name] for f in dataclasses.fields(cls) if f.name in header}
         fields["inputs"], fields["outputs"] = (tuple(map(_port, header[name])) for name in ("inputs", "outputs"))
         fields["state"] = tuple(StateTensor(n, tuple(s), d, a, b) for n, s, d, a, b in header["state"])

@@ -3,7 +3,10 @@
 Any machine and backend can read them: numbers are little-endian, and dtypes are named.
 """
 
+import contextlib
 import json
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,17 +53,50 @@ def unpack(form: ByteFormat, data: Any) -> tuple[dict[str, Any], dict[str, np.nd
         raise ValueError(f"the bytes of the {form.what} are damaged or cut off: their checksum differs")
     start = len(form.magic) + 4
     at = start + int.from_bytes(body[len(form.magic) : start], "little")
-    header = json.loads(body[start:at])
-    if header["version"] != form.version:
-        raise ValueError(f"the {form.what} must be of version {form.version}; received version {header['version']}")
-    arrays = {}
-    for name, shape, dtype in header["leaves"]:
-        dtype = numpy_dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        array = np.frombuffer(body[at : at + size], dtype.newbyteorder("<")).reshape(shape)
-        arrays[name] = array.astype(dtype)  # in the order of bytes of this machine, and writable
-        at += size
+    with reading(form):
+        header, arrays = json.loads(body[start:at]), {}
+        if header["version"] != form.version:
+            raise ValueError(f"the {form.what} must be of version {form.version}; received version {header['version']}")
+        for name, shape, dtype in header["leaves"]:
+            dtype = plain_dtype(dtype)
+            if not is_shape(shape):
+                raise ValueError(f"the {form.what} has an array of shape {shape}, which is none")
+            size = math.prod(shape) * dtype.itemsize
+            array = np.frombuffer(body[at : at + size], dtype.newbyteorder("<")).reshape(shape)
+            arrays[name] = array.astype(dtype)  # in the order of bytes of this machine, and writable
+            at += size
     return header, arrays
+
+
+@contextlib.contextmanager
+def reading(form: ByteFormat) -> Iterator[None]:
+    """Let what bytes say be wrong in any way: a checksum is soon made, of nonsense too. It is a ValueError."""
+    try:
+        yield
+    except (json.JSONDecodeError, UnicodeDecodeError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"the {form.what} says what none does: {type(error).__name__}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"the {form.what} says what none does: it is nested too deeply") from error
+
+
+def is_shape(found: Any) -> bool:
+    """Whether it is sizes of axes."""
+    return isinstance(found, (list, tuple)) and all(type(n) is int and n >= 0 for n in found)
+
+
+def plain_dtype(name: Any) -> np.dtype:
+    """The dtype of numbers that a name says, and of nothing else: no text, no objects, no structures.
+
+    Raises:
+        ValueError: another.
+    """
+    try:
+        dtype = numpy_dtype(name)
+    except (TypeError, ValueError, AttributeError, SyntaxError):
+        dtype = None
+    if dtype is None or dtype.name != name or dtype.kind not in "biufcV" or dtype.fields or not dtype.itemsize:
+        raise ValueError(f"a dtype must be one of numbers, by its name; received {name!r}")
+    return dtype
 
 
 def of_kind(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

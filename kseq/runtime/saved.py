@@ -83,30 +83,37 @@ def from_bytes(data: Any, identify: Callable[[dict[str, Any]], ModelId], other_w
         ValueError: bytes that are no stream, damaged, of another version, of another model or of other weights.
     """
     header, arrays = packed.unpack(_FORMAT, data)
-    options = header["options"]
-    model = identify(options)
-    _check_layers(ModelId(*(header[name] for name in ModelId._fields)), model)
-    if header["weights"] != model.weights and not other_weights:
+    with packed.reading(_FORMAT):
+        saved, theirs = _read(header, arrays)
+    model = identify(saved.options)
+    _check_layers(theirs, model)
+    if theirs.weights != model.weights and not other_weights:
         raise ValueError(
             "the stream was saved with other weights than those that the model has; `other_weights=True` lets it go on "
             "with these"
         )
+    return saved
+
+
+def _read(header, arrays):
+    """What is saved, and of which model."""
     count = (len(header["counts"]) - 2) // 2
     waiting, pushed, *counts = [n if header["together"] else np.array(n, np.int64) for n in header["counts"]]
     held = list(packed.sequences_of(arrays, "held").values()) or None
     channels = zip(header["channels"], header["dtypes"], strict=True)
     specs = tuple(SequenceSpec(tuple(shape), dtype) for shape, dtype in channels)
-    return Saved(
+    saved = Saved(
         header["batch_size"],
         header["dtype"],
         packed.sequences_of(arrays, "context") if header["has_context"] else None,
-        options,
+        header["options"],
         Form(specs, header["as_sequence"], header["batched"]),
         (header["together"], held, waiting, pushed, counts[:count], counts[count:], tuple(header["usual"])),
         list(packed.of_kind(arrays, "state").values()) if header["has_state"] else None,
         {int(number): seed for number, seed in packed.of_kind(arrays, "seed").items()},
         arrays.get("generator"),
     )
+    return saved, ModelId(*(header[name] for name in ModelId._fields))
 
 
 def _check_layers(saved, own):

@@ -6,8 +6,9 @@ import numpy as np
 
 from ..annotations import AnyPath
 from ..sequence import Sequence
-from .ends import filled
-from .manifest import Manifest, Port
+from .described import DescribedExport
+from .ends import Ends
+from .manifest import Manifest
 from .runners import open_runner
 
 
@@ -51,63 +52,40 @@ class ExportedWhole:
 
     def __init__(self, manifest: Manifest, runner: Any) -> None:
         self.manifest, self._runner = manifest, runner
+        described = DescribedExport(manifest)
+        self._ends = Ends(described, "the exported model", manifest.batch_size, None, chunk="a sequence")
 
     def __call__(self, x: Any) -> Any:
         """The outputs for whole sequences, in the structure in which the model gives them.
 
         Args:
-            x: values [B, T, ...] or a `Sequence`; of several inputs a list of them, or a dict by their names.
+            x: values [B, T, ...] or a `Sequence` of these and a mask [B, T], of a file of one row also without the
+                batch axis. Of several inputs a list or dict of them, as the Keras model takes them, or a dict by the
+                names of the inputs.
 
         Returns:
-            An array, or for a `Sequence` one, where the output has a mask.
+            Arrays, or `Sequence`s where one was given.
 
         Raises:
-            ValueError: other shapes, or a mask where the file takes none.
-            TypeError: a dtype that cannot be cast safely.
+            ValueError: another structure or other shapes, inputs of unequal length, steps that are invalid where the
+                file takes no mask.
+            TypeError: a dtype that cannot be cast safely, or a mask that is not bool.
         """
-        ports = self.manifest.inputs
-        given = [self._standard(part, port) for part, port in zip(self._split(x), ports, strict=True)]
-        lengths = {values.shape[1] for values, _ in given}
-        if len(lengths) > 1:
-            raise ValueError(f"all inputs must be equally long; received lengths {sorted(lengths)}")
-        masks = [mask for _, mask in given] if self.manifest.is_masked else []
-        found, _ = self._runner([*[values for values, _ in given], *masks], self._runner.state([]))
-        outputs = self.manifest.outputs
-        values, masks = found[: len(outputs)], iter(found[len(outputs) :])
-        as_sequence = any(isinstance(part, Sequence) for part in self._split(x))
-        made = [(y, next(masks) if port.mask_tensor else None) for port, y in zip(outputs, values, strict=True)]
-        return filled(self.manifest.output_structure, [Sequence(*y) if as_sequence else y[0] for y in made])
-
-    def _split(self, x):
-        ports = self.manifest.inputs
-        if isinstance(x, dict):
-            names = [port.name for port in ports]
-            if set(x) != set(names):
-                raise ValueError(f"the inputs are {', '.join(names)}; received {', '.join(map(str, x)) or 'none'}")
-            return [x[name] for name in names]
-        several = isinstance(x, (list, tuple)) and not isinstance(x, Sequence)
-        row = list(x) if several and len(ports) > 1 else [x]
-        if len(row) != len(ports):
-            raise ValueError(f"there are {len(ports)} inputs; received {len(row)}")
-        return row
-
-    def _standard(self, x: Any, port: Port) -> tuple[np.ndarray, np.ndarray]:
-        values, mask = x if isinstance(x, Sequence) else (x, None)
-        values = np.asarray(values)
-        batch, length = self.manifest.batch_size, self.manifest.block
-        time = length or "time"
-        fits = values.ndim == 2 + len(port.shape) and values.shape[0] == batch and values.shape[2:] == port.shape
-        if not fits or (length and values.shape[1] != length):
-            wanted = ", ".join(map(str, (batch, time, *port.shape)))
-            raise ValueError(f"the input {port.name!r} must have shape [{wanted}]; received {values.shape}")
-        if not np.can_cast(values.dtype, port.dtype, "same_kind"):
-            raise TypeError(f"the input {port.name!r} must be castable to {port.dtype}; received {values.dtype}")
-        if mask is not None and not port.mask_tensor:
-            raise ValueError("the file takes no masks: `kseq.export(..., masks=True)` writes one that does")
-        mask = np.ones(values.shape[:2], bool) if mask is None else np.asarray(mask)
-        if mask.shape != values.shape[:2] or mask.dtype != bool:
+        manifest = self.manifest
+        self._ends.reset()
+        given = self._ends.take(x)
+        length = given[0].values.shape[1]
+        if manifest.block not in (0, length):
+            raise ValueError(f"the file is of sequences of {manifest.block} steps; received {length}")
+        if manifest.is_masked:
+            given = [sequence.with_mask() for sequence in given]
+        elif not all(mask is None or mask.all() for _, mask in given):
             raise ValueError(
-                f"the mask of {port.name!r} must be bool of shape {values.shape[:2]}; received {mask.dtype} "
-                f"{mask.shape}"
+                "the file takes every step as valid; received a mask that does not: export it with `masks=True`"
             )
-        return np.ascontiguousarray(values, port.dtype), mask
+        tensors = [values for values, _ in given] + [mask for _, mask in given if manifest.is_masked]
+        try:
+            made, _ = self._runner(list(map(np.ascontiguousarray, tensors)), self._runner.state([]))
+        except Exception as error:  # each runtime has its own, of a length that the model does not take
+            raise ValueError(f"the file gives nothing of sequences of {length} steps: {error}") from error
+        return self._ends.give([Sequence(*pair) for pair in manifest.pairs(made)])

@@ -1,6 +1,5 @@
 """Every shipped spec in every format that this backend writes, streamed where no model is; and one stream, going on."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -9,18 +8,15 @@ import sys
 import keras
 import numpy as np
 import pytest
+from exported_formats import HERE, file_of, needs
 from keras import ops
 from small_specs import SMALL
 
 import kseq
-from kseq.deploy.entry import FORMATS
 from kseq.spec import shipped
 
 TODAYS = {"jax": 0.1, "tensorflow": 0.1, "torch": 0.3}
 TIME = 16
-
-RUNTIMES = {"litert": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow", "stablehlo": "jax"}
-HERE = [name for name, form in FORMATS.items() if form.backend == keras.backend.backend()]
 
 # What a program without Keras does with a file.
 STREAMED = """
@@ -41,12 +37,6 @@ def run(code, *arguments, **environment):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
-
-
-def needs(format):
-    for package in {RUNTIMES[format], FORMATS[format].backend, *({"onnxscript"} if format == "onnx" else ())}:
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{format} needs {package}")
 
 
 def values_for(model):
@@ -71,7 +61,7 @@ def test_a_shipped_spec_streams_from_a_file(name, format, tmp_path):
     model = kseq.load_spec(shipped()[name], vars=SMALL[name])
     x = values_for(model)
     given = [x, np.ones((2, TIME), bool)] if len(model.inputs) == 2 else x
-    path, inputs, outputs = tmp_path / f"m{FORMATS[format].suffix}", tmp_path / "x.npy", tmp_path / "y.npy"
+    path, inputs, outputs = file_of(tmp_path, format), tmp_path / "x.npy", tmp_path / "y.npy"
     np.save(inputs, x)
     kseq.export(model, path, format, batch_size=2)
     loaded = set(run(STREAMED, path, inputs, outputs).split())
@@ -90,7 +80,7 @@ def test_a_stream_begun_on_jax_goes_on_from_its_bytes(format, tmp_path):
     stream = kseq.Stream(model, batch_size=2)
     before = stream.push(x[:, :7])
     saved = stream.save()
-    path = tmp_path / f"m{FORMATS[format].suffix}"
+    path = file_of(tmp_path, format)
     kseq.export(model, path, batch_size=2)
     (tmp_path / "saved").write_bytes(saved)
     np.save(tmp_path / "x.npy", x[:, 7:])

@@ -14,6 +14,7 @@ from kseq.deploy.equal_leaves import equal_leaves
 from kseq.runtime.golden import golden_error
 from kseq.runtime.runners import open_runner
 from kseq.runtime.runners.litert import READ, STEP, WRITE
+from kseq.runtime.seal import checksum
 from kseq.runtime.whole import open_whole
 from kseq.streaming.tracing import Scope, State, advance, row_of
 from kseq.testing.given import draw_context
@@ -432,6 +433,6 @@ def test_damaged_and_foreign_files(path):
     # The manifest of another model behind a model.
     start = content.rindex(b"PK\3\4")
     end = other.read_bytes().rindex(b"PK\3\4")
-    path.write_bytes(other.read_bytes()[:end] + content[start:])
+    path.write_bytes(other.read_bytes()[:end] + content[start:-32] + checksum(other, end))
     with pytest.raises(ValueError, match="as its manifest says"):
         open_runner(path)

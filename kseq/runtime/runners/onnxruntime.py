@@ -71,7 +71,11 @@ class OnnxRunner:
         self._in_place = [leaf.tensor in in_place for leaf in manifest.state]
         given, made = self._session.get_inputs(), self._session.get_outputs()
         self._takes, self._gives = [x.name for x in given], [y.name for y in made]
-        count, outputs = len(given) - len(manifest.state), len(made) - len(manifest.state)
+        count, outputs = len(manifest.takes), len(manifest.gives)
+        takes = [*manifest.takes, *[leaf.tensor for leaf in manifest.state]]
+        gives = [*manifest.gives, *[leaf.new_tensor for leaf in manifest.state]]
+        if (takes, gives) != (self._takes, self._gives):
+            raise ValueError(f"{path} has other tensors than its manifest says")
         self._inputs, self._outputs = (
             [(tuple(x.shape), _KINDS[x.type]) for x in ends] for ends in (given[:count], made[:outputs])
         )

@@ -1,6 +1,8 @@
 """A SavedModel, run by tensorflow."""
 
 import os
+import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -34,18 +36,14 @@ class SavedModelRunner:
     def __init__(self, path: AnyPath, manifest: Manifest) -> None:
         tf = _tensorflow()
         try:
+            _check_operations(path)
             self._model = tf.saved_model.load(os.fspath(path))  # which keeps its variables
             signature = self._model.signatures[signature_of(manifest)]
         except Exception as error:
-            raise ValueError(f"{path} is damaged: tensorflow cannot read it: {error}") from error
-        inputs, outputs, state = manifest.inputs, manifest.outputs, manifest.state
-        masks = [port.mask_tensor for port in inputs if port.mask_tensor]
-        masks += [manifest.presence_tensor] if manifest.presence_tensor else []
-        given = [port.tensor for port in inputs] + masks
-        takes = given + [leaf.tensor for leaf in state]
-        gives = [port.tensor for port in outputs] + [port.mask_tensor for port in outputs if port.mask_tensor]
-        self._made = len(gives)
-        gives += [leaf.new_tensor for leaf in state]
+            raise ValueError(f"{path} is damaged, or other than `kseq.export` writes: {error}") from error
+        given, self._made = manifest.takes, len(manifest.gives)
+        takes = given + [leaf.tensor for leaf in manifest.state]
+        gives = manifest.gives + [leaf.new_tensor for leaf in manifest.state]
 
         def flat(*tensors):
             found = signature(**dict(zip(takes, tensors, strict=True)))
@@ -81,6 +79,40 @@ class SavedModelRunner:
         given = [self._constant(x, dtype) for x, dtype in zip(inputs, self._dtypes, strict=False)]
         found = self._call([*given, *state, *self._captured])
         return [np.array(y.numpy()) for y in found[: self._made]], found[self._made :]
+
+
+# Operations with effects that a step has, and, by their names, what reaches out of the graph without counting as such.
+_EFFECTS = {"ReadVariableOp", "VarHandleOp", "StatefulPartitionedCall", "While", "If", "Case", "Assert"}
+_REACHES_OUT = re.compile("File|PyFunc|^Xla|Dataset|Iterator|Debug|Summary|Remote|Custom|Callback")
+
+
+def _check_operations(path):
+    """Refuse what loading a SavedModel, or a call of it, would run besides computing: a file is data."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    from tensorflow.python.framework import op_def_registry
+
+    saved = SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    [graph] = saved.meta_graphs
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    # Those that the loader, and who calls it, can name; saving and restoring as a graph has it is never called.
+    waiting, seen = list(graph.object_graph_def.concrete_functions), set()
+    if not waiting:
+        raise ValueError("it has no functions")
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in functions[name]:
+            lists = [value.list.func for value in node.attr.values()]
+            waiting += [value.func.name for value in node.attr.values() if value.HasField("func")]
+            waiting += [function.name for row in lists for function in row]
+            if node.op in functions:
+                waiting.append(node.op)
+                continue
+            known = op_def_registry.get(node.op)
+            if known is None or _REACHES_OUT.search(node.op) or (known.is_stateful and node.op not in _EFFECTS):
+                raise ValueError(f"it has the operation {node.op}, which no model of `kseq.export` has")
 
 
 def _tensorflow():
