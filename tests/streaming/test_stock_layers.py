@@ -376,7 +376,6 @@ REFUSED = {
     "another shape": (conv(layers.Reshape, (-1, 2)), FLAT, "moves values from one step to another"),
     "another order": (conv(layers.Permute, (2, 1)), FLAT, "move time to another axis"),
     "between steps": (conv(layers.UpSampling2D, 2, interpolation="bilinear"), IMAGE, "mixes time steps; use interp"),
-    "levels": (conv(layers.MelSpectrogram, 16, 8, num_mel_bins=4), (None,), "use kseq.STFT"),
     "several hot": (conv(layers.CategoryEncoding, 3, output_mode="multi_hot"), (None, 2), "several steps together"),
 }
 
