@@ -13,13 +13,15 @@ from random_stock import RandomStock
 
 import kseq
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask"),
+    pytest.mark.filterwarnings("ignore:Layer .* does not support masking"),
+]
 SEEDS = range(
     int(os.environ.get("KSEQ_RANDOM_NETWORKS") or {"torch": 25, "tensorflow": 2, "jax": 2}[keras.backend.backend()])
 )
 
 
-@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
-@pytest.mark.filterwarnings("ignore:Layer .* does not support masking")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_model_streams(seed):
     random = RandomStock(seed)
