@@ -60,31 +60,28 @@ def fingerprint(text: Any, length: Any) -> Any:
         found = ops.take_along_axis(text, ops.maximum(place, 0) + ops.arange(size, dtype="int32"), axis=-1)
         return ops.concatenate([found, ops.zeros_like(text[..., : 8 - size])], axis=-1)
 
-    def times(x, constant=_K2):  # `constant` and twice the length
-        return _carried(_product(x, constant) + 2 * n * x)
+    def times(x):  # a constant, and twice the length
+        return _carried(_product(x, _K2) + 2 * n * x)
 
-    def mixed(u, v):
-        a = times(ops.bitwise_xor(u, v))
-        a = ops.bitwise_xor(a, _right(a, 47))
-        b = times(ops.bitwise_xor(v, a))
-        return times(ops.bitwise_xor(b, _right(b, 47)))
-
+    # By the length, of three kinds, two words that are mixed; and where it is below four, the hash itself.
     first, last = word(0 * n), word(n - 8)
     a = _sum(first, _K2)
-    of_long = mixed(_sum(times(_right_turned(last, 37)), a), times(_sum(_right_turned(a, 25), last)))
-    start = _carried(8 * word(0 * n, 4) + n * _bytes(1))
-    of_short = mixed(start, word(n - 4, 4))
+    u = _sum(times(_right_turned(last, 37)), a)
+    v = times(_sum(_right_turned(a, 25), last))
+    u = ops.where(n >= 8, u, _carried(8 * word(0 * n, 4) + n * _bytes(1)))
+    v = ops.where(n >= 8, v, word(n - 4, 4))
+    if text.shape[-1] > 16:
+        a, b = _carried(_product(first, _K1)), word(0 * n + 8)
+        c, d = times(last), _carried(_product(word(n - 16), _K2))
+        u = ops.where(n > 16, _sum(_right_turned(_sum(a, b), 43), _right_turned(c, 30), d), u)
+        v = ops.where(n > 16, _sum(a, _right_turned(_sum(b, _K2), 18), c), v)
+    a = times(ops.bitwise_xor(u, v))
+    b = times(ops.bitwise_xor(v, ops.bitwise_xor(a, _right(a, 47))))
+    of_many = times(ops.bitwise_xor(b, _right(b, 47)))
     y = _carried(text[..., :1] * _bytes(1) + ops.take_along_axis(text, n // 2, axis=-1) * _bytes(256))
     z = _carried((n + 4 * ops.take_along_axis(text, n - 1, axis=-1)) * _bytes(1))
     few = ops.bitwise_xor(_carried(_product(y, _K2)), _carried(_product(z, _K0)))
-    of_few = _carried(_product(ops.bitwise_xor(few, _right(few, 47)), _K2))
-    found = ops.where(n >= 8, of_long, ops.where(n >= 4, of_short, of_few))
-    if text.shape[-1] <= 16:
-        return found
-    a, b = _carried(_product(first, _K1)), word(0 * n + 8)
-    c, d = times(last), _carried(_product(word(n - 16), _K2))
-    u = _sum(_right_turned(_sum(a, b), 43), _right_turned(c, 30), d)
-    return ops.where(n > 16, mixed(u, _sum(a, _right_turned(_sum(b, _K2), 18), c)), found)
+    return ops.where(n >= 4, of_many, _carried(_product(ops.bitwise_xor(few, _right(few, 47)), _K2)))
 
 
 def siphash(text: Any, length: Any, salt: Any) -> Any:

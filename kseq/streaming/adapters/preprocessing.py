@@ -9,7 +9,7 @@ from keras import ops
 from ...layers.stepwise import mixes_time
 from ...registry import adapts
 from .hashing import MOST_BUCKETS, buckets
-from .operation import Operation
+from .operation import Operation, as_made
 from .refusal import Refusal
 
 
@@ -53,12 +53,11 @@ class _OfIntegers(Operation):
         raise NotImplementedError
 
     def call_layer(self, x: Any, *, training: bool = False) -> Any:
-        widest = keras.backend.standardize_dtype(ops.convert_to_tensor(np.zeros(0, "int64")).dtype)  # of the backend's
-        found = self.categories(ops.cast(x.values, widest))
+        found = self.categories(ops.cast(x.values, as_made("int64")))
         shape, dtype = self.output_spec(x.spec)
         if self.adapted.output_mode == "one_hot":
             found = ops.one_hot(found[..., 0] if x.spec.shape[-1:] == (1,) else found, shape[-1])
-        return x._replace(values=ops.cast(found, widest if dtype == "int64" else dtype))
+        return x._replace(values=ops.cast(found, dtype))
 
 
 class _Lookup(_OfIntegers):
@@ -79,7 +78,7 @@ class _Lookup(_OfIntegers):
         self._default = config["oov_token"] if config["invert"] else 0
 
     def output_spec(self, input_spec: Any) -> Any:
-        return super().output_spec(input_spec)._replace(dtype="int64")  # one-hot, too, whatever Keras says
+        return super().output_spec(input_spec)._replace(dtype=as_made("int64"))  # one-hot, too, whatever Keras says
 
     def categories(self, values: Any) -> Any:
         dtype = keras.backend.standardize_dtype(values.dtype)
