@@ -88,7 +88,7 @@ class _Lookup(_OfIntegers):
         if known.any():
             keys, places = (ops.convert_to_tensor(x[known].astype(dtype)) for x in (self._keys, self._places))
             flat = ops.reshape(values, (-1,))
-            at = ops.minimum(ops.searchsorted(keys, flat), len(keys) - 1)
+            at = ops.minimum(ops.searchsorted(keys, flat), int(known.sum()) - 1)
             found = ops.where(ops.take(keys, at) == flat, ops.take(places, at), ops.reshape(found, (-1,)))
             found = ops.reshape(found, ops.shape(values))
         if self._mask is not None and not self.adapted.invert:
