@@ -200,7 +200,7 @@ def test_wherever_it_stands_it_alone_is_named(name, place):
     x, ids = keras.Input((None, 4), name="x"), keras.Input((None,), dtype="int32", name="ids")
     y = quietly(PLACES[place], layer, stock.Masking()(x), ids)
     report = kseq.masks.check(
-        quietly(keras.Model, {"x": x, "ids": ids}, {"y": y, "tokens": stock.Embedding(5, 2)(ids)})
+        quietly(keras.Model, {"x": x, "ids": ids}, {"y": y, "tokens": stock.Embedding(5, 2, mask_zero=True)(ids)})
     )
     own = [fault for fault in report if fault.fault != MISSING]  # of what reads a mask that is lost before
     assert {fault.layer.split("/")[-1] for fault in own} == {"layer"}
