@@ -378,6 +378,18 @@ def test_other_precisions(policy):
     assert made.get_layer("conv").dtype_policy.name == policy
 
 
+def test_a_model_of_mixed_precision_scales_its_loss():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = chain(stock.Dense(2))
+        model.compile("sgd", "mse")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    made = kseq.convert(model)
+    assert made.dtype_policy.name == "mixed_float16"
+    assert type(made.optimizer) is type(model.optimizer) is keras.optimizers.LossScaleOptimizer
+
+
 def test_as_data():
     report = converted(masked(stock.Dense(2, name="dense")))[1]
     data = json.loads(report.to_json())
