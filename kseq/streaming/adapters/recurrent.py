@@ -35,7 +35,10 @@ class _Stock(Adapted):
         state = super().initial_state(batch_size, input_spec)
         given = self.standardize_context(context)
         known = self.states_in(state)
-        found = [ops.cast(given[name].values, x.dtype) for name, x in zip(given, tree.flatten(known), strict=False)]
+        found = [
+            ops.cast(given[name].values, x.dtype)
+            for name, x in zip(self.context_names, tree.flatten(known), strict=False)
+        ]
         return self.with_states(state, tree.pack_sequence_as(known, found)) if found else state
 
     def call_layer(self, x: Sequence, *, training: bool = False, context: Any = None) -> Sequence:
