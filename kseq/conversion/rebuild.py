@@ -29,7 +29,7 @@ class Rebuilding:
         inputs = {t: _input_like(graph.input_layers[t]) for t in tensors(graph.inputs)}
         if isinstance(model, keras.Sequential):
             layers = [self._layer(call.operation) for call in graph.calls if _is_of_sequential(call, model)]
-            return keras.Sequential([*inputs.values(), *layers], name=model.name, trainable=model.trainable)
+            return _like(keras.Sequential([*inputs.values(), *layers], name=model.name), model)
         known: dict[Tensor, Any] = dict(inputs)
         for call in graph.calls:
             arguments, keywords = map_structure(lambda leaf: _filled(known, leaf), (call.arguments, call.keywords))
@@ -39,9 +39,7 @@ class Rebuilding:
             outputs = self._layer(call.operation)(*arguments, **keywords)
             known.update(pair for pair in matched(call.outputs, outputs) if isinstance(pair[0], Tensor))
         ends = (map_structure(lambda leaf: _filled(known, leaf), end) for end in (graph.inputs, graph.outputs))
-        made = keras.Model(*ends, name=model.name)
-        made.trainable = model.trainable
-        return made
+        return _like(keras.Model(*ends, name=model.name), model)
 
     def _layer(self, operation):
         if id(operation) not in self._made:
@@ -66,6 +64,14 @@ class Rebuilding:
                 new.set_weights(old.get_weights())
                 if hasattr(new, "finalize_state"):  # what is made of the weights of preprocessing layers
                     new.finalize_state()
+
+
+def _like(made, model):
+    """A model of the precision of another, and frozen where that one is; else its layers are as they are."""
+    made.dtype_policy = model.dtype_policy  # by which `compile` scales the loss
+    if not model.trainable:
+        made.trainable = False  # what is set here is set of all layers
+    return made
 
 
 def copied(layer: Any) -> Any:

@@ -11,7 +11,7 @@ from ..layers.structures import as_sequence
 from ..model_graph import Call, Tensor, matched, tensors
 from ..obstacles import NotStreamable, Obstacle
 from ..sequence import Sequence, SequenceSpec
-from .adapters import Unadapted, source_of
+from .adapters import Unadapted, source_of, states_of
 
 
 @dataclasses.dataclass
@@ -53,7 +53,7 @@ def _layer_of(call, as_layer):
 
 def _context_of(call, layer):
     if layer is None:
-        return source_of(call)
+        return source_of(call) or states_of(call)
     if isinstance(layer, Unadapted):
         return {}
     if layer is call.operation:

@@ -21,7 +21,8 @@ def streamable(model: keras.Model | SequenceLayer, max_length: int = 1024, windo
 
     [B, T, ...] -> [B, U, ...], or tuples of them. The model may be one that was made and trained without kseq: its
     stock layers step by adapters. Mask: Keras's; where a stock layer loses the mask, every step counts. Timing: what
-    the layers' padding, windows and horizons come to; a stream gives what `model.predict` gives of the whole.
+    the layers' padding, windows and horizons come to; a stream gives what `model.predict` gives of the whole. Only at
+    steps that a mask hides, stock multi-head attention gives something else than Keras, whose backends do not agree.
 
     Args:
         model: a kseq layer, a `keras.Sequential`, a functional model, with models and layers within it, layers that

@@ -29,6 +29,7 @@ from .adapters import (
 from .calls import Called, in_place_of, masks_given, masks_of_inputs, output_specs, paired, spec_of, streaming, upstream
 from .context import ContextGraph
 from .declared import as_graph
+from .time_last import turned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +95,9 @@ def read_nodes(model: Any, as_layer: Any, options: StreamOptions = BY_DEFAULT) -
     found = {t: given for t, given in found.items() if t not in masks.values()}
     of_stream = {t: given for t, given in found.items() if t in streams or t not in ahead}
     reader = _Reader(names, masks, of_stream, options)
-    for one in called:
-        if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs):
-            reader.add(one, upstream(called, one.context) & streams)
+    flowing = [one for one in called if not streams.isdisjoint(one.outputs) or ahead.isdisjoint(one.outputs)]
+    for one in turned(flowing, graph.outputs):
+        reader.add(one, upstream(called, one.context) & streams)
     reads, output_structure = reader.ends(graph.outputs)
     by_name = {name: t for t, name in names.items()}
     context = ContextGraph(

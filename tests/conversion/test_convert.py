@@ -356,12 +356,38 @@ def test_frozen_layers_stay_frozen():
     assert len(made.trainable_weights) == 2
 
 
+@pytest.mark.parametrize("functional", [False, True], ids=["sequential", "functional"])
+def test_frozen_models_stay_frozen_and_their_neighbours_trainable(functional):
+    parts = stock.Conv1D(4, 3, padding="same", name="conv"), stock.BatchNormalization(name="norm")
+    given = keras.Input((None, 4))
+    inner = keras.Model(given, parts[1](parts[0](given))) if functional else chain(*parts)
+    inner.name, inner.trainable = "inner", False
+    frozen, x = stock.Dense(4, name="frozen", trainable=False), keras.Input((None, 4))
+    model = keras.Model(x, stock.Dense(2, name="last")(frozen(inner(x))))
+    made = kseq.convert(model)
+    assert [made.get_layer(name).trainable for name in ("inner", "frozen", "last")] == [False, False, True]
+    assert not any(layer.trainable for layer in made.get_layer("inner").layers)
+    assert len(made.trainable_weights) == len(model.trainable_weights) == 2
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_other_precisions(policy):
     layers = [stock.Dense(4, dtype=policy, name="dense"), stock.Conv1D(3, 3, padding="same", dtype=policy, name="conv")]
     made, report = converted(masked(*layers, stock.LSTM(2, return_sequences=True, dtype=policy, name="lstm")))
     assert {name for name, twin in twins(report).items() if twin} == {"dense", "conv", "lstm"}
     assert made.get_layer("conv").dtype_policy.name == policy
+
+
+def test_a_model_of_mixed_precision_scales_its_loss():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = chain(stock.Dense(2))
+        model.compile("sgd", "mse")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    made = kseq.convert(model)
+    assert made.dtype_policy.name == "mixed_float16"
+    assert type(made.optimizer) is type(model.optimizer) is keras.optimizers.LossScaleOptimizer
 
 
 def test_as_data():

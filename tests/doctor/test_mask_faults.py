@@ -164,6 +164,52 @@ def test_windows_over_space():
     assert found(report) == [("conv", LOST, None, False), ("conv", LEAK, LARGE, False)]
 
 
+def _within(layer, x):
+    given = keras.Input((None, 4))
+    return keras.Model(given, layer(stock.Dense(4)(given)), name="inner")(x)
+
+
+class Doubled(stock.Layer):
+    """A layer of somebody's that keeps the mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return 2 * x
+
+
+# Where a layer at fault stands, of what reads a masked sequence and tokens.
+PLACES = {
+    "two inputs": lambda layer, x, ids: layer(stock.Add()([x, stock.Embedding(5, 4, mask_zero=True)(ids)])),
+    "a model in the model": lambda layer, x, ids: _within(layer, x),
+    "before a recurrence": lambda layer, x, ids: stock.LSTM(3, return_sequences=True)(layer(x)),
+    "after somebody's layer": lambda layer, x, ids: layer(Doubled()(x)),
+    "called twice": lambda layer, x, ids: stock.LSTM(2)(stock.Concatenate()([layer(x), layer(Doubled()(x))])),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "name", ["Conv1D same", "Conv1D causal", "MaxPooling1D", "ZeroPadding1D", "EinsumDense", "GroupNormalization"]
+)
+def test_wherever_it_stands_it_alone_is_named(name, place):
+    made, wanted = FAULTY[name]
+    layer = type(made).from_config(made.get_config())
+    x, ids = keras.Input((None, 4), name="x"), keras.Input((None,), dtype="int32", name="ids")
+    y = quietly(PLACES[place], layer, stock.Masking()(x), ids)
+    report = kseq.masks.check(
+        quietly(keras.Model, {"x": x, "ids": ids}, {"y": y, "tokens": stock.Embedding(5, 2, mask_zero=True)(ids)})
+    )
+    own = [fault for fault in report if fault.fault != MISSING]  # of what reads a mask that is lost before
+    assert {fault.layer.split("/")[-1] for fault in own} == {"layer"}
+    assert {fault.fault for fault in own} == {fault for fault, _ in wanted}
+    assert all(fault.instead for fault in own)
+    assert all(fault.size > 0 for fault in own if fault.fault == LEAK)
+    assert {fault.layer.partition("_")[0] for fault in report if fault.fault == MISSING} <= {"lstm"}
+
+
 def test_the_size_is_what_valid_steps_are_off_by():
     dense, conv = stock.Dense(2, use_bias=False), stock.Conv1D(1, 3, padding="same", name="conv")
     model = masked(dense, stock.Lambda(lambda x: x + 1.0), conv)

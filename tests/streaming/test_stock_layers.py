@@ -376,7 +376,13 @@ REFUSED = {
     "another shape": (conv(layers.Reshape, (-1, 2)), FLAT, "moves values from one step to another"),
     "another order": (conv(layers.Permute, (2, 1)), FLAT, "move time to another axis"),
     "between steps": (conv(layers.UpSampling2D, 2, interpolation="bilinear"), IMAGE, "mixes time steps; use interp"),
-    "levels": (conv(layers.MelSpectrogram, 16, 8, num_mel_bins=4), (None,), "use kseq.STFT"),
+    "positions apart": (
+        lambda x: layers.MultiHeadAttention(1, 2, attention_axes=(1,))(x, x, use_causal_mask=True),
+        IMAGE,
+        r"must have rank 3; received channels of shapes \(6, 2\)",
+    ),
+    "several at once": (lambda x: layers.Lambda(lambda pair: pair[0] * pair[1])([x, x]), FLAT, "several tensors"),
+    "another size than Keras says": (conv(layers.Activation, "glu"), FLAT, r"it gives shape \(2, 7, 2\), wanted"),
     "several hot": (conv(layers.CategoryEncoding, 3, output_mode="multi_hot"), (None, 2), "several steps together"),
 }
 

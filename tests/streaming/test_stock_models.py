@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 from stock import streamed
 
 import kseq
@@ -67,3 +67,36 @@ def test_a_decoder_reads_its_encoder_as_context():
     stream = kseq.Stream(model, 2, context={"source": known})
     found = streamed(stream, given)
     np.testing.assert_allclose(found, model.predict([known, given], verbose=0), atol=1e-4)
+
+
+BEGUN = {
+    "LSTM": lambda: layers.LSTM(3, return_sequences=True),
+    "GRU": lambda: layers.GRU(3, return_sequences=True),
+    "cells": lambda: layers.RNN([layers.GRUCell(3), layers.LSTMCell(2)], return_sequences=True),
+}
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_a_recurrence_begins_with_the_states_of_an_encoder(name):
+    source, target = keras.Input((None, 3), name="source"), keras.Input((None, 4), name="target")
+    decoder = BEGUN[name]()
+    sizes = {"LSTM": (3, 3), "GRU": (3,), "cells": (3, 2, 2)}[name]
+    last = layers.GRU(4)(source)
+    states = [layers.Dense(size)(last) for size in sizes]
+    given = [states[0], states[1:]] if name == "cells" else states
+    model = keras.Model([source, target], layers.Dense(2)(decoder(target, initial_state=given)))
+    known, x = trained(model, (2, 7, 3), (2, 9, 4))
+    wanted = model.predict([known, x], verbose=0)
+    stream = kseq.Stream(model, 2, context={"source": known})
+    np.testing.assert_allclose(streamed(stream, x), wanted, atol=1e-4)
+    layer = kseq.streamable(model)
+    whole = layer(x, context={"source": known})
+    np.testing.assert_allclose(ops.convert_to_numpy(whole), wanted, atol=1e-4)
+
+
+def test_a_recurrence_does_not_begin_with_what_streams():
+    source, target = keras.Input((None, 3), name="source"), keras.Input((None, 4), name="target")
+    y = layers.GRU(3, name="decoder", return_sequences=True)(target, initial_state=layers.GRU(3)(source))
+    model = keras.Model([source, target], [y, layers.GRU(2, return_sequences=True)(source)])
+    with pytest.raises(kseq.NotStreamable, match=r"decoder \(GRU\): it is called with tensors by name"):
+        kseq.Stream(model)

@@ -28,6 +28,7 @@ from .keras_masks import mask_rule_of as mask_rule_of
 from .operation import Held as Held
 from .operation import InputSlot as InputSlot
 from .operation import Operation as Operation
+from .recurrent import states_of as states_of
 from .stepwise import check_training as check_training
 from .stepwise import pointwise as pointwise
 from .windows import takes_zeros as takes_zeros

@@ -20,6 +20,7 @@ from .refusal import Refusal
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 PLAIN = (keras.layers.Attention, keras.layers.AdditiveAttention)  # of one head, without projections
 _CAUSAL = "use_causal_mask=True in its call"
+_OF_AXES = "keras.layers.Reshape before it, or keras.layers.TimeDistributed for attention within each step"
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
@@ -71,6 +72,9 @@ def arguments_of(call: Call) -> dict[str, Any]:
 @adapts(*_ATTENTION, in_specs=False)
 def attention(layer: Any, specs: Any, call: Any, site: CallSite) -> Any:
     """Attention to the past, to a window of steps, or to a sequence that is context."""
+    if any(len(spec.shape) != 1 for spec in specs):
+        shapes = " and ".join(str(tuple(spec.shape)) for spec in specs)
+        raise Refusal(f"its inputs must have rank 3; received channels of shapes {shapes}", _OF_AXES)
     options = _options_of(layer)
     dropout, window = options.pop("dropout"), options.pop("sliding_window")
     classes = StockSelfAttention, StockSynchronousAttention, StockCrossAttention

@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ...layers.structures import parts
@@ -63,7 +64,7 @@ class Operation(Adapted):
         given = [keras.KerasTensor((None, None, *spec.shape), spec.dtype) for spec in self._slots(input_spec)]
         arguments, keywords = filled(self._call.value, given)
         made = keras.tree.flatten(self.adapted.compute_output_spec(*arguments, **keywords))
-        return self._ends([SequenceSpec(tuple(y.shape[2:]), keras.backend.standardize_dtype(y.dtype)) for y in made])
+        return self._ends([SequenceSpec(tuple(y.shape[2:]), as_made(y.dtype)) for y in made])
 
     def output_mask(self, mask: Any) -> Any:
         masks = self._slots(mask)
@@ -111,6 +112,14 @@ def _as_long_as(y, x):
     if y.shape[1] is not None or x.shape[1] is None:
         return y
     return ops.reshape(y, (*ops.shape(x)[:2], *y.shape[2:]))
+
+
+def as_made(dtype: str) -> str:
+    """The dtype that a tensor has which Keras says to be of another: jax has no 64 bits unless it is told to."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype not in ("int64", "uint64", "float64"):
+        return dtype
+    return keras.backend.standardize_dtype(ops.convert_to_tensor(np.zeros(0, dtype)).dtype)
 
 
 class Held:

@@ -17,10 +17,6 @@ _REASONS: dict[Any, tuple[str, str]] = {
     keras.layers.Flatten: ("it puts time among the channels", "keras.layers.TimeDistributed(keras.layers.Flatten())"),
     keras.layers.GroupNormalization: ("its mean and variance are those of all steps", "kseq.GroupNormalization"),
     keras.layers.HashedCrossing: ("it takes one value of each row", "keras.layers.Hashing of a combination"),
-    keras.layers.MelSpectrogram: (
-        "it reflects the signal at its ends and measures levels against the largest of all of it",
-        "kseq.STFT and kseq.LinearToMelSpectrogram",
-    ),
     keras.layers.StringLookup: (
         "strings are no tensors on every backend, and none that is compiled",
         "its numbers as the stream's input, or keras.layers.IntegerLookup",

@@ -9,6 +9,7 @@ from ...layers.stepwise import is_known, mixes_time
 from ...registry import Class, adapts
 from .operation import Operation
 from .operations import check_axes, keeps_time
+from .refusal import Refusal
 
 # Layers whose outputs depend on other steps while they train, or may.
 _TRAIN_IN_TIME = (
@@ -49,6 +50,8 @@ _TRAIN_IN_TIME = (
 )
 def stepwise(layer: Any, specs: Any, training: bool = False, **options: Any) -> Any:
     """A layer of one input that works on channels."""
+    if isinstance(specs, list):
+        raise Refusal("it is called on several tensors", "a layer that merges them, or keras.ops")
     check_axis(layer, specs)
     check_training(layer, training)
     check_function(layer, specs)
@@ -128,7 +131,8 @@ def check_function(layer: Any, specs: Any) -> None:
     is_own = type(layer).call in _calls_of_keras() and not isinstance(layer, keras.layers.Lambda)
     if is_own and (activation is None or (specs.shape and is_known(activation))):
         return
-    why = mixes_time(lambda x: layer(x), [specs.shape], [specs.dtype])
+    wanted = Operation.of(layer, specs).output_spec(specs).shape
+    why = mixes_time(lambda x: layer(x), [specs.shape], [specs.dtype], wanted)
     if why is not None:
         raise ValueError(f"its function does not treat every step by itself: {why}")
 
