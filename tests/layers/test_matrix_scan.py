@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseq.layers.recurrent import matrix_products, matrix_stabilizer
+from kseq.layers.recurrent import matrix_products, matrix_scan, matrix_stabilizer
 from kseq.testing import transforms
 
 TODAYS = {"jax": 0.15, "tensorflow": 0.15}
@@ -101,8 +101,7 @@ def in_one(arguments):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradients_are_those_of_a_plain_scan(kind, order, monkeypatch):
-    for module in (matrix_products, matrix_stabilizer):
-        monkeypatch.setattr(module, "SIZE", 4)
+    monkeypatch.setattr(matrix_scan, "SIZE", 4)
     steps = 11 if order == 1 else 6
     vector, out = in_one(draw(kind, steps, seed=1))
     rng = np.random.default_rng(2)
@@ -161,6 +160,22 @@ def test_input_gates_may_be_of_any_size():
     assert np.abs(wanted[:, 5]).max() < 1e-30 < 0.1 < np.abs(wanted[:, -1]).max()
     np.testing.assert_allclose(ops.convert_to_numpy(y), wanted, rtol=2e-3, atol=1e-5)
     assert np.isfinite(ops.convert_to_numpy(gradient)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_query_of_zeros_reads_zeros_however_large_the_inputs_were(steps):
+    arguments = {name: x.astype("float32") for name, x in draw("stabilized", steps, seed=6).items()}
+    arguments["q"][:] = 0
+    arguments["log_input"][:] = 300
+    vector, out = in_one(arguments)
+
+    def loss(vector):
+        y, _ = chunked("stabilized", **out(vector))
+        return ops.sum(y), y
+
+    _, y, gradient, _ = transforms.value_and_gradients(loss, [])(vector, [])
+    np.testing.assert_array_equal(ops.convert_to_numpy(y), 0)
+    assert np.isfinite(ops.convert_to_numpy(out(gradient)["v"])).all()
 
 
 def test_what_is_written_anew_under_one_key_replaces_what_was_there():

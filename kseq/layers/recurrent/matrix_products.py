@@ -1,4 +1,4 @@
-"""The products of `matrix_scan.py`: of a chunk's queries, keys, values and decays, how it reads and what it adds.
+"""The products of `matrix_scan.py`: of a chunk's queries, keys, values and decays, what it reads and the state after.
 
 Arrays are queries and keys [B, T, G, K], values [B, T, H, V], logarithms of decays [B, T, H] or [B, T, H, K], and
 states [B, H, K, V]. Heads come in G groups that share their queries and keys, one after the other. Where a key is zero
@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from ...hints import barrier
-from .matrix_scan import MatrixChunks, chunk_size, in_chunks, in_time, scan_chunks
+from .matrix_scan import scan_chunks
 
-#: Steps in a chunk: its products are of matrices of this size.
-SIZE = 64
 #: Steps whose keys decay each by itself that are compared one by one.
 _FEW = 4
 #: What a step forgets at most, as a logarithm. Less than the rounding of anything that is added afterwards, and sums of
@@ -27,7 +25,7 @@ _NEVER = -1e30
 
 
 class LogWeights(NamedTuple):
-    """Logarithms of what is multiplied, [n, B, G, R, ...]: of the steps of a chunk, and of the state before it.
+    """Logarithms of what is multiplied, [B, G, R, ...]: of the steps of a chunk, and of the state before it.
 
     Attributes:
         within: what each step reads of each before it and of itself, [..., L, L].
@@ -52,16 +50,12 @@ def scan_decayed(q: Any, k: Any, v: Any, log_decay: Any, state: Any) -> tuple[An
         decay = ops.exp(log_decay[:, 0])
         decay = decay[..., None, None] if len(decay.shape) == 2 else decay[..., None]
         return one_step(q, k, v, decay, state)
-    of_keys = len(log_decay.shape) == 4
-    size = chunk_size(q.shape[1], SIZE)
-    q, k, v, log_decay, steps = *(in_chunks(x, size) for x in (q, k, v, log_decay)), ops.shape(q)[1]
-    total = sums(log_decay)
-    if of_keys:
-        chunks = _decayed_by_keys(q, k, v, total)
-    else:
-        chunks = weighted(q, k, v, log_weights(grouped(total, q.shape[2])))
-    y, state = scan_chunks(chunks, state)
-    return in_time(y, steps), state
+    return scan_chunks(_by_keys if len(log_decay.shape) == 4 else _by_heads, state, q, k, v, log_decay)
+
+
+def _by_heads(state, arrays):
+    q, k, v, log_decay = arrays
+    return weighted(q, k, v, log_weights(grouped(sums(log_decay), q.shape[1])), state)
 
 
 def one_step(q: Any, k: Any, v: Any, decay: Any, state: Any) -> tuple[Any, Any]:
@@ -83,10 +77,7 @@ def scan_delta(q: Any, k: Any, v: Any, beta: Any, log_decay: Any, state: Any) ->
         new = beta[:, 0, :, None] * (v[:, 0] - ops.einsum("bhk,bhkv->bhv", key, state))
         state = state + key[..., None] * new[:, :, None, :]
         return ops.einsum("bhk,bhkv->bhv", q[:, 0], state)[:, None], state
-    size = chunk_size(q.shape[1], SIZE)
-    q, k, v, beta, log_decay, steps = *(in_chunks(x, size) for x in (q, k, v, beta, log_decay)), ops.shape(q)[1]
-    y, state = scan_chunks(_delta(q, k, v, beta, sums(log_decay)), state)
-    return in_time(y, steps), state
+    return scan_chunks(_delta, state, q, k, v, beta, log_decay)
 
 
 def bounded(log_decay: Any) -> Any:
@@ -96,28 +87,26 @@ def bounded(log_decay: Any) -> Any:
 
 
 def sums(x: Any) -> Any:
-    """Sums of x [n, B, H, L, ...] over the steps of a chunk up to each.
+    """Sums of x [B, H, L, ...] over the steps of a chunk up to each.
 
     In a few additions of all steps: `ops.cumsum` makes float32 of float64 on torch, and a product with a triangle would
     round the logarithms on what multiplies in less than float32.
     """
-    shift, rest = 1, [(0, 0)] * (len(x.shape) - 4)
-    while shift < x.shape[3]:
-        x = x + ops.pad(x[:, :, :, :-shift], [(0, 0), (0, 0), (0, 0), (shift, 0), *rest])
+    shift, rest = 1, [(0, 0)] * (len(x.shape) - 3)
+    while shift < x.shape[2]:
+        x = x + ops.pad(x[:, :, :-shift], [(0, 0), (0, 0), (shift, 0), *rest])
         shift *= 2
     return x
 
 
 def grouped(x: Any, groups: int) -> Any:
-    """x [n, B, H, ...] as [n, B, G, R, ...]."""
-    number, batch = ops.shape(x)[:2]
-    return ops.reshape(x, (number, batch, groups, x.shape[2] // groups, *x.shape[3:]))
+    """x [B, H, ...] as [B, G, R, ...]."""
+    return ops.reshape(x, (ops.shape(x)[0], groups, x.shape[1] // groups, *x.shape[2:]))
 
 
 def ungrouped(x: Any) -> Any:
-    """x [n, B, G, R, ...] as [n, B, H, ...]."""
-    number, batch = ops.shape(x)[:2]
-    return ops.reshape(x, (number, batch, x.shape[2] * x.shape[3], *x.shape[4:]))
+    """x [B, G, R, ...] as [B, H, ...]."""
+    return ops.reshape(x, (ops.shape(x)[0], x.shape[1] * x.shape[2], *x.shape[3:]))
 
 
 def between(total: Any) -> Any:
@@ -137,44 +126,39 @@ def log_weights(total: Any) -> LogWeights:
     return LogWeights(between(total), total, last[..., None] - total, last)
 
 
-def weighted(q: Any, k: Any, v: Any, log: LogWeights) -> MatrixChunks:
-    """Chunks of q and k [n, B, G, L, K] and v [n, B, H, L, V], by weights of the heads of each group."""
-    groups, keys = q.shape[2], q.shape[4]
-    scores = _of_heads(ops.einsum("nbgik,nbgjk->nbgij", q, k), log.within) * barrier(ops.exp(log.within))
+def weighted(q: Any, k: Any, v: Any, log: LogWeights, state: Any) -> tuple[Any, Any]:
+    """What a chunk reads, and the state after, of q and k [B, G, L, K] and v [B, H, L, V], by weights of the heads."""
+    groups = q.shape[1]
+    scores = _of_heads(ops.einsum("bgik,bgjk->bgij", q, k), log.within) * barrier(ops.exp(log.within))
     reads = _of_heads(q, log.within) * ops.exp(log.reads)[..., None]
-    update = ops.einsum("nbgjk,nbgrjv->nbgrkv", k, ops.exp(log.writes)[..., None] * grouped(v, groups))
-    transition = ops.repeat(ops.exp(log.across)[..., None, None], keys, axis=-2)
-    return MatrixChunks(ungrouped(transition), ungrouped(update), _reader(ungrouped(scores), ungrouped(reads), v))
+    y = _read(ungrouped(scores), v, ungrouped(reads), state)
+    update = ops.einsum("bgjk,bgrjv->bgrkv", k, ops.exp(log.writes)[..., None] * grouped(v, groups))
+    return y, ungrouped(ops.exp(log.across)[..., None, None] * grouped(state, groups) + update)
 
 
 def _of_heads(x, like):
-    """What a group shares, [n, B, G, ...], for each of its heads, [n, B, G, R, ...].
+    """What a group shares, [B, G, ...], for each of its heads, [B, G, R, ...].
 
     Its gradient, a sum over heads, is one over arrays that are there: a compiler for processors that merges it with all
     that they are made of takes many times as long.
     """
-    return barrier(ops.repeat(x[:, :, :, None], like.shape[3], axis=3))
+    return barrier(ops.repeat(x[:, :, None], like.shape[2], axis=2))
 
 
-def _reader(scores, reads, values):
-    """What is read of the values of a chunk by scores [n, B, H, L, L], and of the state before by reads [.., L, K]."""
-
-    def read(states):
-        return ops.einsum("nbhij,nbhjv->nbhiv", scores, values) + ops.einsum("nbhik,nbhkv->nbhiv", reads, states)
-
-    return read
+def _read(scores, values, reads, state):
+    """What is read of the values of a chunk by scores [B, H, L, L], and of the state before by reads [B, H, L, K]."""
+    return ops.einsum("bhij,bhjv->bhiv", scores, values) + ops.einsum("bhik,bhkv->bhiv", reads, state)
 
 
-def _decayed_by_keys(q, k, v, total):
-    """Chunks whose keys decay each by itself: q, k and total [n, B, H, L, K], v [n, B, H, L, V]."""
-    local = ops.reshape(_local(*(ops.reshape(x, (-1, *x.shape[3:])) for x in (q, k, v, total))), ops.shape(v))
-    last = total[:, :, :, -1:]
-    update = ops.einsum("nbhjk,nbhjv->nbhkv", k * ops.exp(last - total), v)
-
-    def read(states):
-        return local + ops.einsum("nbhik,nbhkv->nbhiv", q * ops.exp(total), states)
-
-    return MatrixChunks(ops.swapaxes(ops.exp(last), -1, -2), update, read)
+def _by_keys(state, arrays):
+    """Keys that decay each by itself: q, k and logarithms [B, H, L, K], v [B, H, L, V]."""
+    q, k, v, log_decay = arrays
+    total = sums(log_decay)
+    local = ops.reshape(_local(*(ops.reshape(x, (-1, *x.shape[2:])) for x in (q, k, v, total))), ops.shape(v))
+    last = total[:, :, -1:]
+    y = local + ops.einsum("bhik,bhkv->bhiv", q * ops.exp(total), state)
+    update = ops.einsum("bhjk,bhjv->bhkv", k * ops.exp(last - total), v)
+    return y, ops.swapaxes(ops.exp(last), -1, -2) * state + update
 
 
 def _local(q, k, v, total):
@@ -200,28 +184,23 @@ def _local(q, k, v, total):
     return ops.concatenate([own[:, first], later], axis=1)
 
 
-def _delta(q, k, v, beta, total):
-    """Chunks of the delta rule: q and k [n, B, H, L, K], v [n, B, H, L, V], beta and total [n, B, H, L].
+def _delta(state, arrays):
+    """The delta rule: q and k [B, H, L, K], v [B, H, L, V], beta and logarithms of decays [B, H, L].
 
     What step i writes, u_i = beta_i (v_i - what the state has under k_i), depends on what those before it wrote: in all
-    a triangular system of equations, solved for what is written where the state is zero, and for what less is written
-    because of the state ("WY form").
+    a triangular system of equations.
     """
-    size, keys, columns = q.shape[3], q.shape[4], v.shape[4]
+    q, k, v, beta, log_decay = arrays
+    total = sums(log_decay)
     decay = ops.exp(between(total))
-    steps = ops.arange(size)
+    steps = ops.arange(q.shape[2])
     earlier = ops.cast(steps[:, None] > steps[None, :], decay.dtype)
-    from_before = ops.exp(total)[..., None]
-    system = ops.einsum("nbhik,nbhjk->nbhij", k, k) * decay * earlier * beta[..., None] + ops.eye(
-        size, dtype=decay.dtype
+    system = ops.einsum("bhik,bhjk->bhij", k, k) * decay * earlier * beta[..., None] + ops.eye(
+        q.shape[2], dtype=decay.dtype
     )
-    wanted = ops.concatenate([v, from_before * k], axis=-1) * beta[..., None]
-    solved = ops.solve_triangular(system, wanted, lower=True)
-    new, replaced = solved[..., :columns], solved[..., columns:]
-    scores = ops.einsum("nbhik,nbhjk->nbhij", q, k) * decay
-    writes = ops.exp(total[..., -1:] - total)[..., None] * k
-    last = ops.exp(total[..., -1])[..., None, None]
-    transition = last * ops.eye(keys, dtype=decay.dtype) - ops.einsum("nbhjk,nbhjm->nbhkm", writes, replaced)
-    update = ops.einsum("nbhjk,nbhjv->nbhkv", writes, new)
-    reads = from_before * q - ops.einsum("nbhij,nbhjk->nbhik", scores, replaced)
-    return MatrixChunks(transition, update, _reader(scores, reads, new))
+    from_before = ops.exp(total)[..., None]
+    wanted = v - ops.einsum("bhik,bhkv->bhiv", from_before * k, state)
+    new = ops.solve_triangular(system, wanted * beta[..., None], lower=True)
+    y = _read(ops.einsum("bhik,bhjk->bhij", q, k) * decay, new, from_before * q, state)
+    update = ops.einsum("bhjk,bhjv->bhkv", ops.exp(total[..., -1:] - total)[..., None] * k, new)
+    return y, ops.exp(total[..., -1])[..., None, None] * state + update

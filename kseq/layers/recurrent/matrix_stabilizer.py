@@ -4,9 +4,11 @@ from typing import Any
 
 from keras import ops
 
-from ..loops import scan
-from .matrix_products import SIZE, LogWeights, between, bounded, grouped, one_step, sums, weighted
-from .matrix_scan import chunk_size, in_chunks, in_time, scan_chunks
+from .matrix_products import LogWeights, between, bounded, grouped, one_step, sums, weighted
+from .matrix_scan import scan_chunks
+
+#: The largest stabiliser whose exponential outputs are divided by.
+_MOST = 40.0
 
 
 def scan_stabilized(
@@ -29,23 +31,25 @@ def scan_stabilized(
         outputs [B, T, H, V], state, stabiliser.
     """
     log_forget = bounded(log_forget)
-    v = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)
     if q.shape[1] == 1:
         kept, added = log_forget[:, 0] + stabilizer, log_input[:, 0]
         stabilizer = ops.stop_gradient(_largest(kept, added))
         weight = ops.exp(added - stabilizer)[:, None, :, None]
-        y, state = one_step(q, k * weight, v, ops.exp(kept - stabilizer)[..., None, None], state)
+        y, state = one_step(q, k * weight, _with_ones(v), ops.exp(kept - stabilizer)[..., None, None], state)
         return _normalized(y, stabilizer[:, None]), state, stabilizer
-    size = chunk_size(q.shape[1], SIZE)
-    steps = ops.shape(q)[1]
-    q, k, v, log_forget, log_input = (in_chunks(x, size) for x in (q, k, v, log_forget, log_input))
-    total = sums(log_forget)  # [n, B, H, L]
+    y, (state, stabilizer) = scan_chunks(_chunk, (state, stabilizer), q, k, v, log_forget, log_input)
+    return y, state, stabilizer
+
+
+def _chunk(states, arrays):
+    hidden = ops.stop_gradient
+    state, before = states[0], hidden(states[1])
+    q, k, v, log_forget, log_input = arrays
+    total = sums(log_forget)  # [B, H, L]
     within = between(total) + log_input[..., None, :]
     last = total[..., -1]
     at_end = last[..., None] - total + log_input
-    hidden = ops.stop_gradient
-    after = _stabilizers(hidden(last), hidden(ops.max(at_end, axis=-1)), hidden(stabilizer))
-    before = ops.concatenate([hidden(stabilizer)[None], after[:-1]])
+    after = hidden(_largest(before + last, ops.max(at_end, axis=-1)))
     reads = total + before[..., None]
     each = hidden(_largest(reads, ops.max(within, axis=-1)))
     log = LogWeights(
@@ -54,14 +58,19 @@ def scan_stabilized(
         at_end - after[..., None],
         last + before - after,
     )
-    chunks = weighted(q, k, v, LogWeights(*(grouped(x, q.shape[2]) for x in log)))
-    y, state = scan_chunks(chunks, state)
-    return _normalized(in_time(y, steps), in_time(each, steps)), state, after[-1]
+    y, state = weighted(q, k, _with_ones(v), LogWeights(*(grouped(x, q.shape[1]) for x in log)), state)
+    return _normalized(y, each), (state, after)
+
+
+def _with_ones(v):
+    return ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)
 
 
 def _normalized(y, stabilizer):
     read, sum_read = y[..., :-1], y[..., -1:]
-    least, size = ops.exp(-stabilizer)[..., None], ops.abs(sum_read)
+    # Less is lost in rounding beside weights of up to one, and a query of zeros divides zero by this.
+    least = ops.exp(-ops.where(stabilizer < _MOST, stabilizer, ops.cast(_MOST, y.dtype)))[..., None]
+    size = ops.abs(sum_read)
     return read / ops.where(size > least, size, least)
 
 
@@ -69,13 +78,3 @@ def _largest(x, y):
     """Of two numbers and zero; `ops.maximum` makes float32 of float64 on torch."""
     larger = ops.where(x > y, x, y)
     return ops.where(larger > 0, larger, ops.zeros_like(larger))
-
-
-def _stabilizers(last, at_end, start):
-    """The stabilisers after each chunk [n, B, H]: what remains of the one before, the largest input, or zero."""
-
-    def step(stabilizer, inputs):
-        stabilizer = _largest(stabilizer + inputs[0], inputs[1])
-        return stabilizer, stabilizer
-
-    return scan(step, start, (last, at_end))[1]
