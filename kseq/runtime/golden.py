@@ -29,10 +29,19 @@ def golden_error(manifest: Manifest, runner: Any) -> float:
             raise ValueError(f"the file gives shape {found.shape} of its golden data; it was {wanted.shape}")
         if wanted.dtype == bool and n >= len(manifest.outputs) and not np.array_equal(found, wanted):
             raise ValueError("the file gives another mask of its golden data than its model gave")
-        kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
-        scale = float(np.abs(wanted.astype(kind)).max(initial=0.0)) or 1.0
-        error = max(error, float(np.abs(found.astype(kind) - wanted.astype(kind)).max(initial=0.0)) / scale)
+        error = max(error, _difference(found, wanted))
     return error
+
+
+def _difference(found, wanted):
+    """Largest difference of two arrays, as a part of the largest finite number of the second."""
+    kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
+    found, wanted = found.astype(kind), wanted.astype(kind)
+    differ = (found != wanted) & ~(np.isnan(found) & np.isnan(wanted))
+    if not (np.isfinite(found[differ]) & np.isfinite(wanted[differ])).all():
+        return np.inf
+    scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)) or 1.0
+    return float(np.abs(found[differ] - wanted[differ]).max(initial=0.0)) / scale
 
 
 def golden_calls(manifest: Manifest) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
