@@ -283,12 +283,12 @@ def test_an_engine_that_gives_no_numbers_is_refused(exports, monkeypatch):
         kseq.Stream(network(), engine="onnxruntime", precision="int8", dtype="float32")
 
 
-FACTOR = [2.0]
+FACTOR = {"is": 2.0}
 
 
 @keras.saving.register_keras_serializable("test_engines")
 def scaled(x):
-    return x * FACTOR[0]
+    return x * FACTOR["is"]
 
 
 def test_a_function_that_was_edited_is_exported_anew(exports, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_function_that_was_edited_is_exported_anew(exports, monkeypatch):
     kseq.Stream(layer, engine="onnxruntime").push(x)
     kseq.Stream(layer, engine="onnxruntime").push(x)
     assert len(exports) == 1
-    monkeypatch.setitem(FACTOR, 0, 3.0)
+    monkeypatch.setitem(FACTOR, "is", 3.0)
     found = kseq.Stream(layer, engine="onnxruntime").push(x)
     assert len(exports) == 2
     np.testing.assert_allclose(found, whole(layer, x), atol=1e-4)
@@ -354,11 +354,14 @@ def test_options_are_of_the_key(exports):
 REAL = [pytest.param(name) for name in engines.ENGINES if importlib.util.find_spec(engines.ENGINES[name].package)]
 
 
+SLOW = [pytest.param("float32", 36, marks=pytest.mark.slow), pytest.param("int8", 6, marks=pytest.mark.slow)]
+
+
 @pytest.mark.parametrize("engine", todays(REAL, of="engines", jax=0.5, tensorflow=0.5))
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_what_is_installed(engine, precision, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("precision", "steps"), [("float32", 6), *SLOW])
+def test_what_is_installed(engine, precision, steps, monkeypatch, tmp_path):
     monkeypatch.setenv("KSEQ_CACHE", str(tmp_path))
-    layer, x = kseq.GRU(8), frames(6 if precision == "int8" else 36)
+    layer, x = kseq.GRU(8), frames(steps)
     layer.build((None, None, 3))
     try:
         stream = kseq.Stream(layer, engine=engine, precision=precision, dtype="float32")
