@@ -202,7 +202,7 @@ def opened(source: Source, engine: str, masks: bool) -> tuple[Manifest, Runner, 
     if not _is_installed(engine):
         raise ImportError(f"the engine {engine!r} is not installed: `pip install 'kseq[export]'`")
     path = cache_folder() / f"{source.key(engine, masks)}{kind.suffix}"
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # also what a runtime says of a damaged file
         found = _checked(path, source)
         if is_of_code(found[0], source):
             return found
