@@ -292,12 +292,18 @@ def scaled(x):
 
 
 def test_a_function_that_was_edited_is_exported_anew(exports, monkeypatch):
-    layer, x = kseq.Serial([kseq.Dense(2, activation=scaled), kseq.GRU(2)]), frames(3)
-    layer.build((None, None, 3))
-    kseq.Stream(layer, engine="onnxruntime").push(x)
-    kseq.Stream(layer, engine="onnxruntime").push(x)
+    def made():  # in each process anew, with the same weights
+        layer = kseq.Serial([kseq.Dense(2, activation=scaled), kseq.GRU(2)])
+        layer.build((None, None, 3))
+        layer.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in layer.get_weights()])
+        return layer
+
+    x = frames(3)
+    for _ in range(2):
+        kseq.Stream(made(), engine="onnxruntime").push(x)
     assert len(exports) == 1
     monkeypatch.setitem(FACTOR, "is", 3.0)
+    layer = made()
     found = kseq.Stream(layer, engine="onnxruntime").push(x)
     assert len(exports) == 2
     np.testing.assert_allclose(found, whole(layer, x), atol=1e-4)
