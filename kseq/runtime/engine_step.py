@@ -1,17 +1,20 @@
 """`EngineStep`: an exported step, run by an engine, as the step of a stream."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import numpy_dtype
+from ..dtypes import host_dtype, numpy_dtype
 from .manifest import Manifest
 from .protocols import Runner
 from .row_arguments import of_rows
 
-# Steps of a call of a long chunk: so many make products fast, and no loop of what is exported.
+# Steps of a call of a long chunk: so many make products fast.
 _LONG = 16
+# How often it is timed whether they do.
+_TRIALS = 5
 
 
 class _Caller:
@@ -125,9 +128,29 @@ class EngineStep:
         blocks = values[0].shape[1] // self._engine.block
         if any(mask is not None and not mask.all() for mask in masks):
             return [self._caller(True, 1)] * blocks
-        long = blocks // self._long if self._long > 1 else 0
-        found = [self._caller(False, self._long)] * long if long else []
-        return found + [self._engine] * (blocks - long * self._long)
+        if 1 < self._long <= blocks and (False, self._long) not in self._callers:
+            self._try_long()
+        long = self._callers.get((False, self._long), self._engine)
+        count, left = divmod(blocks, self._long) if long is not self._engine else (0, blocks)
+        return [long] * count + [self._engine] * left
+
+    def _try_long(self):
+        """Take long calls if they are quicker: an unrolled loop may have its weights as often as it has steps."""
+        long = self._caller(False, self._long)
+        if not self._least_seconds(long, 1) < self._least_seconds(self._engine, self._long):
+            del self._callers[False, self._long]
+            self._long = 1
+
+    def _least_seconds(self, engine, calls):
+        """What so many calls take at least."""
+        manifest, times = engine.manifest, []
+        given = [np.zeros((manifest.batch_size, engine.block, *x.shape), host_dtype(x.dtype)) for x in manifest.inputs]
+        for _ in range(_TRIALS):
+            kept, start = engine.make(self.manifest.initial_state), time.perf_counter()
+            for _ in range(calls):
+                _, kept = engine.runner(given + engine.no_masks, kept)
+            times.append(time.perf_counter() - start)
+        return min(times)
 
     def _caller(self, masked, blocks):
         found = self._callers.get((masked, blocks))

@@ -48,7 +48,8 @@ class Stream(Resumable):
             (`pip install 'kseq[export]'`); or `"auto"`, the fastest of these for this model, batch size and machine,
             which is measured once, and remembered. For an engine the step is exported, which takes seconds, into the
             folder `KSEQ_CACHE`, by default `kseq` in the user's cache folder, and taken from there from then on. A
-            chunk of 16 steps and more runs 16 at a time, for which it is exported once more, at the first of them.
+            chunk of 16 steps and more runs 16 at a time, for which it is exported once more, at the first of them,
+            unless it is then found to be quicker block by block, as many recurrences are.
         precision: of the weights in an engine's file: `"float32"`, the default, `"float16"`, which makes it smaller, or
             `"int8"`, which makes products of many weights faster, too. The backend's own step has the model's.
 

@@ -11,6 +11,7 @@ from exported_fakes import OfFunction, manifest_of
 from sampling import todays
 
 import kseq
+from kseq.runtime.engine_step import EngineStep
 from kseq.runtime.manifest import Manifest
 from kseq.streaming import engines
 
@@ -182,7 +183,18 @@ def test_room_and_rollback_are_the_models(exports):
     np.testing.assert_allclose(stream.push(x[:, 5:6]), whole(layer, x[:, :6])[:, 5:], atol=1e-4)
 
 
+def test_long_chunks_go_block_by_block_where_that_is_quicker(exports, monkeypatch):
+    monkeypatch.setattr(EngineStep, "_least_seconds", lambda self, engine, calls: 1 / calls)
+    layer, x = network(), frames(40)
+    stream = kseq.Stream(layer, engine="onnxruntime", dtype="float32")
+    for _ in range(2):
+        found = np.concatenate([stream.push(x), stream.flush()], axis=1)
+        np.testing.assert_allclose(found, whole(layer, x), atol=1e-4)
+    assert exports == [("onnx", False), ("onnx", False), ("onnx", True)]
+
+
 def test_long_chunks_run_many_blocks_at_once(exports, monkeypatch):
+    monkeypatch.setattr(EngineStep, "_least_seconds", lambda self, engine, calls: calls)
     calls, run = [], OfFunction.__call__
 
     def counted(self, inputs, state):
