@@ -63,11 +63,10 @@ def gelu_tanh(x):
     return keras.ops.gelu(x, approximate=True)
 
 
-def step(model, batch, engine=None):
-    """`step(frame) -> frame`: what a user calls, with the engine that runs it, if one is named."""
+def step(model, batch, **engine):
+    """`step(frame) -> frame`: what a user calls, with the engine that runs it, and its precision, if they are named."""
     if keras.backend.backend() == "torch":
         import torch
 
         torch.set_num_threads(1)
-    given = {} if engine is None else {"engine": engine}
-    return kseq.Stream(build(model), batch_size=batch, **given).push
+    return kseq.Stream(build(model), batch_size=batch, **engine).push

@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import sys
-import tempfile
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -20,65 +20,84 @@ from ..dtypes import host_dtype
 from ..layers.limits import Limit
 from ..layers.structures import parts
 from ..runtime.engine_step import EngineState, EngineStep
-from ..runtime.golden import golden_calls
 from ..runtime.manifest import Manifest
 from ..runtime.protocols import Runner
 from ..runtime.runners import open_runner
 from ..version import __version__
 from .compiled import compile_step, freeze
+from .engine_checks import PRECISIONS, error_of, is_of_code
 from .saving import model_id
 from .step import StepFunction
 
 
 class Engine(NamedTuple):
-    """What runs exported steps: the package that it is, the format that it reads, and the extra that installs both."""
+    """What runs exported steps.
+
+    Attributes:
+        package: that it is.
+        format, suffix: of the files that it reads.
+        writers: packages that write them.
+        precisions: by name here that of the format.
+    """
 
     package: str
     format: str
     suffix: str
+    writers: tuple[str, ...]
+    precisions: dict[str, str]
 
 
+_PLAIN = {"float32": "float32", "float16": "float16"}
 ENGINES = {
-    "onnxruntime": Engine("onnxruntime", "onnx", ".onnx"),
-    "litert": Engine("ai_edge_litert", "litert", ".tflite"),
+    "onnxruntime": Engine("onnxruntime", "onnx", ".onnx", ("torch", "onnx", "onnxscript"), _PLAIN | {"int8": "int8"}),
+    "litert": Engine("ai_edge_litert", "litert", ".tflite", ("tensorflow",), _PLAIN | {"int8": "int8_dynamic"}),
 }
 CHOICES = ("xla", *ENGINES, "auto")
 # Rounds of calls that are timed of each engine, and calls before them: a step on torch is a program from its hundredth.
 _ROUNDS, _CALLS, _BEFORE = 5, 40, 110
-# How far the golden data of a file may be from what its engine makes of it.
-_TOLERANCE = 1e-3
 
 
-def check_engine(engine: Any) -> str:
-    """Return an argument `engine`.
+def check_engine(engine: Any, precision: Any) -> tuple[str, str]:
+    """Return arguments `engine` and `precision`, the second with what `None` stands for.
 
     Raises:
-        ValueError: another than there are.
+        ValueError: others than there are, or a precision that the engine does not have.
     """
     check_choice("engine", engine, CHOICES)
-    return engine
+    if precision is None:
+        return engine, "float32"
+    check_choice("precision", precision, PRECISIONS)
+    if engine == "xla" and precision != "float32":
+        raise ValueError(
+            "the engine 'xla' has the weights in the model's own dtype, with which it is fastest; received "
+            f"precision={precision!r}, which {_listed(ENGINES)} have"
+        )
+    return engine, precision
 
 
 class ModelEngineStep(EngineStep):
     """An `EngineStep` of a model that is there: what its layers say of a state is known too.
 
     Args:
-        step: the step that was exported.
-        source: what was exported.
+        source: what is exported.
         engine: the name of what runs it.
+
+    Attributes:
+        error: how far what it gives of the golden data is from the model, as a part of the largest number there.
     """
 
     step: StepFunction
 
-    def __init__(self, step: StepFunction, source: "Source", engine: str) -> None:
-        self.step, self.compilations = step, 0
+    def __init__(self, source: "Source", engine: str) -> None:
+        self.step, self.compilations = source.step, 0
+        manifest, runner, self.error = opened(source, engine, masks=False)
 
-        def masked():
+        def more(masks, blocks):
             self.compilations += 1
-            return opened(source, engine, masks=True)
+            return opened(source._replace(blocks=blocks), engine, masks)[:2]
 
-        super().__init__(*opened(source, engine, masks=False), masked)
-        self.is_limited = step.is_limited
+        super().__init__(manifest, runner, more)
+        self.is_limited = self.step.is_limited
 
     def limits(self, state: EngineState) -> list[Limit]:
         return self.step.limits(state.leaves)
@@ -102,6 +121,8 @@ class Source(NamedTuple):
         dtype: of the inputs where the model does not say it.
         context: as the stream was given it.
         options: `max_length` and `window`.
+        precision: of the weights.
+        blocks: of the step, in one call.
     """
 
     model: Any
@@ -110,6 +131,8 @@ class Source(NamedTuple):
     dtype: str | None
     context: Any
     options: dict[str, Any]
+    precision: str = "float32"
+    blocks: int = 1
 
     def key(self, *more: Any) -> str:
         """A name for what depends on all of this: the same in every process, and on every backend."""
@@ -120,22 +143,40 @@ class Source(NamedTuple):
                 digest.update(name.encode() if array is None else f"{name}{array.shape}{array.dtype}".encode())
                 digest.update(b"" if array is None else array.tobytes())
         specs = [[list(spec.shape), spec.dtype] for spec in parts(step.input_spec)]
-        made = [step.batch_size, step.block, specs, digest.hexdigest(), __version__, *more]
+        made = [step.batch_size, step.block * self.blocks, self.precision, specs, self.options, digest.hexdigest()]
+        made += [keras.__version__, __version__, *more]
         return xxhash.xxh3_128_hexdigest(json.dumps([*model_id(step.layer, self.weights), made]).encode())
 
 
-def engine_step(source: Source, engine: str) -> tuple[str, Any]:
+class Chosen(NamedTuple):
+    """What runs a stream.
+
+    Attributes:
+        engine: its name.
+        step: runs it.
+        error: as of `ModelEngineStep`; none of what the backend compiles.
+        candidates: of `"auto"` each engine, and the microseconds of its step or why it is none; else nothing.
+    """
+
+    engine: str
+    step: Any
+    error: float
+    candidates: dict[str, float | str]
+
+
+def engine_step(source: Source, engine: str) -> Chosen:
     """The engine that was chosen, and the step that it runs; of `"auto"` the one that is fastest here.
 
     Raises:
         ImportError: an engine that is not installed.
+        OSError: a cache that cannot be written.
         ValueError: a model that it does not run, with the reason.
     """
-    if engine == "auto":
-        engine = fastest(source)
+    engine, candidates = fastest(source) if engine == "auto" else (engine, {})
     if engine == "xla":
-        return engine, compile_step(source.step, source.weights)
-    return engine, ModelEngineStep(source.step, source, engine)
+        return Chosen(engine, compile_step(source.step, source.weights), 0.0, candidates)
+    step = ModelEngineStep(source, engine)
+    return Chosen(engine, step, step.error, candidates)
 
 
 def cache_folder() -> pathlib.Path:
@@ -147,22 +188,33 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get(own) or pathlib.Path.home() / ".cache") / "kseq"
 
 
-def opened(source: Source, engine: str, masks: bool) -> tuple[Manifest, Runner]:
-    """The exported step of a model and what runs it, of the cache, or made anew where that has none or a damaged one.
+def opened(source: Source, engine: str, masks: bool) -> tuple[Manifest, Runner, float]:
+    """The exported step of a model, what runs it, and how far that is from the model over the golden data.
+
+    It is of the cache, or made anew where that has none, a damaged one, or one of other code of the user's.
 
     Raises:
         ImportError: an engine that is not installed.
+        OSError: a cache that cannot be written.
         ValueError: a model that it does not run, with the reason.
     """
     kind = ENGINES[engine]
     if not _is_installed(engine):
         raise ImportError(f"the engine {engine!r} is not installed: `pip install 'kseq[export]'`")
     path = cache_folder() / f"{source.key(engine, masks)}{kind.suffix}"
-    with contextlib.suppress(OSError, ValueError):
-        return _checked(*open_runner(path), source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _export(source, path, kind.format, masks)
-    return _checked(*open_runner(path), source)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # also what a runtime says of a damaged file
+        found = _checked(path, source)
+        if is_of_code(found[0], source):
+            return found
+    with _writable_cache():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _export(source._replace(precision=kind.precisions[source.precision]), path, kind.format, masks)
+    return _checked(path, source)
+
+
+def _checked(path, source):
+    manifest, runner = open_runner(path)
+    return manifest, runner, error_of(manifest, runner, source)
 
 
 def _export(source, path, format, masks):
@@ -174,6 +226,8 @@ def _export(source, path, format, masks):
             path,
             format,
             source.step.batch_size,
+            source.step.block * source.blocks,
+            source.precision,
             masks=masks,
             dtype=source.dtype,
             context=source.context,
@@ -182,18 +236,34 @@ def _export(source, path, format, masks):
 
 
 @contextlib.contextmanager
+def _writable_cache():
+    """Say which folder it is that cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"steps are exported for engines into the folder {str(cache_folder())!r}, which cannot be written: "
+            f"{error}; the environment variable KSEQ_CACHE names another"
+        ) from error
+
+
+@contextlib.contextmanager
 def _weights(source):
     """The model with the weights that the stream has, also where it was trained since."""
     layer = source.step.layer
-    now = freeze(layer)
-    if now is source.weights:
-        yield
-        return
-    try:
-        _assign(layer, source.weights)
-        yield
-    finally:
-        _assign(layer, now)
+    with _lock:  # another thread would export these weights for its own
+        now = freeze(layer)
+        if now is source.weights:
+            yield
+            return
+        try:
+            _assign(layer, source.weights)
+            yield
+        finally:
+            _assign(layer, now)
+
+
+_lock = threading.RLock()
 
 
 def _assign(layer, weights):
@@ -201,44 +271,48 @@ def _assign(layer, weights):
         variable.assign(value)
 
 
-def _checked(manifest, runner, source):
-    """A manifest and a runner, if they are of the source, and give what is written of them.
+def fastest(source: Source) -> tuple[str, dict[str, float | str]]:
+    """The engine that takes least time here, by a measurement that is remembered; one that fails is none.
+
+    Returns:
+        It, and of each engine the microseconds of its step, or why it is none.
 
     Raises:
-        ValueError: others.
+        ImportError: no engine of the precision is installed.
+        OSError: a cache that cannot be written.
+        ValueError: no engine of the precision runs the model.
     """
-    specs = [(spec.shape, spec.dtype) for spec in parts(source.step.input_spec)][: len(manifest.inputs)]
-    found = [(port.shape, port.dtype) for port in manifest.inputs]
-    if specs != found:
-        raise ValueError(f"an exported step must take inputs of {specs}; received one of {found}")
-    state = runner.state(manifest.initial_state)
-    for given, outputs in golden_calls(manifest):
-        made, state = runner(given, state)
-        if not all(
-            np.allclose(*pair, _TOLERANCE, _TOLERANCE, equal_nan=True) for pair in zip(made, outputs, strict=True)
-        ):
-            raise ValueError("the engine does not give what the model gives")
-    return manifest, runner
-
-
-def fastest(source: Source) -> str:
-    """The engine that takes least time here, by a measurement that is remembered; one that fails is none."""
     installed = [name for name in ENGINES if _is_installed(name)]
+    names = ["xla", *installed] if source.precision == "float32" else installed
+    if not names:
+        raise ImportError(
+            f"no engine that has weights of {source.precision} is installed, of {_listed(ENGINES)}: "
+            "`pip install 'kseq[export]'`"
+        )
     place = f"{keras.backend.backend()} {platform.node()}"
-    path = cache_folder() / f"{source.key('auto', place, installed)}.json"
+    writers = [name for engine in installed for name in ENGINES[engine].writers if importlib.util.find_spec(name)]
+    path = cache_folder() / f"{source.key('auto', place, installed, writers)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(path.read_text())["engine"]
-        if found in ("xla", *installed):
-            return found
-    times, failed = {"xla": _time(compile_step(source.step, source.weights), source)}, {}
-    for name in installed:
+        found = json.loads(path.read_text())
+        if found["engine"] in names:
+            return found["engine"], found["microseconds"] | found["failed"]
+    times, failed = {}, {}
+    for name in names:
         try:
-            times[name] = _time(ModelEngineStep(source.step, source, name), source)
+            run = compile_step(source.step, source.weights) if name == "xla" else ModelEngineStep(source, name)
+            times[name] = _time(run, source)
+        except OSError:
+            raise
         except Exception as error:  # of a converter's own classes: what does not export is no candidate
+            if name == "xla":
+                raise
             failed[name] = f"{type(error).__name__}: {error}"
+    if not times:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ValueError(f"no engine runs the model with weights of {source.precision}: {reasons}")
     engine = min(times, key=lambda name: times[name])
     _write(path, json.dumps({"engine": engine, "microseconds": times, "failed": failed}, indent=1))
-    return engine
+    return engine, times | failed
 
 
 def _time(run, source) -> float:
@@ -258,12 +332,16 @@ def _time(run, source) -> float:
 
 
 def _write(path, text):
-    """Write a file at once, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    from ..deploy.entry import write_atomically
+
+    with _writable_cache():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda target: target.write_text(text))
 
 
 def _is_installed(engine) -> bool:
     return importlib.util.find_spec(ENGINES[engine].package) is not None
+
+
+def _listed(names):
+    return " and ".join(names)

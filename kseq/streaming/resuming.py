@@ -32,6 +32,7 @@ class Resumable(BaseStream):
         *,
         other_weights: bool = False,
         engine: str = "xla",
+        precision: str | None = None,
     ) -> Self:
         """A stream that goes on where another was saved, of an equal model in any process and on any backend.
 
@@ -43,7 +44,7 @@ class Resumable(BaseStream):
             model: what was streamed, or the same made again, or loaded, with its weights.
             saved: what `save` gave.
             other_weights: whether the weights may have changed since.
-            engine: what runs the stream from now on, as in the class.
+            engine, precision: what runs the stream from now on, as in the class.
 
         Raises:
             TypeError: no bytes.
@@ -66,7 +67,8 @@ class Resumable(BaseStream):
             return model_id(layer, freeze(layer))
 
         found, made = from_bytes(saved, identify, other_weights), cast(Any, cls)
-        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, engine=engine, **found.options)
+        options = {"engine": engine, "precision": precision, **found.options}
+        stream = made(model, found.batch_size, dtype=found.dtype, context=found.context, **options)
         stream._go_on(found)
         return stream
 

@@ -47,11 +47,18 @@ class Stream(Resumable):
         engine: what runs the step: `"xla"`, that is what the backend compiles it to; `"onnxruntime"` or `"litert"`
             (`pip install 'kseq[export]'`); or `"auto"`, the fastest of these for this model, batch size and machine,
             which is measured once, and remembered. For an engine the step is exported, which takes seconds, into the
-            folder `KSEQ_CACHE`, by default `kseq` in the user's cache folder, and taken from there from then on. Its
-            outputs are within 1e-4 of the backend's. It runs block by block, which is for short chunks.
+            folder `KSEQ_CACHE`, by default `kseq` in the user's cache folder, and taken from there from then on. A
+            chunk of 16 steps and more runs 16 at a time, for which it is exported once more, at the first of them,
+            unless it is then found to be quicker block by block, as many recurrences are.
+        precision: of the weights in an engine's file: `"float32"`, the default, `"float16"`, which makes it smaller, or
+            `"int8"`, which makes products of many weights faster, too. The backend's own step has the model's.
 
     Attributes:
         engine: what runs the step, once that is known: of `"auto"` the engine that was found.
+        precision: of its weights.
+        engine_error: the largest difference of its outputs from the model's, as a part of the largest of them, over
+            some steps of random inputs; once it is known. 0 of `"xla"`.
+        candidates: of `"auto"` each engine, and the microseconds of its step here, or the reason why it is none.
         layer: the model as one kseq layer.
         timing: its `Timing`.
         spec: channel shape and dtype of the input, or a tuple of them; the dtype may be unknown (`None`) until the
@@ -60,8 +67,10 @@ class Stream(Resumable):
     Raises:
         NotStreamable: a model that cannot step, with a row for each layer that stands in the way.
         ValueError: a model that is not built, or a context that is not what the model reads. A model that the engine
-            does not run, with the reason.
+            does not run, with the reason: also one of which it gives other numbers, by more than 0.001 of the largest,
+            0.01 with weights of float16 and 0.25 of int8. A precision that the engine does not have.
         ImportError: an engine that is not installed.
+        OSError: a cache folder that cannot be written.
         TypeError: neither a kseq layer nor a Keras model.
 
     Example:
@@ -84,6 +93,7 @@ class Stream(Resumable):
         max_length: int = 1024,
         window: int | None = None,
         engine: str = "xla",
+        precision: str | None = None,
     ) -> None:
         batch_size = as_size("batch_size", batch_size)
         options = stream_options(max_length, window)
@@ -94,7 +104,10 @@ class Stream(Resumable):
         super().__init__(self.layer, in_words(model), batch_size, dtype, Room())
         self._context, self._options = context, dataclasses.asdict(options)
         self._weights = freeze(self.layer)
-        self.engine, self._model = check_engine(engine), model
+        self.engine, self.precision = check_engine(engine, precision)
+        self.engine_error: float | None = 0.0 if self.engine == "xla" else None
+        self.candidates: dict[str, float | str] = {}
+        self._model = model
         self._steps, self._compiled = {}, 0
         if self._ends.dtypes_known:
             self._use_step()
@@ -118,9 +131,18 @@ class Stream(Resumable):
         if self.engine == "xla":
             return compile_step(step, weights)
         dtype = self._dtype or (None if self._ends.inputs else specs[0].dtype)
-        source = Source(self._model, step, weights, dtype, self._context, self._options)
-        self.engine, made = engine_step(source, self.engine)
-        return made
+        source = Source(self._model, step, weights, dtype, self._context, self._options, self.precision)
+        found = engine_step(source, self.engine)
+        self.engine, self.engine_error = found.engine, found.error
+        self.candidates = self.candidates or found.candidates
+        return found.step
+
+    def __repr__(self) -> str:
+        error = "" if self.engine_error is None else f", engine_error={self.engine_error:.2g}"
+        return (
+            f"<Stream of {in_words(self._model)}: batch_size={self.batch_size}, engine={self.engine!r}, "
+            f"precision={self.precision!r}{error}>"
+        )
 
     @property
     def compilations(self) -> int:

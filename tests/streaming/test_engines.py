@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import threading
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from exported_fakes import OfFunction, manifest_of
 from sampling import todays
 
 import kseq
+from kseq.runtime.engine_step import EngineStep
 from kseq.runtime.manifest import Manifest
 from kseq.streaming import engines
 
@@ -36,10 +38,10 @@ def exports(monkeypatch, tmp_path):
     made, layers = [], {}
 
     def export(source, path, format, masks):
-        made.append((format, masks))
+        made.append((format, masks) if source.precision == "float32" else (format, source.precision))
         with engines._weights(source):
             layer = source.step.layer
-            manifest = manifest_of(layer, source.step.batch_size, masked=masks)
+            manifest = manifest_of(layer, source.step.batch_size, source.step.block * source.blocks, masks)
             layers[str(path)] = OfFunction(layer, manifest)
         path.write_bytes(manifest.to_bytes())
 
@@ -181,17 +183,207 @@ def test_room_and_rollback_are_the_models(exports):
     np.testing.assert_allclose(stream.push(x[:, 5:6]), whole(layer, x[:, :6])[:, 5:], atol=1e-4)
 
 
+def test_long_chunks_go_block_by_block_where_that_is_quicker(exports, monkeypatch):
+    monkeypatch.setattr(EngineStep, "_least_seconds", lambda self, engine, calls: 1 / calls)
+    layer, x = network(), frames(40)
+    stream = kseq.Stream(layer, engine="onnxruntime", dtype="float32")
+    for _ in range(2):
+        found = np.concatenate([stream.push(x), stream.flush()], axis=1)
+        np.testing.assert_allclose(found, whole(layer, x), atol=1e-4)
+    assert exports == [("onnx", False), ("onnx", False), ("onnx", True)]
+
+
+def test_long_chunks_run_many_blocks_at_once(exports, monkeypatch):
+    monkeypatch.setattr(EngineStep, "_least_seconds", lambda self, engine, calls: calls)
+    calls, run = [], OfFunction.__call__
+
+    def counted(self, inputs, state):
+        calls.append(inputs[0].shape[1])
+        return run(self, inputs, state)
+
+    layer, x = network(), frames(90, 2)
+    stream = kseq.Stream(layer, 2, engine="onnxruntime", dtype="float32")
+    monkeypatch.setattr(OfFunction, "__call__", counted)
+    found = [stream.push(x[:, :15])]
+    assert (calls, len(exports)) == ([1] * 15, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "_export", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stream.push(x[:, 15:50])  # and nothing has moved
+    calls.clear()
+    seen = stream.peek(x[:, 15:50])
+    found.append(stream.push(x[:, 15:50]))
+    np.testing.assert_array_equal(seen, found[1])
+    assert (calls.count(16), exports) == (2 * 2 + 8, [("onnx", False)] * 2)  # eight of the golden data
+    saved = stream.save()
+    found += [stream.push(x[:, 50:82]), stream.push(x[:, 82:]), stream.flush()]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), whole(layer, x), atol=1e-4)
+    other = kseq.Stream.load(layer, saved)
+    for y in found[2:-1]:
+        np.testing.assert_allclose(other.push(x[:, 50:82] if y.shape[1] == 32 else x[:, 82:]), y, atol=1e-4)
+
+
+def test_precisions(exports):
+    layer, x = network(), frames(5)
+    stream = kseq.Stream(layer, engine="onnxruntime", precision="int8")
+    assert (stream.precision, stream.engine_error) == ("int8", None)  # not known before the dtype is
+    stream.push(x)
+    assert (exports, stream.engine_error < 1e-5) == ([("onnx", "int8")], True)
+    kseq.Stream(layer, engine="onnxruntime").push(x)
+    kseq.Stream(layer, engine="onnxruntime", precision="float32").push(x)
+    assert exports == [("onnx", "int8"), ("onnx", False)]
+    again = kseq.Stream.load(layer, stream.save(), engine="onnxruntime", precision="int8")
+    assert (again.precision, len(exports)) == ("int8", 2)
+    assert engines.ENGINES["litert"].precisions["int8"] == "int8_dynamic"  # which needs no calibration
+    text = repr(again)
+    assert "of the Serial: batch_size=1, engine='onnxruntime', precision='int8', engine_error=" in text
+    assert "engine='xla', precision='float32', engine_error=0" in repr(kseq.Stream(layer))
+
+
+def test_precisions_that_there_are_not(exports, monkeypatch):
+    layer = network()
+    with pytest.raises(ValueError, match=r"'xla' .* received precision='int8', which onnxruntime and litert have"):
+        kseq.Stream(layer, precision="int8")
+    with pytest.raises(ValueError, match="`precision` must be one of float32, float16, int8; received 'bfloat16'"):
+        kseq.Stream(layer, engine="auto", precision="bfloat16")
+    monkeypatch.setattr(engines, "_is_installed", lambda engine: False)
+    with pytest.raises(ImportError, match="no engine that has weights of int8 is installed"):
+        kseq.Stream(layer, engine="auto", precision="int8", dtype="float32")
+
+
+def test_auto_of_a_precision_is_an_engine_that_has_it(exports, monkeypatch):
+    monkeypatch.setattr(engines, "_time", lambda run, source: 5.0)
+    stream = kseq.Stream(network(), engine="auto", precision="float16", dtype="float32")
+    assert (stream.engine, stream.candidates) == ("onnxruntime", {"onnxruntime": 5.0})
+    monkeypatch.setattr(engines, "_export", lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="no engine runs the model with weights of int8: onnxruntime: ZeroDivision"):
+        kseq.Stream(network(), engine="auto", precision="int8", dtype="float32")
+    stream = kseq.Stream(network(), engine="auto", dtype="float32")
+    assert (stream.engine, stream.candidates["onnxruntime"]) == ("xla", "ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("precision", "off", "passes"), [("int8", 0.1, True), ("int8", 0.3, False), ("float16", 0.1, False)]
+)
+def test_the_error_is_said_and_bounded(precision, off, passes, exports, monkeypatch):
+    run = OfFunction.__call__
+
+    def shifted(self, inputs, state):
+        [y, *masks], state = run(self, inputs, state)
+        return [y * (1 + off), *masks], state
+
+    monkeypatch.setattr(OfFunction, "__call__", shifted)
+    layer = kseq.Dense(2)
+    layer.build((None, None, 3))
+    if passes:
+        stream = kseq.Stream(layer, engine="onnxruntime", precision=precision, dtype="float32")
+        assert stream.engine_error == pytest.approx(off, rel=1e-3)
+        return
+    with pytest.raises(ValueError, match=f"with weights of {precision} it is off by {off}"):
+        kseq.Stream(layer, engine="onnxruntime", precision=precision, dtype="float32")
+
+
+def test_an_engine_that_gives_no_numbers_is_refused(exports, monkeypatch):
+    run = OfFunction.__call__
+
+    def none(self, inputs, state):
+        made, state = run(self, inputs, state)
+        return [made[0] * np.nan, *made[1:]], state
+
+    monkeypatch.setattr(OfFunction, "__call__", none)
+    with pytest.raises(ValueError, match="it is off by inf"):
+        kseq.Stream(network(), engine="onnxruntime", precision="int8", dtype="float32")
+
+
+FACTOR = {"is": 2.0}
+
+
+@keras.saving.register_keras_serializable("test_engines")
+def scaled(x):
+    return x * FACTOR["is"]
+
+
+def test_a_function_that_was_edited_is_exported_anew(exports, monkeypatch):
+    def made():  # in each process anew, with the same weights
+        layer = kseq.Serial([kseq.Dense(2, activation=scaled), kseq.GRU(2)])
+        layer.build((None, None, 3))
+        layer.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in layer.get_weights()])
+        return layer
+
+    x = frames(3)
+    for _ in range(2):
+        kseq.Stream(made(), engine="onnxruntime").push(x)
+    assert len(exports) == 1
+    monkeypatch.setitem(FACTOR, "is", 3.0)
+    layer = made()
+    found = kseq.Stream(layer, engine="onnxruntime").push(x)
+    assert len(exports) == 2
+    np.testing.assert_allclose(found, whole(layer, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "auto"])
+def test_a_cache_that_cannot_be_written(engine, exports, monkeypatch, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    monkeypatch.setenv("KSEQ_CACHE", str(path))
+    with pytest.raises(OSError, match=r"file', which cannot be written: .*; the environment variable KSEQ_CACHE names"):
+        kseq.Stream(network(), engine=engine, dtype="float32")
+
+
+def test_a_full_disk_leaves_no_file(exports, monkeypatch):
+    def full(self, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engines, "_time", lambda run, source: 5.0)
+    monkeypatch.setattr(engines.pathlib.Path, "write_text", full)
+    with pytest.raises(OSError, match=r"cannot be written: .* No space left"):
+        kseq.Stream(network(), engine="auto", dtype="float32")
+    assert [path.suffix for path in engines.cache_folder().iterdir()] == [".onnx"]
+
+
+def test_threads_that_export_older_weights_leave_the_models_alone(exports):
+    layer, x = network(), frames(4)
+    streams = [kseq.Stream(layer, engine="onnxruntime") for _ in range(3)]
+    old = whole(layer, x)
+    layer.set_weights([w + 0.5 for w in layer.get_weights()])
+    new, found = whole(layer, x), {}
+    threads = [threading.Thread(target=lambda n=n, s=s: found.setdefault(n, s.push(x))) for n, s in enumerate(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(3):
+        np.testing.assert_allclose(found[n], old[:, :2], atol=1e-4)
+    np.testing.assert_array_equal(whole(layer, x), new)
+
+
+def test_options_are_of_the_key(exports):
+    inputs = keras.Input((None, 4))
+    outputs = keras.layers.MultiHeadAttention(1, 4)(inputs, inputs, use_causal_mask=True)
+    model, x = keras.Model(inputs, outputs), np.ones((1, 6, 4), "float32")
+    for most in (4, 8):
+        stream = kseq.Stream(model, engine="onnxruntime", max_length=most)
+        stream.push(x[:, :4])
+        if most == 8:
+            stream.push(x[:, 4:])
+    assert len(exports) == 2
+
+
 REAL = [pytest.param(name) for name in engines.ENGINES if importlib.util.find_spec(engines.ENGINES[name].package)]
 
 
+SLOW = [pytest.param("float32", 36, marks=pytest.mark.slow), pytest.param("int8", 6, marks=pytest.mark.slow)]
+
+
 @pytest.mark.parametrize("engine", todays(REAL, of="engines", jax=0.5, tensorflow=0.5))
-def test_what_is_installed(engine, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("precision", "steps"), [("float32", 6), *SLOW])
+def test_what_is_installed(engine, precision, steps, monkeypatch, tmp_path):
     monkeypatch.setenv("KSEQ_CACHE", str(tmp_path))
-    layer, x = kseq.GRU(4), frames(6)
+    layer, x = kseq.GRU(8), frames(steps)
     layer.build((None, None, 3))
     try:
-        stream = kseq.Stream(layer, engine=engine, dtype="float32")
+        stream = kseq.Stream(layer, engine=engine, precision=precision, dtype="float32")
     except ImportError as error:
         pytest.skip(str(error))  # the converter is another package
-    np.testing.assert_allclose(stream.push(x), whole(layer, x), atol=1e-4)
+    np.testing.assert_allclose(stream.push(x), whole(layer, x), atol=1e-4 if precision == "float32" else 0.1)
     assert stream.engine == engine
