@@ -1,5 +1,7 @@
 """`BaseStream`: a step fed chunk by chunk, whatever runs it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, overload
 
 import numpy as np
@@ -68,6 +70,18 @@ class BaseStream(Runnable):
     def _go_back(self, position):
         """Be again where the stream was before what has raised."""
         self._ends.form, self._blocks.position, self._room.left, self._step, self._state = position
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """A context in which what raises leaves the stream as it was when it was entered, whatever was pushed since."""
+        before = self._position()
+        if self._step is not None:
+            self._state = self._step.fork(self._state)
+        try:
+            yield
+        except BaseException:
+            self._go_back(before)
+            raise
 
     def reset(self, active: Any = None) -> None:
         """Start new streams: forget the state, what was held, and what chunks have said of their form and dtype.

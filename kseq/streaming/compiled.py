@@ -14,7 +14,7 @@ from .saving import seeds_of
 from .shared import Weights, fingerprint, shared_by
 from .state import put, take
 from .step import StepFunction
-from .tracing import State, Trace, row_of
+from .tracing import State, Trace, in_row, row_of
 
 # Bytes at whose multiples memory begins that is shared with XLA.
 _ALIGNMENT = 64
@@ -182,7 +182,7 @@ class _JaxStep(CompiledStep):
         is_plain = self.step.layer.num_outputs == 1 and active is None and all(mask is None for mask in masks)
         function = _JaxFunction(trace, self.weights, written, is_plain and not written)
         state = self.initial_state()
-        function.call.eval_shape(state.leaves, function.arguments(state.seeds), *row_of(values, masks, active))
+        function.call.eval_shape(state.leaves, function.arguments(state.seeds), *in_row(values, masks, active))
         if written or not trace.written:
             function(self, values, masks, active, state)  # compiles, before anything has moved
         return function
@@ -240,17 +240,22 @@ class _JaxFunction:
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         _check_unspent(state)
-        row, state.is_spent = row_of(values, masks, active), True
-        outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *row)
-        outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
-        return outputs, State(leaves, state.seeds | updates)
+        state.is_spent = True
+        outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *in_row(values, masks, active))
+        return _in_numpy(outputs), State(leaves, state.seeds | updates)
 
     def call_plain(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         """The same where there are but values, and one output: a tenth of a small step is saved."""
         _check_unspent(state)
-        row, state.is_spent = [x.copy() for x in values], True
-        [(y, mask)], leaves, _ = self.call(state.leaves, (), *row)
-        return [(np.array(y), None if mask is None else np.array(mask))], State(leaves, state.seeds)
+        state.is_spent = True
+        outputs, leaves, _ = self.call(state.leaves, (), *values)
+        return _in_numpy(outputs), State(leaves, state.seeds)
+
+
+def _in_numpy(outputs):
+    """Outputs of a call, once it is done: all at once, so that what it was given is the caller's again."""
+    outputs[0][0].block_until_ready()  # quicker than to read what is not there yet
+    return [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
 
 
 class _TensorFlowStep(CompiledStep):

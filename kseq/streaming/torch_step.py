@@ -1,6 +1,7 @@
 """A `StepFunction` on torch: eager, and once it is called often a program of its operations."""
 
 import threading
+import weakref
 from typing import Any
 
 import keras
@@ -70,6 +71,7 @@ class _TorchFunction:
         self.trace, self.draws = trace, None  # not known before the first call
         self.calls, self.masked = 0, []
         self.program: Any = None
+        self.bound: Any = weakref.WeakKeyDictionary()  # the program of weights
 
     def bound_to(self, weights: Any) -> Any:
         return self
@@ -101,7 +103,7 @@ class _TorchFunction:
             return (*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None], *made)
 
         shareable = self.trace.is_shareable
-        program = as_program(flat, [*run.weights.values, *before.leaves, *map(torch.from_numpy, row)])
+        program = as_program(flat, run.weights.values, [*before.leaves, *map(torch.from_numpy, row)])
         changes = self.trace.written or not self.trace.is_shareable  # it would be a constant
         self.trace.is_shareable = shareable
         return None if changes else program
@@ -110,7 +112,10 @@ class _TorchFunction:
         import torch
 
         with torch.inference_mode():
-            found = list(self.program(*run.weights.values, *state.leaves, *map(torch.from_numpy, row)))
+            program = self.bound.get(run.weights)
+            if program is None:
+                program = self.bound[run.weights] = self.program.bind(run.weights.values)
+            found = list(program(*state.leaves, *map(torch.from_numpy, row)))
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
         outputs = [
             (_owned(y), found.pop(0).numpy().copy() if has_mask else None)
