@@ -131,10 +131,9 @@ class Blocks:
         return self.together and self._held is None and self._made[0] >= self.latencies[0]
 
     def pass_block(self, steps: Any, outputs: Any) -> None:
-        """Count a block of the only input that went right through."""
-        self.pushed += steps
-        self._made = [self._made[0] + outputs]
-        self._returned = [self._returned[0] + outputs]
+        """Count a block of the only input that went right through: all at once, whatever breaks in."""
+        made, returned = [self._made[0] + outputs], [self._returned[0] + outputs]
+        self.pushed, self._made, self._returned = self.pushed + steps, made, returned
 
     def cut(self, inputs: Any, active: Any = None) -> Any:
         """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.

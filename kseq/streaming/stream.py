@@ -86,6 +86,7 @@ class Stream(Resumable):
         engine: str = "xla",
     ) -> None:
         batch_size = as_size("batch_size", batch_size)
+        dtype = None if dtype is None else keras.backend.standardize_dtype(dtype)
         options = stream_options(max_length, window)
         self.layer = as_layer(model, options)
         if not self.layer.supports_step:

@@ -78,14 +78,9 @@ class TraceScope(Scope):
 
 
 def in_row(values: Any, masks: Any, active: Any) -> list[Any]:
-    """All arrays of a call in a row."""
+    """All arrays of a call in a row, the caller's: after the call it may write its next chunk into the same ones."""
     row = [*values, *[m for m in masks if m is not None]]
     return row if active is None else [*row, active]
-
-
-def row_of(values: Any, masks: Any, active: Any) -> list[Any]:
-    """Copies of them: the caller may write its next chunk into the same ones."""
-    return [x.copy() for x in in_row(values, masks, active)]
 
 
 def advance(step: Any, row: Any, masks: Any, active: Any, leaves: Any) -> Any:
