@@ -91,20 +91,19 @@ def bare(push, x):
     elif keras.backend.backend() == "torch":
         import torch
 
-        program, given = run.programs[function], torch.from_numpy(x)
+        program = run.programs[function]
 
         def call():
             nonlocal leaves
             with torch.inference_mode():
-                y, *leaves = program(*leaves, given)
+                y, *leaves = program(*leaves, torch.from_numpy(x))
             return y.numpy()
 
     else:
-        given = function.takes[0](x)
 
         def call():
             nonlocal leaves
-            y, *leaves = function.call([given, *leaves, *function.captured])
+            y, *leaves = function.call([function.takes[0](x), *leaves, *function.captured])
             return y.numpy()
 
     return call

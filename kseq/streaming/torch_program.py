@@ -36,7 +36,7 @@ class Program:
     """The operations of a function: first those of its fixed arguments and of constants alone, then all others.
 
     It is Python that calls torch's functions, one after the other. `torch.compile` would need a C++ compiler where it
-    runs, and a minute; `torch.jit`, a twentieth to a tenth faster, is deprecated.
+    runs, and a minute; `torch.jit`, which takes 1.06 to 1.45 times less for a step, is deprecated.
 
     Args:
         traced: a module of `torch.fx`.
@@ -117,6 +117,6 @@ def _call_directly(graph):
             node.target, node.args = torch.narrow, (x, axis, start, node.meta["val"].shape[axis])
         elif isinstance(getattr(torch, name, None), types.BuiltinFunctionType):
             node.target = getattr(torch, name)
-        elif hasattr(torch.Tensor, name):
+        elif isinstance(getattr(torch.Tensor, name, None), types.MethodDescriptorType):
             node.op, node.target = "call_method", name
     graph.eliminate_dead_code()
