@@ -261,6 +261,7 @@ def _row_by_row(old, new, before, at):
     is_old = at < before[:, None]
     parts = []
     for held, given in zip(old, new, strict=True):
+        held = held.astype(given.dtype, copy=False)  # where chunks of no steps have said no dtype yet
         held = held if held.shape[1] else np.zeros((len(before), 1, *held.shape[2:]), held.dtype)
         given = given if given.shape[1] else np.zeros((len(before), 1, *given.shape[2:]), given.dtype)
         of_old = held[rows, np.minimum(at, held.shape[1] - 1)]
