@@ -6,7 +6,12 @@ Models A, B, C of `models.py` at batch 1 and 16. Each system runs the same weigh
 (`threads.py`) and has to agree with the float64 reference over 150 steps before it is timed. `sequence-layers` is its
 jitted step; `sequence-layers (best)` adds donated state, closed-over weights and the ring buffer. `torch`,
 `onnxruntime` and `litert` have variants, of which each case takes the fastest.
+
+Cases that begin with `push ` are of kseq alone: what `Stream.push` adds to the compiled call that it ends in, of the
+same NumPy and with its output read, by turns in one process.
 """
+
+import statistics
 
 import threads
 from harness import Bench, System, median_us
@@ -23,6 +28,9 @@ SYSTEMS = [
     System("litert", threads.TENSORFLOW, ("ai-edge-litert", "tensorflow")),
     System("tract", threads.ONE, ("tract", "onnx", "torch")),
 ]
+
+
+PUSH = "push "
 
 
 def candidates(system, model, batch, **options):
@@ -63,11 +71,29 @@ def repeats(microseconds, quick):
     return int(min(max(seconds * 1e6 / microseconds, 10), 2000))
 
 
+def added(model, batch, quick):
+    """What times a push beside the compiled call that it ends in."""
+    import models
+    import peer_kseq
+
+    x, push = models.frames(model, batch, 1), peer_kseq.step(model, batch)
+    models.check_step(model, batch, push)
+    bare, turns = peer_kseq.bare(push, x), 10 if quick else 30
+
+    def measure():
+        pairs = [(median_us(lambda: push(x), 50, 5), median_us(bare, 50, 5)) for _ in range(turns)]
+        return {"step_us": statistics.median(whole - call for whole, call in pairs)}
+
+    return measure
+
+
 def prepare(system, case, quick):
     """The system's step, timed on one frame."""
     import models
 
-    model, batch = models.parse(case)
+    model, batch = models.parse(case.removeprefix(PUSH))
+    if case.startswith(PUSH):
+        return added(model, batch, quick)
     x = models.frames(model, batch, 1)
     microseconds, step = fastest(system, model, batch)
     steps = repeats(microseconds, quick)
@@ -80,10 +106,11 @@ def main():
     bench = Bench(
         "step",
         prepare,
-        cases=models.cases(),
+        cases=[*models.cases(), *[PUSH + case for case in models.cases()]],
         systems=SYSTEMS,
         metrics={"step_us": "lower"},
         baseline="sequence-layers",
+        has=lambda system, case: system.startswith("kseq") or not case.startswith(PUSH),
     )
     bench.main()
 

@@ -131,10 +131,9 @@ class Blocks:
         return self.together and self._held is None and self._made[0] >= self.latencies[0]
 
     def pass_block(self, steps: Any, outputs: Any) -> None:
-        """Count a block of the only input that went right through."""
-        self.pushed += steps
-        self._made = [self._made[0] + outputs]
-        self._returned = [self._returned[0] + outputs]
+        """Count a block of the only input that went right through: all at once, whatever breaks in."""
+        made, returned = [self._made[0] + outputs], [self._returned[0] + outputs]
+        self.pushed, self._made, self._returned = self.pushed + steps, made, returned
 
     def cut(self, inputs: Any, active: Any = None) -> Any:
         """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.
@@ -262,6 +261,7 @@ def _row_by_row(old, new, before, at):
     is_old = at < before[:, None]
     parts = []
     for held, given in zip(old, new, strict=True):
+        held = held.astype(given.dtype, copy=False)  # where chunks of no steps have said no dtype yet
         held = held if held.shape[1] else np.zeros((len(before), 1, *held.shape[2:]), held.dtype)
         given = given if given.shape[1] else np.zeros((len(before), 1, *given.shape[2:]), given.dtype)
         of_old = held[rows, np.minimum(at, held.shape[1] - 1)]

@@ -1,5 +1,6 @@
 """`HostBlocks`: a stream behind an audio callback, which gives as many outputs as it takes inputs at every call."""
 
+import contextlib
 import math
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -105,14 +106,18 @@ class HostBlocks:
 
     def _through(self, block):
         """What the last stream gives for a block, or for the end of all."""
-        if block is not None:
+        with contextlib.ExitStack() as stack:
+            # The last may refuse what the others have let through, as where it is full.
+            for stream in self._chain if len(self._chain) > 1 else ():
+                stack.enter_context(stream.all_or_nothing())
+            if block is not None:
+                for stream in self._chain:
+                    block = stream.push(block)
+                return [block]
+            found = []
             for stream in self._chain:
-                block = stream.push(block)
-            return [block]
-        found = []
-        for stream in self._chain:
-            found = [stream.push(y) for y in found] + [stream.flush()]
-        return found
+                found = [stream.push(y) for y in found] + [stream.flush()]
+            return found
 
     def _take(self, found, counts):
         """So many of the outputs that wait and those that were found, or all, in the structure of the latter."""

@@ -14,7 +14,7 @@ from .saving import seeds_of
 from .shared import Weights, fingerprint, shared_by
 from .state import put, take
 from .step import StepFunction
-from .tracing import State, Trace, row_of
+from .tracing import State, Trace, in_row
 
 # Bytes at whose multiples memory begins that is shared with XLA.
 _ALIGNMENT = 64
@@ -71,14 +71,16 @@ class CompiledStep:
         raise NotImplementedError
 
     def __call__(self, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        return self.prepare(values, masks, active)(self, values, masks, active, state)
+        if active is None and len(masks) == 1 and masks[0] is None:  # as nearly always
+            key = values[0].shape[1], True, True
+        else:
+            key = _key(values, masks, active)
+        function = self._functions.get(key) or self._adopt(key, values, masks, active)
+        return function(self, values, masks, active, state)
 
     def prepare(self, values: Any, masks: Any, active: Any) -> Any:
         """The function of a call, compiled."""
-        if len(masks) == 1:
-            key = (values[0].shape[1], active is None, masks[0] is None)
-        else:
-            key = (values[0].shape[1], active is None, *[mask is None for mask in masks])
+        key = _key(values, masks, active)
         return self._functions.get(key) or self._adopt(key, values, masks, active)
 
     def _adopt(self, key, values, masks, active):
@@ -162,6 +164,11 @@ class CompiledStep:
         return [np.array(keras.ops.convert_to_numpy(leaf)) for leaf in state]
 
 
+def _key(values, masks, active):
+    """By which a function is compiled: the steps of a call, and which of its arrays there are."""
+    return values[0].shape[1], active is None, *[mask is None for mask in masks]
+
+
 class _JaxStep(CompiledStep):
     """Jitted with the weights closed over and the state donated; NumPy goes straight in."""
 
@@ -182,7 +189,7 @@ class _JaxStep(CompiledStep):
         is_plain = self.step.layer.num_outputs == 1 and active is None and all(mask is None for mask in masks)
         function = _JaxFunction(trace, self.weights, written, is_plain and not written)
         state = self.initial_state()
-        function.call.eval_shape(state.leaves, function.arguments(state.seeds), *row_of(values, masks, active))
+        function.call.eval_shape(state.leaves, function.arguments(state.seeds), *in_row(values, masks, active))
         if written or not trace.written:
             function(self, values, masks, active, state)  # compiles, before anything has moved
         return function
@@ -214,7 +221,11 @@ class _JaxStep(CompiledStep):
 
 def _check_unspent(state):
     if state.is_spent:
-        raise RuntimeError("the state of this stream went with a step that was broken off; `reset()` begins anew")
+        _refuse_spent()
+
+
+def _refuse_spent():
+    raise RuntimeError("the state of this stream went with a step that was broken off; `reset()` begins anew")
 
 
 class _JaxFunction:
@@ -240,17 +251,24 @@ class _JaxFunction:
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         _check_unspent(state)
-        row, state.is_spent = row_of(values, masks, active), True
-        outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *row)
-        outputs = [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
-        return outputs, State(leaves, state.seeds | updates)
+        state.is_spent = True
+        outputs, leaves, updates = self.call(state.leaves, self.arguments(state.seeds), *in_row(values, masks, active))
+        return _in_numpy(outputs), State(leaves, state.seeds | updates)
 
     def call_plain(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         """The same where there are but values, and one output: a tenth of a small step is saved."""
-        _check_unspent(state)
-        row, state.is_spent = [x.copy() for x in values], True
-        [(y, mask)], leaves, _ = self.call(state.leaves, (), *row)
+        if state.is_spent:
+            _refuse_spent()
+        state.is_spent = True
+        [(y, mask)], leaves, _ = self.call(state.leaves, (), *values)
+        y.block_until_ready()
         return [(np.array(y), None if mask is None else np.array(mask))], State(leaves, state.seeds)
+
+
+def _in_numpy(outputs):
+    """Outputs of a call, once it is done: all at once, so that what it was given is the caller's again."""
+    outputs[0][0].block_until_ready()  # quicker than to read what is not there yet
+    return [(np.array(y), None if mask is None else np.array(mask)) for y, mask in outputs]
 
 
 class _TensorFlowStep(CompiledStep):
@@ -268,7 +286,7 @@ class _TensorFlowStep(CompiledStep):
         return tf.constant(x, dtype=dtype)
 
     def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
-        return _TensorFlowFunction(self, trace, row_of(values, masks, active), written)
+        return _TensorFlowFunction(self, trace, in_row(values, masks, active), written)
 
 
 class _TensorFlowFunction:
@@ -322,7 +340,7 @@ class _TensorFlowFunction:
         return bound
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = [take(a) for take, a in zip(self.takes, row_of(values, masks, active), strict=True)]
+        row = [take(a) for take, a in zip(self.takes, in_row(values, masks, active), strict=True)]
         seeds = [state.seeds.get(i, value) for i, value in self.written]
         try:
             found = self.call([*row, *seeds, *state.leaves, *self.captured])
@@ -341,12 +359,12 @@ class _TensorFlowFunction:
 
 
 def _taken_as(example, kind):
-    """What makes a tensor of arrays like an example: in shared memory where that can be, which is the quickest."""
+    """What makes a tensor of a copy of arrays like an example: in shared memory where that can be, the quickest."""
     import tensorflow as tf
 
     share = tf.experimental.dlpack.from_dlpack
     if example.dtype != kind or example.dtype.kind not in "fi" or not example.size:
-        return lambda array: tf.constant(array, kind)
+        return lambda array: tf.constant(array.copy(), kind)
 
     def shared(array):
         # What XLA compiles may count on where memory begins.

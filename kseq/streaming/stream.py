@@ -31,10 +31,14 @@ class Stream(Resumable):
     What does not fill a block is held until the next push. Warm-up outputs are dropped, so the first output that comes
     out belongs to the first input. The weights are those that the model has when the stream is made, or at the last
     `refresh`. The step is compiled at the first call of a chunk size and never again, also for other streams of the
-    model of this batch size and dtype, before and after training. On torch that is at the hundredth call, with the same
-    numbers bit for bit, and not where a step looks at values; it takes as long as some hundred steps. Where a layer
-    draws random numbers (`Dropout` called with `training=True`), every push draws new ones; a stream begins with the
-    seeds that the model has, and leaves those alone.
+    model of this batch size and dtype, before and after training. Where a layer draws random numbers (`Dropout` called
+    with `training=True`), every push draws new ones; a stream begins with the seeds that the model has, and leaves
+    those alone.
+
+    On torch a step runs the layers' Python until its hundredth call of a chunk size. That call takes longer, by as much
+    as some hundred others took (a tenth of a second to some seconds), in which it is traced; from then on its
+    operations alone run, with the same numbers bit for bit, and not where a step looks at values. `peek` counts as a
+    call: to have it done before what must not pause, peek a hundred times at a chunk of each size.
 
     Args:
         model: a kseq layer, or a `keras.Sequential` or functional model of streamable layers. It must be built.
@@ -96,6 +100,7 @@ class Stream(Resumable):
         precision: str | None = None,
     ) -> None:
         batch_size = as_size("batch_size", batch_size)
+        dtype = None if dtype is None else keras.backend.standardize_dtype(dtype)
         options = stream_options(max_length, window)
         self.layer = as_layer(model, options)
         if not self.layer.supports_step:

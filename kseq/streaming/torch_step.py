@@ -1,6 +1,7 @@
 """A `StepFunction` on torch: eager, and once it is called often a program of its operations."""
 
 import threading
+import weakref
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 
 from .compiled import CompiledStep
 from .torch_program import as_program
-from .tracing import Scope, State, advance, row_of
+from .tracing import Scope, State, advance, in_row
 
 # Calls of a chunk size on torch after which it is traced, which takes about as long as some hundred.
 _OFTEN = 100
@@ -26,6 +27,8 @@ class TorchStep(CompiledStep):
         super().__init__(step, weights)
         self.scope = Scope(step.layer.variables, weights.values)
         self.generator = torch.get_rng_state()
+        self.programs: dict[Any, Any] = {}  # by function, with these weights
+        self.inference = torch.inference_mode()
 
     @staticmethod
     def copy(value: Any) -> Any:
@@ -55,7 +58,7 @@ class TorchStep(CompiledStep):
 
         self.scope.begin(state.seeds)
         with torch.inference_mode(), self.scope:
-            outputs, leaves = advance(self.step, map(torch.from_numpy, row), masks, active, state.leaves)
+            outputs, leaves = advance(self.step, row, masks, active, state.leaves)
             outputs = [(_owned(y), None if mask is None else mask.numpy().copy()) for y, mask in outputs]
         return outputs, leaves, dict(self.scope.updates)
 
@@ -70,12 +73,15 @@ class _TorchFunction:
         self.trace, self.draws = trace, None  # not known before the first call
         self.calls, self.masked = 0, []
         self.program: Any = None
+        self.bound: Any = weakref.WeakKeyDictionary()  # the program of weights
 
     def bound_to(self, weights: Any) -> Any:
         return self
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        row = row_of(values, masks, active)
+        import torch
+
+        row = [torch.from_numpy(x.copy()) for x in in_row(values, masks, active)]
         if self.program is not None:
             return self.run_program(run, row, state)
         if self.draws is not False:
@@ -89,8 +95,6 @@ class _TorchFunction:
 
     def made_program(self, run: Any, row: Any, before: Any) -> Any:
         """The program of a call, or `None` where there is none."""
-        import torch
-
         weights, leaves, masked = len(run.weights.values), len(before.leaves), self.masked
 
         def flat(*given):
@@ -101,22 +105,29 @@ class _TorchFunction:
             return (*[y.values for y in outputs], *[y.mask for y in outputs if y.mask is not None], *made)
 
         shareable = self.trace.is_shareable
-        program = as_program(flat, [*run.weights.values, *before.leaves, *map(torch.from_numpy, row)])
+        program = as_program(flat, run.weights.values, [*before.leaves, *row])
         changes = self.trace.written or not self.trace.is_shareable  # it would be a constant
         self.trace.is_shareable = shareable
         return None if changes else program
 
     def run_program(self, run: Any, row: Any, state: Any) -> Any:
-        import torch
+        program = run.programs.get(self) or self.bind(run)
+        with run.inference:
+            found = program(*state.leaves, *row)
+        count = len(self.masked)
+        outputs, leaves = [(_owned(y), None) for y in found[:count]], list(found[count:])
+        if any(self.masked):
+            masks = [leaves.pop(0).numpy().copy() if has_mask else None for has_mask in self.masked]
+            outputs = [(y, mask) for (y, _), mask in zip(outputs, masks, strict=True)]
+        return outputs, State(leaves, state.seeds, state.more)
 
-        with torch.inference_mode():
-            found = list(self.program(*run.weights.values, *state.leaves, *map(torch.from_numpy, row)))
-        outputs, found = found[: len(self.masked)], found[len(self.masked) :]
-        outputs = [
-            (_owned(y), found.pop(0).numpy().copy() if has_mask else None)
-            for y, has_mask in zip(outputs, self.masked, strict=True)
-        ]
-        return outputs, State(found, state.seeds, state.more)
+    def bind(self, run: Any) -> Any:
+        """The program with the weights of a step, for all steps that have these."""
+        if run.weights not in self.bound:
+            with run.inference:
+                self.bound[run.weights] = self.program.bind(run.weights.values)
+        run.programs[self] = self.bound[run.weights]
+        return run.programs[self]
 
     def draw(self, run: Any, row: Any, masks: Any, active: Any, state: Any) -> Any:
         """A step that may draw from torch's own generator, as layers without a seed do: it draws as the stream's."""

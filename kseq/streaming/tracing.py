@@ -77,11 +77,10 @@ class TraceScope(Scope):
         return super().get_current_value(variable)
 
 
-def row_of(values: Any, masks: Any, active: Any) -> list[Any]:
-    """Copies of all arrays of a call in a row: the caller may write its next chunk into the same ones."""
-    row = [x.copy() for x in values]
-    row += [m.copy() for m in masks if m is not None]
-    return row if active is None else [*row, active.copy()]
+def in_row(values: Any, masks: Any, active: Any) -> list[Any]:
+    """All arrays of a call in a row, the caller's: after the call it may write its next chunk into the same ones."""
+    row = [*values, *[m for m in masks if m is not None]]
+    return row if active is None else [*row, active]
 
 
 def advance(step: Any, row: Any, masks: Any, active: Any, leaves: Any) -> Any:

@@ -98,3 +98,12 @@ def test_rows_that_are_no_mask_of_the_batch_are_refused(streamed, active):
     _, stream = streamed
     with pytest.raises(ValueError, match=r"`active` must be bool \[3\]; received"):
         stream.push(np.zeros((BATCH, 1, 2), "float32"), active=active)
+
+
+def test_a_chunk_of_no_steps_says_no_dtype_where_rows_are_apart():
+    layer, active = kseq.Delay(1, delay_layer_output=False), np.array([True, False])
+    layer.build((None, None, 2))
+    stream = kseq.Stream(layer, batch_size=2)
+    stream.push(np.zeros((2, 0, 2), "float64"), active=active)
+    found = stream.push(np.ones((2, 3, 2), "float32"), active=active)
+    assert [(row.dtype, len(row)) for row in found] == [("float32", 2), ("float32", 0)]

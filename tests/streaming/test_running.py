@@ -231,6 +231,24 @@ def test_wrong_blocks_are_refused_and_change_nothing():
         kseq.Stream(layer).frames(0)
 
 
+def test_a_block_that_a_model_has_no_room_for_goes_through_no_resampler():
+    layer, x, saved = built(kseq.SelfAttention(1, 2, max_length=8), 1), frames(3, channels=1), []
+    callback = kseq.Stream(layer).frames(3, host_rate=300, rate=200)
+    first = callback(x)
+
+    def fill():
+        while True:
+            saved[:] = [stream.save() for stream in callback._chain]
+            callback(x)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="raise max_length"):
+            fill()
+        assert [stream.save() for stream in callback._chain] == saved
+    callback.reset()
+    np.testing.assert_array_equal(callback(x), first)
+
+
 # Weights.
 
 

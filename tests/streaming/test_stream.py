@@ -195,6 +195,8 @@ def test_what_cannot_stream_says_why():
         kseq.Stream("model")
     with pytest.raises(ValueError, match="at least 1; received 0"):
         kseq.Stream(built(kseq.Dense(2)), batch_size=0)
+    with pytest.raises(ValueError, match="Invalid dtype: 3"):
+        kseq.Stream(built(kseq.Dense(2)), dtype=3)
 
 
 def test_errors_use_the_names_that_the_user_gave():

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.streaming import stream as stream_module
 
 BATCH = 2
 # On jax a call takes the memory of the state.
 CAN_BE_BROKEN_OFF = keras.backend.backend() != "jax"
-HOUSE = str(pathlib.Path(stream_module.__file__).parent)
+HOUSE = str(pathlib.Path(kseq.__file__).parent)
 
 
 class BrokenOff(BaseException):
