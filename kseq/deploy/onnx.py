@@ -78,9 +78,7 @@ def _check_dtypes(function):
         if dtype not in DTYPES:
             advice = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
             if "complex" in dtype:
-                advice = (
-                    "`kseq.RDFT`, `kseq.Spectrogram` and layers of real and imaginary parts give no complex numbers"
-                )
+                advice = 'use real and imaginary parts, `mode="real_imag"` of `kseq.STFT`, `RDFT` and `InverseSTFT`'
             raise ValueError(f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: {advice}")
 
 
