@@ -4,13 +4,13 @@
 """
 
 import pathlib
-import sys
 
 import kseq
 
 PAGE = pathlib.Path(__file__).parent / "export.md"
 HEADER = "| layers | LiteRT | ONNX | SavedModel | StableHLO |\n| --- | --- | --- | --- | --- |\n"
 
+FORMATS = ("litert", "onnx", "saved_model", "stablehlo")
 #: What an error says, by its reason here.
 MESSAGES = {"complex numbers": "complex"}
 #: Formats that have no complex numbers.
@@ -41,15 +41,52 @@ def _complex(layer, example, format):
 
 
 def layers():
-    """By name the classes of kseq's own layers."""
-    return {name: cls for name, cls in sorted(kseq.registered_layers().items()) if "." not in name}
+    """By name the classes of kseq's own layers that have examples."""
+    found = sorted(kseq.registered_layers().items())
+    return {name: cls for name, cls in found if "." not in name and cls.examples()}
 
 
 def listed(why):
-    """Layers for all examples, or some, of which there is a reason, for a table."""
+    """The layers of which there is a reason, for all of their examples or for some, in a line."""
     found = []
     for name, cls in layers().items():
-        hits = [bool(why(_built(cls, example), example)) for example in cls.examples()]
+        hits = [why(cls(**example.config), example) for example in cls.examples()]
         if any(hits):
             found.append(f"`{name}`" if all(hits) else f"some `{name}`")
     return ", ".join(found)
+
+
+def rows():
+    """The cells of the table: which layers, and what of them each format has."""
+    yield "steps of all layers, and of Keras's by their adapters, but for those below", *["yes"] * len(FORMATS)
+    yield (
+        listed(lambda layer, example: why_no_step(layer, example, "onnx") == "complex numbers"),
+        *["no: complex numbers" if format in REAL else "yes" for format in FORMATS],
+    )
+    yield listed(lambda layer, example: not layer.supports_step), *["no: they do not stream"] * len(FORMATS)
+    for table, text in (
+        (STOCK, "steps of Keras's {}"),
+        (OF_NO_LENGTH, "whole {}"),
+        (OF_ANY_LENGTH, "whole {}, of any length"),
+    ):
+        for name in sorted({name for found in table.values() for name in found}):
+            yield text.format(f"`{name}`"), *[_cell(table[format].get(name)) for format in FORMATS]
+
+
+def _cell(reason):
+    return f"no: {reason}" if reason else "yes"
+
+
+def table():
+    """The table of `docs/export.md`."""
+    return HEADER + "".join(f"| {' | '.join(cells)} |\n" for cells in rows())
+
+
+def in_page(text):
+    """The text of the page with the table of today."""
+    start = text.index(HEADER)
+    return text[:start] + table() + text[text.index("\n\n", start) + 1 :]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(in_page(PAGE.read_text()))

@@ -36,11 +36,9 @@ def built(cls, example):
     """The layer of an example, and what else it is called with."""
     layer, rng = cls(**example.config), np.random.default_rng(1)
     context = draw_context(rng, layer, 2, example.context or {})
-    layer(
-        kseq.Sequence(np.zeros((2, *example.input_shape[1:]), example.dtype)),
-        **({"context": context} if context else {}),
-    )
-    return weighted(layer, rng), context
+    given = {"context": context} if context else {}
+    layer(kseq.Sequence(np.zeros((2, *example.input_shape[1:]), example.dtype)), **given)
+    return weighted(layer, rng), given
 
 
 def refused(layer, path, message, **options):
