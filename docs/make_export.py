@@ -8,18 +8,19 @@ import pathlib
 import kseq
 
 PAGE = pathlib.Path(__file__).parent / "export.md"
-HEADER = "| layers | LiteRT | ONNX | SavedModel | StableHLO |\n| --- | --- | --- | --- | --- |\n"
+STEPS = "| steps | LiteRT | ONNX | SavedModel | StableHLO |\n| --- | --- | --- | --- | --- |\n"
+WHOLE = '| whole sequences, `mode="layer"` | LiteRT | ONNX |\n| --- | --- | --- |\n'
 
 FORMATS = ("litert", "onnx", "saved_model", "stablehlo")
+#: Formats that have no complex numbers, and fewer operations than backends.
+RUNTIMES = ("litert", "onnx")
 #: What an error says, by its reason here.
 MESSAGES = {"complex numbers": "complex"}
-#: Formats that have no complex numbers.
-REAL = ("litert", "onnx")
-#: Why whole sequences of a layer are in no file of a format: of any length; of a known one neither.
-OF_ANY_LENGTH = {"litert": {}, "onnx": {}, "saved_model": {}, "stablehlo": {}}
-OF_NO_LENGTH = {"litert": {}, "onnx": {}, "saved_model": {}, "stablehlo": {}}
-#: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in none.
-STOCK = {"litert": {}, "onnx": {}, "saved_model": {}, "stablehlo": {}}
+#: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in no file of a format.
+STOCK = {"litert": {}, "onnx": {}}
+#: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
+OF_ANY_LENGTH = {"litert": {}, "onnx": {}}
+OF_NO_LENGTH = {"litert": {}, "onnx": {}}
 
 
 def why_no_step(layer, example, format):
@@ -37,7 +38,7 @@ def why_no_whole(layer, example, format, has_length):
 def _complex(layer, example, format):
     outputs = layer.output_spec(kseq.SequenceSpec(tuple(example.input_shape[2:]), example.dtype))
     has_some = "complex" in f"{example.dtype} {outputs.dtype}"
-    return "complex numbers" if has_some and format in REAL else None
+    return "complex numbers" if has_some and format in RUNTIMES else None
 
 
 def layers():
@@ -56,36 +57,42 @@ def listed(why):
     return ", ".join(found)
 
 
-def rows():
-    """The cells of the table: which layers, and what of them each format has."""
-    yield "steps of all layers, and of Keras's by their adapters, but for those below", *["yes"] * len(FORMATS)
-    yield (
-        listed(lambda layer, example: why_no_step(layer, example, "onnx") == "complex numbers"),
-        *["no: complex numbers" if format in REAL else "yes" for format in FORMATS],
-    )
-    yield listed(lambda layer, example: not layer.supports_step), *["no: they do not stream"] * len(FORMATS)
-    for table, text in (
-        (STOCK, "steps of Keras's {}"),
-        (OF_NO_LENGTH, "whole {}"),
-        (OF_ANY_LENGTH, "whole {}, of any length"),
-    ):
-        for name in sorted({name for found in table.values() for name in found}):
-            yield text.format(f"`{name}`"), *[_cell(table[format].get(name)) for format in FORMATS]
+def steps():
+    """The table of steps."""
+    no_complex = ["no: complex numbers" if format in RUNTIMES else "yes" for format in FORMATS]
+    rows = [
+        ["all layers that stream, and Keras's by their adapters, but for those below", *["yes"] * len(FORMATS)],
+        [listed(lambda layer, example: why_no_step(layer, example, "onnx") == "complex numbers"), *no_complex],
+        [listed(lambda layer, example: not layer.supports_step), *["they do not stream"] * len(FORMATS)],
+    ]
+    return _table(STEPS, rows + _refused(STOCK, FORMATS, "Keras's {}"))
 
 
-def _cell(reason):
-    return f"no: {reason}" if reason else "yes"
+def wholes():
+    """The table of whole sequences."""
+    rows = [["all layers, of any length, but for complex numbers and those below", "yes", "yes"]]
+    return _table(WHOLE, rows + _refused(OF_NO_LENGTH, RUNTIMES, "{}") + _refused(OF_ANY_LENGTH, RUNTIMES, "{}"))
 
 
-def table():
-    """The table of `docs/export.md`."""
-    return HEADER + "".join(f"| {' | '.join(cells)} |\n" for cells in rows())
+def _refused(table, formats, text):
+    """Rows of names that have the same reasons."""
+    found = {}
+    for name in sorted({name for names in table.values() for name in names}):
+        cells = tuple(f"no: {table[form][name]}" if name in table.get(form, ()) else "yes" for form in formats)
+        found.setdefault(cells, []).append(f"`{name}`")
+    return [[text.format(", ".join(names)), *cells] for cells, names in found.items()]
+
+
+def _table(header, rows):
+    return header + "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def in_page(text):
-    """The text of the page with the table of today."""
-    start = text.index(HEADER)
-    return text[:start] + table() + text[text.index("\n\n", start) + 1 :]
+    """The text of the page with the tables of today."""
+    for header, table in ((STEPS, steps()), (WHOLE, wholes())):
+        start = text.index(header)
+        text = text[:start] + table + text[text.index("\n\n", start) + 1 :]
+    return text
 
 
 if __name__ == "__main__":

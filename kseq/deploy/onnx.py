@@ -25,6 +25,8 @@ IN_PLACE = "kseq.in_place"
 _OPSET = 25
 #: What one file of protocol buffers holds.
 _LARGEST = 2**31 - 2**20
+_OTHER_POLICY = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
+_NO_COMPLEX = 'use real and imaginary parts, `mode="real_imag"` of `kseq.STFT`, `kseq.RDFT` and `kseq.InverseSTFT`'
 
 
 def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> None:
@@ -76,9 +78,7 @@ def _check_dtypes(function):
     ]
     for what, dtype in tensors:
         if dtype not in DTYPES:
-            advice = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
-            if "complex" in dtype:
-                advice = 'use real and imaginary parts, `mode="real_imag"` of `kseq.STFT`, `RDFT` and `InverseSTFT`'
+            advice = _NO_COMPLEX if "complex" in dtype else _OTHER_POLICY
             raise ValueError(f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: {advice}")
 
 
@@ -109,8 +109,9 @@ def _exported(function):
             )
             _simplify(program.model)
         except torch.onnx.OnnxExporterError as error:
-            advice = "; with a `length=` it may" if any(shapes) else ""
-            raise ValueError(f"ONNX cannot hold this: {_reason(error)}{advice}") from error
+            reason, advice = _reason(error), "; with a `length=` it may" if any(shapes) else ""
+            advice = f"; {_NO_COMPLEX}" if "complex-valued" in reason else advice
+            raise ValueError(f"ONNX cannot hold this: {reason}{advice}") from error
     return program.model_proto
 
 

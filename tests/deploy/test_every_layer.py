@@ -82,6 +82,7 @@ WHOLE = todays(
         for name, cls in LAYERS.items()
         if cls.examples()
         for format in HERE
+        if format in make_export.RUNTIMES
         for length in ("any", "known")
     ],
     of="exported wholes",

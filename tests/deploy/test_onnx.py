@@ -172,6 +172,20 @@ def test_what_onnx_cannot_hold(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_spectra_within_a_step_are_of_two_parts(tmp_path):
+    def network(mode):
+        layers = [kseq.STFT(8, 4, mode=mode), kseq.InverseSTFT(8, 4, window_function=("inverse_stft", 4), mode=mode)]
+        found = kseq.Serial(layers)
+        found.build((2, None))
+        return found
+
+    with pytest.raises(ValueError, match='mode="real_imag"'):
+        export(network("complex"), tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())
+    export(network("real_imag"), tmp_path / "step.onnx")
+    _golden(tmp_path / "step.onnx")
+
+
 def test_foreign_and_damaged_files(step, tmp_path):
     _, path = step
     model = onnx.load(path)

@@ -62,9 +62,7 @@ def output_shape(cell: Any, shape: Shape) -> Shape:
         return tuple(size) if isinstance(size, (list, tuple)) else (size,)
     states = tree.map_structure(_symbol, initial_state_of(cell, 1))
     try:
-        output, new = still(cell)(
-            keras.KerasTensor((None, *shape)), states
-        )  # a call casts weights
+        output, new = still(cell)(keras.KerasTensor((None, *shape)), states)  # a call casts weights
     except Exception as error:
         raise ValueError(f"the cell {cell.name} does not take steps of shape {tuple(shape)}: {error}") from error
     found, wanted = ([tuple(s.shape[1:]) for s in tree.flatten(each)] for each in (new, states))

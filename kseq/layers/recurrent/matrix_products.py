@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from ...hints import barrier
+from ...hints import barrier, is_exporting
 from .matrix_scan import MatrixChunks, chunk_size, in_chunks, in_time, scan_chunks
 
 #: Steps in a chunk: its products are of matrices of this size.
@@ -212,11 +212,9 @@ def _delta(q, k, v, beta, total):
     steps = ops.arange(size)
     earlier = ops.cast(steps[:, None] > steps[None, :], decay.dtype)
     from_before = ops.exp(total)[..., None]
-    system = ops.einsum("nbhik,nbhjk->nbhij", k, k) * decay * earlier * beta[..., None] + ops.eye(
-        size, dtype=decay.dtype
-    )
+    system = ops.einsum("nbhik,nbhjk->nbhij", k, k) * decay * earlier * beta[..., None]
     wanted = ops.concatenate([v, from_before * k], axis=-1) * beta[..., None]
-    solved = ops.solve_triangular(system, wanted, lower=True)
+    solved = _solved(system, wanted)
     new, replaced = solved[..., :columns], solved[..., columns:]
     scores = ops.einsum("nbhik,nbhjk->nbhij", q, k) * decay
     writes = ops.exp(total[..., -1:] - total)[..., None] * k
@@ -225,3 +223,15 @@ def _delta(q, k, v, beta, total):
     update = ops.einsum("nbhjk,nbhjv->nbhkv", writes, new)
     reads = from_before * q - ops.einsum("nbhij,nbhjk->nbhik", scores, replaced)
     return MatrixChunks(transition, update, _reader(scores, reads, new))
+
+
+def _solved(below, wanted):
+    """What `x + below @ x` is `wanted` of, with matrices that are zero from their diagonals on."""
+    size = below.shape[-1]
+    if not is_exporting():
+        return ops.solve_triangular(below + ops.eye(size, dtype=below.dtype), wanted, lower=True)
+    # Other runtimes multiply: the sum of all powers of `-below`, of which the one of `size` is zero, by its factors.
+    power = -below
+    for _ in range(max(size - 1, 0).bit_length()):
+        wanted, power = wanted + ops.matmul(power, wanted), ops.matmul(power, power)
+    return wanted
