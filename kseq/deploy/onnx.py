@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
@@ -25,6 +26,8 @@ IN_PLACE = "kseq.in_place"
 _OPSET = 25
 #: What one file of protocol buffers holds.
 _LARGEST = 2**31 - 2**20
+#: Steps of golden data where a layer has room for any number.
+_ROOMY = 32
 _OTHER_POLICY = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
 _NO_COMPLEX = 'use real and imaginary parts, `mode="real_imag"` of `kseq.STFT`, `kseq.RDFT` and `kseq.InverseSTFT`'
 
@@ -58,7 +61,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
         from .onnx_precision import narrowed
 
         model = narrowed(model, choices.precision)
-    _check(runtime, model)
+    _check(_session(runtime, model), function)
     properties = {MEMBER: base64.b64encode(manifest.to_bytes()).decode()}
     onnx.helper.set_model_props(model, properties | {IN_PLACE: ",".join(states_in_place(model, manifest.state))})
     target.write_bytes(model.SerializeToString())
@@ -191,11 +194,32 @@ def _reason(error):
     return re.sub(r"\s+", " ", str(error))
 
 
-def _check(runtime, model):
-    """Refuse what onnxruntime has no operation for."""
+def _session(runtime, model):
+    """What runs a model, which is refused where onnxruntime has no operation for it."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
-        runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own classes
         raise ValueError(f"onnxruntime cannot run the step: {error}") from error
+
+
+def _check(session, function):
+    """Refuse what is to be of any length, and is of lengths like the one that was traced: torch assumes such things."""
+    if all(None not in spec.shape for spec in function.takes):
+        return
+    [(given, _)] = function.golden
+    if given[0].shape[1] == _ROOMY:
+        given = [np.concatenate([x] * 5, axis=1) for x in given]
+    wanted = [np.shape(y) for y in function(*map(keras.ops.convert_to_tensor, given))]
+    try:
+        found = [
+            y.shape for y in session.run(None, dict(zip([x.name for x in session.get_inputs()], given, strict=True)))
+        ]
+    except Exception as error:  # of its own classes
+        found = str(error)
+    if found != wanted:
+        raise ValueError(
+            f"ONNX cannot hold this for any length: of {given[0].shape[1]} steps onnxruntime gives {found} in the "
+            f"place of {wanted}; with a `length=` it may"
+        )

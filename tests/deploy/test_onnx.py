@@ -162,6 +162,24 @@ def test_whole_sequences(tmp_path):
     assert open_whole(tmp_path / "whole.onnx")(x[:, :5]).shape == (2, 5, 4)
 
 
+def test_sizes_are_rounded_up(tmp_path):
+    """Of a negative size torch's exporter cuts a quotient off towards zero: there would be a block less."""
+    layer = _built(kseq.LocalSelfAttention(1, 2, max_past_horizon=3))
+    export(layer, tmp_path / "whole.onnx", mode="layer")
+    for time in (1, 5, 70):
+        x = np.random.default_rng(0).standard_normal((1, time, 3)).astype("float32")
+        got = open_whole(tmp_path / "whole.onnx")(x)
+        np.testing.assert_allclose(got, keras.ops.convert_to_numpy(layer(x)), atol=1e-4)
+
+
+def test_lengths_that_were_assumed_are_refused(tmp_path):
+    """A loop over chunks of which tracing saw one."""
+    layer = _built(kseq.Retention(1, 2))
+    with pytest.raises(ValueError, match="with a `length=` it may"):
+        export(layer, tmp_path / "whole.onnx", mode="layer")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_onnx_cannot_hold(tmp_path):
     layer = _built(kseq.Dense(2, dtype="float64"))
     with pytest.raises(ValueError, match="float64: export a model of the dtype policy 'float32'"):
