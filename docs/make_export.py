@@ -15,11 +15,18 @@ FORMATS = ("litert", "onnx", "saved_model", "stablehlo")
 #: Formats that have no complex numbers, and fewer operations than backends.
 RUNTIMES = ("litert", "onnx")
 #: What an error says, by its reason here.
-MESSAGES = {"complex numbers": "complex"}
+MESSAGES = {"complex numbers": "complex", "a loop over time has a known length": "with a `length=` it may"}
 #: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in no file of a format.
 STOCK = {"litert": {}, "onnx": {}}
 #: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
-OF_ANY_LENGTH = {"litert": {}, "onnx": {}}
+_LOOP = "a loop over time has a known length"
+_LOOPS = (
+    "AdditiveAttention", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "DynamicConvolutionAttention", "GRU",
+    "GatedDeltaNet",
+    "GatedLinearAttention", "GmmAttention", "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba", "Mamba2", "MinGRU",
+    "MinLSTM", "RGLRU", "RNN", "Retention", "S4D", "S5", "SimpleRNN",
+)  # fmt: skip
+OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP)}
 OF_NO_LENGTH = {"litert": {}, "onnx": {}}
 
 
@@ -51,10 +58,17 @@ def listed(why):
     """The layers of which there is a reason, for all of their examples or for some, in a line."""
     found = []
     for name, cls in layers().items():
-        hits = [why(cls(**example.config), example) for example in cls.examples()]
+        hits = [why(_built(cls, example), example) for example in cls.examples()]
         if any(hits):
             found.append(f"`{name}`" if all(hits) else f"some `{name}`")
     return ", ".join(found)
+
+
+def _built(cls, example):
+    layer = cls(**example.config)
+    context = {name: (2, *shape) for name, shape in (example.context or {}).items()}
+    layer.build((2, *example.input_shape[1:]), **({"context_shape": context} if context else {}))
+    return layer
 
 
 def steps():
