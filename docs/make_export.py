@@ -21,10 +21,9 @@ STOCK = {"litert": {}, "onnx": {}}
 #: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
 _LOOP = "a loop over time has a known length"
 _LOOPS = (
-    "AdditiveAttention", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "DynamicConvolutionAttention", "GRU",
-    "GatedDeltaNet",
-    "GatedLinearAttention", "GmmAttention", "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba", "Mamba2", "MinGRU",
-    "MinLSTM", "RGLRU", "RNN", "Retention", "S4D", "S5", "SimpleRNN",
+    "ConvLSTM1D", "ConvLSTM2D", "DynamicConvolutionAttention", "GRU", "GatedDeltaNet", "GatedLinearAttention",
+    "GmmAttention", "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba2", "MinGRU", "MinLSTM", "RGLRU", "RNN",
+    "Retention", "S4D", "S5", "SimpleRNN",
 )  # fmt: skip
 OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP)}
 OF_NO_LENGTH = {"litert": {}, "onnx": {}}

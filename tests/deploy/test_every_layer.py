@@ -104,3 +104,19 @@ def test_whole_sequences(cls, example, format, length, path):
     kseq.export(layer, path, **options)
     lengths = (time, time // 2) if length == "any" else (time,)
     check_whole(layer, path, lengths, TOLERANCES.get(cls.__name__, 1e-4), **context)
+
+
+def test_the_list_is_of_layers():
+    named = {
+        name
+        for table in (make_export.OF_ANY_LENGTH, make_export.OF_NO_LENGTH)
+        for row in table.values()
+        for name in row
+    }
+    assert named <= LAYERS.keys()
+
+
+@pytest.mark.slow
+def test_the_page_is_of_today():
+    page = make_export.PAGE.read_text()
+    assert make_export.in_page(page) == page, "python docs/make_export.py"
