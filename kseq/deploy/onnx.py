@@ -211,11 +211,13 @@ def _check(session, function):
     [(given, _)] = function.golden
     if given[0].shape[1] == _ROOMY:
         given = [np.concatenate([x] * 5, axis=1) for x in given]
-    wanted = [np.shape(y) for y in function(*map(keras.ops.convert_to_tensor, given))]
     try:
-        found = [
-            y.shape for y in session.run(None, dict(zip([x.name for x in session.get_inputs()], given, strict=True)))
-        ]
+        wanted = [np.shape(y) for y in function(*map(keras.ops.convert_to_tensor, given))]
+    except Exception:  # the model itself does not go so far, as where it has learned so many positions
+        return
+    names = [x.name for x in session.get_inputs()]
+    try:
+        found = [y.shape for y in session.run(None, dict(zip(names, given, strict=True)))]
     except Exception as error:  # of its own classes
         found = str(error)
     if found != wanted:
