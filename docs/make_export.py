@@ -22,7 +22,7 @@ STOCK = {"litert": {}, "onnx": {}}
 _LOOP = "a loop over time has a known length"
 _LOOPS = (
     "ConvLSTM1D", "ConvLSTM2D", "DynamicConvolutionAttention", "GRU", "GatedDeltaNet", "GatedLinearAttention",
-    "GmmAttention", "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba2", "MinGRU", "MinLSTM", "RGLRU", "RNN",
+    "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba2", "MinGRU", "MinLSTM", "RGLRU", "RNN",
     "Retention", "S4D", "S5", "SimpleRNN",
 )  # fmt: skip
 OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP)}
