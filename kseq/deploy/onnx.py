@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
@@ -27,6 +28,10 @@ IN_PLACE = "kseq.in_place"
 _OPSET = 25
 #: What one file of protocol buffers holds.
 _LARGEST = 2**31 - 2**20
+#: Steps of golden data where a layer has room for any number.
+_ROOMY = 32
+_OTHER_POLICY = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
+_NO_COMPLEX = 'use real and imaginary parts, `mode="real_imag"` of `kseq.STFT`, `kseq.RDFT` and `kseq.InverseSTFT`'
 
 
 def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any) -> Manifest:
@@ -58,7 +63,7 @@ def write(function: Any, manifest: Manifest, target: pathlib.Path, choices: Any)
         from .onnx_precision import narrowed
 
         model = narrowed(model, choices.precision)
-    _check(runtime, model)
+    _check(_session(runtime, model), function)
     in_place = ",".join(states_in_place(model, manifest.state))
 
     def save(manifest):
@@ -84,11 +89,7 @@ def _check_dtypes(function):
     ]
     for what, dtype in tensors:
         if dtype not in DTYPES:
-            advice = "export a model of the dtype policy 'float32', with `precision=` for smaller weights"
-            if "complex" in dtype:
-                advice = (
-                    "`kseq.RDFT`, `kseq.Spectrogram` and layers of real and imaginary parts give no complex numbers"
-                )
+            advice = _NO_COMPLEX if "complex" in dtype else _OTHER_POLICY
             raise ValueError(f"a step in ONNX computes in {', '.join(DTYPES)}; received {what} of {dtype}: {advice}")
 
 
@@ -119,8 +120,9 @@ def _exported(function):
             )
             _simplify(program.model)
         except torch.onnx.OnnxExporterError as error:
-            advice = "; with a `length=` it may" if any(shapes) else ""
-            raise ValueError(f"ONNX cannot hold this: {_reason(error)}{advice}") from error
+            reason, advice = _reason(error), "; with a `length=` it may" if any(shapes) else ""
+            advice = f"; {_NO_COMPLEX}" if "complex-valued" in reason else advice
+            raise ValueError(f"ONNX cannot hold this: {reason}{advice}") from error
     return program.model_proto
 
 
@@ -200,11 +202,34 @@ def _reason(error):
     return re.sub(r"\s+", " ", str(error))
 
 
-def _check(runtime, model):
-    """Refuse what onnxruntime has no operation for."""
+def _session(runtime, model):
+    """What runs a model, which is refused where onnxruntime has no operation for it."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
-        runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own classes
         raise ValueError(f"onnxruntime cannot run the step: {error}") from error
+
+
+def _check(session, function):
+    """Refuse what is to be of any length, and is of lengths like the one that was traced: torch assumes such things."""
+    if all(None not in spec.shape for spec in function.takes):
+        return
+    [(given, _)] = function.golden
+    if given[0].shape[1] == _ROOMY:
+        given = [np.concatenate([x] * 5, axis=1) for x in given]
+    try:
+        wanted = [np.shape(y) for y in function(*map(keras.ops.convert_to_tensor, given))]
+    except Exception:  # the model itself does not go so far, as where it has learned so many positions
+        return
+    names = [x.name for x in session.get_inputs()]
+    try:
+        found = [y.shape for y in session.run(None, dict(zip(names, given, strict=True)))]
+    except Exception as error:  # of its own classes
+        found = str(error)
+    if found != wanted:
+        raise ValueError(
+            f"ONNX cannot hold this for any length: of {given[0].shape[1]} steps onnxruntime gives {found} in the "
+            f"place of {wanted}; with a `length=` it may"
+        )

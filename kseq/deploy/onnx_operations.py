@@ -1,5 +1,6 @@
 """Operations of torch in those of ONNX that onnxruntime has, and runs well; the others torch's exporter translates."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.squeeze.dim: squeeze,
         aten.isfinite.default: isfinite,
         aten.sort.stable: sort,
+        operator.floordiv: floordiv,
     }
 
 
@@ -39,6 +41,13 @@ def isfinite(x):
     op = _operations()
 
     return op.Equal(op.Sub(x, x), op.CastLike(op.Constant(value_float=0.0), x))
+
+
+def floordiv(x, y):
+    """`x // y` of sizes that are not known: of whole numbers ONNX's quotient is cut off towards zero."""
+    op = _operations()
+
+    return op.Div(op.Sub(x, op.Mod(x, y)), y)
 
 
 def squeeze(x, dim: int):

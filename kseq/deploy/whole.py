@@ -13,9 +13,10 @@ from ..layers.structures import as_sequence, parts
 from ..model_graph import in_words, is_graph
 from ..runtime.ends import is_name_of_keras, listed
 from ..runtime.manifest import Port, StateTensor
-from ..sequence import Sequence
+from ..sequence import Sequence, SequenceSpec
 from ..streaming.adapters import StreamOptions
 from ..streaming.model_layer import streamable
+from ..streaming.step import StepFunction
 from .traced import TensorSpec, as_specified, drawn, namer, output_port
 
 # Steps of the golden data where any number will do.
@@ -104,13 +105,23 @@ class WholeFunction:
         return self._callee(tensors[:count], tensors[count:] if self.masked else [None] * count)
 
     def _run_golden(self):
-        rng, time = np.random.default_rng(0), self.length or _GOLDEN_LENGTH
+        rng, time = np.random.default_rng(0), self.length or self._golden_length()
         count = len(self.inputs)
         given = [drawn(rng, (self.batch_size, time, *port.shape), port.dtype) for port in self.inputs]
         given += [np.ones((self.batch_size, time), bool)] * (count if self.masked else 0)
         made = self._call([ops.convert_to_tensor(x) for x in given])
         numpy = [(_in_numpy(y), None if mask is None else _in_numpy(mask)) for y, mask in made]
         return [(given, numpy)]
+
+    def _golden_length(self):
+        """Steps where any number will do: those that there is room for."""
+        layer, specs = self._callee, tuple(SequenceSpec(port.shape, port.dtype) for port in self.inputs)
+        if not (isinstance(layer, SequenceLayer) and layer.supports_step):
+            return _GOLDEN_LENGTH
+        spec = specs[0] if len(specs) == 1 else specs
+        step = StepFunction(layer, self.batch_size, spec, context=self._context or None)
+        room = [ops.min(limit.steps) for limit in step.limits(step.initial_state())]
+        return min([_GOLDEN_LENGTH, *[int(_in_numpy(steps)) for steps in room]])
 
 
 def _in_numpy(x):

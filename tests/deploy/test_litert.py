@@ -1,4 +1,4 @@
-"""Steps in LiteRT's format: every layer, precisions, where the state is, and what is refused."""
+"""Steps in LiteRT's format: precisions, where the state is, and what is refused."""
 
 import collections
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from exports import EagerStep
 from sampling import todays
 
 import kseq
@@ -16,33 +17,12 @@ from kseq.runtime.runners import open_runner
 from kseq.runtime.runners.litert import READ, STEP, WRITE
 from kseq.runtime.seal import checksum
 from kseq.runtime.whole import open_whole
-from kseq.streaming.tracing import Scope, State, advance, row_of
-from kseq.testing.given import draw_context
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("LiteRT's files are written on tensorflow", allow_module_level=True)
 
 RNG = np.random.default_rng(0)
-# Of layers that divide by what may be nearly nothing.
-TOLERANCES = {"GatedDeltaNet": 1e-2}
-
-
-class EagerStep:
-    """The step without a compiler, which the few calls of golden data are not worth."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def initial_state(self):
-        return State(self.step.initial_state(), {})
-
-    def __call__(self, values, masks, active, state):
-        variables = self.step.layer.variables
-        with Scope(variables, [v.value for v in variables]) as scope:
-            outputs, leaves = advance(self.step, row_of(values, masks, active), masks, active, state.leaves)
-        found = [(np.array(y.values), None if y.mask is None else np.array(y.mask)) for y in outputs]
-        return found, State(leaves, dict(scope.updates))
 
 
 @pytest.fixture(autouse=True)
@@ -87,38 +67,6 @@ def operations(path):
     interpreter = interpreters.Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     return collections.Counter(row["op_name"] for row in interpreter._get_ops_details())
-
-
-EXAMPLES = todays(
-    [
-        pytest.param(cls, example, id=f"{name}-{i}")
-        for name, cls in kseq.registered_layers().items()
-        if "." not in name
-        for i, example in enumerate(cls.examples())
-    ],
-    of="litert",
-    tensorflow=0.02,
-)
-
-
-@pytest.mark.parametrize(("cls", "example"), EXAMPLES)
-def test_every_layer_exports_or_has_numbers_that_litert_has_not(cls, example, path):
-    layer = cls(**example.config)
-    context = draw_context(RNG, layer, 2, example.context or {})
-    built(layer, example.input_shape[1:], example.dtype, context)
-    options = {"batch_size": 2, "masks": True, "dtype": example.dtype, "context": context or None}
-    if not layer.supports_step:
-        with pytest.raises(kseq.NotStreamable):
-            kseq.export(layer, path, **options)
-        return
-    outputs = layer.output_spec(kseq.SequenceSpec(example.input_shape[2:], example.dtype))
-    if "complex" in f"{example.dtype} {outputs.dtype}":
-        with pytest.raises(ValueError, match="of complex64: let the model take and give real parts"):
-            kseq.export(layer, path, **options)
-        assert not list(path.parent.iterdir())
-        return
-    kseq.export(layer, path, **options)
-    check_golden(path, TOLERANCES.get(cls.__name__, 1e-4))
 
 
 BOUNDS = {"float32": 1e-4} | {name: measured.bound(name) for name in ("float16", "int8_dynamic", "int8")}

@@ -1,15 +1,13 @@
-"""Steps in ONNX: every layer runs in onnxruntime as it does in Keras, and what traps there are in between."""
+"""Steps in ONNX, which onnxruntime runs as Keras does, and what traps there are in between."""
 
 import keras
 import numpy as np
 import pytest
-from sampling import todays
 
 import kseq
 from kseq.deploy.entry import export
 from kseq.runtime.runners import open_runner
 from kseq.runtime.whole import open_whole
-from kseq.testing.given import draw_context
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -49,48 +47,6 @@ def _built(layer, channels=3, batch=2):
 
 def _nodes(path):
     return [node.op_type for node in onnx.load(path).graph.node]
-
-
-_EXAMPLES = todays(
-    [
-        pytest.param(cls, example, id=f"{name}-{i}")
-        for name, cls in kseq.registered_layers().items()
-        if "." not in name  # other tests register layers of third parties
-        for i, example in enumerate(cls.examples())
-    ],
-    of="onnx",
-    torch=0.06,
-    jax=0.01,
-    tensorflow=0.01,
-)
-
-
-@pytest.mark.parametrize(("cls", "example"), _EXAMPLES)
-def test_registered_layer(cls, example, tmp_path):
-    layer, rng = cls(**example.config), np.random.default_rng(1)
-    if not layer.supports_step:
-        pytest.skip("it does not step")
-    context = draw_context(rng, layer, 2, example.context or {})
-    shapes = {name: x.values.shape for name, x in context.items()}
-    if not layer.built:
-        layer.build((2, *example.input_shape[1:]), **({"context_shape": shapes} if shapes else {}))
-    for variable in layer.trainable_variables:
-        value = keras.ops.convert_to_numpy(variable)
-        variable.assign(value + 0.5 * rng.standard_normal(value.shape).astype(value.dtype))
-    path = tmp_path / "step.onnx"
-    if reason := kseq_reason(layer, example):
-        with pytest.raises(ValueError, match=reason):
-            export(layer, path, batch_size=2, dtype=example.dtype, context=context or None)
-        assert not list(tmp_path.iterdir())
-        return
-    export(layer, path, batch_size=2, dtype=example.dtype, context=context or None)
-    _golden(path)
-
-
-def kseq_reason(layer, example):
-    """Why a layer is in no file of ONNX: numbers that onnxruntime does not compute with."""
-    outputs = layer.output_spec(kseq.SequenceSpec(tuple(example.input_shape[2:]), example.dtype)).dtype
-    return next((dtype for dtype in (example.dtype, outputs) if "complex" in dtype or dtype == "float64"), None)
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +162,24 @@ def test_whole_sequences(tmp_path):
     assert open_whole(tmp_path / "whole.onnx")(x[:, :5]).shape == (2, 5, 4)
 
 
+def test_sizes_are_rounded_up(tmp_path):
+    """Of a negative size torch's exporter cuts a quotient off towards zero: there would be a block less."""
+    layer = _built(kseq.LocalSelfAttention(1, 2, max_past_horizon=3))
+    export(layer, tmp_path / "whole.onnx", mode="layer")
+    for time in (1, 5, 70):
+        x = np.random.default_rng(0).standard_normal((1, time, 3)).astype("float32")
+        got = open_whole(tmp_path / "whole.onnx")(x)
+        np.testing.assert_allclose(got, keras.ops.convert_to_numpy(layer(x)), atol=1e-4)
+
+
+def test_lengths_that_were_assumed_are_refused(tmp_path):
+    """A loop over chunks of which tracing saw one."""
+    layer = _built(kseq.Retention(1, 2))
+    with pytest.raises(ValueError, match="with a `length=` it may"):
+        export(layer, tmp_path / "whole.onnx", mode="layer")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_onnx_cannot_hold(tmp_path):
     layer = _built(kseq.Dense(2, dtype="float64"))
     with pytest.raises(ValueError, match="float64: export a model of the dtype policy 'float32'"):
@@ -214,6 +188,20 @@ def test_what_onnx_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match="received state='variables'"):
         export(layer, tmp_path / "step.onnx", state="variables")
     assert not list(tmp_path.iterdir())
+
+
+def test_spectra_within_a_step_are_of_two_parts(tmp_path):
+    def network(mode):
+        layers = [kseq.STFT(8, 4, mode=mode), kseq.InverseSTFT(8, 4, window_function=("inverse_stft", 4), mode=mode)]
+        found = kseq.Serial(layers)
+        found.build((2, None))
+        return found
+
+    with pytest.raises(ValueError, match='mode="real_imag"'):
+        export(network("complex"), tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())
+    export(network("real_imag"), tmp_path / "step.onnx")
+    _golden(tmp_path / "step.onnx")
 
 
 def test_foreign_and_damaged_files(step, tmp_path):

@@ -109,6 +109,26 @@ def test_dropout_of_cells_is_chosen_once_a_call_and_is_that_of_keras():
     np.testing.assert_allclose(numpy(ours(X)), numpy(theirs(X)), atol=1e-6)
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_cell_draws_nothing_in_inference(stacked):
+    """Keras's does so there too, and drops nothing; what it drops while it trains is the same."""
+
+    def cells():
+        cell = keras.layers.SimpleRNNCell(8, dropout=0.5, recurrent_dropout=0.5, seed=1)
+        return [cell, keras.layers.GRUCell(8)] if stacked else cell
+
+    ours, theirs = twins(kseq.RNN(cells()), keras.layers.RNN(cells(), return_sequences=True), X.shape)
+    before = [numpy(v) for v in ours.non_trainable_variables]
+    assert before
+    inference = numpy(ours(X))
+    np.testing.assert_allclose(stepped(ours, X), inference, atol=1e-6)
+    np.testing.assert_array_equal([numpy(v) for v in ours.non_trainable_variables], before)
+    found = [numpy(layer(X, training=True)) for layer in (ours, theirs)]
+    np.testing.assert_allclose(*found, atol=1e-6)
+    assert np.abs(found[0] - inference).max() > 1e-3
+    np.testing.assert_allclose(numpy(theirs(X)), inference, atol=1e-6)
+
+
 def test_zoneout_of_a_cell_is_that_of_the_layer():
     ours, theirs = kseq.LSTM(3, zoneout=0.3), kseq.RNN(kseq.ZoneoutCell(keras.layers.LSTMCell(3), 0.3))
     twins(ours, theirs, X.shape)

@@ -10,6 +10,7 @@ from keras import ops
 
 import kseq
 from kseq import Sequence
+from kseq.hints import exporting
 from kseq.layers.signal.mel import mel_matrix
 from kseq.layers.signal.window_functions import window_values
 from kseq.testing import check_layer, transforms
@@ -194,6 +195,26 @@ def test_the_signal_comes_back_from_a_stream():
     assert network.timing.input_latency == 7
 
 
+def test_spectra_in_two_parts_are_those_of_complex_numbers():
+    options = {"fft_length": 4, "window_function": "hamming", "padding": "valid"}
+    spectra = kseq.STFT(3, 2, 4)(RNG.standard_normal((2, 9, 3)).astype("float32"))
+    parts = ops.stack([ops.real(spectra), ops.imag(spectra)], axis=-1)
+    close(kseq.InverseSTFT(3, 2, mode="real_imag", **options)(parts), numpy(kseq.InverseSTFT(3, 2, **options)(spectra)))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 8])
+def test_exported_transforms_are_the_same(length):
+    """Products with matrices, which every runtime has."""
+    x = RNG.standard_normal((2, 3, length)).astype("float32")
+    spectra = kseq.RFFT()(x)
+    layers = [kseq.IRFFT(length), kseq.InverseSTFT(length, 1, window_function="hamming")]
+    wanted = [numpy(layer(spectra)) for layer in layers]
+    with exporting():
+        close(kseq.RFFT()(x), numpy(spectra))
+        for layer, y in zip(layers, wanted, strict=True):
+            close(layer(spectra), y)
+
+
 @pytest.mark.parametrize(("frame", "step"), [(4, 2), (5, 2), (3, 3), (7, 3)])
 def test_rows_of_semicausal_full_are_as_long_as_alone(frame, step):
     layer = kseq.OverlapAdd(frame, step, padding="semicausal_full")
@@ -264,6 +285,12 @@ def test_fewer_steps_than_frames_have(time):
         (lambda: kseq.STFT(4, 2)(SPECTRA), "takes real numbers; received complex64"),
         (lambda: kseq.IRFFT()(SPECTRA[..., :1]), "needs `fft_length`"),
         (lambda: kseq.InverseSTFT(4, 2, 6)(SPECTRA), r"= 4 bins, .*received channel shape \(3,\)"),
+        (lambda: kseq.InverseSTFT(4, 2, mode="power"), "`mode` must be one of complex, real_imag; received 'power'"),
+        (lambda: kseq.InverseSTFT(4, 2, mode="real_imag")(SPECTRA), "takes real numbers; received complex64"),
+        (
+            lambda: kseq.InverseSTFT(4, 2, mode="real_imag")(SIGNAL[..., None] + np.zeros(3, "float32")),
+            r"of shape \(3, ..., 2\); received channel shape \(3,\)",
+        ),
         (lambda: kseq.OverlapAdd(4, 2)(SPECTRA), r"takes frames of 4 steps, .*received channel shape \(3,\)"),
         (lambda: kseq.LinearToMelSpectrogram(4, 8000, 100, 5000), "received 100, 5000 and 8000"),
         (lambda: kseq.LinearToMelSpectrogram(4, 8000, 0, 4000)(SPECTRA), "takes real numbers; received complex64"),

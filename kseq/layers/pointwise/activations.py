@@ -163,7 +163,11 @@ class Softmax(RealFunction):
 
     def function(self, x: Any) -> Any:
         axes = channel_axes(self.axis, len(x.shape))
-        return ops.softmax(x, axis=axes[0] if len(axes) == 1 else axes)
+        if len(axes) == 1:
+            return ops.softmax(x, axis=axes[0])
+        # Keras's, of several axes, has to know how many steps there are.
+        y = ops.exp(x - ops.stop_gradient(ops.max(x, axis=axes, keepdims=True)))
+        return y / ops.sum(y, axis=axes, keepdims=True)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -42,6 +42,7 @@ def initial_state_of(cell: Any, batch_size: Any) -> Any:
 
 def call_cell(cell: Any, x: Any, states: Any, training: bool) -> Any:
     """The output of a step and the next states, in the structure and in the dtypes of the old ones."""
+    cell = cell if training else still(cell)
     options = {"training": True} if training and takes_training(cell) else {}
     output, new = cell(x, states, **options)
     new = [ops.cast(n, old.dtype) for n, old in zip(tree.flatten(new), tree.flatten(states), strict=True)]
@@ -61,7 +62,7 @@ def output_shape(cell: Any, shape: Shape) -> Shape:
         return tuple(size) if isinstance(size, (list, tuple)) else (size,)
     states = tree.map_structure(_symbol, initial_state_of(cell, 1))
     try:
-        output, new = cell(keras.KerasTensor((None, *shape)), states)  # a call casts weights, a spec alone does not
+        output, new = still(cell)(keras.KerasTensor((None, *shape)), states)  # a call casts weights
     except Exception as error:
         raise ValueError(f"the cell {cell.name} does not take steps of shape {tuple(shape)}: {error}") from error
     found, wanted = ([tuple(s.shape[1:]) for s in tree.flatten(each)] for each in (new, states))
@@ -86,8 +87,27 @@ def without_masks(cell: Any) -> Iterator[None]:
                 each.reset_recurrent_dropout_mask()
 
 
+def still(cell: Any) -> Any:
+    """A cell for inference: Keras's own draw nothing, of which some do although they drop nothing; others as they are.
+
+    It has the variables of the cell.
+    """
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        return _with(cell, cells=[still(each) for each in cell.cells]) if draws(cell) else cell
+    computes = next(cls for cls in type(cell).__mro__ if "call" in vars(cls))
+    is_own = computes.__module__.partition(".")[0] == "keras"
+    return _with(cell, dropout=0.0, recurrent_dropout=0.0) if is_own and draws(cell) else cell
+
+
+def _with(cell, **attributes):
+    """The cell with other attributes, that of others beside it: not by `copy`, by which Keras saves and loads it."""
+    found = object.__new__(type(cell))
+    vars(found).update(vars(cell) | attributes)
+    return found
+
+
 def draws(cell: Any) -> bool:
-    """Whether a cell chooses what it drops: Keras's do so in inference too, where they drop nothing."""
+    """Whether a cell chooses what it drops."""
     return any(getattr(each, name, 0) for each in _within(cell) for name in ("dropout", "recurrent_dropout"))
 
 

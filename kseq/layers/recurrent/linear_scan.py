@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from ...gradients import with_gradient
-from ...hints import loops_are_cheap
+from ...hints import is_exporting, loops_are_cheap
 from ..complex_values import real_dtype
 from ..loops import scan
 
@@ -141,7 +141,9 @@ def _before(state, a, b):
 def _scan(step, a, b, carry, reverse=False):
     """The last carry, and what each step gives [T, B, ...]."""
     length = b[0].shape[0]
-    if loops_are_cheap() or (length is not None and length <= 2 * CHUNK):
+    if loops_are_cheap() or (length is None and is_exporting()):  # LiteRT's loops gather arrays of known shapes alone
+        return _loop(step, a, b, carry, reverse)
+    if length is not None and length <= 2 * CHUNK:
         return _loop(step, a, b, carry, reverse)
     chunked_a, chunked_b = (tuple(_chunked(part, fill) for part in x) for x, fill in ((a, 1.0), (b, 0.0)))
     if len(a) == 2:

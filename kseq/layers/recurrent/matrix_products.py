@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from ...hints import barrier
+from ...hints import barrier, is_exporting
 from .matrix_scan import scan_chunks
 
 #: Steps whose keys decay each by itself that are compared one by one.
@@ -195,12 +195,27 @@ def _delta(state, arrays):
     decay = ops.exp(between(total))
     steps = ops.arange(q.shape[2])
     earlier = ops.cast(steps[:, None] > steps[None, :], decay.dtype)
-    system = ops.einsum("bhik,bhjk->bhij", k, k) * decay * earlier * beta[..., None] + ops.eye(
-        q.shape[2], dtype=decay.dtype
-    )
+    system = ops.einsum("bhik,bhjk->bhij", k, k) * decay * earlier * beta[..., None]
     from_before = ops.exp(total)[..., None]
     wanted = v - ops.einsum("bhik,bhkv->bhiv", from_before * k, state)
-    new = ops.solve_triangular(system, wanted * beta[..., None], lower=True)
+    new = _solved(system, wanted * beta[..., None])
     y = _read(ops.einsum("bhik,bhjk->bhij", q, k) * decay, new, from_before * q, state)
     update = ops.einsum("bhjk,bhjv->bhkv", ops.exp(total[..., -1:] - total)[..., None] * k, new)
     return y, ops.exp(total[..., -1])[..., None, None] * state + update
+
+
+def _solved(below, wanted):
+    """What `x + below @ x` is `wanted` of, with matrices that are zero from their diagonals on."""
+    if not is_exporting():
+        return ops.solve_triangular(below + ops.eye(below.shape[-1], dtype=below.dtype), wanted, lower=True)
+    return _substituted(below, wanted)  # other runtimes multiply
+
+
+def _substituted(below, wanted):
+    """The same by halves: the second is solved once what the first makes of it is taken away."""
+    half = below.shape[-1] // 2
+    if half == 0:
+        return wanted
+    first = _substituted(below[..., :half, :half], wanted[..., :half, :])
+    rest = wanted[..., half:, :] - ops.matmul(below[..., half:, :half], first)
+    return ops.concatenate([first, _substituted(below[..., half:, half:], rest)], axis=-2)

@@ -13,7 +13,7 @@ from ..loops import over_time
 from ..parameters import Only
 from ..rematerialize import of_variables, values_of
 from .base import FIXED
-from .keras_cells import build_cell, call_cell, check_cell, draws, initial_state_of, output_shape, without_masks
+from .keras_cells import build_cell, call_cell, check_cell, draws, initial_state_of, output_shape, still, without_masks
 from .recurrence import Recurrence
 
 
@@ -88,7 +88,8 @@ class RNN(Recurrence):
         """All steps by a scan, which carries what the cell draws from or counts while it trains."""
         # In a scope of its own the cell reads no values but those that it is given.
         weights, counted = (self.cell.trainable_variables, self.cell.non_trainable_variables) if training else ([], [])
-        if training or draws(self.cell):  # Keras's cells drop the same of every step, which they choose at the first
+        # Keras's cells drop the same of every step, which they choose at the first.
+        if training or draws(still(self.cell)):
             call_cell(self.cell, inputs[0][0], state["cell"], training)
         call = of_variables(lambda inputs, state: self._step(inputs, state, training), [*weights, *counted])
         fixed = values_of(weights)

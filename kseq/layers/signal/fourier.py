@@ -27,8 +27,10 @@ from .spectra import (
     fitted,
     given,
     in_real_dtype,
+    inverse,
     spectrum_dtype,
     spectrum_shape,
+    transformed,
 )
 
 
@@ -207,7 +209,7 @@ class RFFT(Forward):
 
     def transform(self, x: Any) -> Any:
         x = fitted(in_real_dtype(x, self), self.fft_length or x.shape[-1], self.padding)
-        return joined(*ops.rfft(x, x.shape[-1]))
+        return joined(*transformed(x, x.shape[-1]))
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -246,7 +248,7 @@ class IRFFT(Inverse):
 
     def transform(self, x: Any) -> Any:
         length = self.transform_length(x.shape[-1])
-        y = ops.irfft(split(fitted(x, bins_of(length), "right"), _floats(self)), length)
+        y = inverse(*split(fitted(x, bins_of(length), "right"), _floats(self)), length)
         return ops.cast(fitted(y, self.output_size(x.shape[-1]), self.padding), self.compute_dtype)
 
     @classmethod

@@ -7,6 +7,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...arguments import as_size, check_table
+from ...hints import is_exporting
 from ..complex_values import complex_dtype, joined, real_dtype
 
 FFTPadding = Literal["right", "center"]
@@ -72,6 +73,30 @@ def by_matrix(x: Any, matrix: NDArray[np.float64]) -> tuple[Any, Any]:
     y = product(x, matrix)
     bins = matrix.shape[1] // 2
     return y[..., :bins], y[..., bins:]
+
+
+def transformed(x: Any, length: int) -> tuple[Any, Any]:
+    """Real and imaginary part of the transform of the last axis, of a length, by whatever runs there."""
+    if is_exporting():  # few runtimes have a transform, of few lengths
+        return by_matrix(x, dft_matrix(np.ones(length), length, "right"))
+    return ops.rfft(x, length)
+
+
+def inverse(real: Any, imaginary: Any, length: int) -> Any:
+    """The signal of a length of which these are the real and imaginary part of the transform."""
+    if is_exporting():
+        return product(ops.concatenate([real, imaginary], axis=-1), _inverse_matrix(length))
+    return ops.irfft((real, imaginary), length)
+
+
+def _inverse_matrix(length):
+    """The inverse of the real transform as a matrix [2 * bins, length]: of real parts, then of imaginary ones."""
+    bins = bins_of(length)
+    check_table("matrix of the transform", 2 * bins, length, most=2**27)
+    turns = (np.arange(bins)[:, None] * np.arange(length) % length) / length
+    # All but the first and, of an even length, the last stand for their conjugates too.
+    times = np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == length), 1, 2)[:, None] / length
+    return np.concatenate([times * np.cos(2 * np.pi * turns), -times * np.sin(2 * np.pi * turns)])
 
 
 def given(real: Any, imaginary: Any, mode: str, dtype: str) -> Any:

@@ -1,6 +1,6 @@
 """Short-time Fourier transforms, each one layer over windows, and back."""
 
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ from .spectra import (
     fitted,
     given,
     in_real_dtype,
+    inverse,
     spectrum_dtype,
     spectrum_shape,
     used,
@@ -201,9 +202,12 @@ class InverseSTFT(WeightedFrames, OverlapLayer):
         fft_length: of the transform, by default `frame_length`; it is padded with zeros, or cut, to `frame_length`.
         window_function: as in `ApplyWindow`.
         fft_padding: `right`, or `center` where half of what was added to a frame or cut off is before.
+        mode: `complex`, of which real values are spectra too; or `real_imag`, both parts on a last axis of two, for
+            where there are no complex numbers, as in LiteRT and ONNX.
 
     Raises:
-        ValueError: as in `OverlapAdd`, another window function, or spectra of another length.
+        ValueError: as in `OverlapAdd`, another window function or mode, or spectra of another shape.
+        TypeError: complex values in mode `real_imag`.
         ImportError: a window function of scipy's, where scipy is not installed.
 
     Example:
@@ -222,23 +226,27 @@ class InverseSTFT(WeightedFrames, OverlapLayer):
         window_function: WindowFunction = "hann",
         padding: OverlapPadding = "causal",
         fft_padding: FFTPadding = "right",
+        mode: Literal["complex", "real_imag"] = "complex",
         **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.keep(locals())
         self.set_frames()
         self.set_weights_of_frames()
+        check_choice("mode", mode, ("complex", "real_imag"))
+        self.takes_complex = mode == "complex"
 
     def output_spec(self, input_spec: SequenceSpec) -> SequenceSpec:
-        self._check_bins(input_spec.shape)
-        return SequenceSpec(tuple(input_spec.shape[1:]), self.compute_dtype)
+        shape = self.cast_spec(input_spec).shape
+        self._check_bins(shape)
+        return SequenceSpec(shape[1:] if self.takes_complex else shape[1:-1], self.compute_dtype)
 
     def _check_bins(self, shape):
-        bins = bins_of(self.fft_length)
-        if tuple(shape[:1]) != (bins,):
+        bins, parts = bins_of(self.fft_length), () if self.takes_complex else (2,)
+        if shape[:1] != (bins,) or shape[max(1, len(shape) - len(parts)) :] != parts:
             raise ValueError(
                 f"{self.name} ({type(self).__name__}) takes spectra of fft_length // 2 + 1 = {bins} bins, channels of "
-                f"shape ({bins}, ...); received channel shape {tuple(shape)}"
+                f"shape ({', '.join(map(str, (bins, '...', *parts)))}); received channel shape {shape}"
             )
 
     def call_taps(self, x: Sequence) -> Any:
@@ -246,10 +254,18 @@ class InverseSTFT(WeightedFrames, OverlapLayer):
         return along(2, self._transform, x.values)
 
     def _transform(self, spectra):
-        frames = ops.irfft(split(spectra, real_dtype(self.compute_dtype)), self.fft_length)
+        frames = inverse(*self._parts(spectra), self.fft_length)
         weighted = fitted(frames, self.frame_length, self.fft_padding)
         weighted = weighted * ops.convert_to_tensor(self._weights, dtype=keras.backend.standardize_dtype(frames.dtype))
         return ops.cast(weighted, self.compute_dtype)
+
+    def _parts(self, spectra):
+        """Real and imaginary part, of spectra on the last axis."""
+        dtype = real_dtype(self.compute_dtype)
+        if self.mode == "complex":
+            return split(spectra, dtype)
+        spectra = ops.cast(spectra, dtype)
+        return spectra[..., 0, :], spectra[..., 1, :]
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -260,4 +276,5 @@ class InverseSTFT(WeightedFrames, OverlapLayer):
                 (4, 6, 3),
                 "complex64",
             ),
+            Example({"frame_length": 3, "frame_step": 2, "fft_length": 4, "mode": "real_imag"}, (4, 6, 3, 2)),
         ]
