@@ -32,7 +32,8 @@ class SequenceAutoencoder(SequenceModel):
     by default the mean squared error of scaled values over the valid steps, and `length_weight` times the negative
     log-likelihood of the length. `evaluate` and validation decode without teacher forcing, at the length that is
     predicted: `nmse` is `kseq.models.nmse` of scaled values, as far as the batch is padded, `length_mae` and
-    `length_exact` tell of the length. Where training forces the decoder, `forced_nmse` stands beside it.
+    `length_exact` tell of the length. Where training forces the decoder, `forced_nmse` stands beside it. Of the metrics
+    of `compile` those in `weighted_metrics` see no padding.
 
     Masks: sequences are padded on the right inside, and padding changes nothing. Streaming: `encoder` is a kseq layer,
     and `kseq.Stream(ae.encoder)` gives after every step the code of the steps so far; one that is bidirectional has no
@@ -194,7 +195,7 @@ class SequenceAutoencoder(SequenceModel):
             self.spread = keras.layers.Dense(
                 self.latent_dim - 1, kernel_initializer="zeros", bias_initializer=narrow, name="spread", dtype="float32"
             )
-            self.code_seed = keras.random.SeedGenerator(self._drawing)
+            self.code_seed = keras.random.SeedGenerator(self.seed % 2**31)
         names = ["nmse", "forced_nmse", "length_mae", "length_exact", *(["kl"] if self.kl_weight else [])]
         self.measures = {name: keras.metrics.Mean(name=name) for name in names}
         self.measured: tuple[str, ...] = ()
@@ -235,7 +236,7 @@ class SequenceAutoencoder(SequenceModel):
 
     def _made_decoder(self, layers, own):
         if self.decoder_kind == "cosine":
-            options = {"known": self.encoder_kind == "cosine", "rate": self.rate, "seed": self._drawing}
+            options = {"known": self.encoder_kind == "cosine", "rate": self.rate, "seed": self.seed}
             return CosineDecoder(self.output_dim, self.cosines, hidden=self.hidden, name="decoder", **options, **own)
         if layers is None:
             sizes = self.layer_sizes[::-1] if self.symmetric else self.layer_sizes
@@ -246,12 +247,7 @@ class SequenceAutoencoder(SequenceModel):
         return RecurrentDecoder(outer, self.output_dim, feeds_back, heads, name="decoder", **own)
 
     def _stack(self, sizes, prefix, bidirectional=False):
-        return stack(sizes, self.cell, self.rate, prefix, bidirectional, self.dtype_policy, self._drawing)
-
-    @property
-    def _drawing(self):
-        """The seed of what is drawn. With none Keras on torch draws dropout where a run that is resumed does not."""
-        return self.seed % 2**31
+        return stack(sizes, self.cell, self.rate, prefix, bidirectional, self.dtype_policy, self.seed)
 
     # What is computed.
 

@@ -42,7 +42,7 @@ class Curved(keras.layers.Layer):
         own, dense = {"dtype": self.dtype_policy}, keras.layers.Dense
         self.straight = dense(units, name="straight", **own)
         self.hidden = dense(hidden, "gelu", name="hidden", **own) if hidden else None
-        self.dropout = keras.layers.Dropout(rate, seed=seed, name="dropout", **own)
+        self.dropout = keras.layers.Dropout(rate, seed=seed % 2**31, name="dropout", **own)
         self.bent = dense(units, use_bias=False, kernel_initializer="zeros", name="bent", **own)
         self.sublayers = [self.straight, self.bent] if self.hidden is None else [self.straight, self.hidden, self.bent]
 

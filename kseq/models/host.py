@@ -106,7 +106,7 @@ class SequenceModel(SequenceReader):
         Args:
             x, y: inputs and outputs, as for `pairs`.
             batch_size: rows of a batch; by default 32.
-            epochs, verbose, callbacks: as in Keras.
+            epochs, verbose, callbacks: as in Keras, which must be told by `mode="min"` how to monitor `val_nmse`.
             validation_split: fraction of the sequences, the last ones, that are validated on and not trained on.
             validation_data: inputs, or a pair of inputs and outputs.
             shuffle: whether each epoch has another order.
@@ -128,16 +128,11 @@ class SequenceModel(SequenceReader):
             pairs = pairs.of_steps(steps_per_epoch)
         if not self.adapted:
             self._learn(pairs.inputs, pairs.inputs if pairs.outputs is None else pairs.outputs)
-        order = _Order(self, pairs)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(order)
-        else:
-            callbacks = [*_listed(callbacks), order]
         return super().fit(
             pairs,
             epochs=epochs,
             verbose=verbose,
-            callbacks=callbacks,
+            callbacks=[*_listed(callbacks), _Order(pairs, self.seed)],
             validation_data=held,
             shuffle=False,  # the pairs have shuffled
             **options,
@@ -213,7 +208,7 @@ class SequenceModel(SequenceReader):
             self._learn(inputs, inputs if outputs is None else outputs)
         every = min(every, steps)
         drawn = Drawn(given, every, size, self.data_dtype)
-        callbacks = [*_listed(options.pop("callbacks", None)), _Order(self, drawn), _StopAfter(steps, every)]
+        callbacks = [*_listed(options.pop("callbacks", None)), _Order(drawn, self.seed), _StopAfter(steps, every)]
         # An epoch of Keras's is what is shown once.
         epochs = -(-steps // every)
         return super().fit(drawn, epochs=epochs, validation_data=held, shuffle=False, callbacks=callbacks, **options)
@@ -245,10 +240,9 @@ class _Order(keras.callbacks.Callback):
     Random generators are no weights, and so in no checkpoint; with this a run that goes on from one is as it was.
     """
 
-    def __init__(self, model, data):
+    def __init__(self, data, seed):
         super().__init__()
-        self.set_model(model)
-        self._data, self._seed = data, model.seed
+        self._data, self._seed = data, seed
 
     def on_epoch_begin(self, epoch, logs=None):
         self._data.epoch = epoch

@@ -96,10 +96,10 @@ class SequenceReader(keras.Model):
                 f"codes must be numbers of shape [N, {self.latent_dim}]; received {codes.dtype} of {codes.shape}"
             )
         with np.errstate(over="ignore"):
-            codes = codes.astype(self.data_dtype)
+            given, codes = codes, codes.astype(self.data_dtype)
         if not np.isfinite(codes).all():
             row = np.flatnonzero(~np.isfinite(codes).all(axis=1))[0]
-            raise ValueError(f"codes must be finite {self.data_dtype}; received codes[{row}] = {codes[row]}")
+            raise ValueError(f"codes must be finite {self.data_dtype}; received codes[{row}] = {given[row]}")
         return self._decode(codes, None, max_length, batch_size)
 
     def predict(

@@ -50,7 +50,8 @@ def stack(
         layer = known[cell](size, name=f"{prefix}_{i}", dtype=dtype)
         found.append(Bidirectional(layer, name=f"{prefix}_both_{i}", dtype=dtype) if bidirectional else layer)
         if rate:
-            found.append(Dropout(rate, seed=seed, name=f"{prefix}_dropout_{i}", dtype=dtype))
+            # Without a seed Keras on torch draws zeros from torch's generator, which no backup has.
+            found.append(Dropout(rate, seed=seed % 2**31, name=f"{prefix}_dropout_{i}", dtype=dtype))
     return found
 
 

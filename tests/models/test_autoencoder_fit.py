@@ -89,6 +89,7 @@ def test_what_the_scale_is_learned_from_is_trained_on_too():
     assert 7 <= len(rows.calls) <= 7 + ahead * 2
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras on torch executes one at a time")
 def test_iterations_are_batches_also_where_several_are_executed_at_once():
     ae = made(steps_per_execution=2)
     history = ae.train(generator(sequences()), n_iterations=8, batch_size=4, display_step=4, verbose=0).history
@@ -239,6 +240,7 @@ def test_workers_read_the_epoch_that_is_trained_on():
 
 def test_a_list_of_callbacks_that_keras_has_made():
     ae = made()
-    callbacks = keras.callbacks.CallbackList([keras.callbacks.History()], model=ae)
-    ae.fit(GOOD, epochs=2, verbose=0, callbacks=callbacks)
-    assert ae.adapted
+    seen = []
+    noted = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    history = ae.fit(GOOD, epochs=2, verbose=0, callbacks=keras.callbacks.CallbackList([noted], model=ae)).history
+    assert seen == [0, 1] and len(history["loss"]) == 2
