@@ -5,7 +5,7 @@ import json
 import pathlib
 import time
 import zipfile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     if args.max_length is not None and args.output is None:
         raise CommandError("--max-length is of --output, which is not given")
     model = autoencoder_of(load_model(args), args)
+    if not model.adapted:
+        raise CommandError(
+            f"{args.model}: has not been fitted; give a model that `kseq train` or `model.save` has saved"
+        )
     names, rows = _rows(args.input)
     started, results = time.perf_counter(), {"model": args.model, "sequences": len(rows)}
     with saying(args.input):
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output is not None:
             made = model.predict(rows, batch_size=args.batch_size, max_length=args.max_length)
             with _opened(args.output) as file:
-                _write(file, dict(zip(names, made, strict=True)))
+                write_arrays(file, dict(zip(names, made, strict=True)))
             results |= {"output": args.output, "steps": sum(map(len, made))}
     results["seconds"] = time.perf_counter() - started
     if args.json:
@@ -114,8 +118,8 @@ def _opened(path):
     return open(path, "wb")
 
 
-def _write(file, arrays):
-    """Arrays under any names: `numpy.savez` takes some for its own arguments."""
+def write_arrays(file: IO[bytes], arrays: dict[str, Any]) -> None:
+    """Write arrays under any names as `numpy.load` reads them: `numpy.savez` takes some for its own arguments."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
