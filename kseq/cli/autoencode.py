@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--max-length is of --output, which is not given")
     model = autoencoder_of(load_model(args), args)
     if not model.adapted:
-        raise CommandError(
-            f"{args.model}: has not been fitted; give a model that `kseq train` or `model.save` has saved"
-        )
+        raise CommandError(f"{args.model}: has not been fitted; give one that `kseq train` or `model.save` has saved")
     names, rows = _rows(args.input)
     started, results = time.perf_counter(), {"model": args.model, "sequences": len(rows)}
     with saying(args.input):
