@@ -32,7 +32,10 @@ class RecurrentEncoder(Serial):
         scaling, counted = Scaling(name="scaling", dtype=wide), WithCount(name="count", dtype=wide)
         product = Dense(latent_dim - 1, name="code", dtype=wide)
         before = [GaussianNoise(noise, name="noise", **own)] if noise else []
-        before += [*layers, *([BackwardEnd(name="backward_end", **own)] if runs_both_ways(layers[-1]) else [])]
+        before += [
+            *layers,
+            *(BackwardEnd(name="backward_end", **own) for layer in layers[-1:] if runs_both_ways(layer)),
+        ]
         super().__init__([scaling, *before, product, counted], **kwargs)
         self.scaling, self.counted, self.product = scaling, counted, product
         self.inner, self.before_code = list(layers), before
