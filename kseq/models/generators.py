@@ -14,6 +14,8 @@ from .rows import Rows, checked_pairs
 Generator = Callable[[int], tuple[Any, Any, bool]]
 # Calls after which a pass that has not ended is taken for one that never does.
 _ENDLESS = 100_000
+# Keras on tensorflow takes lengths that the first two batches share for those of all.
+_TAKES_SHAPES = keras.backend.backend() == "tensorflow"
 
 
 class GeneratorRows:
@@ -105,13 +107,16 @@ class Drawn(keras.utils.PyDataset):
         while self._next <= begin + index:
             inputs, outputs, _ = self._rows.call()
             if self._next >= begin:
-                made = [self._padded(rows) for rows in (inputs, inputs if outputs is None else outputs)]
-                self._held[self._next] = (dict(zip(("inputs", "outputs"), made, strict=True)),)
+                pair = {"inputs": inputs, "outputs": inputs if outputs is None else outputs}
+                self._held[self._next] = ({name: self._padded(rows, name) for name, rows in pair.items()},)
             self._next += 1
         return self._held[begin + index]
 
-    def _padded(self, rows):
-        return padded(rows, range(len(rows)), rounded(max(map(len, rows))), self._batch_size, self._dtype)
+    def _padded(self, rows, name):
+        length = rounded(max(map(len, rows)))
+        if _TAKES_SHAPES and self._next == 1 and length == self._held[0][0][name].values.shape[1]:
+            length += 1
+        return padded(rows, range(len(rows)), length, self._batch_size, self._dtype)
 
 
 def joined(batches: list[Any]) -> tuple[Rows, Rows | None]:
