@@ -58,10 +58,12 @@ def draw_utterances(path, rows, made, codes):
     for (left, middle, right), row, output, code in zip(axes, rows, made, codes, strict=True):
         scale = {"vmin": -3, "vmax": 3, "cmap": "RdBu_r", "aspect": "auto", "origin": "lower"}
         for axis, values, name in ((left, row, "input"), (middle, output, "output")):
-            axis.imshow(values.T, **scale)
+            image = axis.imshow(values.T, **scale)
             axis.set(title=f"{name}, {len(values)} frames", xlabel="frame", ylabel="coefficient")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         right.bar(np.arange(len(code)), code, color=["tab:blue"] * (len(code) - 1) + ["tab:orange"])
-        right.set(title="code; orange: the length", xlabel="number")
+        right.set(title="code; orange: the length", xlabel="number", ylabel="value")
+    figure.colorbar(image, ax=axes[:, :2], location="bottom", aspect=60, label="deviations from the coefficient's mean")
     figure.savefig(path)
 
 

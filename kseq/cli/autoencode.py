@@ -4,7 +4,8 @@ import argparse
 import json
 import pathlib
 import time
-from typing import Any
+import zipfile
+from typing import IO, Any
 
 import numpy as np
 
@@ -48,17 +49,23 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"--{name} must be a file of the kind {suffix}; received {path}")
     if args.codes is None and args.output is None:
         raise CommandError("nothing to write: give --codes, --output or both")
+    if args.max_length is not None and args.output is None:
+        raise CommandError("--max-length is of --output, which is not given")
     model = autoencoder_of(load_model(args), args)
+    if not model.adapted:
+        raise CommandError(f"{args.model}: has not been fitted; give one that `kseq train` or `model.save` has saved")
     names, rows = _rows(args.input)
     started, results = time.perf_counter(), {"model": args.model, "sequences": len(rows)}
     with saying(args.input):
         if args.codes is not None:
             codes = model.encode(rows, batch_size=args.batch_size)
-            _write(args.codes, np.save, codes)
+            with _opened(args.codes) as file:
+                np.save(file, codes)
             results |= {"codes": args.codes, "code_size": codes.shape[1]}
         if args.output is not None:
             made = model.predict(rows, batch_size=args.batch_size, max_length=args.max_length)
-            _write(args.output, np.savez, **dict(zip(names, made, strict=True)))
+            with _opened(args.output) as file:
+                write_arrays(file, dict(zip(names, made, strict=True)))
             results |= {"output": args.output, "steps": sum(map(len, made))}
     results["seconds"] = time.perf_counter() - started
     if args.json:
@@ -104,6 +111,14 @@ def _numbered(rows):
     return [f"arr_{i}" for i in range(len(rows))]
 
 
-def _write(path, write, *arrays, **named):
+def _opened(path):
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write(path, *arrays, **named)
+    return open(path, "wb")
+
+
+def write_arrays(file: IO[bytes], arrays: dict[str, Any]) -> None:
+    """Write arrays under any names as `numpy.load` reads them: `numpy.savez` takes some for its own arguments."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)

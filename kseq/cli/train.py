@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results, allow_nan=False))
     else:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in results["history"].items() if values)
+        last = ", ".join(f"{name} {_shown(values[-1])}" for name, values in results["history"].items() if values)
         say(f"{results['epochs']} epochs of {results['steps_per_epoch']} steps in {results['seconds']:.1f} s; {last}")
         say(f"useful cells {results['efficiency']:.3f} in {results['shapes']} shapes; saved as {results['path']}")
     return 0
@@ -116,6 +116,10 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "history": {name: [_finite(value) for value in values] for name, values in history.items()},
     }
+
+
+def _shown(value):
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _say_shapes(report):

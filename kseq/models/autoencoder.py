@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import keras
 from keras import ops
 
-from ..arguments import as_number, as_size, check_choice
+from ..arguments import as_integer, as_number, as_size, check_choice
 from ..layers.structures import as_sequence
 from ..registry import is_planned, register_model
 from .cosines import CosineDecoder, CosineEncoder, learn_components, learn_decoder
@@ -32,7 +32,8 @@ class SequenceAutoencoder(SequenceModel):
     by default the mean squared error of scaled values over the valid steps, and `length_weight` times the negative
     log-likelihood of the length. `evaluate` and validation decode without teacher forcing, at the length that is
     predicted: `nmse` is `kseq.models.nmse` of scaled values, as far as the batch is padded, `length_mae` and
-    `length_exact` tell of the length. Where training forces the decoder, `forced_nmse` stands beside it.
+    `length_exact` tell of the length. Where training forces the decoder, `forced_nmse` stands beside it. Of the metrics
+    of `compile` those in `weighted_metrics` see no padding.
 
     Masks: sequences are padded on the right inside, and padding changes nothing. Streaming: `encoder` is a kseq layer,
     and `kseq.Stream(ae.encoder)` gives after every step the code of the steps so far; one that is bidirectional has no
@@ -73,7 +74,7 @@ class SequenceAutoencoder(SequenceModel):
         scaling: whether the scale of values is learned; where not, it is 1.
         max_length: the longest sequence that is ever predicted; by default twice the longest one of the outputs that
             `adapt` has seen.
-        seed: of the order of batches.
+        seed: of the order of batches, and of what is drawn while training.
 
     Raises:
         TypeError: layers that are none of kseq's.
@@ -138,7 +139,7 @@ class SequenceAutoencoder(SequenceModel):
         self.kl_warmup = as_size("kl_warmup", kl_warmup, 0)
         self.heads = as_size("heads", heads)
         self.max_length = None if max_length is None else as_size("max_length", max_length)
-        self.cell, self.symmetric, self.seed = cell, bool(symmetric), seed
+        self.cell, self.symmetric, self.seed = cell, bool(symmetric), as_integer("seed", seed)
         self.bidirectional, self.bottleneck, self.scaling = bool(bidirectional), bool(bottleneck), bool(scaling)
         if self.bidirectional and encoder_layers is not None:
             raise ValueError("bidirectional is for layer_sizes; kseq.Bidirectional among encoder_layers does the same")
@@ -194,7 +195,7 @@ class SequenceAutoencoder(SequenceModel):
             self.spread = keras.layers.Dense(
                 self.latent_dim - 1, kernel_initializer="zeros", bias_initializer=narrow, name="spread", dtype="float32"
             )
-            self.code_seed = keras.random.SeedGenerator(self.seed)
+            self.code_seed = keras.random.SeedGenerator(self.seed % 2**31)
         names = ["nmse", "forced_nmse", "length_mae", "length_exact", *(["kl"] if self.kl_weight else [])]
         self.measures = {name: keras.metrics.Mean(name=name) for name in names}
         self.measured: tuple[str, ...] = ()
@@ -228,22 +229,25 @@ class SequenceAutoencoder(SequenceModel):
             known = self.decoder_kind == "cosine"
             return CosineEncoder(self.latent_dim, self.cosines, known, self.noise, name="encoder", **own)
         if layers is None:
-            inner = stack(self.layer_sizes, self.cell, self.rate, "encoder", self.bidirectional, self.dtype_policy)
+            inner = self._stack(self.layer_sizes, "encoder", self.bidirectional)
         else:
             inner = given_layers(layers, "encoder_layers")
-        return RecurrentEncoder(inner, self.latent_dim, self.noise, self.bidirectional, name="encoder", **own)
+        return RecurrentEncoder(inner, self.latent_dim, self.noise, name="encoder", **own)
 
     def _made_decoder(self, layers, own):
         if self.decoder_kind == "cosine":
-            known = self.encoder_kind == "cosine"
-            return CosineDecoder(self.output_dim, self.cosines, known, self.hidden, self.rate, name="decoder", **own)
+            options = {"known": self.encoder_kind == "cosine", "rate": self.rate, "seed": self.seed}
+            return CosineDecoder(self.output_dim, self.cosines, hidden=self.hidden, name="decoder", **options, **own)
         if layers is None:
             sizes = self.layer_sizes[::-1] if self.symmetric else self.layer_sizes
-            outer = stack(sizes, self.cell, self.rate, "decoder", False, self.dtype_policy)
+            outer = self._stack(sizes, "decoder")
         else:
             outer = given_layers(layers, "decoder_layers")
         heads, feeds_back = 0 if self.bottleneck else self.heads, self.decoder_kind == "autoregressive"
         return RecurrentDecoder(outer, self.output_dim, feeds_back, heads, name="decoder", **own)
+
+    def _stack(self, sizes, prefix, bidirectional=False):
+        return stack(sizes, self.cell, self.rate, prefix, bidirectional, self.dtype_policy, self.seed)
 
     # What is computed.
 
@@ -300,14 +304,14 @@ class SequenceAutoencoder(SequenceModel):
         lengths = ops.sum(ops.cast(target.mask, "int32"), axis=1)
         result = {name: found[name] for name in ("location", "scale", "kl") if name in found}
         result |= {"target": ops.cast(true.values, "float32"), "lengths": lengths}
-        result["length"] = self.stop.predicted(found["location"], steps)
+        result["length"] = self.stop.predicted(found["location"], self.longest)
         given: dict[str, Any] = {"training": training} | ({} if self.bottleneck else {"states": found["sequence"]})
         if self.teacher_forcing:
             forcing = self.teacher_forcing if training else 1.0
             forced = self.decoder(found["code"], lengths, steps=steps, targets=true.values, forcing=forcing, **given)
             result["forced"] = _within(forced, lengths)
         if not (training and self.teacher_forcing):
-            at = lengths if training else result["length"]
+            at = lengths if training else ops.minimum(result["length"], steps)
             result["made"] = _within(self.decoder(found["code"], at, steps=steps, **given), at)
         return result
 

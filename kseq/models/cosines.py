@@ -34,14 +34,15 @@ class Curved(keras.layers.Layer):
         units: of the output.
         hidden: of the hidden layer, or 0 for none.
         rate: fraction of the hidden layer that is zero while training.
+        seed: of which part that is.
     """
 
-    def __init__(self, units: int, hidden: int, rate: float, **kwargs: Any) -> None:
+    def __init__(self, units: int, hidden: int, rate: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         own, dense = {"dtype": self.dtype_policy}, keras.layers.Dense
         self.straight = dense(units, name="straight", **own)
         self.hidden = dense(hidden, "gelu", name="hidden", **own) if hidden else None
-        self.dropout = keras.layers.Dropout(rate, name="dropout", **own)
+        self.dropout = keras.layers.Dropout(rate, seed=seed % 2**31, name="dropout", **own)
         self.bent = dense(units, use_bias=False, kernel_initializer="zeros", name="bent", **own)
         self.sublayers = [self.straight, self.bent] if self.hidden is None else [self.straight, self.hidden, self.bent]
 
@@ -135,17 +136,18 @@ class CosineDecoder(keras.layers.Layer):
             and kernels; where not, a product and a hidden layer are trained.
         hidden: kernels at most, or units of the hidden layer.
         rate: dropout of it.
+        seed: of what that draws.
     """
 
     def __init__(
-        self, output_dim: int, cosines: int, known: bool, hidden: int, rate: float = 0.0, **kwargs: Any
+        self, output_dim: int, cosines: int, known: bool, hidden: int, rate: float, seed: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         wide = exact(self.compute_dtype)
         self.output_dim, self.cosines, self.inner = output_dim, cosines, []
         self.lengths = WithCount(name="lengths", dtype="float32")
         self.known, size, own = known, cosines * output_dim, {"name": "coefficients", "dtype": wide}
-        self.product = RidgeRegression(size, hidden, **own) if known else Curved(size, hidden, rate, **own)
+        self.product = RidgeRegression(size, hidden, **own) if known else Curved(size, hidden, rate, seed, **own)
         self.sublayers = [self.product, self.lengths]
 
     def build(self, input_shape: Any) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ..layers import Dense, GaussianNoise, Serial
+from ..layers import Bidirectional, Dense, GaussianNoise, Serial
 from ..sequence import Sequence
-from .scaling import BackwardEnd, Scaling, WithCount
+from .scaling import BackwardEnd, Scaling, WithCount, at_both_ends
 from .stacks import exact
 
 
@@ -16,25 +16,26 @@ class RecurrentEncoder(Serial):
 
     A chain: the scale of the data, noise where it is denoising, the layers, a product, and the number of steps beside
     it, which is the code's last number. It streams as any layer of kseq's does, if its layers do: the code after a step
-    is that of the steps so far. Mask: as the layers'. Timing: as the layers'.
+    is that of the steps so far. Of a bidirectional layer, what has run backwards is read where it ends, at the first
+    step. Mask: as the layers'. Timing: as the layers'.
 
     Args:
         layers: the layers between the data and the code.
         latent_dim: size of the code.
         noise: standard deviation of what is added to scaled data while training.
-        bidirectional: whether the last layer has in the second half of its channels what runs backwards.
     """
 
-    def __init__(
-        self, layers: list[Any], latent_dim: int, noise: float = 0.0, bidirectional: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, layers: list[Any], latent_dim: int, noise: float = 0.0, **kwargs: Any) -> None:
         policy = keras.dtype_policies.get(kwargs.get("dtype") or keras.config.dtype_policy())
         own: dict[str, Any] = {"dtype": policy}
         wide = exact(policy.compute_dtype)
         scaling, counted = Scaling(name="scaling", dtype=wide), WithCount(name="count", dtype=wide)
         product = Dense(latent_dim - 1, name="code", dtype=wide)
         before = [GaussianNoise(noise, name="noise", **own)] if noise else []
-        before += [*layers, *([BackwardEnd(name="backward_end", **own)] if bidirectional else [])]
+        before += [
+            *layers,
+            *(BackwardEnd(name="backward_end", **own) for layer in layers[-1:] if runs_both_ways(layer)),
+        ]
         super().__init__([scaling, *before, product, counted], **kwargs)
         self.scaling, self.counted, self.product = scaling, counted, product
         self.inner, self.before_code = list(layers), before
@@ -49,14 +50,15 @@ class RecurrentEncoder(Serial):
 
         Returns:
             A dict: `code` [B, code]; `features` [B, width], what it was made of; `sequence`, the outputs of the last
-            layer; and `states`, of each layer with weights the last one.
+            layer with weights; and `states`, of each of these the last one.
         """
         x = x.with_mask().mask_invalid()
-        h, states = self.scaling(x), []
+        h, sequence, states = self.scaling(x), None, []
         for layer in self.before_code:
             h = layer(h, training=training)
             if layer in self.inner and layer.weights:
-                states.append(h)
+                sequence = h
+                states.append(last(at_both_ends(h) if runs_both_ways(layer) else h))
         features = last(h)
         # The product of the last step alone, and the count there.
         product = self.product(features[:, None])[:, 0]
@@ -65,9 +67,14 @@ class RecurrentEncoder(Serial):
         return {
             "code": ops.concatenate([product, count], axis=-1),
             "features": features,
-            "sequence": states[-1] if states else h,
-            "states": tuple(map(last, states)),
+            "sequence": h if sequence is None else sequence,
+            "states": tuple(states),
         }
+
+
+def runs_both_ways(layer: Any) -> bool:
+    """Whether a layer has in the second half of its channels what runs backwards."""
+    return isinstance(layer, Bidirectional) and layer.merge_mode == "concat"
 
 
 def last(x: Sequence) -> Any:

@@ -1,5 +1,6 @@
 """Functions `(batch_size) -> (inputs, outputs, last_batch)` as data."""
 
+import collections
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +9,13 @@ import keras
 
 from ..sequence import Sequence
 from .pairs import padded, rounded
-from .rows import Rows, checked, paired
+from .rows import Rows, checked_pairs
 
 Generator = Callable[[int], tuple[Any, Any, bool]]
 # Calls after which a pass that has not ended is taken for one that never does.
 _ENDLESS = 100_000
+# Keras on tensorflow takes lengths that the first two batches share for those of all.
+_TAKES_SHAPES = keras.backend.backend() == "tensorflow"
 
 
 class GeneratorRows:
@@ -22,22 +25,30 @@ class GeneratorRows:
         function: gives inputs, a list of arrays [T, C] or an array [N, T, C], as many outputs or `None`, and whether
             that was the last batch of the pass.
         batch_size: of each call.
-        input_dim: C.
-        output_dim: D.
+        dims: C and D.
+        dtype: of the rows.
 
     Raises:
         TypeError: no function.
         ValueError: on a call, what breaks the promise; the message names the call and the row.
     """
 
-    def __init__(self, function: Generator, batch_size: int, input_dim: int, output_dim: int) -> None:
+    def __init__(self, function: Generator, batch_size: int, dims: tuple[int, int], dtype: str) -> None:
         if not callable(function):
             raise TypeError(f"a generator is a function of the batch size; received {function!r:.200}")
-        self._function, self._batch_size, self._dims = function, batch_size, (input_dim, output_dim)
-        self._calls = 0
+        self._function, self._batch_size, self._dims, self._dtype = function, batch_size, dims, dtype
+        self._calls, self._ahead = 0, collections.deque[tuple[Rows, Rows | None, bool]]()
+
+    def ahead(self, count: int) -> tuple[Rows, Rows | None]:
+        """So many of the next batches as one, which `call` gives all the same."""
+        self._ahead += [self._call() for _ in range(count - len(self._ahead))]
+        return joined([batch[:2] for batch in self._ahead])
 
     def call(self) -> tuple[Rows, Rows | None, bool]:
         """The next batch: inputs, outputs or `None`, and whether it ends a pass."""
+        return self._ahead.popleft() if self._ahead else self._call()
+
+    def _call(self):
         made, call = self._function(self._batch_size), f"call {self._calls} of the generator"
         self._calls += 1
         if not isinstance(made, (tuple, list)) or len(made) != 3:
@@ -46,10 +57,7 @@ class GeneratorRows:
         inputs, outputs, last = made
         if last not in (True, False):
             raise ValueError(f"{call} must say by True or False whether it was the last batch; received {last!r:.100}")
-        inputs = checked(inputs, f"{call}: inputs", self._dims[0])
-        if outputs is not None:
-            outputs = checked(outputs, f"{call}: outputs", self._dims[1])
-        paired(inputs, outputs)
+        inputs, outputs = checked_pairs(inputs, outputs, self._dims, self._dtype, f"{call}: ")
         if len(inputs) > self._batch_size:
             raise ValueError(f"{call} must give at most {self._batch_size} sequences; received {len(inputs)}")
         return inputs, outputs, bool(last)
@@ -72,39 +80,43 @@ class GeneratorRows:
 class Drawn(keras.utils.PyDataset):
     """What a generator gives, pass after pass, as batches of Keras's: an epoch is so many of them.
 
+    The batch at a place of an epoch is that of the call of this number, and what is not asked for is passed by: so an
+    epoch that training begins with is what it would be after those before it.
+
     Args:
         rows: the generator.
         steps: batches of an epoch.
         batch_size: rows of a batch; those that are missing are rows without steps.
         dtype: of the values.
-        check: what is called with the outputs of each batch.
     """
 
-    def __init__(
-        self, rows: GeneratorRows, steps: int, batch_size: int, dtype: str, check: Callable[[Any], None]
-    ) -> None:
+    def __init__(self, rows: GeneratorRows, steps: int, batch_size: int, dtype: str) -> None:
         super().__init__()
-        self._rows, self._steps, self._batch_size, self._dtype, self._check = rows, steps, batch_size, dtype, check
+        self._rows, self._steps, self._batch_size, self._dtype = rows, steps, batch_size, dtype
+        self.epoch: int = 0
+        self._next = 0
         # Keras may look at a batch before it trains on it: then it is the same one.
-        self._held: dict[int, Any] = {}
+        self._held: dict[int, tuple[dict[str, Sequence]]] = {}
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> tuple[dict[str, Sequence]]:
-        if index not in self._held:
+        begin = self.epoch * self._steps
+        self._held = {number: batch for number, batch in self._held.items() if number >= begin}
+        while self._next <= begin + index:
             inputs, outputs, _ = self._rows.call()
-            self._check(outputs)
-            made = [self._padded(rows) for rows in (inputs, inputs if outputs is None else outputs)]
-            self._held[index] = (dict(zip(("inputs", "outputs"), made, strict=True)),)
-        return self._held[index]
+            if self._next >= begin:
+                pair = {"inputs": inputs, "outputs": inputs if outputs is None else outputs}
+                self._held[self._next] = ({name: self._padded(rows, name) for name, rows in pair.items()},)
+            self._next += 1
+        return self._held[begin + index]
 
-    def _padded(self, rows):
-        return padded(rows, range(len(rows)), rounded(max(map(len, rows))), self._batch_size, self._dtype)
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras."""
-        self._held = {}
+    def _padded(self, rows, name):
+        length = rounded(max(map(len, rows)))
+        if _TAKES_SHAPES and self._next == 1 and length == self._held[0][0][name].values.shape[1]:
+            length += 1
+        return padded(rows, range(len(rows)), length, self._batch_size, self._dtype)
 
 
 def joined(batches: list[Any]) -> tuple[Rows, Rows | None]:

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..arguments import as_size
-from .generators import Drawn, Generator, GeneratorRows, joined
+from ..arguments import as_number, as_size
+from .generators import Drawn, Generator
 from .pairs import SequencePairs, lengths
 from .reading import SequenceReader
-from .rows import Rows, checked, is_store, of_store, paired
+from .rows import Rows
 
 # Batches of a generator that the scale of the data is learned from.
 _FIRST = 32
@@ -66,41 +66,21 @@ class SequenceModel(SequenceReader):
         Raises:
             TypeError, ValueError: what is wrong with a sequence, which the message names.
         """
+        return self._pairs(x, y, batch_size, shuffle, field)
+
+    def _pairs(self, x, y, batch_size, shuffle, field=None, prefix=""):
         if isinstance(x, SequencePairs):
             if y is not None:
                 raise ValueError("SequencePairs have outputs of their own; received others as well")
+            dims = x.inputs[0].shape[1], (x.outputs or x.inputs)[0].shape[1]
+            if dims != self._dims:
+                raise ValueError(
+                    f"SequencePairs must have channels {self._dims}, of inputs and outputs; received {dims}"
+                )
             return x
         size = 32 if batch_size is None else as_size("batch_size", batch_size)
-        inputs, outputs = self._rows_of(x, y, size, field)
+        inputs, outputs = self._rows_of(x, y, size, field, prefix)
         return SequencePairs(inputs, outputs, size, shuffle, self.seed, self.data_dtype)
-
-    def _rows_of(self, x, y, batch_size=32, field=None) -> tuple[Rows, Rows | None]:
-        if isinstance(x, SequencePairs):
-            return x.inputs, x.outputs
-        if callable(x):
-            if y is not None:
-                raise ValueError("a generator gives outputs itself; received others as well")
-            inputs, outputs = self._generated(x, batch_size).one_pass()
-        else:
-            if is_store(x):
-                inputs, name = of_store(x, field, "inputs")
-                y = None if y == name else of_store(x, y, "outputs")[0] if isinstance(y, str) else y
-                x = inputs
-            inputs = checked(x, "inputs", self.input_dim)
-            outputs = None if y is None else checked(y, "outputs", self.output_dim)
-            paired(inputs, outputs)
-        self._check_reconstructs(outputs)
-        return inputs, outputs
-
-    def _generated(self, function: Any, batch_size: int) -> GeneratorRows:
-        return GeneratorRows(function, batch_size, self.input_dim, self.output_dim)
-
-    def _check_reconstructs(self, outputs):
-        if outputs is None and self.input_dim != self.output_dim:
-            raise ValueError(
-                f"outputs may be left out where they are the inputs; received none, and input_dim {self.input_dim} and "
-                f"output_dim {self.output_dim}"
-            )
 
     def fit(
         self,
@@ -108,9 +88,14 @@ class SequenceModel(SequenceReader):
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        validation_data: Any = None,
+        verbose: Any = "auto",
         callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
+        *,
+        steps_per_epoch: int | None = None,
+        validation_batch_size: int | None = None,
         **options: Any,
     ) -> Any:
         """Train as `keras.Model.fit` does, on lists of arrays.
@@ -121,28 +106,51 @@ class SequenceModel(SequenceReader):
         Args:
             x, y: inputs and outputs, as for `pairs`.
             batch_size: rows of a batch; by default 32.
-            epochs, callbacks: as in Keras.
+            epochs, verbose, callbacks: as in Keras, which must be told by `mode="min"` how to monitor `val_nmse`.
+            validation_split: fraction of the sequences, the last ones, that are validated on and not trained on.
             validation_data: inputs, or a pair of inputs and outputs.
             shuffle: whether each epoch has another order.
-            **options: as in Keras.
+            steps_per_epoch: batches of an epoch; by default those in which each sequence comes once.
+            validation_batch_size: rows of a batch of `validation_data`; by default `batch_size`.
+            **options: as in Keras; weights of samples and classes are refused.
 
         Raises:
-            TypeError, ValueError: what is wrong with a sequence, which the message names.
+            TypeError, ValueError: what is wrong with a sequence, which the message names; then nothing has changed.
         """
-        pairs = self.pairs(x, y, batch_size, shuffle)
+        self._check_trains("fit", options)
+        pairs, held = self._pairs(x, y, batch_size, shuffle), None
+        if validation_data is not None:
+            held = self._validation(validation_data, validation_batch_size or batch_size)
+        elif validation_split:
+            fraction = as_number("validation_split", validation_split, "at least 0 and below 1", lambda x: 0 <= x < 1)
+            pairs, held = pairs.split(fraction)
+        if steps_per_epoch is not None:
+            pairs = pairs.of_steps(steps_per_epoch)
         if not self.adapted:
             self._learn(pairs.inputs, pairs.inputs if pairs.outputs is None else pairs.outputs)
-        order = _Order(pairs, self.seed)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(order)
-        else:
-            callbacks = [*_listed(callbacks), order]
-        held = None if validation_data is None else self._validation(validation_data, batch_size)
-        return super().fit(pairs, epochs=epochs, validation_data=held, callbacks=callbacks, shuffle=False, **options)
+        return super().fit(
+            pairs,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=[*_listed(callbacks), _Order(pairs, self.seed)],
+            validation_data=held,
+            shuffle=False,  # the pairs have shuffled
+            **options,
+        )
+
+    def _check_trains(self, what, options):
+        """Refuse, before anything has changed, what Keras would refuse later or not at all."""
+        if not self.compiled:
+            raise ValueError(f"{what} needs a model that knows how to train: call compile first")
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"{what} takes no {name}, since every valid step counts alike; received one")
 
     def _validation(self, data, batch_size):
+        if isinstance(data, tuple) and len(data) == 3:
+            raise ValueError("validation_data must be inputs, or (inputs, outputs), without weights; received three")
         given = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-        return self.pairs(*given, batch_size, shuffle=False)
+        return self._pairs(*given, batch_size, shuffle=False, prefix="validation ")
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
         """Loss and metrics as `keras.Model.evaluate` gives them, of lists of arrays, decoded without teacher forcing.
@@ -153,6 +161,7 @@ class SequenceModel(SequenceReader):
             **options: as in Keras.
         """
         self._check_adapted("evaluate")
+        self._check_trains("evaluate", options)
         return super().evaluate(self.pairs(x, y, batch_size, shuffle=False), **options)
 
     def train(
@@ -165,6 +174,9 @@ class SequenceModel(SequenceReader):
         **options: Any,
     ) -> Any:
         """Train for a number of iterations on what a generator gives.
+
+        A run that `keras.callbacks.BackupAndRestore` resumes passes by what was trained on, and goes on after it: it is
+        the run that was not interrupted, if the generator gives the same again from its beginning.
 
         Args:
             train_generator: a function `(batch_size) -> (inputs, outputs, last_batch)`: lists of arrays or an array
@@ -181,22 +193,22 @@ class SequenceModel(SequenceReader):
         Raises:
             ValueError: a generator that breaks its promise: the message names the call, and the row.
         """
-        if isinstance(train_generator, bool):  # on torch a model is a module, whose method of this name sets its mode
+        if isinstance(train_generator, bool) and hasattr(keras.Model, "train"):
+            # On torch a model is a module, whose method of this name sets its mode.
             return super().train(train_generator)
+        self._check_trains("train", options)
         steps, every = as_size("n_iterations", n_iterations), as_size("display_step", display_step)
         size = as_size("batch_size", batch_size)
         given, held = self._generated(train_generator, size), None
         if valid_generator is not None:
             rows = self._generated(valid_generator, size).one_pass()
-            self._check_reconstructs(rows[1])
             held = SequencePairs(*rows, size, shuffle=False, dtype=self.data_dtype)
         if not self.adapted:
-            first = joined([given.call()[:2] for _ in range(min(_FIRST, steps))])
-            self._check_reconstructs(first[1])
-            self._learn(first[0], first[0] if first[1] is None else first[1])
+            inputs, outputs = given.ahead(min(_FIRST, steps))
+            self._learn(inputs, inputs if outputs is None else outputs)
         every = min(every, steps)
-        drawn = Drawn(given, every, size, self.data_dtype, self._check_reconstructs)
-        callbacks = [*_listed(options.pop("callbacks", None)), _StopAfter(steps)]
+        drawn = Drawn(given, every, size, self.data_dtype)
+        callbacks = [*_listed(options.pop("callbacks", None)), _Order(drawn, self.seed), _StopAfter(steps, every)]
         # An epoch of Keras's is what is shown once.
         epochs = -(-steps // every)
         return super().fit(drawn, epochs=epochs, validation_data=held, shuffle=False, callbacks=callbacks, **options)
@@ -207,15 +219,18 @@ def _listed(callbacks):
 
 
 class _StopAfter(keras.callbacks.Callback):
-    """Ends training after a number of batches."""
+    """Ends training after a number of batches, of which an epoch has so many; those before it have been trained on."""
 
-    def __init__(self, steps):
+    def __init__(self, steps, every):
         super().__init__()
-        self._left = steps
+        self._steps, self._every, self._before = steps, every, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._before = epoch * self._every
 
     def on_train_batch_end(self, batch, logs=None):
-        self._left -= 1
-        if self._left <= 0:
+        # Of several batches in one execution, the last one, which the epoch may not have.
+        if self._before + min(batch + 1, self._every) >= self._steps:
             self.model.stop_training = True
 
 
@@ -225,12 +240,12 @@ class _Order(keras.callbacks.Callback):
     Random generators are no weights, and so in no checkpoint; with this a run that goes on from one is as it was.
     """
 
-    def __init__(self, pairs, seed):
+    def __init__(self, data, seed):
         super().__init__()
-        self._pairs, self._seed = pairs, seed
+        self._data, self._seed = data, seed
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._pairs.epoch = epoch
+        self._data.epoch = epoch
         states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
         for number, state in enumerate(states):
             words = np.random.SeedSequence([self._seed & 0xFFFFFFFF, epoch, number]).generate_state(2)

@@ -1,7 +1,8 @@
-"""SequencePairs of sequences as batches of few padded shapes, in an order that follows from seed and epoch alone."""
+"""Pairs of sequences as batches of few padded shapes, in an order that follows from seed and epoch alone."""
 
+import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -52,6 +53,7 @@ class SequencePairs(keras.utils.PyDataset):
         self.epoch: int = 0
         self._dtype = dtype
         self._groups = groups(lengths(inputs), lengths(outputs or inputs), self.batch_size)
+        self._steps: int | None = None
         self._planned: tuple[int, list[tuple[int, NDArray[np.int64]]]] | None = None
 
     @property
@@ -59,13 +61,39 @@ class SequencePairs(keras.utils.PyDataset):
         """Whether outputs are the inputs."""
         return self.outputs is None
 
-    def __len__(self) -> int:
+    @property
+    def pass_steps(self) -> int:
+        """Batches in which each sequence comes once."""
         return sum(-(-len(rows) // self.batch_size) for rows, _, _ in self._groups)
+
+    def of_steps(self, steps: int) -> Self:
+        """The same with so many batches in an epoch: the next one goes on where it ends."""
+        other = copy.copy(self)
+        other._steps = as_size("steps_per_epoch", steps)
+        return other
+
+    def split(self, fraction: float) -> tuple["SequencePairs", "SequencePairs"]:
+        """All but the last fraction of the sequences, and the rest, in its order."""
+        at = int(len(self.inputs) * (1 - fraction))
+        if not 0 < at < len(self.inputs):
+            raise ValueError(
+                f"validation_split must leave sequences on either side; received {fraction} of {len(self.inputs)}"
+            )
+        own: dict[str, Any] = {"batch_size": self.batch_size, "seed": self.seed, "dtype": self._dtype}
+        first, rest = (
+            (self.inputs[part], None if self.outputs is None else self.outputs[part])
+            for part in (slice(at), slice(at, None))
+        )
+        return SequencePairs(*first, shuffle=self.shuffle, **own), SequencePairs(*rest, shuffle=False, **own)
+
+    def __len__(self) -> int:
+        return self.pass_steps if self._steps is None else self._steps
 
     def __getitem__(self, index: int) -> tuple[dict[str, Sequence]]:
         if not 0 <= index < len(self):
             raise IndexError(f"a batch must be in [0, {len(self)}); received {index}")
-        group, rows = self._plan()[index]
+        turn, place = divmod(self.epoch * len(self) + index, self.pass_steps)
+        group, rows = self._plan(turn)[place]
         _, time, steps = self._groups[group]
         inputs = padded(self.inputs, rows, time, self.batch_size, self._dtype)
         if self.outputs is None:
@@ -78,17 +106,18 @@ class SequencePairs(keras.utils.PyDataset):
         useful = sum(lengths(rows).sum() for rows in (self.inputs, self.outputs or self.inputs))
         return len({(t, u) for _, t, u in self._groups}), int(useful), cells
 
-    def _plan(self):
-        if self._planned is None or self._planned[0] != self.epoch:
-            random = np.random.default_rng([self.seed & 0xFFFFFFFF, self.epoch])
+    def _plan(self, turn):
+        planned = self._planned
+        if planned is None or planned[0] != turn:
+            random = np.random.default_rng([self.seed & 0xFFFFFFFF, turn])
             batches = []
             for number, (rows, _, _) in enumerate(self._groups):
                 order = random.permutation(rows) if self.shuffle else rows
                 batches += [(number, order[at : at + self.batch_size]) for at in range(0, len(order), self.batch_size)]
             if self.shuffle:
                 batches = [batches[i] for i in random.permutation(len(batches))]
-            self._planned = self.epoch, batches
-        return self._planned[1]
+            self._planned = planned = turn, batches
+        return planned[1]
 
 
 def lengths(rows: Rows) -> NDArray[np.int64]:

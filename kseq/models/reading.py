@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import as_size, check_choice
-from .pairs import in_batches, lengths, padded
-from .rows import Rows, checked, is_store, of_store, paired
+from .generators import GeneratorRows
+from .pairs import SequencePairs, in_batches, lengths, padded
+from .rows import Rows, checked, checked_pairs, is_store, of_store
 
 # Steps beyond the longest known output, as a multiple of it, after which a prediction is cut.
 _GUARD = 2
@@ -48,6 +49,11 @@ class SequenceReader(keras.Model):
     def data_dtype(self) -> str:
         """The dtype in which data is given to the model."""
         return "float64" if self.compute_dtype == "float64" else "float32"
+
+    @property
+    def longest(self) -> Any:
+        """The longest sequence that is predicted, a number or a tensor."""
+        return _GUARD * self.stop.longest if self.max_length is None else self.max_length
 
     def encode(self, x: Any, layers: Literal["last", "all"] = "last", batch_size: int | None = None) -> Any:
         """Codes of sequences.
@@ -89,10 +95,12 @@ class SequenceReader(keras.Model):
             raise ValueError(
                 f"codes must be numbers of shape [N, {self.latent_dim}]; received {codes.dtype} of {codes.shape}"
             )
+        with np.errstate(over="ignore"):
+            given, codes = codes, codes.astype(self.data_dtype)
         if not np.isfinite(codes).all():
             row = np.flatnonzero(~np.isfinite(codes).all(axis=1))[0]
-            raise ValueError(f"codes must be finite; received codes[{row}] = {codes[row]}")
-        return self._decode(codes.astype(self.data_dtype), None, max_length, batch_size)
+            raise ValueError(f"codes must be finite {self.data_dtype}; received codes[{row}] = {given[row]}")
+        return self._decode(codes, None, max_length, batch_size)
 
     def predict(
         self, x: Any, batch_size: int | None = None, max_length: int | None = None, verbose: Any = 0, **options: Any
@@ -122,19 +130,21 @@ class SequenceReader(keras.Model):
         """How badly sequences are predicted, each and at every step: the squared error at the true length.
 
         Args:
-            x: inputs.
+            x: inputs, as for `fit`.
             y: outputs, by default the inputs.
             batch_size: rows that are computed at once; by default 32.
+
+        Raises:
+            TypeError, ValueError: what is wrong with a sequence, which the message names, or a model that has not been
+                fitted.
 
         Example:
             >>> scores = ae.anomaly_score(rows)  # doctest: +SKIP
             >>> scores.sequences.argmax(), scores.steps[0].argmax()  # doctest: +SKIP
         """
-        rows = self._inputs(x, "anomaly_score")
-        true = rows if y is None else checked(y, "outputs", self.output_dim)
-        paired(rows, true)
-        if y is None and self.input_dim != self.output_dim:
-            raise ValueError(f"anomaly_score needs outputs of {self.output_dim} channels; received none")
+        self._check_adapted("anomaly_score")
+        rows, outputs = self._rows_of(x, y)
+        true = rows if outputs is None else outputs
         codes = self._read(rows, batch_size)["code"]
         made = self._decode(codes, None if self.bottleneck else rows, None, batch_size, lengths(true))
         deviation = np.asarray(keras.ops.convert_to_numpy(self.output_scaling.deviation), np.float64)
@@ -153,8 +163,33 @@ class SequenceReader(keras.Model):
 
     def _inputs(self, x, what):
         self._check_adapted(what)
+        if isinstance(x, SequencePairs):
+            return x.inputs
+        if callable(x):
+            return self._generated(x).one_pass()[0]
         x = of_store(x, None, "inputs")[0] if is_store(x) else x
-        return checked(x, "inputs", self.input_dim)
+        return checked(x, "inputs", self.input_dim, self.data_dtype)
+
+    def _rows_of(self, x, y, batch_size=32, field=None, prefix="") -> tuple[Rows, Rows | None]:
+        """Inputs, and outputs or `None` where these are the inputs, of all that `fit` takes."""
+        if isinstance(x, SequencePairs):
+            return x.inputs, x.outputs
+        if callable(x):
+            if y is not None:
+                raise ValueError("a generator gives outputs itself; received others as well")
+            return self._generated(x, batch_size).one_pass()
+        if is_store(x):
+            inputs, name = of_store(x, field, f"{prefix}inputs")
+            y = None if y == name else of_store(x, y, f"{prefix}outputs")[0] if isinstance(y, str) else y
+            x = inputs
+        return checked_pairs(x, y, self._dims, self.data_dtype, prefix)
+
+    @property
+    def _dims(self):
+        return self.input_dim, self.output_dim
+
+    def _generated(self, function, batch_size=32):
+        return GeneratorRows(function, batch_size, self._dims, self.data_dtype)
 
     def _read(self, rows, batch_size):
         """What the encoder makes of rows: `code` and `states`."""
@@ -180,11 +215,12 @@ class SequenceReader(keras.Model):
     def _decode(self, codes, rows, max_length, batch_size, many=None):
         """What codes say; with rows where the decoder attends to them, and of given lengths where they are known."""
         size = 32 if batch_size is None else as_size("batch_size", batch_size)
-        limit = self.max_length if max_length is None else as_size("max_length", max_length)
-        if limit is None:
-            limit = _GUARD * int(keras.ops.convert_to_numpy(self.stop.longest))
+        longest = int(keras.ops.convert_to_numpy(self.longest))
+        limit = longest if max_length is None else as_size("max_length", max_length)
         if many is None:
-            many = np.clip(np.rint(self._lengths_of(codes, size)), 1, limit).astype(np.int64)
+            told = self._lengths_of(codes, size)
+            # Of a code beyond all numbers a length may be none.
+            many = np.clip(np.rint(np.where(np.isnan(told), limit, told)), 1, limit).astype(np.int64)
         made: list[Any] = [None] * len(codes)
         if not len(codes):
             return made

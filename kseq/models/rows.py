@@ -29,13 +29,42 @@ def of_store(store: Any, field: str | None, what: str) -> tuple[Any, str]:
     return store.column(field), str(field)
 
 
-def checked(rows: Any, what: str, channels: int | None = None) -> Rows:
+def checked_pairs(
+    inputs: Any, outputs: Any, dims: tuple[int, int], dtype: str, prefix: str = ""
+) -> tuple[Rows, Rows | None]:
+    """Inputs and outputs, or `None` where these are the inputs, checked one by one and as pairs.
+
+    Args:
+        inputs: as for `checked`.
+        outputs: the same, as many, or `None`.
+        dims: channels of either.
+        dtype: in which the model reads them.
+        prefix: what errors say before "inputs" and "outputs".
+
+    Raises:
+        TypeError: as `checked` does.
+        ValueError: as `checked` does, another number of outputs, or none where they have channels of their own.
+    """
+    inputs = checked(inputs, f"{prefix}inputs", dims[0], dtype)
+    if outputs is not None:
+        outputs = checked(outputs, f"{prefix}outputs", dims[1], dtype)
+    elif dims[0] != dims[1]:
+        raise ValueError(
+            f"{prefix}outputs may be left out where they are the inputs; received none, and input_dim {dims[0]} and "
+            f"output_dim {dims[1]}"
+        )
+    paired(inputs, outputs, prefix)
+    return inputs, outputs
+
+
+def checked(rows: Any, what: str, channels: int, dtype: str) -> Rows:
     """Rows [T_i, C] of floats, checked one by one.
 
     Args:
         rows: a list of arrays [T_i, C], a `Ragged`, or an array [N, T, C].
         what: what errors call them.
-        channels: C, where it is known.
+        channels: C.
+        dtype: of the floats.
 
     Raises:
         TypeError: something that is no collection of arrays, or a row that is not of real numbers.
@@ -51,10 +80,10 @@ def checked(rows: Any, what: str, channels: int | None = None) -> Rows:
     rows = rows.rows if isinstance(rows, Ragged) else list(rows)
     if not rows:
         raise ValueError(f"{what} must be one sequence at least; received none")
-    return [_checked(row, f"{what}[{i}]", channels) for i, row in enumerate(rows)]
+    return [_checked(row, f"{what}[{i}]", channels, dtype) for i, row in enumerate(rows)]
 
 
-def _checked(row, name, channels):
+def _checked(row, name, channels, dtype):
     try:
         array = np.asarray(row)
     except Exception as error:
@@ -63,21 +92,22 @@ def _checked(row, name, channels):
         raise TypeError(f"{name} must hold real numbers; received dtype {array.dtype}")
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape [T, C]; received {array.shape}")
-    if channels is not None and array.shape[1] != channels:
+    if array.shape[1] != channels:
         raise ValueError(f"{name} must have {channels} channels; received shape {array.shape}")
     if not len(array):
         raise ValueError(f"{name} must have one step at least; received shape {array.shape}")
-    array = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
-    finite = np.isfinite(array)
+    with np.errstate(over="ignore"):
+        found = array.astype(dtype, copy=False)
+    finite = np.isfinite(found)
     if not finite.all():
         step, channel = np.argwhere(~finite)[0]
-        raise ValueError(
-            f"{name} must hold finite numbers; received {array[step, channel]} at step {step}, channel {channel}"
-        )
-    return array
+        value = array[step, channel]
+        wanted = f"numbers that {dtype} has" if np.isfinite(value) else "finite numbers"
+        raise ValueError(f"{name} must hold {wanted}; received {value} at step {step}, channel {channel}")
+    return found
 
 
-def paired(inputs: Rows, outputs: Rows | None) -> None:
+def paired(inputs: Rows, outputs: Rows | None, prefix: str = "") -> None:
     """Refuse outputs that are not one for each input.
 
     Raises:
@@ -88,5 +118,5 @@ def paired(inputs: Rows, outputs: Rows | None) -> None:
         longer = "inputs" if len(inputs) > fewer else "outputs"
         raise ValueError(
             f"there must be one output for each input; received {len(inputs)} inputs and {len(outputs)} outputs: "
-            f"{longer}[{fewer}] has no partner"
+            f"{prefix}{longer}[{fewer}] has no partner"
         )

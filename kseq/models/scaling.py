@@ -42,11 +42,14 @@ class Scaling(SequenceLayer):
     def learn(self, rows: Rows) -> None:
         """Take mean and deviation from rows; a channel that never changes has a deviation of 1."""
         values = np.concatenate(rows).astype(np.float64)
+        # In parts of the largest, whose square may be too large a number, or too small a one.
+        largest = np.maximum(np.abs(values).max(axis=0), 1e-30)
+        values /= largest
         deviation = values.std(axis=0)
-        self.mean.assign(values.mean(axis=0))
+        self.mean.assign(values.mean(axis=0) * largest)
         # What is left of a constant by rounding is no deviation.
-        constant = deviation <= 1e-6 * np.abs(values).max(axis=0, initial=1e-30)
-        self.deviation.assign(np.where(constant, 1.0, deviation))
+        constant = deviation <= 8 * np.finfo(rows[0].dtype).eps
+        self.deviation.assign(np.where(constant, 1.0, deviation * largest))
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         return x.apply(lambda values: (values - self._like(self.mean, values)) / self._like(self.deviation, values)), ()
@@ -129,6 +132,11 @@ class BackwardEnd(SequenceLayer):
         return "it reads the end of a layer that runs backwards, which is known when the sequence has ended"
 
     def call_layer(self, x: Sequence, *, training: bool = False) -> Sequence:
-        half = x.values.shape[-1] // 2
-        end = ops.broadcast_to(x.values[:, :1, half:], ops.shape(x.values[..., half:]))
-        return Sequence(ops.concatenate([x.values[..., :half], end], axis=-1), x.mask)
+        return at_both_ends(x)
+
+
+def at_both_ends(x: Sequence) -> Sequence:
+    """What a bidirectional layer gives, with the end of its backward half at every step."""
+    half = x.values.shape[-1] // 2
+    end = ops.broadcast_to(x.values[:, :1, half:], ops.shape(x.values[..., half:]))
+    return Sequence(ops.concatenate([x.values[..., :half], end], axis=-1), x.mask)

@@ -39,7 +39,9 @@ def sizes_of(layer_sizes: Any) -> list[int]:
     return sizes
 
 
-def stack(sizes: list[int], cell: str, rate: float, prefix: str, bidirectional: bool, dtype: Any) -> list[Any]:
+def stack(
+    sizes: list[int], cell: str, rate: float, prefix: str, bidirectional: bool, dtype: Any, seed: int
+) -> list[Any]:
     """Recurrent layers of these sizes, with dropout after each."""
     known = {name: cls for name, cls in registered_layers().items() if name in CELLS}
     check_choice("cell", cell, sorted(known))
@@ -48,7 +50,8 @@ def stack(sizes: list[int], cell: str, rate: float, prefix: str, bidirectional: 
         layer = known[cell](size, name=f"{prefix}_{i}", dtype=dtype)
         found.append(Bidirectional(layer, name=f"{prefix}_both_{i}", dtype=dtype) if bidirectional else layer)
         if rate:
-            found.append(Dropout(rate, name=f"{prefix}_dropout_{i}", dtype=dtype))
+            # Without a seed Keras on torch draws zeros from torch's generator, which no backup has.
+            found.append(Dropout(rate, seed=seed % 2**31, name=f"{prefix}_dropout_{i}", dtype=dtype))
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import kseq.data as kd
 from kseq.cli import main
+from kseq.cli.autoencode import write_arrays
 
 TODAYS = {"jax": 0.15, "tensorflow": 0.15}
 SPEC = """
@@ -98,6 +99,22 @@ def test_autoencode(trained, folder, capsys):
     assert "outputs of 4 steps: o.npz" in capsys.readouterr().out
 
 
+def test_autoencode_takes_any_names(trained, folder):
+    rows = list(np.load("rows.npz").values())
+    with open("odd.npz", "wb") as file:
+        write_arrays(file, dict(zip(("file", "allow_pickle", "a/b"), rows, strict=True)))
+    assert main(["autoencode", "ae.keras", "--input", "odd.npz", "--output", "o.npz"]) == 0
+    made = np.load("o.npz")
+    assert made.files == ["file", "allow_pickle", "a/b"] and made["a/b"].shape == rows[2].shape
+
+
+def test_training_that_goes_wrong_says_so(folder, capsys):
+    (folder / "wild.yaml").write_text(SPEC.replace("0.01", "1.0e+30"))
+    arguments = ["train", "wild.yaml", "--data", "store", "--targets", "frames", "--epochs", "2"]
+    assert main([*arguments, "--out", "ae.keras"]) == 0
+    assert "loss not finite" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,7 +124,8 @@ def test_autoencode(trained, folder, capsys):
         (["ae.keras", "--input", "model.yaml", "--codes", "c.npy"], "must be a .npz file"),
         (["ae.keras", "--input", "bad.npz", "--codes", "c.npy"], r"inputs\[1\] must hold finite numbers; received nan"),
         (["ae.keras", "--input", "broken.npz", "--codes", "c.npy"], "cannot be read"),
-        (["model.yaml", "--input", "rows.npz", "--codes", "c.npy"], "has not been fitted"),
+        (["ae.keras", "--input", "rows.npz", "--codes", "c.npy", "--max-length", "3"], "--max-length is of --output"),
+        (["model.yaml", "--input", "rows.npz", "--codes", "c.npy"], "model.yaml: has not been fitted"),
         (["other.keras", "--input", "rows.npz", "--codes", "c.npy"], "must be a SequenceAutoencoder; received a Seq"),
     ],
 )

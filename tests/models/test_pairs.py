@@ -109,6 +109,14 @@ def test_training_in_iterations(capsys):
     assert ae.adapted
 
 
+def test_batches_of_a_generator_have_lengths_of_their_own():
+    ae = autoencoder()
+    ae.adapt(rows_of(4, 30))
+    batches = [(rows_of(n, n), None) for n in (5, 5, 12, 5, 30)]
+    history = ae.train(generator(*batches), n_iterations=5, batch_size=2, display_step=3, verbose=0).history
+    assert history["length_exact"] == [1, 1]
+
+
 def test_a_generator_is_a_data_set_of_one_pass():
     rows = rows_of(4, 5, 6)
     pairs = autoencoder().pairs(generator((rows, None), (rows[:2], None)), batch_size=3)
