@@ -105,7 +105,7 @@ _NO_COMPLEX = 'let the model take and give real parts, as `mode="real_imag"` of 
 
 def _save(tf, function, manifest, folder, keeps_state):
     """Write a SavedModel of the function, the weights constants in it, and give the names of its signatures."""
-    weights = _Weights(tf, function.layer.variables)
+    weights = _ConstantWeights(tf, function.layer.variables)
     same: dict[str, str] = _equal_leaves(tf, function, manifest, weights)
     module = tf.Module()
     leaves = manifest.state if keeps_state else ()
@@ -149,7 +149,7 @@ def _save(tf, function, manifest, folder, keeps_state):
     return list(functions)
 
 
-class _Weights:
+class _ConstantWeights:
     """The weights of a layer, for functions of tensorflow that are converted."""
 
     def __init__(self, tf: Any, variables: list[Any]) -> None:

@@ -115,11 +115,11 @@ class WholeFunction:
 
     def _golden_length(self):
         """Steps where any number will do: those that there is room for."""
-        layer, specs = self._callee, tuple(SequenceSpec(port.shape, port.dtype) for port in self.inputs)
+        layer, specs = self._callee.layer, tuple(SequenceSpec(port.shape, port.dtype) for port in self.inputs)
         if not (isinstance(layer, SequenceLayer) and layer.supports_step):
             return _GOLDEN_LENGTH
         spec = specs[0] if len(specs) == 1 else specs
-        step = StepFunction(layer, self.batch_size, spec, context=self._context or None)
+        step = StepFunction(layer, self.batch_size, spec, context=self.context or None)
         room = [ops.min(limit.steps) for limit in step.limits(step.initial_state())]
         return min([_GOLDEN_LENGTH, *[int(_in_numpy(steps)) for steps in room]])
 
@@ -132,19 +132,20 @@ class _OfSequences:
     """A layer of sequences as a function of values and masks.
 
     Attributes:
+        layer: of sequences.
         inputs: name, channel shape, dtype, and the name of the input that the mask comes in, of each.
         input_names, input_structure, output_structure: as those of `WholeFunction`.
     """
 
     def __init__(self, model: Any, dtype: str | None, context: dict[str, Any], options: StreamOptions) -> None:
-        self._layer: Any = streamable(model, options.max_length, options.window)
+        self.layer: Any = streamable(model, options.max_length, options.window)
         self._context = context
         if isinstance(model, SequenceLayer):
-            self.inputs = [(*spec, None) for spec in _specs(self._layer, dtype)]
+            self.inputs = [(*spec, None) for spec in _specs(self.layer, dtype)]
             self.input_names = tuple(name for name, *_ in self.inputs)
-            self.input_structure, self.output_structure = map(listed, (len(self.inputs), self._layer.num_outputs))
+            self.input_structure, self.output_structure = map(listed, (len(self.inputs), self.layer.num_outputs))
         else:
-            read = getattr(self._layer, "layer", self._layer)  # of a model that loses masks
+            read = getattr(self.layer, "layer", self.layer)  # of a model that loses masks
             self.inputs = [(x.name, tuple(x.spec.shape), dtype or x.spec.dtype, x.mask) for x in read.inputs]
             self.input_names = tuple(read.input_names)
             self.input_structure, self.output_structure = read.input_structure, read.output_structure
@@ -152,7 +153,7 @@ class _OfSequences:
     def __call__(self, values: Any, masks: Any) -> list[Any]:
         x: Any = tuple(map(Sequence, values, masks))
         context = {name: as_sequence(value) for name, value in self._context.items()}
-        y = self._layer(x if len(x) > 1 else x[0], **({"context": context} if context else {}))
+        y = self.layer(x if len(x) > 1 else x[0], **({"context": context} if context else {}))
         return [tuple(part) for part in parts(y)]
 
 
@@ -160,6 +161,7 @@ class _OfTensors:
     """A Keras model as it is called, as a function of values.
 
     Attributes:
+        layer: the model.
         inputs, input_names, input_structure: as of `_OfSequences`.
         output_structure: as that, of what the last call gave.
     """
@@ -167,7 +169,7 @@ class _OfTensors:
     output_structure: Any = None
 
     def __init__(self, model: Any, dtype: str | None, context: dict[str, Any], options: StreamOptions) -> None:
-        self._model, specs = model, _specs(model, dtype)
+        self.layer, specs = model, _specs(model, dtype)
         self.input_names = tuple(name for name, *_ in specs)
         self._context = context
         taken = [n for n, name in enumerate(self.input_names) if name not in context]
@@ -181,7 +183,7 @@ class _OfTensors:
         given = {name: ops.convert_to_tensor(as_sequence(value).values) for name, value in self._context.items()}
         given |= {name: x for (name, *_), x in zip(self.inputs, values, strict=True)}
         row = [given[name] for name in self.input_names]
-        y = self._model(keras.tree.map_structure(lambda n: row[n], self._structure), training=False)
+        y = self.layer(keras.tree.map_structure(lambda n: row[n], self._structure), training=False)
         found = keras.tree.flatten(y)
         self.output_structure = keras.tree.pack_sequence_as(y, list(range(len(found))))
         return [(part, None) for part in found]

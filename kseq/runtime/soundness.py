@@ -31,6 +31,8 @@ def problems(manifest: Any) -> Iterator[str]:
     names += [name for name in masks if name is not None]
     if wrong := [name for name in names if not isinstance(name, str)]:
         yield f"a name is {wrong[0]!r}"
+    if not (manifest.golden_error is None or isinstance(manifest.golden_error, float)):
+        yield f"its error is {manifest.golden_error!r}"
     yield from _of_structures(manifest)
     yield from _of_arrays(manifest, is_step)
     if is_step:

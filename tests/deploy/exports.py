@@ -11,7 +11,7 @@ from kseq.deploy.functions import function_of
 from kseq.deploy.traced import drawn
 from kseq.runtime.runners import open_runner
 from kseq.runtime.whole import open_whole
-from kseq.streaming.tracing import Scope, State, advance, row_of
+from kseq.streaming.tracing import Scope, State, advance, in_row
 
 HERE = [name for name, form in FORMATS.items() if form.backend == keras.backend.backend()]
 _PACKAGES = {
@@ -42,7 +42,7 @@ class EagerStep:
     def __call__(self, values, masks, active, state):
         variables = self.step.layer.variables
         with Scope(variables, [v.value for v in variables]) as scope:
-            outputs, leaves = advance(self.step, row_of(values, masks, active), masks, active, state.leaves)
+            outputs, leaves = advance(self.step, in_row(values, masks, active), masks, active, state.leaves)
         found = [(_numpy(y.values), None if y.mask is None else _numpy(y.mask)) for y in outputs]
         return found, State(leaves, dict(scope.updates))
 
