@@ -4,6 +4,7 @@
 """
 
 import pathlib
+import re
 
 import kseq
 
@@ -15,17 +16,24 @@ FORMATS = ("litert", "onnx", "saved_model", "stablehlo")
 #: Formats that have no complex numbers, and fewer operations than backends.
 RUNTIMES = ("litert", "onnx")
 #: What an error says, by its reason here.
-MESSAGES = {"complex numbers": "complex", "a loop over time has a known length": "with a `length=` it may"}
+MESSAGES = {
+    "complex numbers": "complex",
+    "a loop over time has a known length": "with a `length=` it may",
+    "torch takes the length for a known one": "with a `length=` it may",
+}
 #: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in no file of a format.
 STOCK = {"litert": {}, "onnx": {}}
 #: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
 _LOOP = "a loop over time has a known length"
 _LOOPS = (
-    "ConvLSTM1D", "ConvLSTM2D", "DynamicConvolutionAttention", "GRU", "GatedDeltaNet", "GatedLinearAttention",
+    "Autoregressive", "ConvLSTM1D", "ConvLSTM2D", "DynamicConvolutionAttention", "GRU", "GatedDeltaNet",
+    "GatedLinearAttention",
     "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba2", "MinGRU", "MinLSTM", "RGLRU", "RNN",
     "Retention", "S4D", "S5", "SimpleRNN",
 )  # fmt: skip
-OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP)}
+_KNOWN = "torch takes the length for a known one"
+_FIXED = ("Blockwise", "GlobalEinopsRearrange", "GlobalReshape", "MaskedDense", "Resample")
+OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP) | dict.fromkeys(_FIXED, _KNOWN)}
 OF_NO_LENGTH = {"litert": {}, "onnx": {}}
 
 
@@ -36,9 +44,10 @@ def why_no_step(layer, example, format):
 
 def why_no_whole(layer, example, format, has_length):
     """Why whole sequences of an example of a layer are in no file of a format, or `None`."""
-    name, found = type(layer).__name__, OF_NO_LENGTH[format]
-    found = found if has_length else found | OF_ANY_LENGTH[format]
-    return _complex(layer, example, format) or found.get(name)
+    found = OF_NO_LENGTH[format] if has_length else OF_NO_LENGTH[format] | OF_ANY_LENGTH[format]
+    within = re.findall(r"'class_name': '(\w+)'", str(layer.get_config()))
+    reasons = [found[name] for name in (type(layer).__name__, *within) if name in found]
+    return _complex(layer, example, format) or next(iter(reasons), None)
 
 
 def _complex(layer, example, format):

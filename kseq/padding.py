@@ -19,7 +19,9 @@ def of_length(x: Any, length: Any) -> Any:
     if not is_symbol(length) or x.shape[1] == length:
         return x
     # With a step more it is known that there is one to take.
-    return ops.take(ops.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (len(x.shape) - 2)]), ops.arange(length), axis=1)
+    return ops.take(
+        ops.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (len(x.shape) - 2)]), ops.arange(length, dtype="int32"), axis=1
+    )
 
 
 def taps(x: Any, window: Window) -> list[Any]:
@@ -27,7 +29,7 @@ def taps(x: Any, window: Window) -> list[Any]:
     last = window.reach
     if is_symbol(x.shape[1]):  # of which slices may have as many lengths as there are taps
         outputs = length_after([(Fraction(1), -last), (Fraction(1, window.stride), 0)], x.shape[1])
-        starts = ops.arange(outputs) * window.stride
+        starts = ops.arange(outputs, dtype="int32") * window.stride
         return [ops.take(x, starts + tap, axis=1) for tap in range(0, last + 1, window.dilation)]
     return [x[:, tap : (tap - last) or None : window.stride] for tap in range(0, last + 1, window.dilation)]
 

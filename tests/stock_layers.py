@@ -150,6 +150,9 @@ def others():
     yield "STFTSpectrogram", (None, 2), conv(layers.STFTSpectrogram, "log", **frames)
     same = frames | {"frame_step": 1, "padding": "same"}
     yield "STFTSpectrogram same", (None, 1), conv(layers.STFTSpectrogram, "stft", expand_dims=True, **same)
+    mel = {"fft_length": 8, "sequence_stride": 4, "num_mel_bins": 3, "sampling_rate": 800, "min_freq": 0.0}
+    mel |= {"power_to_db": False}
+    yield "MelSpectrogram", (None,), lambda x: layers.Permute((2, 1))(layers.MelSpectrogram(**mel)(x))
     yield "SpectralNormalization", FLAT, conv(layers.SpectralNormalization, layers.Conv1D(3, 3, padding="same"))
     yield "TimeDistributed", IMAGE, lambda x: layers.TimeDistributed(layers.Flatten())(x)
     yield "TimeDistributed LSTM", IMAGE, lambda x: layers.TimeDistributed(layers.LSTM(3))(x)

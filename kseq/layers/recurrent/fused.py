@@ -29,7 +29,7 @@ def right_padded(mask: Any) -> Any:
 
 def held(y: Any, mask: Any) -> Any:
     """What invalid steps at the end of rows give: the last output of y [B, T, C], zeros where there is none."""
-    steps = ops.arange(ops.shape(y)[1])
+    steps = ops.arange(ops.shape(y)[1], dtype="int32")
     length = ops.sum(ops.cast(mask, "int32"), axis=1)[:, None]
     last = ops.maximum(ops.minimum(steps[None], length - 1), 0)
     return ops.where((length > 0)[..., None], ops.take_along_axis(y, last[..., None], axis=1), ops.zeros_like(y))

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ...hints import is_exporting
 from ...layers.stepwise import mixes_time
 from ...registry import adapts
 from .hashing import MOST_BUCKETS, buckets
@@ -88,7 +89,7 @@ class _Lookup(_OfIntegers):
         if known.any():
             keys, places = (ops.convert_to_tensor(x[known].astype(dtype)) for x in (self._keys, self._places))
             flat = ops.reshape(values, (-1,))
-            at = ops.minimum(ops.searchsorted(keys, flat), int(known.sum()) - 1)
+            at = ops.minimum(_places_of(flat, keys), int(known.sum()) - 1)
             found = ops.where(ops.take(keys, at) == flat, ops.take(places, at), ops.reshape(found, (-1,)))
             found = ops.reshape(found, ops.shape(values))
         if self._mask is not None and not self.adapted.invert:
@@ -148,3 +149,10 @@ def _check_integers(layer, specs):
     _checked_mode(layer)
     if "int" not in specs.dtype and not keras.backend.is_float_dtype(specs.dtype):
         raise Refusal(f"its input must be integers; received {specs.dtype}", "an input of integers")
+
+
+def _places_of(values, keys):
+    """How many sorted keys are below each value; other runtimes have no search."""
+    if is_exporting():
+        return ops.sum(ops.cast(keys < values[:, None], "int32"), axis=-1)
+    return ops.searchsorted(keys, values)
