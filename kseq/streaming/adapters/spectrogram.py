@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from ...layers.signal.spectra import transformed
 from ...layers.windows import WindowedLayer
 from ...registry import adapts
 from ...sequence import Sequence, SequenceSpec
@@ -77,6 +79,10 @@ class StockMel(EveryStep, WindowedLayer):
         more = 1 - size % 2
         sides = (self._reach + 2 * more, self._reach)
         self.window = StockWindow(sum(sides) + 1, layer.sequence_stride, 1, sides, change=more)
+        # The window function of the backend: what is left of one sample at a time, at the frequency of zero.
+        eye, window = np.eye(size, dtype="float32"), (layer.sequence_length, size, size, layer.window)
+        alone, _ = ops.stft(eye, *window, center=False)
+        self._weights = ops.convert_to_numpy(alone)[:, 0, 0]
         self.adapted, self.built = layer, True
 
     def output_spec(self, input_spec: Any) -> SequenceSpec:
@@ -88,9 +94,9 @@ class StockMel(EveryStep, WindowedLayer):
         dtype = self.compute_dtype if self.compute_dtype == "float64" else "float32"
         frames = ops.cast(self._frames(x), dtype)[..., : size - half + reach]
         hidden = (half - reach, size - half - 1 - min(reach, size - half - 1))
-        frames = ops.pad(frames, [(0, 0), (0, 0), hidden])
-        real, imaginary = ops.stft(frames, layer.sequence_length, size, size, layer.window, center=False)
-        spectrum = ops.power(ops.sqrt(ops.square(real) + ops.square(imaginary)), layer.mag_exp)[:, :, 0]
+        frames = ops.pad(frames, [(0, 0), (0, 0), hidden]) * ops.convert_to_tensor(self._weights, dtype=dtype)
+        real, imaginary = transformed(frames, size)
+        spectrum = ops.power(ops.sqrt(ops.square(real) + ops.square(imaginary)), layer.mag_exp)
         matrix = layer.linear_to_mel_weight_matrix(
             layer.num_mel_bins, size // 2 + 1, layer.sampling_rate, layer.min_freq, layer.max_freq
         )
