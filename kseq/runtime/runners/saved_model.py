@@ -1,6 +1,7 @@
 """A SavedModel, run by tensorflow."""
 
 import os
+import importlib
 import pathlib
 import re
 from typing import Any
@@ -89,7 +90,8 @@ _REACHES_OUT = re.compile("File|PyFunc|^Xla|Dataset|Iterator|Debug|Summary|Remot
 def _check_operations(path):
     """Refuse what loading a SavedModel, or a call of it, would run besides computing: a file is data."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-    from tensorflow.python.framework import op_def_registry
+
+    op_def_registry: Any = importlib.import_module("tensorflow.python.framework.op_def_registry")
 
     saved = SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
     [graph] = saved.meta_graphs
