@@ -1,7 +1,7 @@
 """A SavedModel, run by tensorflow."""
 
-import os
 import importlib
+import os
 import pathlib
 import re
 from typing import Any
