@@ -26,7 +26,8 @@ def todays(params, *, of="", **shares):
         shares: by backend what part of them is run; all where it says nothing.
     """
     share = _part_of(shares)
-    chosen = set(random.Random(f"{SEED} {of}").sample(range(len(params)), max(1, round(share * len(params)))))
+    count = min(max(1, round(share * len(params))), len(params))
+    chosen = set(random.Random(f"{SEED} {of}").sample(range(len(params)), count))
     return [
         param if i in chosen else pytest.param(*param.values, id=param.id, marks=[*param.marks, pytest.mark.slow])
         for i, param in enumerate(params)
