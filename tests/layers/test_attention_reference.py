@@ -7,7 +7,7 @@ import attention_reference as reference
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -186,7 +186,16 @@ def compare(config, trial):
             expect(layer, parts, streamed(layer, parts, rng, ragged), wanted)
 
 
+# A query that waits for its prefix, before the first valid key: sink steps that were stored since come after it.
+SINKS_BESIDE_A_PREFIX = {
+    **{"num_heads": 4, "key_dim": 4, "max_past_horizon": 0, "max_future_horizon": 0},
+    **{"prefix_length": 4, "num_sink_steps": 2, "use_segment_ids": False, "max_rollback": 0},
+}
+A_TRIAL = {"time": 8, "batch": 3, "seed": 0, "masked": True, "small_blocks": False, "other": True}
+
+
 @settings(max_examples=60, deadline=None)
+@example((SINKS_BESIDE_A_PREFIX, A_TRIAL))
 @given(options())
 def test_attention_is_what_its_definition_says(drawn):
     compare(*drawn)

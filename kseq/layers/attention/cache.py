@@ -2,7 +2,8 @@
 
 State: keys [B, H, S, D], values [B, H, S, Dv] and `valid` bool [B, S]; the position of each slot's step and the number
 of its segment, int32 [B, S], where they are asked for; scales [B, H, S, 1] of what is stored as integers. The first
-valid steps of a stream may have slots of their own, the last ones, which nothing overwrites.
+valid steps of a stream may have slots of their own, the last ones, which nothing overwrites, and `ages`, int32 [B, sinks]:
+how many steps came after them.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from .visibility import Steps
 _MOST = 127  # of int8, symmetric about zero
 #: Leaves that are written in place, with heads.
 LARGE = ("keys", "values", "key_scales", "value_scales")
-# The index of a step that is older than all that may matter.
-_LONG_AGO = -(2**29)
+# The age of a step that is older than all that may matter.
+_LONG_AGO = 2**29
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Cache:
         positions: whether positions are kept.
         segments: whether the numbers of segments are kept.
         sinks: slots for the first valid steps, which are then nowhere else.
+        ages: whether it matters how long ago the first valid steps of earlier calls came.
     """
 
     ring: int
@@ -45,6 +47,7 @@ class Cache:
     positions: bool = False
     segments: bool = False
     sinks: int = 0
+    ages: bool = False
 
     def empty(self, batch_size: Any) -> dict[str, Any]:
         """A cache without steps."""
@@ -60,6 +63,8 @@ class Cache:
             state["positions"] = ops.zeros((batch_size, slots), dtype="int32")
         if self.segments:
             state["segments"] = ops.zeros((batch_size, slots), dtype="int32")
+        if self.ages:
+            state["ages"] = ops.zeros((batch_size, self.sinks), dtype="int32")
         return state
 
     def rounded(self, key: Any, value: Any) -> tuple[Any, Any]:
@@ -88,12 +93,13 @@ class Cache:
         entries = self._entries(key, value, steps)
         new_state = {name: _put(state[name], at, entry, active) for name, entry in entries.items()}
         if self.sinks:
-            firsts, of_firsts = self._firsts(state, entries, steps)
+            firsts, ages = self._firsts(state, entries, steps)
             at = ops.broadcast_to(
                 ops.arange(self.ring, self.ring + self.sinks, dtype="int32"), (ops.shape(slot)[0], self.sinks)
             )
             new_state = {name: _put(new_state[name], at, entry, active) for name, entry in firsts.items()}
-            index = ops.concatenate([index, of_firsts], axis=1)
+            index = ops.concatenate([index, steps.index[-1] - ages], axis=1)
+            new_state |= {"ages": ages} if self.ages else {}
         return new_state, _known(index, new_state)
 
     def read(self, leaves: Any) -> tuple[Any, Any]:
@@ -125,15 +131,16 @@ class Cache:
         new_state = {name: _last(leaf, self.ring, _axis(name)) for name, leaf in leaves.items()}
         if not self.sinks:
             return new_state, (leaves, _known(index, leaves)), None
-        firsts, of_firsts = self._firsts(state, entries, steps)
+        firsts, ages = self._firsts(state, entries, steps)
         new_state = {name: ops.concatenate([leaf, firsts[name]], axis=_axis(name)) for name, leaf in new_state.items()}
-        return new_state, (leaves, _known(index, leaves)), (firsts, _known(of_firsts, firsts))
+        new_state |= {"ages": ages} if self.ages else {}
+        return new_state, (leaves, _known(index, leaves)), (firsts, _known(steps.index[-1] - ages, firsts))
 
     def apart(self, key: Any, value: Any, steps: Steps) -> tuple[Steps, dict[str, Any], Steps]:
         """What is known of all steps but the first valid ones, and the leaves of these with what is known of them."""
-        plain = dataclasses.replace(self, stored=self.dtype, positions=True)
-        firsts, index = plain._firsts(plain.empty(ops.shape(key)[0]), plain._entries(key, value, steps), steps)
-        return steps._replace(valid=self._others(steps)), firsts, _known(index, firsts)
+        plain = dataclasses.replace(self, stored=self.dtype, positions=True, ages=False)
+        firsts, ages = plain._firsts(plain.empty(ops.shape(key)[0]), plain._entries(key, value, steps), steps)
+        return steps._replace(valid=self._others(steps)), firsts, _known(steps.index[-1] - ages, firsts)
 
     def take_back(self, state: Any, slot: Any, count: Any) -> tuple[dict[str, Any], Any]:
         """The cache without the last `count` int32 [B] steps, and how many of them were valid, int32 [B].
@@ -178,8 +185,7 @@ class Cache:
         return ops.logical_and(steps.valid, ops.logical_not(first))
 
     def _firsts(self, state, entries, steps):
-        """The leaves of the first valid steps after some steps more, of which these are the entries, and the index of
-        each [B, sinks]."""
+        """The leaves of the first valid steps after some steps more, of which these are the entries, and their ages."""
         numbers = ops.arange(0, self.sinks, dtype="int32")[:, None]
         match = ops.logical_and(steps.valid[:, None, :], steps.position[:, None, :] == numbers)  # [B, sinks, T]
         found, here = ops.any(match, axis=-1), ops.argmax(ops.cast(match, "int32"), axis=-1)
@@ -188,8 +194,8 @@ class Cache:
             before = _last(state[name], self.sinks, _axis(name))
             there = found[:, None, :, None] if _axis(name) == 2 else found
             firsts[name] = ops.where(there, _take(entry, here), before)
-        # Those of before are older than all that may matter.
-        return firsts, ops.where(found, ops.take(steps.index, here), _LONG_AGO)
+        older = ops.minimum(state["ages"] + steps.index.shape[0], _LONG_AGO) if self.ages else _LONG_AGO
+        return firsts, ops.where(found, steps.index[-1] - ops.take(steps.index, here), older)
 
 
 def _chosen(leaf, at, entry, active):

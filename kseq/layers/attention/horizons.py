@@ -143,6 +143,7 @@ class Horizons(Attention):
     @property
     def cache(self) -> Cache:
         (heads, key_dim), (_, value_dim) = self.shape_of("key"), self.value_shape
+        sinks = self.num_sink_steps if self.visibility.before is not None else 0
         return Cache(
             self.slots,
             heads,
@@ -152,7 +153,8 @@ class Horizons(Attention):
             self.cache_dtype or self.compute_dtype,
             positions=self.needs_positions,
             segments=self.use_segment_ids,
-            sinks=self.num_sink_steps if self.visibility.before is not None else 0,
+            sinks=sinks,
+            ages=bool(sinks) and self.visibility.waits_for_prefix,
         )
 
     @property

@@ -50,6 +50,11 @@ class Visibility:
         return None if self.future is None else max(self.future * self.block, self._of_prefix)
 
     @property
+    def waits_for_prefix(self) -> bool:
+        """Whether queries wait longer than for the future that those beyond the prefix see."""
+        return self.future is not None and self._of_prefix > self.future * self.block
+
+    @property
     def _of_prefix(self):
         return -(-(self.prefix - 1) // self.block) * self.block if self.prefix else 0
 
