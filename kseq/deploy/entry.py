@@ -123,6 +123,8 @@ def export(
     precision = precision or "float32"
     check_choice("precision", precision, FORMATS[name].precisions)
     check_choice("mode", mode, ("step", "layer"))
+    if calibration is not None and precision != "int8":
+        raise ValueError(f"`calibration` is of precision 'int8', whose ranges are taken of it; received {precision!r}")
     options = stream_options(max_length, window)
     batch_size = as_size("batch_size", batch_size)
     _check_place(path, name)

@@ -6,14 +6,13 @@ import sys
 
 import keras
 import pytest
-from exports import HERE, EagerStep, check_step, needs
+from exports import HERE, check_step, needs
 from sampling import todays
 from stock import model_of
 from stock_layers import EVERY
 
 import kseq
 from kseq import registry
-from kseq.deploy import traced
 
 sys.path.append(str(pathlib.Path(kseq.__file__).parents[1] / "docs"))
 
@@ -40,10 +39,10 @@ CASES = todays(
 )
 
 
+@pytest.mark.usefixtures("golden_without_a_compiler")
 @pytest.mark.parametrize(("shape", "build", "dtype", "format", "masks"), CASES)
-def test_step(shape, build, dtype, format, masks, tmp_path, monkeypatch, request):
+def test_step(shape, build, dtype, format, masks, tmp_path, request):
     needs(format)
-    monkeypatch.setattr(traced, "compile_step", EagerStep)
     model, path = model_of(build, shape, dtype), tmp_path / "exported"
     name = request.node.callspec.id.removesuffix("-masks").removesuffix(f"-{format}")
     options = {"format": format, "batch_size": 2, "masks": masks}

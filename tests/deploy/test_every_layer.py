@@ -5,11 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from exports import HERE, EagerStep, check_step, check_whole, needs, weighted
+from exports import HERE, check_step, check_whole, needs, weighted
 from sampling import todays
 
 import kseq
-from kseq.deploy import traced
 from kseq.testing.given import draw_context
 
 sys.path.append(str(pathlib.Path(kseq.__file__).parents[1] / "docs"))
@@ -22,9 +21,7 @@ LAYERS = {name: cls for name, cls in kseq.registered_layers().items() if "." not
 SHARES = {"jax": 0.01, "tensorflow": 0.02, "torch": 0.04}
 
 
-@pytest.fixture(autouse=True)
-def golden_without_a_compiler(monkeypatch):
-    monkeypatch.setattr(traced, "compile_step", EagerStep)
+pytestmark = pytest.mark.usefixtures("golden_without_a_compiler")
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from exports import EagerStep
 from sampling import todays
 
 import kseq
-from kseq.deploy import litert, measured, traced
+from kseq.deploy import litert, measured
 from kseq.deploy.equal_leaves import equal_leaves
 from kseq.runtime.golden import golden_error
 from kseq.runtime.runners import open_runner
@@ -25,9 +24,7 @@ if keras.backend.backend() != "tensorflow":
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def golden_without_a_compiler(monkeypatch):
-    monkeypatch.setattr(traced, "compile_step", EagerStep)
+pytestmark = pytest.mark.usefixtures("golden_without_a_compiler")
 
 
 @pytest.fixture
@@ -354,6 +351,9 @@ def test_calibration_that_does_not_fit_is_refused(path):
     assert "steps at least" in refused(layer, path, **options, calibration=[wrong[:, :0, :3]])
     right = [wrong[..., :3]]
     assert "not of precision 'int8'" in refused(layer, path, **options, calibration=right, state="variables")
+    assert "of precision 'int8', whose ranges are taken of it; received 'float16'" in refused(
+        layer, path, precision="float16", calibration=right
+    )
     assert "'inputs' or 'variables'; received 'here'" in refused(layer, path, state="here")
 
 

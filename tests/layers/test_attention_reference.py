@@ -188,8 +188,14 @@ def compare(config, trial):
 
 # A query that waits for its prefix, before the first valid key: sink steps that were stored since come after it.
 SINKS_BESIDE_A_PREFIX = {
-    **{"num_heads": 4, "key_dim": 4, "max_past_horizon": 0, "max_future_horizon": 0},
-    **{"prefix_length": 4, "num_sink_steps": 2, "use_segment_ids": False, "max_rollback": 0},
+    "num_heads": 4,
+    "key_dim": 4,
+    "max_past_horizon": 0,
+    "max_future_horizon": 0,
+    "prefix_length": 4,
+    "num_sink_steps": 2,
+    "use_segment_ids": False,
+    "max_rollback": 0,
 }
 A_TRIAL = {"time": 8, "batch": 3, "seed": 0, "masked": True, "small_blocks": False, "other": True}
 

@@ -2,8 +2,8 @@
 
 State: keys [B, H, S, D], values [B, H, S, Dv] and `valid` bool [B, S]; the position of each slot's step and the number
 of its segment, int32 [B, S], where they are asked for; scales [B, H, S, 1] of what is stored as integers. The first
-valid steps of a stream may have slots of their own, the last ones, which nothing overwrites, and `ages`, int32 [B, sinks]:
-how many steps came after them.
+valid steps of a stream may have slots of their own, the last ones, which nothing overwrites, and `ages`, int32
+[B, sinks], how many steps came after each.
 """
 
 import dataclasses
