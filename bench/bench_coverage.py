@@ -16,6 +16,7 @@ streams. Where a system takes so many frames at a time and no fewer, it is the t
 """
 
 import threads
+from bench_step import repeats
 from harness import Bench, System, Unavailable, median_us
 
 STEPS, TOLERANCE = 48, 1e-4
@@ -116,9 +117,9 @@ def prepare(system, case, quick):
     if not error < TOLERANCE:
         return lambda: {"streams": 0, "max_error": error, "missing": missing}
     push, *_ = opened(system, model, x)  # not what has been flushed
-    frames, count = x[:, :size], 100 if quick else 300
-    found = {"streams": 1, "max_error": error, "missing": missing}
-    return lambda: found | {"step_us": median_us(lambda: push(frames), count) / size}
+    frames, found = x[:, :size], {"streams": 1, "max_error": error, "missing": missing}
+    count = repeats(median_us(lambda: push(frames), 10, 10), quick)
+    return lambda: found | {"step_us": median_us(lambda: push(frames), count, min(count, 20)) / size}
 
 
 def main():

@@ -128,7 +128,7 @@ def shared(x):
 def spectral(x):
     x = layers.STFTSpectrogram("magnitude", frame_length=8, frame_step=4, fft_length=8)(x)
     x = layers.Reshape((-1, 20, 1))(x)
-    x = layers.DepthwiseConv2D((3, 3), strides=(1, 2), padding="valid")(x)
+    x = layers.DepthwiseConv2D((3, 3), strides=(2, 2), padding="valid")(x)
     return layers.TimeDistributed(layers.GlobalAveragePooling1D())(layers.Conv2D(4, 1, activation="relu")(x))
 
 

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
+import keras
 from keras import ops
 
 from .timing import length_after
@@ -49,9 +50,25 @@ def frames(x: Any, window: Window) -> Any:
     return ops.concatenate([x[:, n : n + outputs] for n in range(blocks)], axis=2)[:, :, : window.size]
 
 
+def valid_so_far(mask: Any) -> Any:
+    """The number of valid steps of `mask` [..., T] up to and including each, int32.
+
+    On jax in a few additions of all steps: `ops.cumsum` is a window over all of them there, and where the mask was made
+    longer, as by upsampling, XLA (jaxlib 0.10) ends the process while it folds the one into the other.
+    """
+    count, time = ops.cast(mask, "int32"), mask.shape[-1]
+    if keras.backend.backend() != "jax" or not isinstance(time, int):
+        return ops.cumsum(count, axis=-1)
+    shift = 1
+    while shift < time:
+        count = count + ops.pad(count[..., :-shift], [*[(0, 0)] * (len(mask.shape) - 1), (shift, 0)])
+        shift *= 2
+    return count
+
+
 def started(mask: Any) -> Any:
     """Whether a valid step has been seen, up to and including each step of `mask` [B, T]."""
-    return ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
+    return valid_so_far(mask) > 0
 
 
 def all_taps(padded_mask: Any, window: Window) -> Any:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from keras import ops
 
-from ..padding import started
+from ..padding import started, valid_so_far
 
 #: What is counted: valid steps, or all steps since the first valid one.
 Counted = Literal["valid", "all"]
@@ -24,7 +24,7 @@ def count(mask: Any, time: Any, before: Any, counted: str) -> tuple[Any, Any]:
         return before[:, None] + ops.arange(0, time, dtype="int32")[None, :], before + time
     if counted == "all":
         mask = ops.logical_or(started(mask), (before != 0)[:, None])
-    total = before[:, None] + ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    total = before[:, None] + valid_so_far(mask)
     return total - 1, total[:, -1]
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from ..annotations import LayerOptions
 from ..arguments import as_size
-from ..padding import started
+from ..padding import started, valid_so_far
 from ..registry import register
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing, delay
@@ -166,7 +166,7 @@ class Lookahead(SequenceLayer):
     def _drop(self, mask, seen):
         """The mask less the first `length` steps since the first valid one, and how many steps were seen since."""
         began = ops.logical_or(started(mask), seen > 0) if not isinstance(seen, int) else started(mask)
-        count = seen + ops.cumsum(ops.cast(began, "int32"), axis=1)
+        count = seen + valid_so_far(began)
         last = count[:, -1:] if mask.shape[1] else seen
         return ops.logical_and(mask, count > self.length), ops.minimum(last, self.length + 1)
 

@@ -12,7 +12,7 @@ from keras import ops
 from ..layers.base import SequenceLayer
 from ..layers.network import LayerNode, Read
 from ..layers.structures import parts
-from ..padding import started
+from ..padding import started, valid_so_far
 from ..runtime.ends import PRESENCE as SPEC
 from ..sequence import Sequence, SequenceSpec
 from ..timing import Timing
@@ -122,7 +122,7 @@ class Present(SequenceLayer):
         inputs, outputs = state["counts"][:, :1], state["counts"][:, 1:]
         began = ops.logical_or(started(mask), inputs > 0)[:, :: timing.ratio.denominator]
         began = ops.repeat(began, timing.ratio.numerator, axis=1)
-        number = outputs + ops.cumsum(ops.cast(began, "int32"), axis=1) - 1 - timing.output_latency
+        number = outputs + valid_so_far(began) - 1 - timing.output_latency
         inputs = inputs + ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
         there = ops.logical_and(began, ops.logical_and(number >= 0, number < timing.output_length(inputs)))
         outputs = outputs + ops.sum(ops.cast(began, "int32"), axis=1, keepdims=True)

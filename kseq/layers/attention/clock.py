@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from ...padding import valid_so_far
 from ..limits import in_numpy
 from .visibility import Steps
 
@@ -33,9 +34,8 @@ def read(clock: Any, time: Any, mask: Any, ids: Any = None) -> tuple[Steps, Any]
     if mask is None:
         count, total = index[None, :], time  # valid steps before each
     else:
-        there = ops.cast(mask, "int32")
         # An invalid step has the position of the valid one before it: rotated by it, it is what it would be anywhere.
-        count, total = ops.cumsum(there, axis=1) - 1, ops.sum(there, axis=1, keepdims=True)
+        count, total = valid_so_far(mask) - 1, ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
     if ids is None:
         return Steps(index, mask, position + count), position + total
     return _in_segments(clock, index, mask, ops.cast(ids, "int32"), count, total)
@@ -81,7 +81,7 @@ def _in_segments(clock, index, mask, ids, count, total):
     begins = known != before
     began = clock[:, 2:3] > 0
     if mask is not None:
-        began = ops.logical_or(began, ops.cumsum(ops.cast(mask, "int32"), axis=1) > 1)
+        began = ops.logical_or(began, valid_so_far(mask) > 1)
     else:
         began = ops.logical_or(began, index[None, :] > 0)
     begins = ops.logical_and(begins, began)  # before the first valid step there is none to differ from
@@ -106,5 +106,5 @@ def _latest(marks):
     time = ops.shape(marks)[1]
     places = ops.arange(0, time, dtype="int32")
     order = ops.cast(ops.argsort(ops.where(marks, places, places + time), axis=1), "int32")
-    count = ops.cumsum(ops.cast(marks, "int32"), axis=1)
+    count = valid_so_far(marks)
     return ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=1), count

@@ -7,6 +7,7 @@ from keras import ops
 
 from ...annotations import LayerOptions
 from ...obstacles import Obstacle
+from ...padding import valid_so_far
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ...timing import Timing
@@ -283,7 +284,7 @@ class Autoregressive(ByBlocks):
         # The last valid block up to each, found by sorting: scans lose shapes on tensorflow.
         places = ops.arange(0, blocks, dtype="int32")
         order = ops.cast(ops.argsort(ops.where(marks, places, places + blocks), axis=-1), "int32")
-        place = ops.take_along_axis(order, ops.cumsum(ops.cast(marks, "int32"), axis=-1) - 1, axis=-1)
+        place = ops.take_along_axis(order, valid_so_far(marks) - 1, axis=-1)
         step = ops.transpose(place, (0, 2, 1)) * steps + ops.arange(0, steps, dtype="int32")
         step = ops.reshape(step, (batch, -1, *[1] * (len(shape) - 2)))
         held = ops.take_along_axis(joined, step, axis=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras import ops
 
+from ...padding import valid_so_far
 from ...sequence import Sequence
 
 
@@ -44,8 +45,8 @@ def seen_so_far(x: Sequence, axes: Any, state: Any, cumulative: bool) -> Any:
         deviations [B, T, ...], variances [B, T, ...] with 1 along the axes, and the state after the last step.
     """
     steps, first, start, variance = (state[name] for name in ("steps", "first", "mean", "variance"))
-    valid = ops.cast(x.with_mask().mask, "int32")
-    count = steps[:, None] + ops.cumsum(valid, axis=1)  # [B, T]
+    mask = x.with_mask().mask
+    valid, count = ops.cast(mask, "int32"), steps[:, None] + valid_so_far(mask)  # [B, T]
     begins = ops.cast(ops.logical_and(valid > 0, count == 1), "int32")
     # Outputs do not depend on what is subtracted first: there is no gradient of it.
     of_first_step = ops.sum(ops.stop_gradient(x.values) * _wide(begins, x.values), axis=1, keepdims=True)

@@ -7,6 +7,7 @@ from keras import ops
 
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
 from ...arguments import as_number, as_size
+from ...padding import valid_so_far
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
@@ -112,8 +113,8 @@ class Retention(LinearAttention):
 
     def call_step(self, x: Sequence, state: Any, *, training: bool = False) -> tuple[Sequence, Any]:
         q, k, v = self.heads_of(x.values)
-        valid = ops.cast(x.with_mask().mask, "int32")
-        count = state["position"][:, None] + ops.cumsum(valid, axis=1)
+        mask = x.with_mask().mask
+        valid, count = ops.cast(mask, "int32"), state["position"][:, None] + valid_so_far(mask)
         pairs = self.key_dim // 2
         turning = [10000 ** (-i / max(pairs - 1, 1)) for i in range(pairs)]  # radians a step
         q, k = (rotate_at(each, count - 1, turning) for each in (q, k))

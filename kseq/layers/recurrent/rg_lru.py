@@ -10,6 +10,7 @@ from keras import ops
 from ...annotations import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Shape
 from ...arguments import as_number, as_size
 from ...gradients import with_gradient
+from ...padding import valid_so_far
 from ...registry import register
 from ...sequence import Sequence, SequenceSpec
 from ..base import Example
@@ -174,7 +175,7 @@ class RGLRU(Recurrence):
 def _first_step(x, started):
     """Where each row's first valid step is, bool [B, T], and whether there was one by now."""
     valid = x.with_mask().mask
-    count = ops.cumsum(ops.cast(valid, "int32"), axis=1)
+    count = valid_so_far(valid)
     first = ops.logical_and(valid, ops.logical_and(count == 1, ops.logical_not(started)[:, None]))
     return first, ops.logical_or(started, ops.any(valid, axis=1))
 

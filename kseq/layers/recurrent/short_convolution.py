@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from ...padding import valid_so_far
+
 
 def initial_window(batch_size: int, width: int, channels: int, dtype: str) -> Any:
     """The state before the first step: the steps before the next one, [B, width - 1, C]."""
@@ -28,7 +30,7 @@ def short_convolution(values: Any, mask: Any, window: Any, kernel: Any) -> tuple
     time = ops.shape(values)[1]
     steps = ops.arange(0, time, dtype="int32")[None, :]
     order = ops.argsort(ops.where(mask, steps, steps + time), axis=1)  # the valid ones first, one after the other
-    count = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    count = valid_so_far(mask)
     values = _taken(values, order)
     y, _ = _over_steps(values, window, kernel)
     last = count[:, -1:] + ops.arange(0, kernel.shape[0] - 1, dtype="int32")

@@ -13,6 +13,7 @@ from typing import Any
 from keras import ops
 
 from ...hints import barrier
+from ...padding import valid_so_far
 from ..reordering import at_steps, valid_first
 from .linear_scan import linear_scan
 from .state_space import product
@@ -70,7 +71,7 @@ def _one_step(a, weights, x, initial, mask):
 
 def _compaction(mask):
     """The number of valid steps [B], the place of each among them, and the steps in order, valid ones first [B, T]."""
-    number = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    number = valid_so_far(mask)
     return ops.max(number, axis=1, initial=0), ops.maximum(number - 1, 0), valid_first(mask)
 
 
