@@ -25,8 +25,9 @@ SEEDS = range(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_model_streams(seed):
     random = RandomStock(seed)
-    model, given = random.model, random.arrays(2)
-    stream, found, at = kseq.Stream(model, 2), [], 0
+    batch = 1 + seed % 2  # one row is what compilers make something else of
+    model, given = random.model, random.arrays(batch)
+    stream, found, at = kseq.Stream(model, batch), [], 0
     while at < random.steps:
         size = int(random.rng.integers(0, 7))
         found.append(keras.tree.flatten(stream.push(_like_inputs(model, [x[:, at : at + size] for x in given]))))
