@@ -62,6 +62,7 @@ class Ends:
             raise ValueError(f"{name} must be built before it can stream: call it once, or call `build(input_shape)`")
         shapes = (shapes,) if layer.num_inputs == 1 else shapes
         self._presence = (PRESENCE,) if layer.reads_presence else ()
+        self._output_specs: dict[Any, tuple[SequenceSpec, ...]] = {}
         shapes = shapes[: len(shapes) - len(self._presence)]
         known: list[Any] = [given.spec.dtype for given in self.inputs] if self.inputs else [None] * len(shapes)
         self._declared = tuple(SequenceSpec(s, dtype or found) for s, found in zip(shapes, known, strict=True))
@@ -233,8 +234,10 @@ class Ends:
     def no_output(self, number: Any) -> Any:
         """Values [B, 0, ...] of an output."""
         specs: Any = self._known_specs + self._presence
-        found = self.layer.output_spec(specs[0] if len(specs) == 1 else specs)
-        spec = found[number] if type(found) is tuple else found
+        if specs not in self._output_specs:  # which takes a network longer than a step
+            found = self.layer.output_spec(specs[0] if len(specs) == 1 else specs)
+            self._output_specs[specs] = found if type(found) is tuple else (found,)
+        spec = self._output_specs[specs][number]
         return np.zeros((self.batch_size, 0, *spec.shape), host_dtype(spec.dtype))
 
     def give(self, outputs: Any) -> Any:
