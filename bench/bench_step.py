@@ -78,7 +78,7 @@ def added(model, batch, quick):
 
     x, push = models.frames(model, batch, 1), peer_kseq.step(model, batch)
     models.check_step(model, batch, push)
-    bare, turns = peer_kseq.bare(push, x), 10 if quick else 30
+    bare, turns = peer_kseq.bare(push, x), 3 if quick else 10
 
     def measure():
         pairs = [(median_us(lambda: push(x), 50, 5), median_us(bare, 50, 5)) for _ in range(turns)]
