@@ -20,9 +20,11 @@ MESSAGES = {
     "complex numbers": "complex",
     "a loop over time has a known length": "with a `length=` it may",
     "torch takes the length for a known one": "with a `length=` it may",
+    "hashes are quotients of 64 bits": "no built-in operation for tf.FloorDiv",
 }
 #: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in no file of a format.
-STOCK = {"litert": {}, "onnx": {}}
+_HASHES = "hashes are quotients of 64 bits"
+STOCK = {"litert": {"Hashing": _HASHES}, "onnx": {}}
 #: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
 _LOOP = "a loop over time has a known length"
 _LOOPS = (

@@ -25,7 +25,8 @@ def as_program(fn: Callable[..., tuple[Any, ...]], fixed: Any, others: Any) -> "
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         try:
-            traced = make_fx(fn, tracing_mode="fake")(*fixed, *others)
+            # Tensors that are no arguments, as the mean of a `Normalization`, are constants.
+            traced = make_fx(fn, tracing_mode="fake", _allow_non_fake_inputs=True)(*fixed, *others)
         except Exception:  # whatever it is, the function itself runs or raises in its place
             return None
     draws = any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in traced.graph.nodes)

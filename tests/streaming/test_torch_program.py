@@ -69,6 +69,15 @@ def test_a_program_gives_what_the_layers_gave(make, form, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+def test_tensors_that_are_no_variables_are_constants():
+    x = keras.Input((None, 3))
+    model = keras.Model(x, keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])(x))
+    stream, given = kseq.Stream(model), frames(6)
+    found = np.concatenate([stream.push(given[:, t : t + 1]) for t in range(6)], axis=1)
+    assert programs(stream) == [True]
+    np.testing.assert_allclose(found, model.predict(given, verbose=0), atol=1e-6)
+
+
 def test_other_weights_go_through_the_same_program():
     layer, x = built(conv_and_memory()), frames(8)
     stream = kseq.Stream(layer)
