@@ -63,7 +63,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
         (kseq.Sampling(), [0.5, 0.3, 0.15, 0.05]),
         (kseq.Sampling(temperature=0.5), np.square([0.5, 0.3, 0.15, 0.05]) / 0.365),
         (kseq.Sampling(top_k=2), [0.625, 0.375, 0, 0]),
-        (kseq.Sampling(top_p=0.8), [0.625, 0.375, 0, 0]),
+        (kseq.Sampling(top_p=0.7), [0.625, 0.375, 0, 0]),  # not on the edge of a sum
         (kseq.Sampling(temperature=1e-30), [1, 0, 0, 0]),
         (kseq.Sampling(temperature=1e-300, top_p=0.9), [1, 0, 0, 0]),
         (kseq.Sampling(temperature=1e300, repetition_penalty=1e300), [0.25] * 4),

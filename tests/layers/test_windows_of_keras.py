@@ -49,7 +49,12 @@ def test_keras_layer(name, config, padding):
     theirs = getattr(keras.layers, name)(**config, **({} if "size" in config else {"padding": padding}))
     shape = (2, 7, *[5, 4][: int(name.removesuffix("Transpose")[-2]) - 1], 4)
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
-    wanted = ops.convert_to_numpy(theirs(x))
+    try:
+        wanted = ops.convert_to_numpy(theirs(x))
+    except Exception as error:  # of tensorflow's own classes
+        if "do not yet support dilation" not in str(error):
+            raise
+        pytest.skip("on this processor tensorflow computes no dilated transposed convolution")
     own = getattr(kseq, name).from_config(theirs.get_config())
     own.build(shape)
     own.set_weights(theirs.get_weights())
