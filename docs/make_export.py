@@ -15,25 +15,25 @@ WHOLE = '| whole sequences, `mode="layer"` | LiteRT | ONNX |\n| --- | --- | --- 
 FORMATS = ("litert", "onnx", "saved_model", "stablehlo")
 #: Formats that have no complex numbers, and fewer operations than backends.
 RUNTIMES = ("litert", "onnx")
+_LOOP = "a loop over time has a known length"
+_KNOWN = "torch takes the length for a known one"
+_HASHES = "hashes are quotients of 64 bits"
 #: What an error says, by its reason here.
 MESSAGES = {
     "complex numbers": "complex",
-    "a loop over time has a known length": "with a `length=` it may",
-    "torch takes the length for a known one": "with a `length=` it may",
-    "hashes are quotients of 64 bits": "no built-in operation for tf.FloorDiv",
+    _LOOP: "with a `length=` it may",
+    _KNOWN: "with a `length=` it may",
+    _HASHES: "no built-in operation for tf.FloorDiv",
 }
 #: Why the step of a stock layer, by the name of a case in `tests/stock_layers.py`, is in no file of a format.
-_HASHES = "hashes are quotients of 64 bits"
 STOCK = {"litert": {"Hashing": _HASHES}, "onnx": {}}
 #: Why whole sequences of a layer, by the first of its examples, are in none: of any length; nor of a known one.
-_LOOP = "a loop over time has a known length"
 _LOOPS = (
     "Autoregressive", "ConvLSTM1D", "ConvLSTM2D", "DynamicConvolutionAttention", "GRU", "GatedDeltaNet",
     "GatedLinearAttention",
     "LSTM", "LocationSensitiveAttention", "MLSTM", "Mamba2", "MinGRU", "MinLSTM", "RGLRU", "RNN",
     "Retention", "S4D", "S5", "SimpleRNN",
 )  # fmt: skip
-_KNOWN = "torch takes the length for a known one"
 _FIXED = ("Blockwise", "GlobalEinopsRearrange", "GlobalReshape", "MaskedDense", "Resample")
 OF_ANY_LENGTH = {"litert": {}, "onnx": dict.fromkeys(_LOOPS, _LOOP) | dict.fromkeys(_FIXED, _KNOWN)}
 OF_NO_LENGTH = {"litert": {}, "onnx": {}}

@@ -56,14 +56,20 @@ def valid_so_far(mask: Any) -> Any:
     On jax in a few additions of all steps: `ops.cumsum` is a window over all of them there, and where the mask was made
     longer, as by upsampling, XLA (jaxlib 0.10) ends the process while it folds the one into the other.
     """
-    count, time = ops.cast(mask, "int32"), mask.shape[-1]
-    if keras.backend.backend() != "jax" or not isinstance(time, int):
-        return ops.cumsum(count, axis=-1)
-    shift = 1
-    while shift < time:
-        count = count + ops.pad(count[..., :-shift], [*[(0, 0)] * (len(mask.shape) - 1), (shift, 0)])
+    count, last = ops.cast(mask, "int32"), len(mask.shape) - 1
+    if keras.backend.backend() != "jax" or not isinstance(mask.shape[last], int):
+        return ops.cumsum(count, axis=last)
+    return sums_so_far(count, last)
+
+
+def sums_so_far(x: Any, axis: int) -> Any:
+    """Sums of `x` along an axis of known length up to and including each place, in a few additions of all of them."""
+    shift, rest = 1, [(0, 0)] * (len(x.shape) - axis - 1)
+    while shift < x.shape[axis]:
+        before = x[(*[slice(None)] * axis, slice(None, -shift))]
+        x = x + ops.pad(before, [*[(0, 0)] * axis, (shift, 0), *rest])
         shift *= 2
-    return count
+    return x
 
 
 def started(mask: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from ...hints import barrier, is_exporting
+from ...padding import sums_so_far
 from .matrix_scan import scan_chunks
 
 #: Steps whose keys decay each by itself that are compared one by one.
@@ -89,14 +90,10 @@ def bounded(log_decay: Any) -> Any:
 def sums(x: Any) -> Any:
     """Sums of x [B, H, L, ...] over the steps of a chunk up to each.
 
-    In a few additions of all steps: `ops.cumsum` makes float32 of float64 on torch, and a product with a triangle would
-    round the logarithms on what multiplies in less than float32.
+    Not by `ops.cumsum`, which makes float32 of float64 on torch, nor by a product with a triangle, which would round
+    the logarithms on what multiplies in less than float32.
     """
-    shift, rest = 1, [(0, 0)] * (len(x.shape) - 3)
-    while shift < x.shape[2]:
-        x = x + ops.pad(x[:, :, :-shift], [(0, 0), (0, 0), (shift, 0), *rest])
-        shift *= 2
-    return x
+    return sums_so_far(x, 2)
 
 
 def grouped(x: Any, groups: int) -> Any:
