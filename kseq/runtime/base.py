@@ -1,6 +1,7 @@
 """`BaseStream`: a step fed chunk by chunk, whatever runs it."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, overload
 
@@ -14,6 +15,24 @@ from .protocols import Described, RunnableStep, StepsLeft
 from .row_arguments import as_active, as_row_pairs, of_rows
 from .running import Runnable
 from .saved import Saved, to_bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plain:
+    """What a chunk must be to go right through, where one input goes in and one output comes out.
+
+    Attributes:
+        block: shape of a whole one, [B, block, ...].
+        dtype: of its values.
+        nothing: the output where there is none.
+        beside, no_masks: what the step takes with a block: values of every other input, and of every input no mask.
+    """
+
+    block: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nothing: np.ndarray
+    beside: tuple[np.ndarray, ...]
+    no_masks: tuple[None, ...]
 
 
 class BaseStream(Runnable):
@@ -40,7 +59,7 @@ class BaseStream(Runnable):
         self._ends = Ends(described, name, batch_size, dtype)
         self._blocks = Blocks(batch_size, self.timing.block_size, [t.output_latency for t in described.timings])
         self._step = self._state = None  # there once dtypes are known
-        self._block_shape: tuple[int, ...] | None = None
+        self._plain: Plain | None = None
 
     @property
     def spec(self) -> Any:
@@ -57,19 +76,21 @@ class BaseStream(Runnable):
         self._state = self._step.initial_state()
         self._room.forget()
         if len(self._ends.specs) == 1 and self._ends.gives_one:
-            beside = self._ends.all_there(self.timing.block_size)
-            self._beside_block = tuple(x.values for x in beside)
-            self._no_masks = (None,) * len(self._ends.layer_specs)
-            self._block_dtype = self._ends.numpy_dtypes[0]
-            self._block_shape = (self.batch_size, self.timing.block_size, *self._ends.specs[0].shape)
+            ends, block = self._ends, self.timing.block_size
+            shape, no_masks = (self.batch_size, block, *ends.specs[0].shape), (None,) * len(ends.layer_specs)
+            self._plain = Plain(shape, ends.numpy_dtypes[0], ends.no_output(0), self._beside(block), no_masks)
+
+    def _beside(self, steps):
+        """Values of the inputs beside the only one that chunks are of."""
+        return tuple(x.values for x in self._ends.all_there(steps))
 
     def _position(self):
         """All that a push changes: values."""
-        return self._ends.form, self._blocks.position, self._room.left, self._step, self._state
+        return self._ends.form, self._blocks.position, self._room.left, self._step, self._state, self._plain
 
     def _go_back(self, position):
         """Be again where the stream was before what has raised."""
-        self._ends.form, self._blocks.position, self._room.left, self._step, self._state = position
+        self._ends.form, self._blocks.position, self._room.left, self._step, self._state, self._plain = position
 
     @contextlib.contextmanager
     def all_or_nothing(self) -> Iterator[None]:
@@ -150,8 +171,8 @@ class BaseStream(Runnable):
         What is refused, here or in `reset` or `flush`, leaves the stream as it was before. Where a step is broken off
         while it runs, on jax its state is gone: a RuntimeError says so from then on, until `reset`.
         """
-        if active is None and context is None and self._is_block(chunk):
-            return self._push_block(chunk)
+        if active is None and context is None and self._is_plain(chunk):
+            return self._push_plain(chunk)
         before = self._position()
         try:
             return self._push(chunk, active, context)
@@ -186,34 +207,43 @@ class BaseStream(Runnable):
         finally:
             self._go_back(before)
 
-    def _is_block(self, chunk) -> bool:
-        """Whether a chunk is a block that goes right through, and its output right back."""
-        return (
-            type(chunk) is np.ndarray
-            and chunk.shape == self._block_shape
-            and self._step is not None
-            and chunk.dtype == self._block_dtype
-            and self._ends.form.batched
-            and not self._ends.form.as_sequence
-            and self._blocks.is_plain
-        )
+    def _is_plain(self, chunk) -> bool:
+        """Whether a chunk is of valid steps in the form of those before, which come to one call of the step at most."""
+        form, plain, blocks = self._ends.form, self._plain, self._blocks
+        if type(chunk) is not np.ndarray or form.as_sequence or self._step is None or plain is None:
+            return False
+        dtype, shape = chunk.dtype, chunk.shape if form.batched else (1, *chunk.shape)
+        if dtype is not plain.dtype and dtype != plain.dtype:
+            return False
+        if shape == plain.block:
+            return blocks.is_plain or blocks.takes_at_once(shape[1])
+        fits = len(shape) == len(plain.block) and shape[0] == plain.block[0] and shape[2:] == plain.block[2:]
+        return fits and blocks.takes_at_once(shape[1])
 
-    def _push_block(self, block):
-        """What `push` comes to for one valid block when nothing is held and the warm-up is over.
+    def _push_plain(self, chunk):
+        """What `push` comes to for these.
 
         Every call of Python in here costs a microsecond, since a step leaves nothing of it in the caches.
         """
-        run, left, state = self._step, self._room.left, self._state
+        run, plain, blocks, batched = self._step, self._plain, self._blocks, self._ends.form.batched
+        left, state, position = self._room.left, self._state, blocks.position
         try:
-            doubtful = self._feed(block.shape[1], "a chunk", self._blocks.pushed) if run.is_limited else None
-            [(y, _)], self._state = run((block, *self._beside_block), self._no_masks, None, self._state)
+            values = chunk if batched else chunk[None]
+            block, steps = values, values.shape[1]
+            if blocks.held or steps < blocks.block_size:
+                block, steps = blocks.fill(values, plain.beside), blocks.block_size
+                if block is None:
+                    return plain.nothing.copy() if batched else plain.nothing[0].copy()
+            doubtful = self._feed(steps, "a chunk", blocks.pushed - blocks.held) if run.is_limited else None
+            beside = plain.beside if steps == blocks.block_size else self._beside(steps)
+            [(y, _)], self._state = run((block, *beside), plain.no_masks, None, self._state)
             if doubtful:
                 self._check_overfull(doubtful, "a chunk")
-            self._blocks.pass_block(block.shape[1], y.shape[1])
+            blocks.pass_block(values.shape[1], y.shape[1])
+            return y if batched else y[0]
         except BaseException:
-            self._room.left, self._state = left, state
+            self._room.left, self._state, blocks.position = left, state, position
             raise
-        return y
 
     def flush(self, active: Any = None) -> Any:
         """End streams: return the outputs that are left, and start anew.

@@ -8,7 +8,8 @@ from ..sequence import Sequence
 
 # Blocks in one call of the step. A long chunk is a few calls, and few functions are ever compiled.
 _CALL_BLOCKS = (256, 64, 16, 4, 1)
-# A number of blocks that comes so often in a row is one call from then on: it is worth a function of its own.
+# A number of blocks, more than one, that comes so often in a row is one call from then on: it is worth a function of
+# its own.
 _ALIKE = 3
 
 
@@ -18,11 +19,12 @@ class Blocks:
     Rows that have come equally far are counted as one; from the first time that a row is treated by itself each row
     has its own counts.
 
-    No array or list of what it holds and counts is ever written: `position` is a value.
+    No list is ever written, and no array but for steps that no `position` counts as held: a position is a value.
 
     Attributes:
         pushed: steps received: one number, or int64 [B] where rows are apart.
-        held: of these steps that are held, likewise. Not `pushed % block_size` where they were cut by another block.
+        held: of these steps that are held, likewise: the first of arrays that may be longer. Not `pushed % block_size`
+            where they were cut by another block.
         together: whether all rows have come equally far.
     """
 
@@ -44,7 +46,7 @@ class Blocks:
         self.together, self._held, self.held = True, None, 0
         self.pushed = 0
         self._made, self._returned = [0] * len(self.latencies), [0] * len(self.latencies)
-        self._usual = 0, 0  # the number of blocks of the last chunk, and how often it came in a row
+        self._usual = 0, 0  # the number of blocks, more than one, that came last, and how often it came in a row
 
     @property
     def position(self) -> tuple[Any, ...]:
@@ -128,12 +130,42 @@ class Blocks:
     @property
     def is_plain(self) -> bool:
         """Whether a whole block goes right through: nothing is held and no warm-up is to come."""
-        return self.together and self._held is None and self._made[0] >= self.latencies[0]
+        return self.together and not self.held and self._made[0] >= self.latencies[0]
 
-    def pass_block(self, steps: Any, outputs: Any) -> None:
-        """Count a block of the only input that went right through: all at once, whatever breaks in."""
+    def takes_at_once(self, steps: int) -> bool:
+        """Whether so many steps more come to one call of the step at most, and what it gives belongs to the stream."""
+        if not (self.together and steps):
+            return False
+        there = self.held + steps
+        if there < self.block_size:
+            return True
+        usual, alike = self._usual
+        is_usual = not self.held and alike == _ALIKE and steps == usual * self.block_size
+        return (there == self.block_size or is_usual) and self._made[0] >= self.latencies[0]
+
+    def fill(self, values: Any, beside: Any) -> Any:
+        """The block that valid steps fill, which is not counted yet; `None` where they do not, and are held.
+
+        Args:
+            values: [B, T, ...] of the first input, no more than the block has room for.
+            beside: of every other input the values of a block, always the same.
+        """
+        held, steps = self.held, values.shape[1]
+        block = self._held[0].values if held else values[:, :0]
+        if block.shape[1] < self.block_size:
+            old, block = block, np.empty((len(values), self.block_size, *values.shape[2:]), values.dtype)
+            block[:, :held] = old[:, :held]
+        block[:, held : held + steps] = values
+        if held + steps == self.block_size:
+            return block
+        self._held = [Sequence(x) for x in (block, *beside)]
+        self.held, self.pushed = held + steps, self.pushed + steps
+        return None
+
+    def pass_block(self, steps: int, outputs: int) -> None:
+        """Count steps that filled what went right through, and nothing is held: all at once, whatever breaks in."""
         made, returned = [self._made[0] + outputs], [self._returned[0] + outputs]
-        self.pushed, self._made, self._returned = self.pushed + steps, made, returned
+        self._held, self.held, self.pushed, self._made, self._returned = None, 0, self.pushed + steps, made, returned
 
     def cut(self, inputs: Any, active: Any = None) -> Any:
         """Calls for a chunk: tuples (values, masks, active) of whole blocks; what is left over is held.
@@ -149,7 +181,10 @@ class Blocks:
         return self._cut_apart(inputs, np.ones(self.batch_size, bool) if active is None else active)
 
     def _cut_together(self, inputs):
-        joined = inputs if self._held is None else [_joined(pair) for pair in zip(self._held, inputs, strict=True)]
+        joined = inputs
+        if self._held is not None:
+            held = [x.slice_time(0, self.held) for x in self._held]
+            joined = [_joined(pair) for pair in zip(held, inputs, strict=True)]
         steps, start, calls = joined[0].values.shape[1], 0, []
         for blocks in self._in_calls(steps // self.block_size):
             size = blocks * self.block_size
@@ -163,9 +198,12 @@ class Blocks:
 
     def _in_calls(self, blocks) -> list[int]:
         """The numbers of blocks of the calls that make so many blocks."""
+        if blocks < 2:
+            return [1] * blocks
         usual, alike = self._usual
-        self._usual = blocks, alike + 1 if blocks == usual else 1
-        if 0 < blocks <= _CALL_BLOCKS[0] and self._usual[1] >= _ALIKE:
+        alike = min(alike + 1, _ALIKE) if blocks == usual else 1
+        self._usual = (blocks, alike) if blocks <= _CALL_BLOCKS[0] else (0, 0)
+        if self._usual == (blocks, _ALIKE):
             return [blocks]
         found = []
         for size in _CALL_BLOCKS:

@@ -47,6 +47,8 @@ class ModelId(NamedTuple):
 def to_bytes(saved: Saved, model: ModelId) -> bytes:
     """A stream as bytes."""
     together, held, waiting, pushed, made, returned, usual = saved.blocks
+    if together and held:
+        held = [x.slice_time(0, waiting) for x in held]  # the rest is room
     header = {
         **model._asdict(),
         "batch_size": saved.batch_size,
