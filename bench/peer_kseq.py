@@ -102,7 +102,7 @@ def bare(push, x):
 
         def call():
             nonlocal leaves
-            y, *leaves = function.call([function.takes[0](x), *leaves, *function.captured])
+            y, *leaves = function.__self__.call([function.__self__.takes[0](x), *leaves, *function.__self__.captured])
             return y.numpy()
 
     return call

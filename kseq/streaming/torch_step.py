@@ -70,6 +70,9 @@ class _TorchFunction:
     tracing = threading.Lock()
 
     def __init__(self, trace: Any) -> None:
+        import torch
+
+        self.tensor = torch.from_numpy
         self.trace, self.draws = trace, None  # not known before the first call
         self.calls, self.masked = 0, []
         self.program: Any = None
@@ -79,9 +82,7 @@ class _TorchFunction:
         return self
 
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        import torch
-
-        row = [torch.from_numpy(x.copy()) for x in in_row(values, masks, active)]
+        row = [self.tensor(x.copy()) for x in in_row(values, masks, active)]
         if self.program is not None:
             return self.run_program(run, row, state)
         if self.draws is not False:
@@ -114,6 +115,9 @@ class _TorchFunction:
         program = run.programs.get(self) or self.bind(run)
         with run.inference:
             found = program(*state.leaves, *row)
+        if self.masked == [False]:  # as nearly always
+            y, *leaves = found
+            return [(_owned(y), None)], State(leaves, state.seeds, state.more)
         count = len(self.masked)
         outputs, leaves = [(_owned(y), None) for y in found[:count]], list(found[count:])
         if any(self.masked):
@@ -147,6 +151,7 @@ class _TorchFunction:
 
 def _owned(y):
     """Values in NumPy, in memory of their own: a layer may give its state, its input or another's output."""
-    import torch
-
-    return np.array(keras.ops.convert_to_numpy(y) if y.dtype == torch.bfloat16 else y.numpy())
+    try:
+        return y.numpy().copy()
+    except TypeError:  # bfloat16, which NumPy does not have
+        return np.array(keras.ops.convert_to_numpy(y))
