@@ -13,6 +13,16 @@ def real_dtype(dtype: str) -> str:
     return "float64" if dtype in ("float64", "complex128") else "float32"
 
 
+def is_64_bit(dtype: str) -> bool:
+    """Whether numbers of a dtype, or the parts of complex ones, have 64 bits, as jax's have where it is told so.
+
+    Example:
+        >>> is_64_bit("int64"), is_64_bit("complex64")
+        (True, False)
+    """
+    return dtype in ("int64", "uint64", "float64", "complex128")
+
+
 def numpy_dtype(name: str) -> np.dtype:
     """The NumPy dtype of a backend's.
 

@@ -53,8 +53,10 @@ def seen_on_host(fn: Callable[..., None], *arrays: Any) -> None:
     """Call a Python function with arrays, as NumPy, whenever they are computed.
 
     On jax compiled functions do so, too; on torch nothing is compiled. On tensorflow it is called where arrays have
-    values: not from inside a compiled function, which could not run it.
+    values: not from inside a compiled function, which could not run it. Nowhere from inside what is exported.
     """
+    if _exporting.get():
+        return
     if keras.backend.backend() == "jax":
         import jax
 
@@ -94,13 +96,14 @@ _exporting = contextvars.ContextVar("exporting", default="")
 
 
 @contextlib.contextmanager
-def exporting(scatters: bool = True) -> Iterator[None]:
-    """What is traced meanwhile is for another runtime: `is_exporting` says so.
+def exporting(scatters: bool = True, *, elsewhere: bool = True) -> Iterator[None]:
+    """What is traced meanwhile is for a file.
 
     Args:
-        scatters: whether that runtime writes single places of an array.
+        scatters: whether the runtime of the file writes single places of an array.
+        elsewhere: whether it is another runtime than the backend's own: `is_exporting` says so.
     """
-    token = _exporting.set("with scatters" if scatters else "without")
+    token = _exporting.set(("with scatters" if scatters else "without") if elsewhere else "here")
     try:
         yield
     finally:
@@ -109,7 +112,7 @@ def exporting(scatters: bool = True) -> Iterator[None]:
 
 def is_exporting() -> bool:
     """Whether operations are wanted that every runtime has, although others are quicker here."""
-    return bool(_exporting.get())
+    return _exporting.get() not in ("", "here")
 
 
 def has_scatters() -> bool:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..dtypes import is_64_bit
 from ..layers.base import SequenceLayer
 from ..runtime import packed
 from ..runtime.manifest import Manifest
@@ -139,7 +140,7 @@ def _run(folder, backend, manifest, tell):
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = {**os.environ, "KERAS_BACKEND": backend, IN_CHILD: manifest.format, "PYTHONPATH": path}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")}
-    if backend == "jax" and any("64" in tensor.dtype for tensor in (*manifest.inputs, *manifest.state)):
+    if backend == "jax" and any(is_64_bit(tensor.dtype) for tensor in (*manifest.inputs, *manifest.state)):
         environment["JAX_ENABLE_X64"] = "1"
     with open(folder / "said", "w+b") as said:
         process = subprocess.Popen(

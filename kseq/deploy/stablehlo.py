@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..hints import exporting
 from ..runtime.manifest import MEMBER, Manifest
 from ..runtime.runners.stablehlo import PROGRAM
 from ..streaming.products import merged
@@ -58,7 +59,7 @@ def _exported(function, precision):
 
     def call(*tensors):
         given = [w.astype(v.dtype) for v, w in zip(variables, weights, strict=True)]
-        with keras.StatelessScope(list(zip(variables, given, strict=True))):
+        with keras.StatelessScope(list(zip(variables, given, strict=True))), exporting(elsewhere=False):
             return function(*tensors)
 
     known = all(None not in spec.shape for spec in function.takes)

@@ -17,8 +17,8 @@ class Logging(Unchanged):
     """The input; its shape, its valid steps and their mean are printed.  [B, T, ...] -> [B, T, ...].
 
     A line for every call of layer mode and of a step: on torch always, on jax also from compiled functions (where it
-    may come late), on tensorflow from eager calls alone (a compiled function prints nothing). Mask: unchanged. Timing:
-    none.
+    may come late), on tensorflow from eager calls alone (a compiled function prints nothing); of what is exported none.
+    Mask: unchanged. Timing: none.
 
     Args:
         prefix: the first word of every line; by default the layer's name.

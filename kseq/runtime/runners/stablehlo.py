@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...annotations import AnyPath
+from ...dtypes import is_64_bit
 from ..manifest import Manifest
 from . import member
 
@@ -28,7 +29,7 @@ class StableHloRunner:
     def __init__(self, path: AnyPath, manifest: Manifest) -> None:
         jax = _jax()
         tensors = [*manifest.inputs, *manifest.outputs, *manifest.state]
-        if any("64" in t.dtype or t.dtype == "complex128" for t in tensors) and not jax.config.read("jax_enable_x64"):
+        if any(is_64_bit(tensor.dtype) for tensor in tensors) and not jax.config.read("jax_enable_x64"):
             raise ValueError(f"{path} has numbers of 64 bits: set the environment variable JAX_ENABLE_X64=1")
         data = member(path, PROGRAM)
         try:
