@@ -73,6 +73,12 @@ def test_step(cls, example, format, masks, path):
         check_step(layer, path, TOLERANCES.get(cls.__name__, 1e-4))
 
 
+@pytest.mark.skipif("stablehlo" not in HERE, reason="this backend does not write it")
+@pytest.mark.parametrize("name", ["RFFT", "Logging"])
+def test_complex_numbers_and_calls_of_the_host_in_stablehlo(name, path):
+    test_step(LAYERS[name], LAYERS[name].examples()[0], "stablehlo", False, path)
+
+
 WHOLE = todays(
     [
         pytest.param(cls, cls.examples()[0], format, length, id=f"{name}-{format}-{length}")
