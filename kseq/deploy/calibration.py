@@ -58,7 +58,8 @@ def blocks(step: StepFunction, masked: bool, calibration: Any) -> Iterator[tuple
             "the ranges of 'int8' are taken of data: give `calibration`, a list of chunks as `Stream.push` takes them; "
             f"received {type(calibration).__name__ if calibration is not None else None}"
         )
-    ends = Ends(step.layer, "the model", step.batch_size, parts(step.input_spec)[0].dtype)
+    dtype = parts(step.input_spec)[0].dtype
+    ends = Ends(step.layer, "the model", step.batch_size, dtype, chunk="a chunk of `calibration`")
     cut, there = Blocks(step.batch_size, step.block, [0] * step.layer.num_outputs), False
     for chunk in calibration:
         for values, masks, _ in cut.cut(ends.take(chunk)):

@@ -86,7 +86,7 @@ def export(
         path: of the file, or for `"saved_model"` of the folder; a file, or a SavedModel, that is there is replaced once
             the new one is written.
         format: `"litert"`, `"onnx"`, `"saved_model"` or `"stablehlo"`; by default its ending says: .tflite,
-            .onnx, .stablehlo, or else a SavedModel.
+            .onnx, .stablehlo, or none for a SavedModel.
         batch_size: streams that advance together.
         block: steps of a call, a multiple of the model's block; by default that.
         precision: of the weights, by default `"float32"`.
@@ -221,7 +221,14 @@ def _format_of(path, format):
     if format is not None:
         check_choice("format", format, FORMATS)
         return format
-    return next((name for name, form in FORMATS.items() if form.suffix and path.suffix == form.suffix), "saved_model")
+    by_ending = {form.suffix: name for name, form in FORMATS.items()}
+    if path.suffix[1:].isalpha() and path.suffix not in by_ending:  # no number of a version
+        endings = ", ".join(filter(None, by_ending))
+        raise ValueError(
+            f"`path` must end in {endings}, or for a SavedModel in none of its own; received {path.name!r}: name the "
+            f"`format`"
+        )
+    return by_ending.get(path.suffix, "saved_model")
 
 
 def _needs_masks(layer, step):

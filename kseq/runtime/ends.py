@@ -125,10 +125,10 @@ class Ends:
         """
         parts_given = self._split(chunk)
         several = len(parts_given) > 1
-        given = [
-            self._standard(x, spec, f"{self._input_in_words(n)} of {self._chunk}" if several else self._chunk)
-            for n, (x, spec) in enumerate(zip(parts_given, self.specs, strict=True))
+        names = [
+            f"{self._input_in_words(n)} of {self._chunk}" if several else self._chunk for n in range(len(self.specs))
         ]
+        given = [self._standard(*part) for part in zip(parts_given, self.specs, names, strict=True)]
         inputs, batched = [x for x, _ in given], all(b for _, b in given)
         if len({x.values.shape[1] for x in inputs}) > 1:
             raise ValueError(
@@ -136,7 +136,7 @@ class Ends:
                 f"{' and '.join(str(x.values.shape[1]) for x in inputs)}"
             )
         specs = tuple(map(self._settled, self.specs, inputs))
-        inputs = [_cast(x, spec, self._chunk) for x, spec in zip(inputs, specs, strict=True)]
+        inputs = list(map(_cast, inputs, specs, names))
         as_sequence = self.form.as_sequence or any(isinstance(x, Sequence) for x in parts_given)
         self.form = Form(specs, as_sequence, batched)
         return inputs + self.all_there(inputs[0].values.shape[1])

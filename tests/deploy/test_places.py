@@ -142,6 +142,8 @@ def test_what_is_asked_for_that_there_is_not(layer, tmp_path):
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             kseq.export(layer, path, **options)
+    with pytest.raises(ValueError, match=r"end in \.tflite, \.onnx, .*received 'm\.keras': name the `format`"):
+        kseq.export(layer, tmp_path / "m.keras")
     with pytest.raises(TypeError, match="expected a kseq layer or a Keras model"):
         kseq.export("m.keras", path)
     with pytest.raises(ValueError, match="must be built"):
