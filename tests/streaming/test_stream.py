@@ -209,5 +209,5 @@ def test_errors_use_the_names_that_the_user_gave():
     for widths, said in (((5, 4), "^input 1 of a chunk"), ((3, 5), "^the input 'text' of a chunk")):
         with pytest.raises(ValueError, match=said):
             stream.push([np.ones((2, width), "float32") for width in widths])
-    with pytest.raises(TypeError, match=r"^the input 'text' of a chunk must be castable to float32; received complex64"):
+    with pytest.raises(TypeError, match=r"^the input 'text' of a chunk must be castable to float32; .* complex64"):
         stream.push([np.ones((2, 3), "float32"), np.ones((2, 4), "complex64")])
