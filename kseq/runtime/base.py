@@ -59,7 +59,7 @@ class BaseStream(Runnable):
         self._ends = Ends(described, name, batch_size, dtype)
         self._blocks = Blocks(batch_size, self.timing.block_size, [t.output_latency for t in described.timings])
         self._step = self._state = None  # there once dtypes are known
-        self._plain: Plain | None = None
+        self._plain: Any = None  # a `Plain`
 
     @property
     def spec(self) -> Any:

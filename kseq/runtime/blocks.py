@@ -32,6 +32,7 @@ class Blocks:
     block_size: int
     latencies: list[int]
     together: bool
+    _held: Any
     _made: list[Any]
     _returned: list[Any]
     pushed: Any
