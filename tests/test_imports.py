@@ -102,9 +102,10 @@ DATA_ROOMS = {
 MAY_IMPORT_BACKENDS = {
     "gradients.py",
     "hints.py",
-    "streaming/compiled.py",
+    "streaming/jax_step.py",
     "streaming/products.py",
     "streaming/programs.py",
+    "streaming/tensorflow_step.py",
     "streaming/torch_program.py",
     "streaming/torch_step.py",
     "testing/transforms.py",

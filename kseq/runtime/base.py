@@ -18,7 +18,7 @@ from .saved import Saved, to_bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plain:
+class PlainChunk:
     """What a chunk must be to go right through, where one input goes in and one output comes out.
 
     Attributes:
@@ -59,7 +59,7 @@ class BaseStream(Runnable):
         self._ends = Ends(described, name, batch_size, dtype)
         self._blocks = Blocks(batch_size, self.timing.block_size, [t.output_latency for t in described.timings])
         self._step = self._state = None  # there once dtypes are known
-        self._plain: Any = None  # a `Plain`
+        self._plain: Any = None  # a `PlainChunk`
 
     @property
     def spec(self) -> Any:
@@ -78,7 +78,7 @@ class BaseStream(Runnable):
         if len(self._ends.specs) == 1 and self._ends.gives_one:
             ends, block = self._ends, self.timing.block_size
             shape, no_masks = (self.batch_size, block, *ends.specs[0].shape), (None,) * len(ends.layer_specs)
-            self._plain = Plain(shape, ends.numpy_dtypes[0], ends.no_output(0), self._beside(block), no_masks)
+            self._plain = PlainChunk(shape, ends.numpy_dtypes[0], ends.no_output(0), self._beside(block), no_masks)
 
     def _beside(self, steps):
         """Values of the inputs beside the only one that chunks are of."""

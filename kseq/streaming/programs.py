@@ -9,10 +9,11 @@ import keras
 
 from ..layers.structures import parts
 from ..sequence import Sequence
-from .compiled import captured, compile_step, exchanged
+from .compiled import compile_step
 from .products import merged
 from .shared import Weights, fingerprint, shared_by
 from .step import StepFunction
+from .tensorflow_step import captured, exchanged
 from .tracing import TraceScope
 
 
