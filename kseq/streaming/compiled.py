@@ -36,7 +36,7 @@ def freeze(layer: Any) -> Weights:
 
 
 def _step_class():
-    """Of the backend's, whose modules import no other's."""
+    """The class for the backend, whose module is loaded with the first step."""
     backend = keras.backend.backend()
     if backend == "torch":
         from .torch_step import TorchStep
