@@ -99,10 +99,11 @@ def bare(push, x):
             return y.numpy()
 
     else:
+        function = function.__self__
 
         def call():
             nonlocal leaves
-            y, *leaves = function.__self__.call([function.__self__.takes[0](x), *leaves, *function.__self__.captured])
+            y, *leaves = function.call([function.takes[0](x), *leaves, *function.captured])
             return y.numpy()
 
     return call

@@ -209,19 +209,15 @@ class BaseStream(Runnable):
 
     def _is_plain(self, chunk) -> bool:
         """Whether a chunk is of valid steps in the form of those before, which come to one call of the step at most."""
-        form, plain, blocks = self._ends.form, self._plain, self._blocks
+        form, plain = self._ends.form, self._plain
         if type(chunk) is not np.ndarray or form.as_sequence or self._step is None or plain is None:
             return False
-        dtype, shape = chunk.dtype, chunk.shape if form.batched else (1, *chunk.shape)
-        if dtype is not plain.dtype and dtype != plain.dtype:
-            return False
-        if shape == plain.block:
-            return blocks.is_plain or blocks.takes_at_once(shape[1])
-        fits = len(shape) == len(plain.block) and shape[0] == plain.block[0] and shape[2:] == plain.block[2:]
-        return fits and blocks.takes_at_once(shape[1])
+        shape, block = chunk.shape if form.batched else (1, *chunk.shape), plain.block
+        is_part = len(shape) == len(block) and shape[0] == block[0] and shape[2:] == block[2:]
+        return is_part and chunk.dtype == plain.dtype and self._blocks.takes_at_once(shape[1])
 
     def _push_plain(self, chunk):
-        """What `push` comes to for these.
+        """What `push` comes to for a chunk that is plain.
 
         Every call of Python in here costs a microsecond, since a step leaves nothing of it in the caches.
         """

@@ -128,11 +128,6 @@ class Blocks:
             self._made = [np.full(self.batch_size, n) for n in self._made]
             self._returned = [np.full(self.batch_size, n) for n in self._returned]
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether a whole block goes right through: nothing is held and no warm-up is to come."""
-        return self.together and not self.held and self._made[0] >= self.latencies[0]
-
     def takes_at_once(self, steps: int) -> bool:
         """Whether so many steps more come to one call of the step at most, and what it gives belongs to the stream."""
         if not (self.together and steps):
@@ -140,9 +135,10 @@ class Blocks:
         there = self.held + steps
         if there < self.block_size:
             return True
+        if self._made[0] < self.latencies[0]:
+            return False
         usual, alike = self._usual
-        is_usual = not self.held and alike == _ALIKE and steps == usual * self.block_size
-        return (there == self.block_size or is_usual) and self._made[0] >= self.latencies[0]
+        return there == self.block_size or (not self.held and alike == _ALIKE and steps == usual * self.block_size)
 
     def fill(self, values: Any, beside: Any) -> Any:
         """The block that valid steps fill, which is not counted yet; `None` where they do not, and are held.

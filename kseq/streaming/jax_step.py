@@ -26,8 +26,7 @@ class JaxStep(CompiledStep):
         return jnp.array(x, dtype=dtype)  # a copy: the step is given its buffer
 
     def function(self, trace: Any, values: Any, masks: Any, active: Any, written: Any) -> Any:
-        is_plain = self.step.layer.num_outputs == 1 and active is None and all(mask is None for mask in masks)
-        function = _JaxFunction(trace, self.weights, written, is_plain and not written)
+        function = _JaxFunction(trace, self.weights, written)
         state = self.initial_state()
         function.call.eval_shape(state.leaves, function.arguments(state.seeds), *in_row(values, masks, active))
         if written or not trace.written:
@@ -69,7 +68,7 @@ def _refuse_spent():
 
 
 class _JaxFunction:
-    def __init__(self, trace: Any, weights: Any, written: Any, is_plain: Any) -> None:
+    def __init__(self, trace: Any, weights: Any, written: Any) -> None:
         import jax
 
         values = weights.values
@@ -81,10 +80,9 @@ class _JaxFunction:
 
         self.trace, self.call = trace, jax.jit(merged(flat), donate_argnums=0)
         self.written = [(i, values[i]) for i in written]
-        self.is_plain = is_plain
 
     def bound_to(self, weights: Any) -> Any:
-        return self.call_plain if self.is_plain else self
+        return self.call_plain if self.trace.is_plain else self
 
     def arguments(self, seeds: Any) -> Any:
         return tuple([seeds.get(i, value) for i, value in self.written])
@@ -96,7 +94,7 @@ class _JaxFunction:
         return _in_numpy(outputs), State(leaves, state.seeds | updates)
 
     def call_plain(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
-        """The same where there are but values, and one output: a tenth of a small step is saved."""
+        """The same of a plain trace: a tenth of a small step is saved."""
         if state.is_spent:
             _refuse_spent()
         state.is_spent = True

@@ -109,6 +109,12 @@ class Trace:
         # Only which there are: what is compiled must not keep arrays.
         self.masks = [None if m is None else True for m in masks]
         self.active = None if active is None else True
+        self._outputs = step.layer.num_outputs
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are but values, and one output, once it is known what is written."""
+        return self._outputs == 1 and self.active is None and not any(self.masks) and not self.written
 
     def __call__(self, leaves: Any, variables: Any, row: Any) -> Any:
         """Outputs, leaves and written variables, of tracers; any of the steps gives the same."""
