@@ -84,7 +84,7 @@ class _TensorFlowFunction:
     def __call__(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         row = [take(a) for take, a in zip(self.takes, in_row(values, masks, active), strict=True)]
         seeds = [state.seeds.get(i, value) for i, value in self.written]
-        found = self._called([*row, *seeds, *state.leaves])
+        found = self._outcome([*row, *seeds, *state.leaves])
         outputs, found = found[: len(self.masked)], found[len(self.masked) :]
         outputs = [
             (y.numpy(), found.pop(0).numpy() if has_mask else None)
@@ -93,7 +93,7 @@ class _TensorFlowFunction:
         updates = {i: found.pop(0) for i in self.updated}
         return outputs, State(found, state.seeds | updates)
 
-    def _called(self, given):
+    def _outcome(self, given):
         """What the function gives, without XLA from the first time that it has not all of its operations."""
         try:
             return self.call([*given, *self.captured])
@@ -106,7 +106,7 @@ class _TensorFlowFunction:
     def call_plain(self, run: Any, values: Any, masks: Any, active: Any, state: Any) -> Any:
         """The same of a plain trace: a tenth of a small step is saved."""
         row = [take(a) for take, a in zip(self.takes, values, strict=True)]
-        y, *leaves = self._called([*row, *state.leaves])
+        y, *leaves = self._outcome([*row, *state.leaves])
         mask = leaves.pop(0).numpy() if self.masked[0] else None
         return [(y.numpy(), mask)], State(leaves, state.seeds)
 
