@@ -145,9 +145,15 @@ def main():
         return write(*sys.argv[2:])
     import models
 
-    # 100,000 steps of C at batch 16 are many minutes.
-    slow = {"rounds": (1, 1), "timeout": 3600}
-    Bench("export", prepare, cases=models.cases(), systems=SYSTEMS, metrics=METRICS, **slow).main()
+    Bench(
+        "export",
+        prepare,
+        cases=models.cases(),
+        systems=SYSTEMS,
+        metrics=METRICS,
+        rounds=(1, 1),
+        timeout=3600,  # 100,000 steps of C at batch 16 are many minutes
+    ).main()
 
 
 if __name__ == "__main__":

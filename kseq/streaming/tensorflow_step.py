@@ -62,7 +62,6 @@ class _TensorFlowFunction:
         self.takes = [_taken_as(a, spec.dtype) for a, spec in zip(row, signature, strict=False)]
         self.unsupported = tf.errors.InvalidArgumentError
         self._compile(True)
-        self.updated = list(trace.written)
 
     def _compile(self, by_xla):
         import tensorflow as tf
@@ -90,7 +89,7 @@ class _TensorFlowFunction:
             (y.numpy(), found.pop(0).numpy() if has_mask else None)
             for y, has_mask in zip(outputs, self.masked, strict=True)
         ]
-        updates = {i: found.pop(0) for i in self.updated}
+        updates = {i: found.pop(0) for i in self.trace.written}
         return outputs, State(found, state.seeds | updates)
 
     def _outcome(self, given):
